@@ -1,0 +1,29 @@
+# The two commands of the README. Both make .venv on first use and work on a fresh machine with Python 3.10+.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test slow clean
+
+demo: $(VENV)/.demo
+	$(BIN)/ticket-sig demo
+
+test: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90 -m "not slow"
+
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The extras of `dev` include those of `demo`, so either command can come first.
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/python setup.cfg constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) ticket-sig-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -1,0 +1,98 @@
+"""The claim: the file that carries everything a verifier needs, whatever the scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.files import read_json
+
+FORMAT_VERSION = 1
+_T = TypeVar("_T")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What the owner says stands in a model, and where.
+
+    Attributes:
+        scheme: how it was written; decides who reads `signature`.
+        signature: the scheme's own fields.
+        subject: digest of the tensors of the model as it was signed.
+        created: time of signing (UTC, ISO 8601), as the claimant states it; proves nothing.
+    """
+
+    scheme: str
+    signature: Mapping[str, Any]
+    subject: str
+    created: str = field(default_factory=_now)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of claim.json."""
+        return {
+            "format": "ticket_sig claim",
+            "version": FORMAT_VERSION,
+            "scheme": self.scheme,
+            "signature": dict(self.signature),
+            "subject": self.subject,
+            "created": self.created,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Claim:
+        """Reads the content of claim.json.
+
+        Raises:
+            InputError: another format or version, or a field that is missing or of another type.
+        """
+        if value.get("format") != "ticket_sig claim":
+            raise bad_input("claim", "format", "'ticket_sig claim'", repr(value.get("format")))
+        if value.get("version") != FORMAT_VERSION:
+            raise bad_input(
+                "claim",
+                "version",
+                str(FORMAT_VERSION),
+                repr(value.get("version")),
+                hint="use the ticket_sig that wrote it",
+            )
+        return cls(
+            scheme=entry(value, "scheme", str),
+            signature=entry(value, "signature", dict),
+            subject=entry(value, "subject", str),
+            created=entry(value, "created", str),
+        )
+
+    @classmethod
+    def read(cls, path: Path | str) -> Claim:
+        """Reads a claim file.
+
+        Raises:
+            InputError: missing, damaged, or not a claim of this version; names the file.
+        """
+        value = read_json(Path(path))
+        try:
+            return cls.from_json(value)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+def entry(value: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+    """Returns one field of a claim, of the type it must have.
+
+    Raises:
+        InputError: missing, or of another type (true is no number here).
+    """
+    found = value.get(name)
+    if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
+        raise bad_input(
+            "claim", name, f"{kind.__name__}", f"{type(found).__name__}" if name in value else "none"
+        )
+    return found

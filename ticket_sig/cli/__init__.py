@@ -1,0 +1,62 @@
+"""The command line: `ticket-sig VERB`. One file a verb; all logic is in the library."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from ticket_sig.cli import data, demo, embed, extract, find, inspect, train, verify
+from ticket_sig.errors import InputError
+
+_HELP = "Find lottery tickets, sign their masks with a QR code, and read the signature back."
+
+app = typer.Typer(
+    name="ticket-sig",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for verb in (find, embed, train, extract, verify, inspect, data, demo):
+    app.command(name=verb.__name__.rpartition(".")[2], help=verb.__doc__)(verb.run)
+
+# typer brings its own copy of click or imports it, depending on its version.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a verb and leaves with its exit code: 0 done or verified, 1 not verified, 2 could not."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except InputError as error:
+        return _could_not(str(error), arguments)
+    except OSError as error:
+        return _could_not(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
+    except MemoryError:
+        return _could_not("memory: expected enough for this model, found too little", arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except _UsageError as error:
+        message = getattr(error, "format_message", error.__str__)()
+        return _could_not(
+            f"usage: {message}" if message else "usage: a verb is missing; see --help", arguments
+        )
+
+
+def _could_not(message: str, arguments: list[str]) -> int:
+    line = " ".join(message.split())
+    print(f"ticket-sig: {line}", file=sys.stderr)
+    if "--json" in arguments:
+        print(json.dumps({"error": line}))
+    return 2

@@ -1,0 +1,42 @@
+"""Download a data set from its official address or a mirror; goes on where it broke off.
+
+Example: ticket-sig data cifar10 --out data
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ticket_sig.cli.output import JsonFlag, out, print_json, progress
+
+
+def run(
+    dataset: Annotated[str, typer.Argument(help="cifar10 or cifar100.", show_default=False)],
+    folder: Annotated[Path, typer.Option("--out", help="Where to put it.", show_default=False)],
+    url: Annotated[str | None, typer.Option(help="A mirror of the archive.", show_default=False)] = None,
+    md5: Annotated[
+        str | None, typer.Option(help="MD5 of a mirror's archive that differs.", show_default=False)
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """See the module's text, which is the verb's help."""
+    from ticket_sig.datasets.download import download
+
+    with progress() as bars:
+        started = False
+
+        def show(done: int, total: int | None) -> None:
+            nonlocal started
+            if not started:
+                bars.begin(dataset, total or 0)
+                started = True
+            bars.advance(done, f"{done / 1e6:.1f} MB")
+
+        found = download(dataset, folder, url=url, md5=md5, progress=show)
+    if as_json:
+        print_json({"dataset": dataset, "data": str(found)})
+        return
+    out.print(f"{dataset}: {found}\nnext: ticket-sig find --dataset {dataset} --data {found} --out RUN")

@@ -1,0 +1,68 @@
+"""Write a message into the mask of a pruned model, as a QR code in one layer's kernel map.
+
+The model needs no known architecture; the number of kept weights stays what it was. The bundle
+holds model.safetensors, which loads into the model's own module, and claim.json, which a verifier
+needs. Train it next, so that the network recovers from the changed mask.
+
+Example: ticket-sig embed RUN/ticket --message "owner@example.org" --out SIGNED
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ticket_sig.cli import options
+from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json
+
+
+def run(
+    model: options.Model,
+    message: Annotated[str, typer.Option(help="Any text that fits.", show_default=False)],
+    bundle: Annotated[Path, typer.Option("--out", help="Bundle to write.", show_default=False)],
+    version: Annotated[
+        int | None,
+        typer.Option(min=1, max=40, help="Size of the code; the smallest by default.", show_default=False),
+    ] = None,
+    level: Annotated[str, typer.Option(help="Error correction: L, M, Q or H.")] = "H",
+    layer: Annotated[
+        str | None, typer.Option(help="Layer to take; the most similar by default.", show_default=False)
+    ] = None,
+    prune: Annotated[
+        float | None,
+        typer.Option(help="First prune this share by magnitude (for dense models).", show_default=False),
+    ] = None,
+    force: ForceFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """See the module's text, which is the verb's help."""
+    from ticket_sig.formats import load, save
+    from ticket_sig.lottery.prune import prune_ticket
+    from ticket_sig.signatures.scheme2 import embed
+
+    ticket = load(model).ticket
+    if prune is not None:
+        ticket = prune_ticket(ticket, prune)
+    embedded = embed(ticket, message, version=version, level=level, layer=layer)
+    save(embedded.ticket, bundle, claim=embedded.claim.to_json(), replace=force)
+    mask, signature = embedded.ticket.mask, embedded.signature
+    if as_json:
+        claim = embedded.claim.to_json()
+        print_json(
+            {
+                "bundle": str(bundle),
+                "kept": mask.kept,
+                "density": mask.density,
+                "weights_moved": embedded.changed,
+                "claim": claim,
+            }
+        )
+        return
+    place = signature.placement
+    out.print(f"message: {message}")
+    out.print(f"QR code: version {signature.version}, level {level}, data mask {signature.data_mask}")
+    out.print(f"place: {place.layer}, row {place.row}, column {place.column}")
+    out.print(f"kept: {mask.kept} of {mask.total}, as before; {embedded.changed} weights moved")
+    out.print(f"bundle: {bundle}\nnext: ticket-sig train {bundle} --data DIR --out TRAINED")

@@ -1,0 +1,104 @@
+"""Find a ticket: iterative magnitude pruning with rewinding; resumes where it was stopped.
+
+With --rounds or --density, so many rounds; with neither, the extreme ticket is searched as in the
+paper. The finished bundle is OUT/ticket.
+
+Example: ticket-sig find --arch resnet20 --dataset cifar10 --data DIR --preset quick --rounds 2 --out RUN
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ticket_sig.cli import options
+from ticket_sig.cli.output import JsonFlag, out, percent, print_json, table
+
+
+def run(
+    run_folder: Annotated[
+        Path, typer.Option("--out", help="Run folder, new or of this same run.", show_default=False)
+    ],
+    arch: Annotated[
+        str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50 or vgg16.")
+    ] = "resnet20",
+    dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")] = "digits",
+    data: options.Data = None,
+    preset: Annotated[str, typer.Option(help="paper, open-lth, quick or demo.")] = "quick",
+    rounds: Annotated[
+        int | None, typer.Option(min=0, help="So many rounds of pruning.", show_default=False)
+    ] = None,
+    density: Annotated[
+        float | None, typer.Option(help="Rounds until this share is kept.", show_default=False)
+    ] = None,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(help="Pruning rate; once for each rate of the search.", show_default=False),
+    ] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="global, layerwise or random.", show_default=False)
+    ] = None,
+    epochs: options.Epochs = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    checkpoint_every: options.CheckpointEvery = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """See the module's text, which is the verb's help."""
+    from ticket_sig.datasets import load_dataset
+    from ticket_sig.lottery import find
+    from ticket_sig.training.device import pick_precision
+    from ticket_sig.training.recipe import preset as make_recipe
+
+    with options.engine(device, checkpoint_every) as engine:
+        given = options.changes(
+            rounds=rounds,
+            density=density,
+            rates=tuple(rate) if rate else None,
+            scope=scope,
+            seed=seed,
+            **options.length_change(epochs),
+        )
+        recipe = make_recipe(
+            preset, arch=arch, dataset=dataset, precision=pick_precision(precision, engine.device), **given
+        )
+        ticket = find(recipe, load_dataset(dataset, data), run_folder, engine=engine)
+    bundle = run_folder / "ticket"
+    if as_json:
+        rates = {str(r): times for r, times in ticket.pruning_rates().items()}
+        print_json(
+            {
+                "ticket": str(bundle),
+                "density": ticket.mask.density,
+                "pruning_rates": rates,
+                "history": [e.to_json() for e in ticket.history],
+            }
+        )
+        return
+    rows = [
+        (
+            e.step,
+            e.rate,
+            f"{100 * e.density:.2f}",
+            percent(e.validation),
+            percent(e.test),
+            _words(e.winning, e.accepted),
+            f"{e.seconds:.0f}",
+        )
+        for e in ticket.history
+    ]
+    out.print(
+        table(
+            f"{arch} on {dataset}", ("step", "rate", "kept %", "validation %", "test %", "", "seconds"), rows
+        )
+    )
+    out.print(f"ticket: {bundle}\nnext: ticket-sig embed {bundle} --message TEXT --out SIGNED")
+
+
+def _words(winning: bool | None, accepted: bool | None) -> str:
+    if winning is None:
+        return ""
+    return ("wins" if winning else "does not win") + ("" if accepted else ", rejected")

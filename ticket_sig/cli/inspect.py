@@ -1,0 +1,74 @@
+"""Show what a model file holds: kept weights and kernels of every layer, history, claim.
+
+Example: ticket-sig inspect RUN/ticket --png maps.png
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ticket_sig.cli import options
+from ticket_sig.cli.output import JsonFlag, out, print_json, table
+
+
+def run(
+    model: options.Model,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw the kernel map of every layer.", show_default=False)
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """See the module's text, which is the verb's help."""
+    from ticket_sig import pictures
+    from ticket_sig.claim import Claim
+    from ticket_sig.formats import load
+    from ticket_sig.signatures.scheme2 import Signature
+
+    loaded = load(model)
+    ticket, mask = loaded.ticket, loaded.ticket.mask
+    claim = Claim.read(loaded.claim) if loaded.claim else None
+    if png:
+        pictures.kernel_maps(png, mask, Signature.from_json(claim.signature) if claim else None)
+    if as_json:
+        layers = [{**vars(row), "shape": list(row.shape), "density": row.density} for row in mask.table()]
+        summary = {
+            "kind": loaded.kind,
+            "kept": mask.kept,
+            "total": mask.total,
+            "density": mask.density,
+            "layers": layers,
+        }
+        history = [entry.to_json() for entry in ticket.history]
+        print_json(
+            {
+                **summary,
+                "history": history,
+                "claim": claim.to_json() if claim else None,
+                "png": str(png) if png else None,
+            }
+        )
+        return
+    rows = [
+        (
+            row.name,
+            "x".join(map(str, row.shape)),
+            row.kept,
+            f"{100 * row.density:.2f}",
+            f"{100 * row.kept_kernels / row.kernels:.2f}",
+        )
+        for row in mask.table()
+    ]
+    rows.append(("all", "", mask.kept, f"{100 * mask.density:.2f}", ""))
+    out.print(table(f"{model} ({loaded.kind})", ("layer", "shape", "kept", "kept %", "kernels kept %"), rows))
+    for rate, times in ticket.pruning_rates().items():
+        out.print(f"pruned {times} times by {100 * rate:g} %")
+    for entry in ticket.history:
+        tested = f", {entry.test:.2f} % test accuracy" if entry.test is not None else ""
+        out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
+    if claim:
+        out.print(f"claim: {claim.scheme}, {claim.signature.get('message')!r}, signed {claim.created}")
+    if png:
+        out.print(f"picture: {png}")

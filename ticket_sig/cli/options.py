@@ -1,0 +1,79 @@
+"""Options that several verbs have, and how they become a recipe, a data set and an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ticket_sig.cli.output import progress
+
+if TYPE_CHECKING:
+    from ticket_sig.training.loop import Engine
+    from ticket_sig.training.recipe import Recipe
+
+Model = Annotated[
+    Path, typer.Argument(help="A bundle, a .safetensors file or a torch checkpoint.", show_default=False)
+]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder of the data set; digits needs none.", show_default=False)
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.", show_default=False)
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Length of a training, in place of the preset's.", show_default=False),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[
+    str, typer.Option(help="auto, bf16 or float32; auto is bf16 where the hardware has it.")
+]
+CheckpointEvery = Annotated[
+    float, typer.Option(min=0, help="Seconds between checkpoints: what a kill may cost.")
+]
+
+
+def changes(**values: Any) -> dict[str, Any]:
+    """The options that were given, as changes to a recipe."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def length_change(epochs: int | None) -> dict[str, Any]:
+    """`--epochs` as a change to a recipe."""
+    from ticket_sig.training.steps import Steps
+
+    return {} if epochs is None else {"length": Steps(epochs)}
+
+
+@contextmanager
+def engine(device: str, checkpoint_every: float) -> Iterator[Engine]:
+    """The engine of a training verb, with a progress bar while the block runs."""
+    from ticket_sig.training.device import pick_device
+    from ticket_sig.training.loop import Engine
+
+    picked = pick_device(device)
+    with progress() as bars:
+        yield Engine(device=picked, checkpoint_seconds=checkpoint_every, progress=bars)
+
+
+def recipe_of(known: Mapping[str, Any] | None, preset_name: str | None, **overrides: Any) -> Recipe:
+    """The recipe of a bundle, or a preset's, with what was given on the command line.
+
+    Raises:
+        InputError: the bundle has no recipe and the command line does not say enough.
+    """
+    from ticket_sig.errors import bad_input
+    from ticket_sig.training.recipe import Recipe, preset
+
+    given = changes(**overrides)
+    if known is not None and preset_name is None:
+        return replace(Recipe.from_json(known), **given)
+    names = {"arch": (known or {}).get("arch"), "dataset": (known or {}).get("dataset"), **given}
+    if not (names["arch"] and names["dataset"]):
+        raise bad_input("", "recipe", "one in the bundle, or --arch and --dataset", "neither")
+    return preset(preset_name or "quick", **names)

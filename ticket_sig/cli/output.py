@@ -1,0 +1,79 @@
+"""What the verbs share: tables and progress for people on stderr or stdout, one JSON object for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+ForceFlag = Annotated[bool, typer.Option("--force", help="Overwrite the output folder.")]
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Prints one JSON object on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    sys.stdout.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table for people; every column but the first is set to the right."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="right" if index else "left", no_wrap=not index)
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+class Bars:
+    """Progress bars on stderr: one for the work in hand, and lines for what is done."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def begin(self, label: str, total: int) -> None:
+        """Starts the bar of the next piece of work."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(label, total=total, detail="")
+
+    def advance(self, done: int, detail: str = "") -> None:
+        """Moves the bar."""
+        if self._task is not None:
+            self._bars.update(self._task, completed=done, detail=detail)
+
+    def note(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._bars.console.print(text)
+
+
+@contextmanager
+def progress() -> Iterator[Bars]:
+    """Shows progress on stderr while the block runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        yield Bars(bars)
+
+
+def percent(value: float | None) -> str:
+    """An accuracy in %, or nothing."""
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,94 @@
+"""Train a ticket under its mask, from its rewind weights (or on, with --start model).
+
+The recipe is the bundle's own; options change it. A bundle made from a bare model file has none:
+give --arch, --dataset and --start model. Stopped and started again, it goes on where it was.
+
+Example: ticket-sig train SIGNED --data DIR --out TRAINED
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ticket_sig.cli import options
+from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json
+
+
+def run(
+    model: options.Model,
+    bundle: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="Bundle to write; OUT.run keeps the state until then.", show_default=False
+        ),
+    ],
+    data: options.Data = None,
+    start: Annotated[
+        str, typer.Option(help="rewind: as a ticket is trained; model: go on from its weights.")
+    ] = "rewind",
+    arch: Annotated[
+        str | None, typer.Option(help="Network, where the bundle does not say.", show_default=False)
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set, where the bundle does not say.", show_default=False)
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.", show_default=False)
+    ] = None,
+    epochs: options.Epochs = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    checkpoint_every: options.CheckpointEvery = 20,
+    force: ForceFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """See the module's text, which is the verb's help."""
+    from ticket_sig.datasets import load_dataset
+    from ticket_sig.errors import bad_input
+    from ticket_sig.files import read_json
+    from ticket_sig.formats import load, save
+    from ticket_sig.lottery import retrain
+    from ticket_sig.training.device import pick_precision
+
+    if bundle.exists() and not force:
+        raise bad_input(
+            bundle,
+            "output folder",
+            "a name not taken yet",
+            "one that is",
+            hint="choose another or pass --force",
+        )
+    loaded = load(model)
+    claim = read_json(loaded.claim) if loaded.claim else None
+    state = bundle.with_name(f"{bundle.name}.run")
+    with options.engine(device, checkpoint_every) as engine:
+        recipe = options.recipe_of(
+            loaded.ticket.recipe,
+            preset,
+            arch=arch,
+            dataset=dataset,
+            seed=seed,
+            precision=pick_precision(precision, engine.device),
+            **options.length_change(epochs),
+        )
+        ticket = retrain(
+            loaded.ticket, recipe, load_dataset(recipe.dataset, data), state, start=start, engine=engine
+        )
+    save(ticket, bundle, claim=claim, replace=force)
+    shutil.rmtree(state)
+    before, after = loaded.ticket.last_trained(), ticket.history[-1]
+    if as_json:
+        print_json({"bundle": str(bundle), "before": before and before.to_json(), "after": after.to_json()})
+        return
+    if before:
+        out.print(f"before: {percent(before.test)} % test accuracy, {100 * before.density:.2f} % kept")
+    out.print(
+        f"after:  {percent(after.test)} % test accuracy, {100 * after.density:.2f} % kept\nbundle: {bundle}"
+    )
+    if claim:
+        out.print(f"next: ticket-sig verify {bundle} --claim {bundle / 'claim.json'}")

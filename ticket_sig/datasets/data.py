@@ -1,0 +1,87 @@
+"""A data set in memory: decoded once, kept as bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 [n, height, width, channels] and labels int64 [n]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: slice) -> Split:
+        return Split(self.images[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Train and test split, and what a network needs to know of them.
+
+    Attributes:
+        name: as in the registry.
+        classes: number of classes.
+        mean, std: per channel, of pixels scaled to 0..1.
+
+    Raises:
+        InputError: labels out of range, no images, or other counts of images and labels.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for part, split in (("train", self.train), ("test", self.test)):
+            images, labels = split.images, split.labels
+            if (
+                images.dtype != torch.uint8
+                or images.ndim != 4
+                or len(images) != len(labels)
+                or not len(labels)
+            ):
+                found = f"{images.dtype} {list(images.shape)} and {len(labels)}"
+                raise InputError(
+                    f"{self.name}: {part}: expected uint8 images [n, h, w, c] and n labels, found {found}"
+                )
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= self.classes:
+                raise InputError(
+                    f"{self.name}: {part} labels: expected 0 to {self.classes - 1}, found {low} to {high}"
+                )
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return self.train.images.shape[-1]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all images and labels: two runs on the same data have the same."""
+        parts = {"train": self.train, "test": self.test}
+        tensors = {
+            f"{name}.{kind}": getattr(split, kind)
+            for name, split in parts.items()
+            for kind in ("images", "labels")
+        }
+        return tensor_digest(tensors)
+
+    def hold_out(self, share: float) -> tuple[Split, Split]:
+        """Returns (training, validation): the last `share` of the train split is held out."""
+        rows = len(self.train) - round(share * len(self.train))
+        return self.train[:rows], self.train[rows:]

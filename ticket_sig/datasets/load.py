@@ -1,0 +1,79 @@
+"""Finds out how a data folder is laid out and reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ticket_sig.datasets.cache import cached
+from ticket_sig.datasets.cifar_batches import is_batches_folder, read_batches
+from ticket_sig.datasets.data import Dataset, Split
+from ticket_sig.datasets.digits import read_digits
+from ticket_sig.datasets.image_folder import is_image_folder, read_image_folder
+from ticket_sig.datasets.parquet import is_parquet_folder, read_parquet
+from ticket_sig.datasets.registry import DATASETS, DatasetSpec
+from ticket_sig.errors import InputError, bad_input
+
+
+def load_dataset(name: str, folder: Path | str | None = None) -> Dataset:
+    """Reads a data set: python batches, Hugging Face parquet or an image folder, whichever it is.
+
+    Args:
+        name: as in the registry; `digits` needs no folder.
+
+    Raises:
+        InputError: no such data set; or the folder is missing or of another kind, with what to
+            download, from where, and its MD5.
+    """
+    if name not in DATASETS:
+        raise bad_input("", "dataset", f"one of {', '.join(DATASETS)}", repr(name))
+    spec = DATASETS[name]
+    train, test = read_digits() if name == "digits" else _read(name, spec, folder)
+    return _checked(name, spec, folder, train, test)
+
+
+def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Split, Split]:
+    if folder is None:
+        raise bad_input("", "--data", f"the folder of {name}", "none", hint=_where_to_get(name, spec))
+    path = Path(folder)
+    if not path.is_dir():
+        raise bad_input(
+            path, "data folder", f"the folder of {name}", "none at this path", hint=_where_to_get(name, spec)
+        )
+    # A folder that the official archive was unpacked into is as good as the one it holds.
+    if spec.archive and (path / spec.archive.folder).is_dir():
+        path = path / spec.archive.folder
+    if is_batches_folder(path, name):
+        return cached(path, name, lambda: read_batches(path, name))
+    if is_parquet_folder(path):
+        return cached(path, name, lambda: read_parquet(path, spec.label))
+    if is_image_folder(path):
+        return cached(path, name, lambda: read_image_folder(path))
+    found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "an empty folder"
+    raise bad_input(
+        path,
+        "data folder",
+        "python batches, *.parquet or train/CLASS/ images",
+        found,
+        hint=_where_to_get(name, spec),
+    )
+
+
+def _checked(name: str, spec: DatasetSpec, folder: Path | str | None, train: Split, test: Split) -> Dataset:
+    size = spec.size or tuple(train.images.shape[1:])
+    for part, split in (("train", train), ("test", test)):
+        if tuple(split.images.shape[1:]) != tuple(size):
+            raise bad_input(
+                folder, f"{part} images", f"{name}'s size {list(size)}", str(list(split.images.shape[1:]))
+            )
+    mean, std = spec.normalisation or ((0.5,) * size[2], (0.5,) * size[2])
+    try:
+        return Dataset(name, train, test, spec.classes or int(train.labels.max()) + 1, mean, std)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
+
+
+def _where_to_get(name: str, spec: DatasetSpec) -> str:
+    if spec.archive is None:
+        return "expected is train/CLASS/*.png and test/CLASS/*.png"
+    archive = spec.archive
+    return f"run: ticket-sig data {name} --out DIR, or unpack {archive.url} (md5 {archive.md5})"

@@ -1,0 +1,61 @@
+"""The data sets by name; a new one is one entry here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_CIFAR_NORMALISATION = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where a data set is officially to be had, and the MD5 its authors publish."""
+
+    url: str
+    md5: str
+    folder: str  # what it unpacks to
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What is known of a data set before it is read.
+
+    Attributes:
+        classes: None = as many as the folder has.
+        size: height, width, channels; None = that of the first image.
+        normalisation: mean and standard deviation per channel; None = 0.5 for all.
+        label: its column in the Hugging Face layout.
+    """
+
+    classes: int | None
+    size: tuple[int, int, int] | None
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None
+    label: str = "label"
+    archive: Archive | None = None
+
+
+DATASETS = {
+    "digits": DatasetSpec(classes=10, size=(8, 8, 1), normalisation=((0.3054,), (0.3757,))),
+    "cifar10": DatasetSpec(
+        classes=10,
+        size=(32, 32, 3),
+        normalisation=_CIFAR_NORMALISATION,
+        archive=Archive(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "c58f30108f718f92721af3b95e74349a",
+            "cifar-10-batches-py",
+        ),
+    ),
+    "cifar100": DatasetSpec(
+        classes=100,
+        size=(32, 32, 3),
+        normalisation=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+        label="fine_label",
+        archive=Archive(
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+            "eb9058c3a382ffc7106e4002c42a8d85",
+            "cifar-100-python",
+        ),
+    ),
+    "images": DatasetSpec(classes=None, size=None, normalisation=None),
+}

@@ -1,0 +1,113 @@
+"""Files and folders that are written whole or not at all: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ticket_sig.errors import bad_input
+
+PARTIAL = ".partial-"  # what an interrupted write leaves behind begins with this
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_folder(path: Path) -> None:
+    # Windows cannot open a folder; there a rename is as durable as it gets.
+    with contextlib.suppress(PermissionError):
+        _sync(path)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path to write to; it becomes `path` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-")
+    os.close(fd)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)  # mkstemp gives 0600, which nobody else could verify
+        _sync(partial)
+        partial.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yields a temporary folder; it becomes `path` when the block ends without an error.
+
+    Raises:
+        InputError: `path` is there already and `replace` is off, or is not a folder.
+    """
+    if path.exists() and not (replace and path.is_dir()):
+        raise bad_input(
+            path,
+            "output folder",
+            "a name not taken yet",
+            "one that is",
+            hint="choose another or pass --force",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        for file in partial.rglob("*"):
+            _sync(file)
+        if path.exists():
+            # Kept until the new folder stands, so that no crash can lose both.
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-old-"))
+            path.replace(old)
+            partial.replace(path)
+            shutil.rmtree(old)
+        else:
+            partial.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def clear_partials(folder: Path) -> None:
+    """Removes what killed writes left in a folder; call it only while no one else writes there."""
+    for leftover in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes JSON, whole or not at all; the same value always gives the same bytes."""
+    with whole_file(path) as partial:
+        partial.write_text(
+            json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file.
+
+    Raises:
+        InputError: missing, not UTF-8, not JSON, or not an object.
+    """
+    if not path.is_file():
+        raise bad_input(path, "file", "a JSON file", "none")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise bad_input(path, "JSON", "a whole JSON object", f"text that does not parse ({error})") from None
+    if not isinstance(value, dict):
+        raise bad_input(path, "JSON", "an object", f"a {type(value).__name__}")
+    return value

@@ -1,0 +1,62 @@
+"""Finds out what a path holds and reads it as a ticket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.formats.bundle import CLAIM, MODEL, TICKET, is_bundle, read_bundle
+from ticket_sig.formats.layouts import split_layout
+from ticket_sig.formats.safetensors_file import looks_like_safetensors, read_safetensors
+from ticket_sig.formats.torch_file import looks_like_torch, read_torch
+from ticket_sig.ticket import Ticket
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model as it was found: the ticket, the kind of file, and the claim beside it if there is one."""
+
+    ticket: Ticket
+    kind: str
+    claim: Path | None = None
+
+
+def load(path: Path | str) -> Loaded:
+    """Reads a bundle, a `.safetensors` file or a `torch.save` file, told apart by their content.
+
+    Raises:
+        InputError: nothing is there, it is none of these, or it is damaged; the message says which.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _load_folder(path)
+    if not path.is_file():
+        raise bad_input(
+            path, "model", "a bundle folder, a .safetensors or a torch file", "nothing at this path"
+        )
+    with path.open("rb") as file:
+        head = file.read(16)
+    if looks_like_safetensors(head):
+        return _load_file(path, "safetensors", read_safetensors(path))
+    if looks_like_torch(head):
+        return _load_file(path, "torch", read_torch(path))
+    found = "an empty file" if not head else f"a file that begins with {head[:8]!r}"
+    raise bad_input(path, "model", "a safetensors or torch file", found)
+
+
+def _load_folder(path: Path) -> Loaded:
+    claim = path / CLAIM if (path / CLAIM).is_file() else None
+    if is_bundle(path):
+        return Loaded(read_bundle(path), "bundle", claim)
+    if (path / MODEL).is_file():
+        return Loaded(load(path / MODEL).ticket, "safetensors", claim)
+    raise bad_input(path, "folder", f"a bundle ({TICKET}) or a {MODEL}", "neither")
+
+
+def _load_file(path: Path, kind: str, content: object) -> Loaded:
+    weights, mask, rewind = split_layout(content, path)
+    try:
+        return Loaded(Ticket(weights=weights, mask=mask, rewind=rewind), kind)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,77 @@
+"""`.safetensors` files: read with every damage named, written whole and with the same bytes each time."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from ticket_sig.errors import bad_input
+from ticket_sig.files import whole_file
+
+
+def looks_like_safetensors(head: bytes) -> bool:
+    """Whether a file that begins with these (at least 9) bytes is a safetensors file: length, then JSON."""
+    return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Returns all tensors of a file, on the CPU.
+
+    Raises:
+        InputError: missing, empty, cut short or otherwise damaged.
+    """
+    if not path.is_file():
+        raise bad_input(path, "file", "a safetensors file", "none")
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise bad_input(path, "safetensors", "a whole file", f"a damaged one ({error})") from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Returns the text metadata of a file that `read_safetensors` could read."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: str | None = None) -> None:
+    """Writes tensors, whole or not at all.
+
+    Args:
+        tensors: any tensors; those that share memory are written as separate copies.
+        metadata: one text, stored under the key `ticket_sig`. One, because the library writes
+            several keys in an order that changes from run to run.
+
+    Raises:
+        OSError: the disk is full, or the path cannot be written.
+    """
+    seen: set[int] = set()
+    plain = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        plain[name] = tensor.clone() if storage in seen or _is_part(tensor) else tensor
+        seen.add(storage)
+    with whole_file(path) as partial:
+        try:
+            safetensors.torch.save_file(
+                plain, partial, {"ticket_sig": metadata} if metadata is not None else {"format": "pt"}
+            )
+        except safetensors.SafetensorError as error:
+            raise _as_os_error(error, path) from None
+
+
+def _is_part(tensor: Tensor) -> bool:
+    return tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size()
+
+
+def _as_os_error(error: safetensors.SafetensorError, path: Path) -> OSError:
+    code = re.search(r"os error (\d+)", str(error))
+    number = int(code.group(1)) if code else errno.EIO
+    return OSError(number, str(error), str(path))

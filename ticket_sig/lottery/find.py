@@ -1,0 +1,134 @@
+"""Finds a ticket: dense training, then rounds of pruning and retraining, in a run folder that resumes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from ticket_sig.datasets import Dataset
+from ticket_sig.digests import tensor_digest
+from ticket_sig.formats import load, save
+from ticket_sig.lottery import search
+from ticket_sig.lottery.level import train_level
+from ticket_sig.lottery.prune import prune
+from ticket_sig.mask import Mask
+from ticket_sig.models import build, prunable_names
+from ticket_sig.ticket import Round, Ticket
+from ticket_sig.training.loop import Engine, plain_weights
+from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.run_folder import run_folder
+
+
+def find(
+    recipe: Recipe,
+    data: Dataset,
+    run: Path | str,
+    *,
+    model: nn.Module | None = None,
+    engine: Engine | None = None,
+) -> Ticket:
+    """Finds a ticket by iterative magnitude pruning with rewinding (NeurIPS'21, section 3.1).
+
+    Everything is kept in the run folder: killed at any point and started again with the same
+    arguments, it ends with the same bits. The finished bundle is `RUN/ticket`.
+
+    Args:
+        recipe: with `rounds` or `density` set, so many rounds; else the extreme ticket is searched.
+        model: a network of the user's own in place of `recipe.arch`, initialised as training is to start.
+
+    Raises:
+        InputError: the folder belongs to another run or is in use, the model has nothing to prune,
+            or training failed.
+    """
+    run = Path(run)
+    engine = engine or Engine()
+    if model is None:
+        model = build(recipe.arch, data.classes, data.channels, recipe.seed)
+    initial = plain_weights(model, None)
+    identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
+    with run_folder(run, identity):
+        if (run / "ticket").exists():
+            return load(run / "ticket").ticket
+        names = prunable_names(model, recipe.exclude)
+        mask = Mask.full({name: initial[name] for name in names})
+        dense = train_level(
+            run / "levels" / "00",
+            model,
+            initial,
+            mask,
+            data,
+            recipe,
+            engine,
+            step="dense",
+            label="dense network",
+        )
+        ticket = _search(recipe, data, run, model, dense, engine)
+        save(ticket, run / "ticket")
+        return ticket
+
+
+def _search(
+    recipe: Recipe, data: Dataset, run: Path, model: nn.Module, dense: Ticket, engine: Engine
+) -> Ticket:
+    assert dense.rewind is not None
+    rewind = dense.rewind
+    start_step = rewind_step(recipe, data) if recipe.retrain == "rewind" else 0
+    history = [dense.history[-1]]
+
+    def train(mask: Mask, rate: float) -> Ticket:
+        index = len(history)
+        label = f"round {index}, {100 * mask.density:.2f} % kept"
+        folder = run / "levels" / f"{index:02d}"
+        start = mask.apply(rewind)
+        return train_level(
+            folder,
+            model,
+            start,
+            mask,
+            data,
+            recipe,
+            engine,
+            step="prune",
+            label=label,
+            rate=rate,
+            start_step=start_step,
+            rewind=rewind,
+        )
+
+    def shrink(ticket: Ticket, rate: float) -> Mask:
+        return prune(ticket.weights, ticket.mask, rate, scope=recipe.scope, seed=recipe.seed)
+
+    if recipe.rounds is None and recipe.density is None:
+        tries = search.extreme_ticket(dense, train, shrink, rates=recipe.rates, tolerance=recipe.tolerance)
+    else:
+        tries = search.rounds(
+            dense,
+            train,
+            shrink,
+            rate=recipe.rates[0],
+            count=recipe.rounds,
+            density=recipe.density,
+            tolerance=recipe.tolerance,
+        )
+    best = dense
+    engine.progress.note(_line("dense network", dense.history[-1]))
+    for tried in tries:
+        entry = replace(tried.ticket.history[-1], winning=tried.winning, accepted=tried.accepted)
+        engine.progress.note(_line(f"round {len(history)}", entry))
+        history.append(entry)
+        best = tried.ticket if tried.accepted else best
+    return replace(best, history=tuple(history))
+
+
+def rewind_step(recipe: Recipe, data: Dataset) -> int:
+    """The recipe's rewind step in iterations on this data."""
+    training, _ = data.hold_out(recipe.validation)
+    return recipe.rewind.iterations(-(-len(training) // recipe.batch_size))
+
+
+def _line(name: str, entry: Round) -> str:
+    held = f"{entry.validation:.2f} % validation, " if entry.validation is not None else ""
+    wins = {None: "", True: ", wins", False: ", does not win"}[entry.winning]
+    return f"{name}: {100 * entry.density:.2f} % kept, {held}{entry.test:.2f} % test{wins}"

@@ -1,0 +1,97 @@
+"""Trains a ticket under its mask: from the rewind weights, or on from where the model stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ticket_sig.datasets import Dataset
+from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.formats.layouts import is_constant
+from ticket_sig.lottery.find import rewind_step
+from ticket_sig.lottery.level import train_level
+from ticket_sig.models import build
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.loop import Engine
+from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.run_folder import run_folder
+
+STARTS = ("rewind", "model")
+
+
+def retrain(
+    ticket: Ticket,
+    recipe: Recipe,
+    data: Dataset,
+    run: Path | str,
+    *,
+    start: str = "rewind",
+    model: nn.Module | None = None,
+    engine: Engine | None = None,
+) -> Ticket:
+    """Trains a ticket under its mask and returns it with one more entry of history.
+
+    Args:
+        run: folder for the state of the training; the same arguments go on where a kill left it.
+        start: "rewind" (from the rewind weights, as a ticket is trained) or "model" (fine-tuning:
+            from the weights it has).
+        model: a network of the user's own in place of `recipe.arch`.
+
+    Raises:
+        InputError: no rewind weights, the weights do not fit the network, or the run folder is
+            another run's.
+    """
+    run = Path(run)
+    engine = engine or Engine()
+    if start not in STARTS:
+        raise bad_input("", "start", f"one of {', '.join(STARTS)}", repr(start))
+    if model is None:
+        model = build(recipe.arch, data.classes, data.channels, recipe.seed)
+    weights = ticket.rewound() if start == "rewind" else dict(ticket.weights)
+    constants = {name: weights.pop(name) for name in list(weights) if is_constant(name)}
+    _check_fits(model, weights)
+    start_step = rewind_step(recipe, data) if start == "rewind" and recipe.retrain == "rewind" else 0
+    identity = {
+        "recipe": recipe.to_json(),
+        "data": data.digest,
+        "start": tensor_digest(weights),
+        "mask": tensor_digest(ticket.mask),
+    }
+    with run_folder(run, identity):
+        label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
+        trained = train_level(
+            run / "level",
+            model,
+            weights,
+            ticket.mask,
+            data,
+            recipe,
+            engine,
+            step="train",
+            label=label,
+            start_step=start_step,
+            rewind=weights,
+        )
+    return replace(
+        trained,
+        weights={**trained.weights, **constants},
+        rewind=ticket.rewind,
+        history=(*ticket.history, *trained.history),
+    )
+
+
+def _check_fits(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    expected = model.state_dict()
+    missing = [f"{name}: expected, not found" for name in expected if name not in weights]
+    extra = [f"{name}: found, not expected" for name in weights if name not in expected]
+    shapes = [
+        f"{name}: expected shape {list(t.shape)}, found {list(weights[name].shape)}"
+        for name, t in expected.items()
+        if name in weights and weights[name].shape != t.shape
+    ]
+    if problems := missing + extra + shapes:
+        raise InputError("weights do not fit the network: " + "; ".join(problems))

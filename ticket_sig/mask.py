@@ -1,0 +1,222 @@
+"""The mask: which weights of a sparse network are kept (NeurIPS'21, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ticket_sig.errors import InputError
+
+
+@dataclass(frozen=True)
+class LayerDensity:
+    """One row of a mask's density table; kernels are the cells of the kernel map."""
+
+    name: str
+    shape: tuple[int, ...]
+    kept: int
+    total: int
+    kept_kernels: int
+    kernels: int
+
+    @property
+    def density(self) -> float:
+        """Kept weights over all weights of the layer (1.0 for a layer without weights)."""
+        return self.kept / self.total if self.total else 1.0
+
+
+class Mask(Mapping[str, Tensor]):
+    """For each prunable tensor, by parameter name, a boolean tensor of its shape: True = kept.
+
+    Immutable: the tensors are copied in, on the CPU. Names keep the order they came in.
+
+    Raises:
+        InputError: a tensor is not boolean, or has fewer than 2 dimensions; all of them are named.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        problems = [
+            f"{name}: expected a boolean tensor of 2 or more dimensions, found {_describe(t)}"
+            for name, t in tensors.items()
+            if not isinstance(t, Tensor) or t.dtype != torch.bool or t.ndim < 2
+        ]
+        if problems:
+            raise InputError("mask: " + "; ".join(problems))
+        self._tensors = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+
+    @classmethod
+    def of_zeros(cls, weights: Mapping[str, Tensor]) -> Mask:
+        """Reads the mask off the weights: zero = pruned.
+
+        Only floating-point tensors of 2 or more dimensions can be prunable. Where some of them
+        hold zeros, the others (a first convolution, a classifier) are taken as never pruned and
+        left out; where none does, the model is dense and all of them are in.
+        """
+        matrices = {name: w for name, w in weights.items() if w.is_floating_point() and w.ndim >= 2}
+        kept = {name: w != 0 for name, w in matrices.items()}
+        pruned = {name: k for name, k in kept.items() if not k.all()}
+        return cls(pruned or kept)
+
+    @classmethod
+    def full(cls, weights: Mapping[str, Tensor]) -> Mask:
+        """The mask of a dense network: everything is kept."""
+        return cls({name: torch.ones(w.shape, dtype=torch.bool) for name, w in weights.items()})
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __repr__(self) -> str:
+        return f"Mask({len(self)} tensors, {self.kept} of {self.total} kept, density {self.density:.4f})"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Mask)
+            and self.keys() == other.keys()
+            and all(torch.equal(self[name], other[name]) for name in self)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def kept(self) -> int:
+        """Number of kept weights."""
+        return sum(int(torch.count_nonzero(t)) for t in self.values())
+
+    @property
+    def total(self) -> int:
+        """Number of prunable weights."""
+        return sum(t.numel() for t in self.values())
+
+    @property
+    def density(self) -> float:
+        """kept / total; 1.0 for a mask over nothing."""
+        return self.kept / self.total if self.total else 1.0
+
+    @property
+    def sparsity(self) -> float:
+        """1 - density."""
+        return 1.0 - self.density
+
+    def kernel_map(self, name: str) -> Tensor:
+        """Boolean matrix [out channels, in channels]: True where any weight of that kernel is kept."""
+        return kernel_map(self[name])
+
+    def table(self) -> list[LayerDensity]:
+        """Density of every layer, in the mask's order."""
+        rows = []
+        for name, kept in self.items():
+            kernels = kernel_map(kept)
+            counts = (
+                int(torch.count_nonzero(kept)),
+                kept.numel(),
+                int(torch.count_nonzero(kernels)),
+                kernels.numel(),
+            )
+            rows.append(LayerDensity(name, tuple(kept.shape), *counts))
+        return rows
+
+    def __and__(self, other: Mask) -> Mask:
+        """Intersection: what both keep.
+
+        Raises:
+            InputError: the two masks have other names or shapes; all differences are listed.
+        """
+        self.check_shapes(other, "the other mask")
+        if extra := sorted(other.keys() - self.keys()):
+            raise InputError(
+                f"the other mask: expected the tensors of this one, found also {', '.join(extra)}"
+            )
+        return Mask({name: kept & other[name] for name, kept in self.items()})
+
+    def apply(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the weights with exact zeros where pruned; tensors outside the mask pass as they are.
+
+        Raises:
+            InputError: a masked tensor is missing or has another shape; all are listed.
+        """
+        self.check_shapes(weights, "weights")
+        return {
+            name: torch.where(self[name].to(w.device), w, torch.zeros((), dtype=w.dtype, device=w.device))
+            if name in self
+            else w
+            for name, w in weights.items()
+        }
+
+    def check(self, weights: Mapping[str, Tensor], where: str = "weights") -> None:
+        """Checks promise 1: every pruned weight is exactly zero.
+
+        Raises:
+            InputError: a masked tensor is missing, has another shape, or is not zero where pruned;
+                each is named, with the count.
+        """
+        self.check_shapes(weights, where)
+        counts = {name: int(torch.count_nonzero(weights[name].cpu()[~kept])) for name, kept in self.items()}
+        if problems := [
+            f"{name}: expected zeros where pruned, found {n} that are not" for name, n in counts.items() if n
+        ]:
+            raise InputError(f"{where}: " + "; ".join(problems))
+
+    def check_shapes(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """Checks that every masked tensor is there in the mask's shape.
+
+        Raises:
+            InputError: all missing tensors and all other shapes, in one line.
+        """
+        problems = [
+            f"{name}: expected shape {list(kept.shape)}, found {_describe(tensors.get(name))}"
+            for name, kept in self.items()
+            if name not in tensors or tensors[name].shape != kept.shape
+        ]
+        if problems:
+            raise InputError(f"{where}: " + "; ".join(problems))
+
+    def bind(self, parameters: Mapping[str, Tensor]) -> Callable[[], None]:
+        """Returns a function that puts the pruned weights of these parameters back to zero, in place.
+
+        Call it after every optimizer step; it costs one fused multiplication.
+
+        Raises:
+            InputError: a masked parameter is missing or has another shape.
+        """
+        self.check_shapes(parameters, "parameters")
+        bound = [parameters[name] for name in self]
+        factors = [
+            self[name].to(p.device, p.dtype, memory_format=torch.preserve_format)
+            for name, p in zip(self, bound, strict=True)
+        ]
+        # One layout for a weight and its factor, else the multiplication falls back to a slow path.
+        factors = [f.contiguous(memory_format=_layout(p)) for f, p in zip(factors, bound, strict=True)]
+
+        @torch.no_grad()
+        def hold() -> None:
+            if bound:
+                torch._foreach_mul_(bound, factors)
+
+        hold()
+        return hold
+
+
+def kernel_map(kept: Tensor) -> Tensor:
+    """Boolean matrix [out channels, in channels] of one layer's mask or weights (nonzero = kept)."""
+    kept = kept if kept.dtype == torch.bool else kept != 0
+    return kept.flatten(2).any(2) if kept.ndim > 2 else kept
+
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    return "none" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,41 @@
+"""The networks of the papers in their CIFAR form, by name; a new one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ticket_sig.errors import bad_input
+from ticket_sig.models.prunable import prunable_names
+from ticket_sig.models.resnet import resnet18, resnet20, resnet20_proj, resnet50
+from ticket_sig.models.vgg import vgg16
+
+MODELS: dict[str, Callable[[int, int], nn.Module]] = {
+    "resnet20": resnet20,
+    "resnet20-proj": resnet20_proj,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "vgg16": vgg16,
+}
+
+
+def build(arch: str, classes: int, channels: int = 3, seed: int | None = None) -> nn.Module:
+    """Returns a network for images [batch, channels, height, width], 8x8 and larger.
+
+    Args:
+        seed: of the initial weights; PyTorch's own random state is left as it is.
+
+    Raises:
+        InputError: no network of that name.
+    """
+    if arch not in MODELS:
+        raise bad_input("", "arch", f"one of {', '.join(MODELS)}", repr(arch))
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return MODELS[arch](classes, channels)
+
+
+__all__ = ["MODELS", "build", "prunable_names"]

@@ -1,0 +1,38 @@
+"""Which tensors of a network are prunable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from ticket_sig.errors import bad_input
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def prunable_names(model: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
+    """Names of the weights that may be pruned, in the module's order.
+
+    All convolutions but the first, and all linear layers but the last, the classifier
+    (NeurIPS'21, section 4). A weight that two modules share is named once.
+
+    Args:
+        exclude: further names to leave dense; `*` stands for anything.
+
+    Raises:
+        InputError: nothing is left to prune.
+    """
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, (*_CONVOLUTIONS, nn.Linear))]
+    convolutions = [name for name, m in layers if isinstance(m, _CONVOLUTIONS)]
+    linears = [name for name, m in layers if isinstance(m, nn.Linear)]
+    dense = {*convolutions[:1], *linears[-1:]}
+    owned = {name for name, _ in model.named_parameters()}
+    names = [f"{name}.weight".lstrip(".") for name, _ in layers if name not in dense]
+    names = [n for n in names if n in owned and not any(fnmatchcase(n, pattern) for pattern in exclude)]
+    if not names:
+        raise bad_input(
+            "model", "prunable layers", "a convolution but the first or a linear layer but the last", "none"
+        )
+    return names

@@ -1,0 +1,154 @@
+"""Pictures: kernel maps with the code's frame, and accuracy over the rounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from ticket_sig.errors import needs_extra
+from ticket_sig.files import whole_file
+from ticket_sig.mask import Mask
+from ticket_sig.signatures import qr
+from ticket_sig.signatures.scheme2 import Signature
+from ticket_sig.ticket import Round
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LARGEST = 512  # pixels along a side; larger maps are averaged down
+_FRAME = "#d62728"
+
+
+def kernel_maps(path: Path, mask: Mask, signature: Signature | None = None) -> None:
+    """Draws the kernel map of every layer (white = kept); the layer that carries the code gets its frame.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    rows = mask.table()
+    columns = min(6, max(1, math.ceil(math.sqrt(len(rows)))))
+    with _figure(path, math.ceil(len(rows) / columns), columns, 2.4) as axes:
+        for axis, row in zip(axes, rows, strict=False):
+            framed = signature if signature and signature.placement.layer == row.name else None
+            _map(
+                axis,
+                mask.kernel_map(row.name),
+                f"{row.name.removesuffix('.weight')}\n{100 * row.density:.1f} % kept",
+                framed,
+            )
+
+
+def before_and_after(path: Path, before: Mask, after: Mask, signature: Signature) -> None:
+    """Draws the signed layer's kernel map before and after, with the frame of the code, and what changed.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    layer = signature.placement.layer
+    maps = before.kernel_map(layer), after.kernel_map(layer)
+    with _figure(path, 1, 3, 4.2) as axes:
+        _map(axes[0], maps[0], f"{layer}: before", signature)
+        _map(axes[1], maps[1], "after (white = kept kernel)", signature)
+        _map(
+            axes[2],
+            maps[0] == maps[1],
+            f"changed kernels (black): {int((maps[0] != maps[1]).sum())}",
+            signature,
+        )
+
+
+def modules(
+    path: Path,
+    light: np.ndarray[Any, np.dtype[np.bool_]],
+    wrong: np.ndarray[Any, np.dtype[np.bool_]],
+    title: str,
+) -> None:
+    """Draws a code as it was read, with the data modules that differ from the claim in red.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    colours = np.where(light[..., None], 255, 0).repeat(3, -1).astype(np.uint8)
+    colours[wrong & light] = (255, 160, 160)
+    colours[wrong & ~light] = (160, 0, 0)
+    framed = np.pad(colours, ((4, 4), (4, 4), (0, 0)), constant_values=255)
+    with _figure(path, 1, 1, 4.2) as axes:
+        axes[0].imshow(framed, interpolation="nearest")
+        axes[0].set_title(title, fontsize=9)
+        axes[0].axis("off")
+
+
+def accuracy_over_rounds(path: Path, history: Sequence[Round]) -> None:
+    """Draws test and validation accuracy against the density of each round.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    tested = [(entry, 100 * entry.density, entry.test) for entry in history if entry.test is not None]
+    rounds = [(entry, x, y) for entry, x, y in tested if entry.step in ("dense", "prune")]
+    curves = {
+        ("validation", "s--"): [(x, e.validation) for e, x, _ in rounds if e.validation is not None],
+        ("test", "o-"): [(x, y) for _, x, y in rounds],
+        ("rejected", "kx"): [(x, y) for e, x, y in rounds if e.accepted is False],
+        ("test, signed and retrained", "r*"): [(x, y) for e, x, y in tested if e.step == "train"],
+    }
+    with _figure(path, 1, 1, 5.0) as axes:
+        axis = axes[0]
+        for (name, style), points in curves.items():
+            if points:
+                x, y = zip(*points, strict=True)
+                axis.plot(x, y, style, label=name, ms=10 if "*" in style else 4)
+        axis.set(
+            xscale="log", xlabel="weights kept (%)", ylabel="accuracy (%)", title="Accuracy over the rounds"
+        )
+        ticks = sorted({round(x, 1) for _, x, _ in rounds})
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], rotation=60, fontsize=7)
+        axis.minorticks_off()
+        axis.invert_xaxis()
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+
+
+@contextmanager
+def _figure(path: Path, rows: int, columns: int, size: float) -> Iterator[list[Axes]]:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise needs_extra("matplotlib", "figures", "pictures") from None
+    figure = Figure(figsize=(size * columns, size * rows * 1.1), layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    yield axes
+    for axis in axes:
+        axis.set_visible(bool(axis.has_data()))
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png")
+
+
+def _map(axis: Axes, kernels: Tensor, title: str, signature: Signature | None) -> None:
+    height, width = kernels.shape
+    size = min(height, _LARGEST), min(width, _LARGEST)
+    shown = (
+        F.adaptive_avg_pool2d(kernels[None].float(), size)[0] if size != (height, width) else kernels.float()
+    )
+    axis.imshow(
+        shown.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, width, height, 0)
+    )
+    axis.set_title(title, fontsize=9)
+    axis.set_xlabel("in channel", fontsize=7)
+    axis.set_ylabel("out channel", fontsize=7)
+    axis.tick_params(labelsize=6)
+    if signature:
+        from matplotlib.patches import Rectangle
+
+        side = qr.side(signature.version)
+        corner = signature.placement.column, signature.placement.row
+        axis.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=_FRAME, linewidth=1.5))

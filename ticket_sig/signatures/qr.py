@@ -1,0 +1,300 @@
+"""QR codes as bits: a message to light and dark modules, and modules back to a message.
+
+Encoding is the `qrcode` package's; Reed-Solomon decoding is `reedsolo`'s. Decoding works on the
+module matrix, not on a picture, so it can say how many symbols it had to correct.
+Source of the layout: ISO/IEC 18004, sections 7.3 to 7.7 (module placement, data masks, blocks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import qrcode
+import qrcode.base
+import qrcode.exceptions
+import qrcode.util
+from numpy.typing import NDArray
+from PIL import Image
+from reedsolo import ReedSolomonError, RSCodec
+
+from ticket_sig.errors import bad_input
+
+Bits = NDArray[np.bool_]
+
+LEVELS = {"L": 1, "M": 0, "Q": 3, "H": 2}  # the standard's two-bit indicators, ISO/IEC 18004 table 12
+DATA_MASKS = range(8)
+VERSIONS = range(1, 41)
+_ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
+_NUMERIC_MODE, _ALPHANUMERIC_MODE, _BYTE_MODE = 1, 2, 4
+
+
+class QRDecodeError(ValueError):
+    """The modules hold too many errors, or no text."""
+
+
+@dataclass(frozen=True)
+class QRCode:
+    """A QR code: its parameters and its modules.
+
+    Attributes:
+        version: 1 to 40; the side is 17 + 4 * version modules.
+        level: error correction, "L", "M", "Q" or "H".
+        data_mask: which of the eight data masks is on, 0 to 7.
+        light: boolean [side, side], True = light (white).
+        payload_bits: length of the encoded message before padding.
+    """
+
+    version: int
+    level: str
+    data_mask: int
+    light: Bits
+    payload_bits: int
+
+    @property
+    def data(self) -> Bits:
+        """Boolean [side, side], True where a module carries data or error correction."""
+        return function_patterns(self.version, self.level, self.data_mask)[1]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A message that was read, and what it took: corrected symbols (codewords) of all symbols."""
+
+    message: str
+    corrected: int
+    symbols: int
+
+
+def side(version: int) -> int:
+    """Modules along one side."""
+    return 17 + 4 * version
+
+
+def largest_version(modules: int) -> int:
+    """The largest version whose side is at most this many modules; 0 where none is."""
+    return max(0, min(VERSIONS[-1], (modules - 17) // 4))
+
+
+def capacity(version: int, level: str) -> int:
+    """How many bytes of any text fit (byte mode); digits and capitals alone take less room."""
+    bits = 8 * sum(block.data_count for block in qrcode.base.rs_blocks(version, LEVELS[level]))
+    return int(bits - 4 - qrcode.util.length_in_bits(_BYTE_MODE, version)) // 8
+
+
+def smallest_version(message: str, level: str) -> int:
+    """The smallest version that the message fits into.
+
+    Raises:
+        InputError: the message is empty, or too long for version 40.
+    """
+    check_level(level)
+    if not message:
+        raise bad_input("", "message", "at least one character", "none")
+    code = _blank(None, level)
+    code.add_data(message)
+    try:
+        return int(code.best_fit())
+    except (qrcode.exceptions.DataOverflowError, ValueError):
+        limit = capacity(VERSIONS[-1], level)
+        raise bad_input(
+            "", "message", f"at most {limit} bytes at level {level}", f"{len(message.encode())}"
+        ) from None
+
+
+def encode(message: str, version: int, level: str) -> list[QRCode]:
+    """Returns the code of a message under each of the eight data masks.
+
+    Raises:
+        InputError: the message does not fit this version and level, or there is no such version or level.
+    """
+    check_level(level)
+    if version not in VERSIONS:
+        raise bad_input("", "QR version", "1 to 40", str(version))
+    needed = smallest_version(message, level)
+    if needed > version:
+        found = f"{len(message.encode())}, which takes version {needed}"
+        raise bad_input(
+            "",
+            "message",
+            f"at most {capacity(version, level)} bytes in version {version}, level {level}",
+            found,
+        )
+    code = qrcode.QRCode(version=version, error_correction=LEVELS[level])
+    code.add_data(message)
+    buffer = qrcode.util.BitBuffer()
+    for part in code.data_list:
+        buffer.put(part.mode, 4)
+        buffer.put(len(part), qrcode.util.length_in_bits(part.mode, version))
+        part.write(buffer)
+    codes = []
+    for data_mask in DATA_MASKS:
+        code.makeImpl(False, data_mask)
+        codes.append(QRCode(version, level, data_mask, ~np.array(code.modules, dtype=bool), len(buffer)))
+    return codes
+
+
+def decode(light: Bits, version: int, level: str, data_mask: int) -> Decoded:
+    """Reads the message out of the data modules; the function patterns are not looked at.
+
+    Raises:
+        QRDecodeError: more errors than the level corrects, or no text.
+    """
+    rows, columns = _reading_order(version)
+    mask = _mask_pattern(version, data_mask)[rows, columns]
+    bits = ~light[rows, columns] ^ mask
+    blocks = qrcode.base.rs_blocks(version, LEVELS[level])
+    symbols = sum(block.total_count for block in blocks)
+    data, corrected = _correct(np.packbits(bits[: 8 * symbols]).tobytes(), blocks)
+    return Decoded(_read_segments(data, version), corrected, symbols)
+
+
+@lru_cache(maxsize=64)
+def function_patterns(version: int, level: str, data_mask: int) -> tuple[Bits, Bits]:
+    """Returns (light, data): the modules every such code shares, and True where a module carries data.
+
+    The function patterns are finders, separators, timing and alignment patterns, and the format
+    and version areas; `light` means nothing where `data` is True.
+    """
+    code = _blank(version, level)
+    code.makeImpl(False, data_mask)
+    modules = np.array(code.modules, dtype=object)
+    data = modules == None  # noqa: E711  (elementwise)
+    light = ~np.where(data, False, modules).astype(bool)
+    for array in (light, data):
+        array.setflags(write=False)
+    return light, data
+
+
+def with_function_patterns(light: Bits, version: int, level: str, data_mask: int) -> Bits:
+    """Puts the function patterns over what was read, so that any QR reader finds the code."""
+    patterns, data = function_patterns(version, level, data_mask)
+    return np.where(data, light, patterns)
+
+
+def to_image(light: Bits, scale: int = 8) -> Image.Image:
+    """Black-and-white picture with the quiet zone of 4 modules that readers need."""
+    framed = np.pad(light, 4, constant_values=True)
+    pixels = np.where(framed, np.uint8(255), np.uint8(0))
+    return Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1))
+
+
+def write_png(light: Bits, path: Path, scale: int = 8) -> None:
+    """Writes the picture of a code."""
+    to_image(light, scale).save(path, format="PNG")
+
+
+def check_level(level: str) -> None:
+    """Checks an error correction level.
+
+    Raises:
+        InputError: not one of L, M, Q, H.
+    """
+    if level not in LEVELS:
+        raise bad_input("", "QR level", "L, M, Q or H", repr(level))
+
+
+class _Blank(qrcode.QRCode):  # type: ignore[misc]
+    """A code whose data modules are left undecided (None)."""
+
+    def map_data(self, data: object, mask_pattern: int) -> None:
+        """Writes nothing."""
+
+
+def _blank(version: int | None, level: str) -> _Blank:
+    return _Blank(version=version, error_correction=LEVELS[level])
+
+
+@lru_cache(maxsize=64)
+def _mask_pattern(version: int, data_mask: int) -> Bits:
+    flips = qrcode.util.mask_func(data_mask)
+    n = side(version)
+    return np.array([[flips(row, column) for column in range(n)] for row in range(n)], dtype=bool)
+
+
+@lru_cache(maxsize=16)
+def _reading_order(version: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the data modules in the order of their bits: up and down in pairs of columns."""
+    _, data = function_patterns(version, "L", 0)
+    n = side(version)
+    # The timing pattern's column 6 belongs to no pair.
+    rights = [column if column > 6 else column - 1 for column in range(n - 1, 0, -2)]
+    upwards = np.arange(n)[::-1]
+    rows, columns = [], []
+    for turn, right in enumerate(rights):
+        run = upwards if turn % 2 == 0 else upwards[::-1]
+        rows.append(run.repeat(2))
+        columns.append(np.tile([right, right - 1], n))
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    carries = data[row, column]
+    return row[carries], column[carries]
+
+
+def _correct(codewords: bytes, blocks: list[qrcode.base.RSBlock]) -> tuple[bytes, int]:
+    """Undoes the interleaving and corrects every block; returns the data bytes and the corrections."""
+    position = iter(codewords)
+    parts: list[bytearray] = [bytearray() for _ in blocks]
+    for index in range(max(block.data_count for block in blocks)):
+        for part, block in zip(parts, blocks, strict=True):
+            if index < block.data_count:
+                part.append(next(position))
+    for _ in range(blocks[0].total_count - blocks[0].data_count):
+        for part in parts:
+            part.append(next(position))
+    data, corrected = bytearray(), 0
+    for part, block in zip(parts, blocks, strict=True):
+        try:
+            message, _, errors = RSCodec(block.total_count - block.data_count).decode(part)
+        except (ReedSolomonError, ZeroDivisionError) as error:
+            raise QRDecodeError("more symbols are wrong than the code corrects") from error
+        data += message
+        corrected += len(set(errors))
+    return bytes(data), corrected
+
+
+def _read_segments(data: bytes, version: int) -> str:
+    """Reads the numeric, alphanumeric and byte segments of a data stream."""
+    bits = "".join(f"{byte:08b}" for byte in data)
+    position = 0
+
+    def take(count: int) -> int:
+        nonlocal position
+        if position + count > len(bits):
+            raise QRDecodeError("the text ends before its length")
+        value = int(bits[position : position + count], 2)
+        position += count
+        return value
+
+    text = bytearray()
+    while len(bits) - position >= 4 and (mode := take(4)):
+        if mode not in (_NUMERIC_MODE, _ALPHANUMERIC_MODE, _BYTE_MODE):
+            raise QRDecodeError(f"segment mode {mode} is not text")
+        length = take(qrcode.util.length_in_bits(mode, version))
+        if mode == _BYTE_MODE:
+            text += bytes(take(8) for _ in range(length))
+        else:
+            text += "".join(
+                _numeric(length, take) if mode == _NUMERIC_MODE else _alphanumeric(length, take)
+            ).encode()
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise QRDecodeError("the bytes are not UTF-8 text") from error
+
+
+def _numeric(length: int, take: Callable[[int], int]) -> Iterator[str]:
+    for left in range(length, 0, -3):
+        digits = min(left, 3)
+        yield f"{take(3 * digits + 1):0{digits}d}"
+
+
+def _alphanumeric(length: int, take: Callable[[int], int]) -> Iterator[str]:
+    for left in range(length, 0, -2):
+        value = take(11) if left > 1 else take(6)
+        try:
+            yield "".join(_ALPHANUMERIC[v] for v in (divmod(value, 45) if left > 1 else (value,)))
+        except IndexError as error:
+            raise QRDecodeError("an alphanumeric symbol is out of range") from error

@@ -1,0 +1,144 @@
+"""The ticket: rewind weights and a mask, with the recipe and the history that found it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.mask import Mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One entry of a ticket's history.
+
+    Attributes:
+        step: "dense", "prune" (a round of IMP), "sign" or "train".
+        kept, total: weights kept and prunable after this step.
+        rate: share of the kept weights that this round pruned.
+        winning: whether the retrained ticket was within the tolerance of the dense network.
+        accepted: whether the search went on from this round (False: it went back).
+        validation, test: accuracies in %, of the trained weights.
+        epochs, seconds: length of the training, and the time it took.
+        made_with: versions, device, precision and threads.
+    """
+
+    step: str
+    kept: int
+    total: int
+    rate: float | None = None
+    winning: bool | None = None
+    accepted: bool | None = None
+    validation: float | None = None
+    test: float | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+    made_with: Mapping[str, Any] | None = None
+
+    @property
+    def density(self) -> float:
+        """kept / total; 1.0 where nothing is prunable."""
+        return self.kept / self.total if self.total else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as JSON, density included, empty fields left out."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)} | {"density": round(self.density, 6)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Round:
+        """Reads an entry; fields of later versions are passed over.
+
+        Raises:
+            InputError: a required field is missing.
+        """
+        known = {f.name for f in fields(cls)}
+        if missing := sorted({"step", "kept", "total"} - value.keys()):
+            raise bad_input(
+                "", "history", "step, kept and total in every entry", f"one without {', '.join(missing)}"
+            )
+        return cls(**{name: v for name, v in value.items() if name in known})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """A sparse network: what iterative magnitude pruning finds, and what every model file reads as.
+
+    Attributes:
+        weights: all tensors of the model by parameter name, zeros where pruned.
+        mask: which of them are kept.
+        rewind: the same tensors at the rewind step, dense; None where they are not known.
+        recipe: how it was trained, as JSON; None where that is not known.
+        history: dense training, rounds, signing, retraining, in order.
+
+    Raises:
+        InputError: promise 1 is broken, a weight is not finite, or the rewind weights have
+            other names or shapes. Everything that is wrong is listed.
+    """
+
+    weights: Mapping[str, Tensor]
+    mask: Mask
+    rewind: Mapping[str, Tensor] | None = None
+    recipe: Mapping[str, Any] | None = None
+    history: tuple[Round, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        check_finite(self.weights, "weights")
+        self.mask.check(self.weights)
+        if self.rewind is not None:
+            check_finite(self.rewind, "rewind weights")
+            _check_same(self.weights, self.rewind)
+
+    def rewound(self) -> dict[str, Tensor]:
+        """The rewind weights under the mask: where retraining starts.
+
+        Raises:
+            InputError: the rewind weights are not known.
+        """
+        if self.rewind is None:
+            raise bad_input(
+                "ticket", "rewind weights", "some", "none", hint="train from the model's weights instead"
+            )
+        return self.mask.apply(self.rewind)
+
+    def last_trained(self) -> Round | None:
+        """The last entry of the history that has a test accuracy."""
+        return next((entry for entry in reversed(self.history) if entry.test is not None), None)
+
+    def pruning_rates(self) -> dict[float, int]:
+        """How often each rate was used on the way to this mask (the paper's Table 1)."""
+        rates = [entry.rate for entry in self.history if entry.rate is not None and entry.accepted]
+        return {rate: rates.count(rate) for rate in sorted(set(rates), reverse=True)}
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Checks that no floating-point tensor holds NaN or infinity.
+
+    Raises:
+        InputError: each tensor that does, with the count.
+    """
+    problems = []
+    for name, tensor in tensors.items():
+        # The sum of a finite tensor can overflow, but a tensor that is not finite never sums to a finite one.
+        if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
+            count = int((~torch.isfinite(tensor)).sum())
+            problems += [f"{name}: expected finite numbers, found {count} that are not"] if count else []
+    if problems:
+        raise InputError(f"{where}: " + "; ".join(problems))
+
+
+def _check_same(weights: Mapping[str, Tensor], rewind: Mapping[str, Tensor]) -> None:
+    missing = [f"{name}: expected, not found" for name in weights.keys() - rewind.keys()]
+    extra = [f"{name}: found, not expected" for name in rewind.keys() - weights.keys()]
+    shapes = [
+        f"{name}: expected shape {list(w.shape)}, found {list(rewind[name].shape)}"
+        for name, w in weights.items()
+        if name in rewind and rewind[name].shape != w.shape
+    ]
+    if problems := sorted(missing + extra + shapes):
+        raise InputError("rewind weights: " + "; ".join(problems))

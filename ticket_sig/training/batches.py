@@ -1,0 +1,75 @@
+"""Batches made by tensors on the training device: shuffled, cropped and flipped per sample, all seeded."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ticket_sig.datasets import Dataset
+from ticket_sig.datasets.data import Split
+from ticket_sig.training.recipe import Recipe
+
+
+def generator(seed: int, *labels: object) -> torch.Generator:
+    """A CPU random generator of its own for each use: any epoch can be drawn without those before it."""
+    text = "/".join(map(str, (seed, *labels)))
+    return torch.Generator().manual_seed(
+        int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    )
+
+
+class Normaliser:
+    """Turns uint8 pixels [n, channels, height, width] into normalised floats, channels last in memory."""
+
+    def __init__(self, data: Dataset, device: torch.device) -> None:
+        mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
+        self._scale, self._shift = 1 / (255 * std), -mean / std
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return pixels.to(torch.float32, memory_format=torch.channels_last).mul_(self._scale).add_(self._shift)
+
+
+class Batches:
+    """The training split as batches; batch `step` is the same whatever was drawn before.
+
+    Shuffling, crops and flips of an epoch are drawn on the CPU, so that every device sees the same.
+    """
+
+    def __init__(self, split: Split, data: Dataset, recipe: Recipe, device: torch.device) -> None:
+        self._recipe = recipe
+        self._normalise = Normaliser(data, device)
+        self._labels = split.labels.to(device)
+        height, width = split.images.shape[1:3]
+        pad = recipe.crop
+        padded = F.pad(split.images.to(device), (0, 0, pad, pad, pad, pad))
+        # A view of every crop of every image: [n, 2 * pad + 1, 2 * pad + 1, channels, height, width].
+        self._crops = padded.unfold(1, height, 1).unfold(2, width, 1)
+        self._epoch = -1
+        self._draw: tuple[Tensor, ...] = ()
+
+    def __len__(self) -> int:
+        """Batches per epoch; the last one may be smaller."""
+        return -(-len(self._labels) // self._recipe.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Returns (images, labels) of an iteration, counted from the start of training."""
+        epoch, index = divmod(step, len(self))
+        if epoch != self._epoch:
+            self._draw, self._epoch = self._draw_epoch(epoch), epoch
+        rows = slice(index * self._recipe.batch_size, (index + 1) * self._recipe.batch_size)
+        order, down, right, flip = (draw[rows] for draw in self._draw)
+        pixels = self._crops[order, down, right]
+        if self._recipe.flip:
+            pixels = torch.where(flip.view(-1, 1, 1, 1), pixels.flip(3), pixels)
+        return self._normalise(pixels), self._labels[order]
+
+    def _draw_epoch(self, epoch: int) -> tuple[Tensor, ...]:
+        n, shifts = len(self._labels), 2 * self._recipe.crop + 1
+        draw = generator(self._recipe.seed, "epoch", epoch)
+        order = torch.randperm(n, generator=draw)
+        down, right = torch.randint(shifts, (2, n), generator=draw)
+        flip = torch.rand(n, generator=draw) < 0.5
+        return tuple(t.to(self._labels.device) for t in (order, down, right, flip))

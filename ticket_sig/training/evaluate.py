@@ -1,0 +1,28 @@
+"""Accuracy of a network on a split."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ticket_sig.datasets import Dataset
+from ticket_sig.datasets.data import Split
+from ticket_sig.training.batches import Normaliser
+
+_BATCH = 500
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, split: Split, data: Dataset, device: torch.device, precision: str) -> float:
+    """Share of the images that are classified right, in %."""
+    was_training = model.training
+    model.eval()
+    normalise = Normaliser(data, device)
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        for start in range(0, len(split), _BATCH):
+            part = split[start : start + _BATCH]
+            logits = model(normalise(part.images.to(device).permute(0, 3, 1, 2)))
+            right += (logits.argmax(1) == part.labels.to(device)).sum()
+    model.train(was_training)
+    return 100 * int(right) / len(split)

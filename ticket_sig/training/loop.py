@@ -1,0 +1,220 @@
+"""The training loop: one schedule, with or without a mask, from any step to the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ticket_sig.datasets import Dataset
+from ticket_sig.errors import bad_input
+from ticket_sig.mask import Mask
+from ticket_sig.training.batches import Batches
+from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
+from ticket_sig.training.evaluate import accuracy
+from ticket_sig.training.progress import Progress, Silent
+from ticket_sig.training.recipe import Recipe
+
+Snapshot = Callable[[dict[str, Tensor]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Where and how a training runs; none of it is part of the recipe, and none of it changes the bits.
+
+    Attributes:
+        device: of model and data.
+        checkpoint_seconds: how much work a kill may cost.
+        progress: told what happens.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    checkpoint_seconds: float = 20.0
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: weights (plain layout, on the CPU), and one entry an epoch."""
+
+    weights: dict[str, Tensor]
+    epochs: list[dict[str, Any]]
+    seconds: float
+
+
+def train(
+    model: nn.Module,
+    data: Dataset,
+    recipe: Recipe,
+    engine: Engine,
+    *,
+    mask: Mask | None = None,
+    start: int = 0,
+    state: Path | None = None,
+    label: str = "training",
+    snapshot: Snapshot | None = None,
+) -> Trained:
+    """Trains a model in place, from iteration `start` to the end of the recipe's length.
+
+    Args:
+        model: holds the weights to start from.
+        mask: weights it prunes are zero after every step (promise 1).
+        state: checkpoint file; where it exists, training goes on from it with the same bits.
+        snapshot: called with the weights at the recipe's rewind step.
+
+    Raises:
+        InputError: the loss is no longer finite (the last good checkpoint is kept), the rewind
+            step lies behind the end, or the checkpoint is damaged.
+    """
+    model.to(engine.device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = _Run(model, data, recipe, engine, mask, state, start)
+    rewind = recipe.rewind.iterations(run.per_epoch)
+    if rewind > run.total or start > run.total:
+        raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
+    engine.progress.begin(label, run.total)
+    while True:
+        if run.step == rewind and snapshot:
+            snapshot(plain_weights(model, mask))
+        if run.step >= run.total:
+            break
+        run.advance()
+    return Trained(plain_weights(model, mask), run.epochs, run.elapsed())
+
+
+def plain_weights(model: nn.Module, mask: Mask | None) -> dict[str, Tensor]:
+    """A copy of the state dict, contiguous and on the CPU; pruned weights are +0.0."""
+    weights = {
+        name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, t in model.state_dict().items()
+    }
+    return mask.apply(weights) if mask is not None else weights
+
+
+class _Run:
+    """The moving parts of one training: what a checkpoint holds, and one iteration after the other."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        recipe: Recipe,
+        engine: Engine,
+        mask: Mask | None,
+        state: Path | None,
+        start: int,
+    ) -> None:
+        self.model, self.data, self.recipe, self.engine, self.state = model, data, recipe, engine, state
+        training, self.validation = data.hold_out(recipe.validation)
+        self.batches = Batches(training, data, recipe, engine.device)
+        self.per_epoch = len(self.batches)
+        self.total = recipe.length.iterations(self.per_epoch)
+        self.optimizer = torch.optim.SGD(
+            model.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            fused=engine.device.type in ("cpu", "cuda"),
+        )
+        self.step, self.seconds = start, 0.0
+        self.epochs: list[dict[str, Any]] = []
+        self.losses = torch.zeros(2, dtype=torch.float64, device=engine.device)  # sum over images, images
+        if state is not None and state.exists():
+            self._resume(read_checkpoint(state, model, self.optimizer))
+        self.hold = (mask or Mask({})).bind(dict(model.named_parameters()))
+        self.clock = self.saved = time.monotonic()
+        model.train()
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, those before a resume included."""
+        return self.seconds + time.monotonic() - self.clock
+
+    def advance(self) -> None:
+        """One iteration, and at the end of an epoch its accuracy; a checkpoint when it is time."""
+        rate = self.recipe.learning_rate(self.step, self.per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        images, labels = self.batches[self.step]
+        with torch.autocast(self.engine.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            loss = F.cross_entropy(
+                self.model(images).float(), labels, label_smoothing=self.recipe.label_smoothing
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.hold()
+        self.step += 1
+        self.losses[0] += loss.detach() * len(labels)
+        self.losses[1] += len(labels)
+        if self.step % self.per_epoch == 0 or self.step == self.total:
+            self._end_epoch()
+        elif self.step % 16 == 0:
+            self._report()
+        if time.monotonic() - self.saved >= self.engine.checkpoint_seconds:
+            self._checkpoint()
+
+    def _mean_loss(self) -> float:
+        """The mean loss of the epoch so far.
+
+        Raises:
+            InputError: it is not finite.
+        """
+        mean = float(self.losses[0] / self.losses[1])
+        if not math.isfinite(mean):
+            epoch, step = divmod(self.step - 1, self.per_epoch)
+            hint = f"the last good checkpoint is kept; lower the learning rate ({self.recipe.lr})"
+            raise bad_input(
+                "training",
+                f"loss in epoch {epoch + 1}, by step {step + 1}",
+                "a finite number",
+                str(mean),
+                hint=hint,
+            )
+        return mean
+
+    def _report(self) -> None:
+        epoch = (self.step - 1) // self.per_epoch + 1
+        last = (
+            f", validation {self.epochs[-1]['validation']:.2f} %"
+            if self.epochs and self.epochs[-1]["validation"]
+            else ""
+        )
+        self.engine.progress.advance(self.step, f"epoch {epoch}, loss {self._mean_loss():.3f}{last}")
+
+    def _end_epoch(self) -> None:
+        mean = self._mean_loss()
+        right = None
+        if len(self.validation):
+            right = accuracy(
+                self.model, self.validation, self.data, self.engine.device, self.recipe.precision
+            )
+        self.epochs.append({"step": self.step, "loss": round(mean, 6), "validation": right})
+        self._report()
+        self.losses.zero_()
+
+    def _checkpoint(self) -> None:
+        if self.state is None:
+            return
+        if float(self.losses[1]):
+            self._mean_loss()  # never put a broken state over a good one
+        progress = {
+            "step": self.step,
+            "epochs": self.epochs,
+            "losses": self.losses.tolist(),
+            "seconds": self.elapsed(),
+        }
+        write_checkpoint(self.state, self.model, self.optimizer, progress)
+        self.saved = time.monotonic()
+
+    def _resume(self, progress: dict[str, Any]) -> None:
+        self.step, self.epochs, self.seconds = progress["step"], progress["epochs"], progress["seconds"]
+        self.losses.copy_(torch.tensor(progress["losses"], dtype=torch.float64))
+        self.engine.progress.note(f"resumed at step {self.step} of {self.total}")

@@ -1,0 +1,197 @@
+"""The recipe: every choice that decides the bits of a ticket, and the papers' choices by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_type_hints
+
+from ticket_sig.digests import json_digest
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.training.steps import Steps
+
+SCHEDULES = ("step", "one-cycle")
+SCOPES = ("global", "layerwise", "random")
+PRECISIONS = ("float32", "bf16")
+RETRAIN = ("start", "rewind")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a ticket is found. The defaults are the paper's (NeurIPS'21, section 4).
+
+    Attributes:
+        arch, dataset, seed: what is trained, on what, from which random numbers.
+        length, batch_size: of one training.
+        lr, momentum, nesterov, weight_decay, label_smoothing: of SGD and its loss.
+        schedule: "step" (times gamma at each milestone) or "one-cycle" (linear up to `lr` over the
+            share `warmup` of the length, then down to zero along a cosine).
+        crop, flip: random crop after padding by so many pixels; random horizontal flip.
+        validation: share of the train split that is held out; decides who wins.
+        precision: "float32", or "bf16" autocast with float32 weights.
+        rewind: where the weights are put back to after pruning.
+        retrain: "start" goes through the whole schedule again from the rewind weights, as the
+            paper's code does; "rewind" goes on at the rewind step (Frankle et al., 2020).
+        scope: "global" or "layerwise" magnitude, or "random" pruning.
+        rates: shares of the kept weights to prune; the search takes them in turn.
+        rounds, density: a fixed number of rounds at the first rate, or rounds until this density;
+            neither = search for the extreme ticket.
+        tolerance: points of accuracy under the dense network that still win.
+        exclude: further tensors to leave dense, `*` stands for anything.
+
+    Raises:
+        InputError: a field is out of range.
+    """
+
+    arch: str
+    dataset: str
+    seed: int = 0
+    length: Steps = Steps(182)
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.0
+    schedule: str = "step"
+    milestones: tuple[Steps, ...] = (Steps(91), Steps(136))
+    gamma: float = 0.1
+    warmup: float = 0.0
+    crop: int = 4
+    flip: bool = True
+    validation: float = 0.1
+    precision: str = "float32"
+    rewind: Steps = Steps(3)
+    retrain: str = "start"
+    scope: str = "global"
+    rates: tuple[float, ...] = (0.2, 0.1, 0.05, 0.01)
+    rounds: int | None = None
+    density: float | None = None
+    tolerance: float = 1.0
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        limits = {
+            "batch_size": self.batch_size >= 1,
+            "length": self.length.count >= 1,
+            "lr": 0 < self.lr < math.inf,
+            "momentum": 0 <= self.momentum < 1,
+            "nesterov": not self.nesterov or self.momentum > 0,
+            "weight_decay": 0 <= self.weight_decay < math.inf,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "schedule": self.schedule in SCHEDULES,
+            "gamma": 0 < self.gamma <= 1,
+            "warmup": 0 <= self.warmup < 1,
+            "crop": self.crop >= 0,
+            "validation": 0 <= self.validation < 1,
+            "precision": self.precision in PRECISIONS,
+            "retrain": self.retrain in RETRAIN,
+            "scope": self.scope in SCOPES,
+            "rates": bool(self.rates) and all(0 < rate < 1 for rate in self.rates),
+            "rounds": self.rounds is None or (self.rounds >= 0 and self.density is None),
+            "density": self.density is None or 0 < self.density < 1,
+            "tolerance": 0 <= self.tolerance < 100,
+        }
+        if wrong := [name for name, fine in limits.items() if not fine]:
+            raise InputError(
+                "recipe: "
+                + "; ".join(f"{n}: expected a value in range, found {getattr(self, n)!r}" for n in wrong)
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON, defaults included."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Recipe:
+        """Reads a recipe.
+
+        Raises:
+            InputError: a field is unknown, missing, of another type or out of range.
+        """
+        hints = get_type_hints(cls)
+        if unknown := sorted(value.keys() - hints.keys()):
+            raise bad_input("recipe", "fields", "those of this version", f"also {', '.join(unknown)}")
+        try:
+            return cls(**{name: _typed(v, str(hints[name])) for name, v in value.items()})
+        except (TypeError, AttributeError) as error:
+            raise bad_input(
+                "recipe", "fields", "all, each of its type", str(error).replace("Recipe.__init__() ", "")
+            ) from None
+
+    @property
+    def digest(self) -> str:
+        """Digest of every field, defaults included."""
+        return json_digest(self.to_json())
+
+    def learning_rate(self, step: int, per_epoch: int) -> float:
+        """The learning rate of one iteration, counted from 0."""
+        if self.schedule == "step":
+            return self.lr * self.gamma ** sum(step >= m.iterations(per_epoch) for m in self.milestones)
+        total = self.length.iterations(per_epoch)
+        rise = self.warmup * total
+        if step < rise:
+            return self.lr * (step + 1) / (rise + 1)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / (total - rise)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Steps) else value
+
+
+def _typed(value: Any, hint: str) -> Any:
+    if isinstance(value, list):
+        return tuple(_typed(v, hint) for v in value)
+    return Steps.parse(value) if "Steps" in hint else value
+
+
+_ONE_CYCLE: dict[str, Any] = {
+    "schedule": "one-cycle",
+    "milestones": (),
+    "nesterov": True,
+    "weight_decay": 5e-4,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # NeurIPS'21, section 4: the defaults above.
+    "paper": {},
+    # github.com/facebookresearch/open_lth, cifar_resnet_20; rewinding as in Frankle et al., 2020.
+    "open-lth": {
+        "length": Steps(160),
+        "milestones": (Steps(80), Steps(120)),
+        "rewind": Steps(2000, "it"),
+        "retrain": "rewind",
+        "rates": (0.2,),
+    },
+    # CIFAR on a CPU in minutes a round.
+    "quick": {**_ONE_CYCLE, "length": Steps(12), "lr": 0.2, "warmup": 0.25, "rewind": Steps(1)},
+    # Digits on two cores in seconds a round.
+    "demo": {
+        **_ONE_CYCLE,
+        "length": Steps(20),
+        "batch_size": 64,
+        "lr": 0.1,
+        "warmup": 0.25,
+        "rewind": Steps(1),
+        "crop": 1,
+        "flip": False,
+        "validation": 0.2,
+    },
+}
+
+
+def preset(name: str, *, arch: str, dataset: str, **changes: Any) -> Recipe:
+    """Returns a named recipe with some fields changed.
+
+    Raises:
+        InputError: no preset of that name, or a field is out of range.
+    """
+    if name not in PRESETS:
+        raise bad_input("", "preset", f"one of {', '.join(PRESETS)}", repr(name))
+    recipe = Recipe(arch=arch, dataset=dataset, **PRESETS[name])
+    if name == "paper" and arch == "resnet50":
+        recipe = replace(recipe, weight_decay=5e-4)
+    return replace(recipe, **changes)

@@ -1,0 +1,75 @@
+"""A run folder belongs to one recipe: another is refused, field by field, and so is a second process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ticket_sig.digests import json_digest
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.files import clear_partials, read_json, write_json
+
+_IDENTITY = "run.json"
+_LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def run_folder(path: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
+    """Opens or creates a run folder, for one process at a time.
+
+    Args:
+        identity: all that decides the bits of the run, as JSON with nested fields.
+
+    Raises:
+        InputError: the folder is in use, belongs to another run (the fields that differ are
+            named), or holds something else.
+    """
+    if path.exists() and not (path / _IDENTITY).exists() and any(p.name != _LOCK for p in _content(path)):
+        raise bad_input(path, "run folder", f"a new one, or one with {_IDENTITY}", "other files")
+    path.mkdir(parents=True, exist_ok=True)
+    # The operating system drops this lock when the process dies, however it dies.
+    lock = FileLock(path / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise bad_input(path, "run folder", "one that no process works in", "one that is in use") from None
+    try:
+        _claim(path, identity)
+        for folder in [path, *(p for p in path.rglob("*") if p.is_dir())]:
+            clear_partials(folder)
+        yield path
+    finally:
+        lock.release()
+
+
+def _claim(path: Path, identity: Mapping[str, Any]) -> None:
+    record = {"format": "ticket_sig run", "version": 1, "digest": json_digest(identity), **identity}
+    if not (path / _IDENTITY).exists():
+        write_json(path / _IDENTITY, record)
+        return
+    found = _flat(read_json(path / _IDENTITY))
+    wanted = _flat(record)
+    differ = [
+        f"{name}: expected {found.get(name)!r}, found {wanted.get(name)!r}"
+        for name in sorted(found.keys() | wanted.keys())
+        if name != "digest" and found.get(name) != wanted.get(name)
+    ]
+    if differ:
+        raise InputError(f"{path}: belongs to another run: " + "; ".join(differ) + "; choose another folder")
+
+
+def _content(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise bad_input(path, "run folder", "a folder", "a file")
+    return list(path.iterdir())
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, v in value.items():
+        flat |= _flat(v, f"{prefix}{name}.") if isinstance(v, Mapping) else {f"{prefix}{name}": v}
+    return flat
