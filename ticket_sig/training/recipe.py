@@ -173,7 +173,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_ONE_CYCLE,
         "length": Steps(20),
         "batch_size": 64,
-        "lr": 0.1,
+        "lr": 0.4,
         "warmup": 0.25,
         "rewind": Steps(1),
         "crop": 1,

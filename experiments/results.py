@@ -1,0 +1,21 @@
+"""RESULTS.md: one section a result, each written by the script that measured it and by nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ticket_sig.files import whole_file
+
+_HEAD = "# Results\n\nEvery section is written by a script in this folder; run it again to write it again.\n"
+
+
+def write_section(path: Path, title: str, body: str) -> str:
+    """Writes a section, in the place of one with the same title; returns its text."""
+    section = f"## {title}\n\n{body.strip()}\n"
+    old = path.read_text(encoding="utf-8") if path.exists() else _HEAD
+    found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", old, flags=re.MULTILINE | re.DOTALL)
+    text = old[: found.start()] + section + "\n" + old[found.end() :] if found else f"{old}\n{section}"
+    with whole_file(path) as partial:
+        partial.write_text(text.rstrip() + "\n", encoding="utf-8")
+    return section
