@@ -71,7 +71,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             _sync(file)
         if path.exists():
             # Kept until the new folder stands, so that no crash can lose both.
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-old-"))
+            old = partial.with_name(f"{partial.name}-old")
             path.replace(old)
             partial.replace(path)
             shutil.rmtree(old)

@@ -159,7 +159,10 @@ class Mask(Mapping[str, Tensor]):
                 each is named, with the count.
         """
         self.check_shapes(weights, where)
-        counts = {name: int(torch.count_nonzero(weights[name].cpu()[~kept])) for name, kept in self.items()}
+        counts = {
+            name: int(torch.count_nonzero(weights[name].cpu().masked_fill(kept, 0)))
+            for name, kept in self.items()
+        }
         if problems := [
             f"{name}: expected zeros where pruned, found {n} that are not" for name, n in counts.items() if n
         ]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -11,6 +11,14 @@ from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.mask import Mask
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "bool": (bool,),
+    "Mapping[str, Any]": (dict,),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +63,14 @@ class Round:
         """Reads an entry; fields of later versions are passed over.
 
         Raises:
-            InputError: a required field is missing.
+            InputError: a required field is missing, or a field is of another type.
         """
-        known = {f.name for f in fields(cls)}
-        if missing := sorted({"step", "kept", "total"} - value.keys()):
-            raise bad_input(
-                "", "history", "step, kept and total in every entry", f"one without {', '.join(missing)}"
-            )
-        return cls(**{name: v for name, v in value.items() if name in known})
+        for f in fields(cls):
+            kinds = _KINDS[str(f.type).removesuffix(" | None")]
+            if (f.default is MISSING or f.name in value) and not isinstance(value.get(f.name), kinds):
+                expected = " or ".join(kind.__name__ for kind in kinds)
+                raise bad_input("history", f.name, expected, repr(value.get(f.name)))
+        return cls(**{f.name: value[f.name] for f in fields(cls) if f.name in value})
 
 
 @dataclass(frozen=True, kw_only=True)

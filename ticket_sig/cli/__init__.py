@@ -58,5 +58,6 @@ def _could_not(message: str, arguments: list[str]) -> int:
     line = " ".join(message.split())
     print(f"ticket-sig: {line}", file=sys.stderr)
     if "--json" in arguments:
-        print(json.dumps({"error": line}))
+        verdict = {"verdict": "could not verify"} if arguments[0] == "verify" else {}
+        print(json.dumps({**verdict, "error": line}))
     return 2

@@ -26,7 +26,12 @@ def run(
     ] = "resnet20",
     dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")] = "digits",
     data: options.Data = None,
-    preset: Annotated[str, typer.Option(help="paper, open-lth, quick or demo.")] = "quick",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="paper, open-lth, quick or demo; quick by default, demo for digits.", show_default=False
+        ),
+    ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=0, help="So many rounds of pruning.", show_default=False)
     ] = None,
@@ -63,7 +68,11 @@ def run(
             **options.length_change(epochs),
         )
         recipe = make_recipe(
-            preset, arch=arch, dataset=dataset, precision=pick_precision(precision, engine.device), **given
+            preset or ("demo" if dataset == "digits" else "quick"),
+            arch=arch,
+            dataset=dataset,
+            precision=pick_precision(precision, engine.device),
+            **given,
         )
         ticket = find(recipe, load_dataset(dataset, data), run_folder, engine=engine)
     bundle = run_folder / "ticket"

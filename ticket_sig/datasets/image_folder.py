@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ticket_sig.datasets.data import Split
-from ticket_sig.datasets.parquet import decode
+from ticket_sig.datasets.images import decode
 from ticket_sig.errors import bad_input
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm"}

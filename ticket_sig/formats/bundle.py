@@ -53,6 +53,8 @@ def save(
     """
     path = Path(path)
     ticket.mask.check(ticket.weights)
+    if replace and path.exists() and not is_bundle(path):
+        raise bad_input(path, "output folder", "a bundle to overwrite", "something else")
     tensors: dict[str, Mapping[str, Tensor]] = {MODEL: ticket.weights, MASK: ticket.mask}
     if ticket.rewind is not None:
         tensors[REWIND] = ticket.rewind

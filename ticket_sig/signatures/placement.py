@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from ticket_sig.errors import bad_input
 from ticket_sig.signatures import qr
 
 Bits = NDArray[np.bool_]
+_TILE = 128  # side of a tile that keeps its transform in the cache
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
@@ -36,7 +36,7 @@ def best_placement(maps: Mapping[str, Bits], codes: Sequence[qr.QRCode]) -> tupl
 
     Every position in every map large enough is compared with every code, by correlation with
     fast Fourier transforms: time grows with the size of the maps, not with that of the code.
-    The first of equals wins.
+    Of equals the first wins: first layer, first data mask, first row, first column.
 
     Args:
         maps: boolean [out, in] by layer name.
@@ -50,16 +50,11 @@ def best_placement(maps: Mapping[str, Bits], codes: Sequence[qr.QRCode]) -> tupl
     if not room:
         largest = max((min(kernels.shape) for kernels in maps.values()), default=0)
         raise _no_room(codes[0], largest)
-    best: tuple[int, Placement, qr.QRCode] | None = None
-    for name, kernels in room.items():
-        for code, agreements in zip(codes, _agreements(kernels, codes), strict=True):
-            index = int(agreements.argmax())
-            value = round(float(agreements.flat[index]))
-            if best is None or value > best[0]:
-                row, column = np.unravel_index(index, agreements.shape)
-                best = value, Placement(name, int(row), int(column)), code
-    assert best is not None
-    return best[1], best[2]
+    found = [
+        (*spot, name, code) for name, kernels in room.items() for spot, code in _best_spots(kernels, codes)
+    ]
+    _, row, column, name, code = max(found, key=lambda spot: spot[0])
+    return Placement(name, row, column), code
 
 
 def count_placements(shapes: Sequence[tuple[int, int]], side: int) -> int:
@@ -67,20 +62,44 @@ def count_placements(shapes: Sequence[tuple[int, int]], side: int) -> int:
     return sum(max(0, rows - side + 1) * max(0, columns - side + 1) for rows, columns in shapes)
 
 
-def _agreements(kernels: Bits, codes: Sequence[qr.QRCode]) -> Iterator[NDArray[np.float32]]:
-    """For each code the number of agreeing data modules at every position, as floats within 0.1 of it."""
-    shape = tuple(scipy.fft.next_fast_len(n, real=True) for n in kernels.shape)
+def _best_spots(kernels: Bits, codes: Sequence[qr.QRCode]) -> list[tuple[tuple[int, int, int], qr.QRCode]]:
+    """For each code the (agreeing data modules, row, column) of its best place in one map.
+
+    Correlation by overlap and save: the map is cut into tiles that overlap by one code, and every
+    tile is transformed once for all codes.
+    """
     side = codes[0].light.shape[0]
-    valid = tuple(slice(0, n - side + 1) for n in kernels.shape)
-    with scipy.fft.set_workers(os.cpu_count() or 1):
-        # +1 kept, -1 pruned keeps the sums small, so that float32 is exact enough for any version.
-        signs = np.where(kernels, np.float32(1), np.float32(-1))
-        spectrum = scipy.fft.rfft2(signs, s=shape)
-        for code in codes:
-            wanted = np.where(code.light, np.float32(1), np.float32(-1)) * code.data
-            product = spectrum * scipy.fft.rfft2(wanted, s=shape).conj()
-            correlation = scipy.fft.irfft2(product, s=shape, overwrite_x=True)[valid]
-            yield (correlation + code.data.sum(dtype=np.float32)) / 2
+    tile = [scipy.fft.next_fast_len(min(n, max(_TILE, 4 * side)), real=True) for n in kernels.shape]
+    step = [n - side + 1 for n in tile]
+    places = [n - side + 1 for n in kernels.shape]
+    wanted = np.stack([np.where(code.light, np.float32(1), np.float32(-1)) * code.data for code in codes])
+    spectra = scipy.fft.rfft2(wanted, s=tile).conj()
+    best = [(-1.0, 0, 0)] * len(codes)
+    for top in range(0, places[0], step[0]):
+        tiles = scipy.fft.rfft2(_tiles(kernels[top : top + tile[0]], tile, step[1], places[1]))
+        rows = min(step[0], places[0] - top)
+        for index, spectrum in enumerate(spectra):
+            strip = scipy.fft.irfft2(tiles * spectrum, s=tile)[:, :rows, : step[1]]
+            strip = strip.transpose(1, 0, 2).reshape(rows, -1)[:, : places[1]].round()
+            spot = int(strip.argmax())
+            if strip.flat[spot] > best[index][0]:
+                best[index] = float(strip.flat[spot]), top + spot // places[1], spot % places[1]
+    # Agreements minus disagreements -> agreements.
+    counts = [int(code.data.sum()) for code in codes]
+    return [
+        ((int(v + n) // 2, row, column), code)
+        for (v, row, column), n, code in zip(best, counts, codes, strict=True)
+    ]
+
+
+def _tiles(strip: Bits, tile: Sequence[int], step: int, places: int) -> NDArray[np.float32]:
+    """Cuts a strip of a map into overlapping tiles [n, *tile]: +1 kept, -1 pruned, 0 beyond the edge."""
+    count = -(-places // step)
+    padded = np.zeros((tile[0], (count - 1) * step + tile[1]), dtype=np.float32)
+    signs = np.where(strip, np.float32(1), np.float32(-1))
+    padded[: strip.shape[0], : strip.shape[1]] = signs
+    windows = np.lib.stride_tricks.sliding_window_view(padded, tile[1], axis=1)[:, ::step]
+    return np.ascontiguousarray(windows.transpose(1, 0, 2))
 
 
 def _no_room(code: qr.QRCode, largest: int) -> Exception:

@@ -8,7 +8,7 @@ of kept weights stays what it was.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from ticket_sig.claim import Claim, entry
 from ticket_sig.digests import tensor_digest
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask, kernel_map
-from ticket_sig.select import lowest
 from ticket_sig.signatures import qr
+from ticket_sig.signatures.balance import add_weights, appeal, remove_weights
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.signatures.placement import Placement, best_placement
 from ticket_sig.ticket import Round, Ticket
@@ -138,31 +138,32 @@ def embed(
     placement, code = best_placement(maps, qr.encode(message, version, level))
     key = key or secrets.token_bytes(32)
     mask = _write(ticket, placement, code, key)
-    revived = {name: back for name, kept in mask.items() if (back := kept & ~ticket.mask[name]).any()}
-    values = {name: _revived_values(ticket, name, back, key) for name, back in revived.items()}
+    # In a signed model kept means not zero, so that the bare weights tell the mask.
+    back = {name: zero for name, kept in mask.items() if (zero := kept & (ticket.weights[name] == 0)).any()}
+    values = {name: _values(ticket, name, zero, key) for name, zero in back.items()}
     signed = Ticket(
-        weights=mask.apply(_put(ticket.weights, revived, values)),
+        weights=mask.apply(_put(ticket.weights, back, values)),
         mask=mask,
-        rewind=None if ticket.rewind is None else _put(ticket.rewind, revived, values),
+        rewind=None if ticket.rewind is None else _put(ticket.rewind, back, values),
         recipe=ticket.recipe,
         history=(*ticket.history, Round(step="sign", kept=mask.kept, total=mask.total)),
     )
     shape = tuple(mask[placement.layer].shape)
     signature = Signature(message, version, level, code.data_mask, placement, shape)
     claim = Claim(scheme=SCHEME, signature=signature.to_json(), subject=tensor_digest(signed.weights))
-    return Embedded(signed, claim, signature, sum(int(back.sum()) for back in revived.values()))
+    return Embedded(signed, claim, signature, sum(int((mask[n] & ~ticket.mask[n]).sum()) for n in mask))
 
 
-def read(layer_kept: Tensor, signature: Signature) -> Bits:
+def read(weights: Tensor, signature: Signature) -> Bits:
     """Reads the modules at the signature's place: boolean [side, side], True = light = kept kernel.
 
     Args:
-        layer_kept: the layer's mask, or its weights (nonzero = kept), [out, in, ...].
+        weights: of the layer, [out, in, ...]; not zero = kept.
 
     Raises:
         InputError: the place does not lie within the layer.
     """
-    kernels = kernel_map(layer_kept)
+    kernels = kernel_map(weights)
     n, place = qr.side(signature.version), signature.placement
     rows, columns = kernels.shape
     if not (0 <= place.row <= rows - n and 0 <= place.column <= columns - n):
@@ -184,119 +185,22 @@ def _write(ticket: Ticket, place: Placement, code: qr.QRCode, key: bytes) -> Mas
     """Returns the mask with the code in it and as many kept weights as before."""
     # Every layer as [out, in, kernel size]; a linear layer's kernels have one weight.
     kept = {name: t.reshape(*t.shape[:2], -1).clone().numpy() for name, t in ticket.mask.items()}
-    region = place.cut(kept[place.layer], code.light.shape[0])
-    appeal = place.cut(_appeal(ticket, place.layer, key), code.light.shape[0])
+    side = code.light.shape[0]
+    region, wanted = place.cut(kept[place.layer], side), place.cut(appeal(ticket, place.layer, key), side)
     before = np.count_nonzero(region)
     region[code.data & ~code.light] = False
     rows, columns = (code.data & code.light & ~region.any(-1)).nonzero()
-    region[rows, columns, appeal[rows, columns].argmax(-1)] = True
+    region[rows, columns, wanted[rows, columns].argmax(-1)] = True
     surplus = int(np.count_nonzero(region) - before)
-    tiers = _places_to_add(kept, place, code) if surplus < 0 else _places_to_remove(ticket, kept, place, code)
-    while surplus and (tier := next(tiers, None)) is not None:
-        surplus = _balance(ticket, kept, tier, surplus, key)
-    if surplus:
-        raise _cannot_balance(surplus)
+    if surplus < 0:
+        add_weights(-surplus, ticket, kept, place, code, key)
+    else:
+        remove_weights(surplus, ticket, kept, place, code)
     return Mask({name: torch.from_numpy(k).view(ticket.mask[name].shape) for name, k in kept.items()})
 
 
-def _balance(
-    ticket: Ticket, kept: Mapping[str, Bits], tier: Mapping[str, Bits], surplus: int, key: bytes
-) -> int:
-    """Takes `surplus` weights away, or puts as many back if it is negative; returns what is left to do.
-
-    The smallest weights go first. They come back where the kernel has fewest, so that a kernel that
-    must be seen does not hang on one weight, and there where they appeal most.
-    """
-    adding = surplus < 0
-    spots = {name: free.reshape(-1).nonzero()[0] for name, free in tier.items()}
-    scores = []
-    for name, where in spots.items():
-        if adding:
-            score = _crowding(kept[name], tier[name], _appeal(ticket, name, key))
-        else:
-            score = ticket.weights[name].abs().double().numpy()
-        scores.append(torch.from_numpy(score.reshape(-1)[where]))
-    chosen = lowest(torch.cat(scores), min(abs(surplus), sum(map(len, scores)))).numpy()
-    start = 0
-    for name, where in spots.items():
-        mine = chosen[(chosen >= start) & (chosen < start + len(where))] - start
-        kept[name].reshape(-1)[where[mine]] = adding
-        start += len(where)
-    return surplus + len(chosen) if adding else surplus - len(chosen)
-
-
-def _places_to_add(kept: Mapping[str, Bits], place: Placement, code: qr.QRCode) -> Iterator[dict[str, Bits]]:
-    """Yields pruned weights that may come back without changing the code, by layer, nearest first."""
-    layer, side = kept[place.layer], code.light.shape[0]
-    yield _inside(layer, place, (code.data & code.light)[..., None] & ~place.cut(layer, side))
-    yield _inside(layer, place, ~code.data[..., None] & ~place.cut(layer, side))
-    yield {place.layer: _outside(layer, place, side) & ~layer}
-    yield {name: ~other for name, other in kept.items() if name != place.layer}
-
-
-def _places_to_remove(
-    ticket: Ticket, kept: Mapping[str, Bits], place: Placement, code: qr.QRCode
-) -> Iterator[dict[str, Bits]]:
-    """Yields kept weights that may go without changing the code, by layer, nearest first."""
-    layer, side = kept[place.layer], code.light.shape[0]
-    region = place.cut(layer, side)
-    # Each light kernel keeps its largest weight, so that no module changes.
-    sizes = place.cut(ticket.weights[place.layer].abs().float().reshape(layer.shape).numpy(), side)
-    largest = np.where(region, sizes, -1).argmax(-1)[..., None] == np.arange(region.shape[-1])
-    yield _inside(layer, place, (code.data & code.light)[..., None] & region & ~largest)
-    yield _inside(layer, place, ~code.data[..., None] & region)
-    yield {place.layer: _outside(layer, place, side) & layer}
-    yield {name: other for name, other in kept.items() if name != place.layer}
-
-
-def _inside(layer: Bits, place: Placement, region: Bits) -> dict[str, Bits]:
-    whole = np.zeros_like(layer)
-    place.cut(whole, region.shape[0])[...] = region
-    return {place.layer: whole}
-
-
-def _outside(layer: Bits, place: Placement, side: int) -> Bits:
-    whole = np.ones_like(layer)
-    place.cut(whole, side)[...] = False
-    return whole
-
-
-def _appeal(ticket: Ticket, name: str, key: bytes) -> NDArray[np.float64]:
-    """How welcome a weight is back, in [0, 1): by rewind magnitude, or by the key where that is not known.
-
-    Algorithm 2 takes a random position. A larger rewind weight costs no more, and outlives more pruning.
-    """
-    shape = (*ticket.mask[name].shape[:2], -1)
-    if ticket.rewind is None:
-        return (keyed_words(key, f"position {name}", ticket.mask[name].numel()) / 2.0**64).reshape(shape)
-    sizes = ticket.rewind[name].abs().double().numpy().reshape(shape)
-    return np.asarray(sizes / (1 + sizes.max(initial=0.0)))
-
-
-def _crowding(kept: Bits, free: Bits, appeal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many weights a kernel would have before each of these came back, best first; less the appeal."""
-    order = np.where(free, -appeal, np.inf).argsort(-1, kind="stable").argsort(-1, kind="stable")
-    return np.asarray(kept.sum(-1, dtype=np.int64)[..., None] + order - appeal)
-
-
-def _cannot_balance(surplus: int) -> InputError:
-    kind, hint = "kept", "the model is too sparse for this code: choose a smaller version"
-    if surplus < 0:
-        kind, hint = (
-            "pruned",
-            "the model is too dense to be signed at its number of weights: prune it first (--prune 0.8)",
-        )
-    return bad_input(
-        "mask",
-        f"{kind} weights",
-        f"{abs(surplus)} more, to balance what the code changes",
-        "none left",
-        hint=hint,
-    )
-
-
-def _revived_values(ticket: Ticket, name: str, back: Tensor, key: bytes) -> Tensor:
-    """The values of the weights that come back, in the layer's dtype: nonzero, so that they can be read."""
+def _values(ticket: Ticket, name: str, back: Tensor, key: bytes) -> Tensor:
+    """Values for the kept weights that are zero, in the layer's dtype: not zero, so that they can be read."""
     weights = ticket.weights[name]
     small = _small_magnitude(weights)
     signs = torch.from_numpy(keyed_words(key, f"sign {name}", int(back.sum())).view(np.int64)) & 1
@@ -310,17 +214,16 @@ def _revived_values(ticket: Ticket, name: str, back: Tensor, key: bytes) -> Tens
 def _small_magnitude(weights: Tensor) -> Tensor:
     """The magnitude below which 1 % of the layer's kept weights lie."""
     sizes = weights[weights != 0].abs()
-    return (
-        sizes.kthvalue(1 + len(sizes) // 100).values
-        if len(sizes)
-        else torch.tensor(1e-3, dtype=weights.dtype)
-    )
+    if not len(sizes):
+        return torch.tensor(1e-3, dtype=weights.dtype)
+    return sizes.kthvalue(1 + len(sizes) // 100).values
 
 
 def _put(
-    tensors: Mapping[str, Tensor], revived: Mapping[str, Tensor], values: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor], back: Mapping[str, Tensor], values: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    out = dict(tensors)
-    for name, back in revived.items():
-        out[name] = tensors[name].masked_scatter(back, values[name].to(tensors[name].dtype))
-    return out
+    put = {
+        name: tensors[name].masked_scatter(b, values[name].to(tensors[name].dtype))
+        for name, b in back.items()
+    }
+    return {**tensors, **put}

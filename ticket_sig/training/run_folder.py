@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
-from ticket_sig.files import clear_partials, read_json, write_json
+from ticket_sig.files import PARTIAL, clear_partials, read_json, write_json
 
 _IDENTITY = "run.json"
 _LOCK = ".lock"
@@ -28,7 +28,7 @@ def run_folder(path: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
         InputError: the folder is in use, belongs to another run (the fields that differ are
             named), or holds something else.
     """
-    if path.exists() and not (path / _IDENTITY).exists() and any(p.name != _LOCK for p in _content(path)):
+    if path.exists() and not (path / _IDENTITY).exists() and _holds_other_files(path):
         raise bad_input(path, "run folder", f"a new one, or one with {_IDENTITY}", "other files")
     path.mkdir(parents=True, exist_ok=True)
     # The operating system drops this lock when the process dies, however it dies.
@@ -62,10 +62,11 @@ def _claim(path: Path, identity: Mapping[str, Any]) -> None:
         raise InputError(f"{path}: belongs to another run: " + "; ".join(differ) + "; choose another folder")
 
 
-def _content(path: Path) -> list[Path]:
+def _holds_other_files(path: Path) -> bool:
     if not path.is_dir():
         raise bad_input(path, "run folder", "a folder", "a file")
-    return list(path.iterdir())
+    # A run that was killed in its first moment leaves these.
+    return any(p.name != _LOCK and not p.name.startswith(PARTIAL) for p in path.iterdir())
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""Holding the number of kept weights while a code is written: which weights come back, and which go.
+
+The nearest first: inside the region, then the rest of the layer, then all other layers. No module of
+the code changes. Source: NeurIPS'21, section 3.4, Algorithm 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ticket_sig.errors import bad_input
+from ticket_sig.select import lowest
+from ticket_sig.signatures import qr
+from ticket_sig.signatures.keyed import keyed_words
+from ticket_sig.signatures.placement import Placement
+from ticket_sig.ticket import Ticket
+
+Bits = NDArray[np.bool_]
+Scores = NDArray[np.float64]
+
+
+def appeal(ticket: Ticket, name: str, key: bytes) -> Scores:
+    """How welcome each weight of a layer is back, [out, in, kernel size], in [0, 1).
+
+    By rewind magnitude, or by the key where that is not known. Algorithm 2 takes a random position;
+    a large rewind weight costs no more accuracy and outlives more pruning.
+    """
+    shape = (*ticket.mask[name].shape[:2], -1)
+    if ticket.rewind is None:
+        return (keyed_words(key, f"position {name}", ticket.mask[name].numel()) / 2.0**64).reshape(shape)
+    sizes = ticket.rewind[name].abs().double().numpy().reshape(shape)
+    return np.asarray(sizes / (1 + sizes.max(initial=0.0)))
+
+
+def add_weights(
+    count: int, ticket: Ticket, kept: Mapping[str, Bits], place: Placement, code: qr.QRCode, key: bytes
+) -> None:
+    """Puts back `count` pruned weights, in place.
+
+    First in light kernels, those with the fewest weights first: a kernel that must be seen should
+    not hang on one weight. Then by appeal alone.
+
+    Args:
+        kept: masks by layer, [out, in, kernel size].
+
+    Raises:
+        InputError: not that many weights are pruned.
+    """
+    name, layer = place.layer, kept[place.layer]
+    liking = appeal(ticket, name, key)
+    rank = np.where(layer, np.inf, -liking).argsort(-1).argsort(-1)
+    crowd = layer.sum(-1, dtype=np.int64)[..., None] + rank  # weights in the kernel before this one
+    carriers, patterns, outside = _zones(layer, place, code)
+    for scores, zone in ((crowd - liking, carriers), (-liking, patterns), (-liking, outside)):
+        count = _switch(count, True, kept, {name: scores}, {name: zone & ~layer})
+    if count:
+        free = {other: ~k for other, k in kept.items() if other != name}
+        count = _switch(count, True, kept, {other: -appeal(ticket, other, key) for other in free}, free)
+    if count:
+        hint = "the model is too dense to be signed at its number of weights; prune it first (--prune 0.8)"
+        expected = f"{count} more, to put back as many as the code removes"
+        raise bad_input("mask", "pruned weights", expected, "none left", hint=hint)
+
+
+def remove_weights(
+    count: int, ticket: Ticket, kept: Mapping[str, Bits], place: Placement, code: qr.QRCode
+) -> None:
+    """Removes `count` kept weights, the smallest first, in place.
+
+    Args:
+        kept: masks by layer, [out, in, kernel size].
+
+    Raises:
+        InputError: not that many weights can go.
+    """
+    name, layer = place.layer, kept[place.layer]
+    sizes = _magnitudes(ticket, name)
+    # A light kernel keeps its largest weight, and so stays light.
+    largest = np.where(layer, sizes, -1).argmax(-1)[..., None] == np.arange(layer.shape[-1])
+    carriers, patterns, outside = _zones(layer, place, code)
+    for zone in (carriers & ~largest, patterns, outside):
+        count = _switch(count, False, kept, {name: sizes}, {name: zone & layer})
+    if count:
+        free = {other: k.copy() for other, k in kept.items() if other != name}
+        count = _switch(count, False, kept, {other: _magnitudes(ticket, other) for other in free}, free)
+    if count:
+        hint = "the model is too sparse for this code; choose a smaller version"
+        expected = f"{count} more, to make room for those the code adds"
+        raise bad_input("mask", "kept weights", expected, "none left", hint=hint)
+
+
+def _magnitudes(ticket: Ticket, name: str) -> Scores:
+    sizes = ticket.weights[name].abs().double().numpy()
+    return np.asarray(sizes.reshape(*sizes.shape[:2], -1))
+
+
+def _zones(layer: Bits, place: Placement, code: qr.QRCode) -> tuple[Bits, Bits, Bits]:
+    """Boolean [out, in, kernel size]: light data kernels, function-pattern kernels, all outside the region."""
+    zones = np.zeros((3, *layer.shape), dtype=bool)
+    side = code.light.shape[0]
+    zones[2] = True
+    for zone, region in zip(
+        zones, (code.data & code.light, ~code.data, np.zeros_like(code.data)), strict=True
+    ):
+        place.cut(zone, side)[...] = region[..., None]
+    return zones[0], zones[1], zones[2]
+
+
+def _switch(
+    count: int, on: bool, kept: Mapping[str, Bits], scores: Mapping[str, Scores], free: Mapping[str, Bits]
+) -> int:
+    """Switches up to `count` free weights, the lowest scores first; returns how many are left to do."""
+    if not count:
+        return 0
+    spots = {name: f.reshape(-1).nonzero()[0] for name, f in free.items()}
+    ranked = np.concatenate(
+        [scores[name].reshape(-1)[where] for name, where in spots.items()] or [np.empty(0)]
+    )
+    chosen = lowest(torch.from_numpy(ranked), min(count, len(ranked))).numpy()
+    start = 0
+    for name, where in spots.items():
+        mine = chosen[(chosen >= start) & (chosen < start + len(where))] - start
+        kept[name].reshape(-1)[where[mine]] = on
+        start += len(where)
+    return count - len(chosen)
