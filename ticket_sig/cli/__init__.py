@@ -22,7 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for verb in (find, embed, train, extract, verify, inspect, data, demo):
-    app.command(name=verb.__name__.rpartition(".")[2], help=verb.__doc__)(verb.run)
+    # The text of a verb's module is its help; rich would keep the line breaks within paragraphs.
+    paragraphs = [" ".join(paragraph.split()) for paragraph in (verb.__doc__ or "").split("\n\n")]
+    app.command(name=verb.__name__.rpartition(".")[2], help="\n\n".join(paragraphs))(verb.run)
 
 # typer brings its own copy of click or imports it, depending on its version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]

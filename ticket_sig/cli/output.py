@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ from rich.table import Table
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_LOG_SECONDS = 60
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Overwrite the output folder.")]
@@ -37,22 +40,27 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 class Bars:
-    """Progress bars on stderr: one for the work in hand, and lines for what is done."""
+    """Progress on stderr: a bar (in a log file a line a minute), and a line for whatever is done."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._task: TaskID | None = None
+        self._label, self._total, self._told = "", 0, time.monotonic()
 
     def begin(self, label: str, total: int) -> None:
         """Starts the bar of the next piece of work."""
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(label, total=total, detail="")
+        self._label, self._total = label, total
 
     def advance(self, done: int, detail: str = "") -> None:
         """Moves the bar."""
         if self._task is not None:
             self._bars.update(self._task, completed=done, detail=detail)
+        if self._bars.disable and time.monotonic() - self._told >= _LOG_SECONDS:
+            self._told = time.monotonic()
+            self.note(f"{self._label}: {done} of {self._total}, {detail}")
 
     def note(self, text: str) -> None:
         """Prints a line above the bar."""

@@ -39,9 +39,9 @@ def run(
             ("message read", evidence["message"] if evidence["message"] is not None else "cannot be read"),
             ("statistic", verdict.statistic),
             ("p-value", f"{format_p(verdict.log10_p)} (threshold {format_p(LOG10_THRESHOLD)})"),
-            ("", f"one code, one place: {format_p(evidence['log10_p_uncorrected'])}"),
-            ("", f"places a claimant could have tried: 10^{evidence['log10_places_tried']:.1f}"),
-            ("", f"messages a claimant could have tried: 10^{evidence['log10_messages_tried']:.1f}"),
+            ("  for one code at one place", format_p(evidence["log10_p_uncorrected"])),
+            ("  places to choose from", f"10^{evidence['log10_places_tried']:.1f}"),
+            ("  messages to choose from", f"10^{evidence['log10_messages_tried']:.1f}"),
             ("weights kept", f"{evidence['kept']} of {evidence['total']}"),
         ]
         colour = "green" if verdict.verified else "red"

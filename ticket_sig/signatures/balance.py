@@ -99,7 +99,7 @@ def _magnitudes(ticket: Ticket, name: str) -> Scores:
 
 
 def _zones(layer: Bits, place: Placement, code: qr.QRCode) -> tuple[Bits, Bits, Bits]:
-    """Boolean [out, in, kernel size]: light data kernels, function-pattern kernels, all outside the region."""
+    """Boolean [out, in, kernel size] each: light data kernels, function-pattern kernels, and the rest."""
     zones = np.zeros((3, *layer.shape), dtype=bool)
     side = code.light.shape[0]
     zones[2] = True
