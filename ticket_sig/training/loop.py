@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
+from ticket_sig.ticket import check_finite
 from ticket_sig.training.batches import Batches
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
 from ticket_sig.training.evaluate import accuracy
@@ -144,9 +145,8 @@ class _Run:
             group["lr"] = rate
         images, labels = self.batches[self.step]
         with torch.autocast(self.engine.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            loss = F.cross_entropy(
-                self.model(images).float(), labels, label_smoothing=self.recipe.label_smoothing
-            )
+            logits = self.model(images).float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -182,12 +182,10 @@ class _Run:
 
     def _report(self) -> None:
         epoch = (self.step - 1) // self.per_epoch + 1
-        last = (
-            f", validation {self.epochs[-1]['validation']:.2f} %"
-            if self.epochs and self.epochs[-1]["validation"]
-            else ""
-        )
-        self.engine.progress.advance(self.step, f"epoch {epoch}, loss {self._mean_loss():.3f}{last}")
+        detail = f"epoch {epoch}, loss {self._mean_loss():.3f}"
+        if self.epochs and self.epochs[-1]["validation"] is not None:
+            detail += f", validation {self.epochs[-1]['validation']:.2f} %"
+        self.engine.progress.advance(self.step, detail)
 
     def _end_epoch(self) -> None:
         mean = self._mean_loss()
@@ -203,8 +201,10 @@ class _Run:
     def _checkpoint(self) -> None:
         if self.state is None:
             return
+        # Never put a broken state over a good one.
         if float(self.losses[1]):
-            self._mean_loss()  # never put a broken state over a good one
+            self._mean_loss()
+        check_finite(self.model.state_dict(), f"training: weights after step {self.step}")
         progress = {
             "step": self.step,
             "epochs": self.epochs,
