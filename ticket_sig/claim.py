@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.files import read_json
 
 FORMAT_VERSION = 1
@@ -28,12 +28,14 @@ class Claim:
         signature: the scheme's own fields.
         subject: digest of the tensors of the model as it was signed.
         created: time of signing (UTC, ISO 8601), as the claimant states it; proves nothing.
+        source: the file it was read from, for messages.
     """
 
     scheme: str
     signature: Mapping[str, Any]
     subject: str
     created: str = field(default_factory=_now)
+    source: str = field(default="claim", compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The content of claim.json."""
@@ -78,10 +80,8 @@ class Claim:
             InputError: missing, damaged, or not a claim of this version; names the file.
         """
         value = read_json(Path(path))
-        try:
-            return cls.from_json(value)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+        with about(path):
+            return replace(cls.from_json(value), source=str(path))
 
 
 def entry(value: Mapping[str, Any], name: str, kind: type[_T]) -> _T:

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class InputError(ValueError):
     """Something the caller handed in cannot be used; the message is one line and names it.
 
     The command line prints the message and leaves with exit code 2.
+
+    Attributes:
+        named: whether the message begins with the file it is about.
     """
+
+    def __init__(self, message: str, *, named: bool = False) -> None:
+        super().__init__(message)
+        self.named = named
 
 
 def bad_input(where: object, field: str, expected: str, found: str, *, hint: str = "") -> InputError:
     """Returns the error `WHERE: FIELD: expected E, found F; HINT` (WHERE and HINT may be empty)."""
     head = f"{where}: {field}" if str(where) else field
     tail = f"; {hint}" if hint else ""
-    return InputError(" ".join(f"{head}: expected {expected}, found {found}{tail}".split()))
+    message = " ".join(f"{head}: expected {expected}, found {found}{tail}".split())
+    return InputError(message, named=isinstance(where, Path))
+
+
+@contextmanager
+def about(where: object) -> Iterator[None]:
+    """Puts the name of a file before the message of an InputError from the block, unless it has one."""
+    try:
+        yield
+    except InputError as error:
+        if error.named:
+            raise
+        raise InputError(f"{where}: {error}", named=True) from None
 
 
 def needs_extra(package: str, extra: str, what: str) -> InputError:

@@ -31,6 +31,18 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def _in_the_name_of(path: Path, partial: Path) -> Iterator[None]:
+    """An error of the disk names what the user asked for, not the temporary name."""
+    try:
+        yield
+    except OSError as error:
+        name = str(error.filename or partial)
+        if error.errno is None or not name.startswith(str(partial)):
+            raise
+        raise OSError(error.errno, error.strerror, f"{path}{name[len(str(partial)) :]}") from None
+
+
+@contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path to write to; it becomes `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,11 +50,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     os.close(fd)
     partial = Path(name)
     try:
-        yield partial
-        partial.chmod(0o644)  # mkstemp gives 0600, which nobody else could verify
-        _sync(partial)
-        partial.replace(path)
-        _sync_folder(path.parent)
+        with _in_the_name_of(path, partial):
+            yield partial
+            partial.chmod(0o644)  # mkstemp gives 0600, which nobody else could verify
+            _sync(partial)
+            partial.replace(path)
+            _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -55,31 +68,31 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         InputError: `path` is there already and `replace` is off, or is not a folder.
     """
     if path.exists() and not (replace and path.is_dir()):
-        raise bad_input(
-            path,
-            "output folder",
-            "a name not taken yet",
-            "one that is",
-            hint="choose another or pass --force",
-        )
+        hint = "choose another or pass --force"
+        raise bad_input(path, "output folder", "a name not taken yet", "one that is", hint=hint)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
     try:
-        yield partial
-        partial.chmod(0o755)
-        for file in partial.rglob("*"):
-            _sync(file)
-        if path.exists():
-            # Kept until the new folder stands, so that no crash can lose both.
-            old = partial.with_name(f"{partial.name}-old")
-            path.replace(old)
-            partial.replace(path)
-            shutil.rmtree(old)
-        else:
-            partial.replace(path)
-        _sync_folder(path.parent)
+        with _in_the_name_of(path, partial):
+            yield partial
+            partial.chmod(0o755)
+            for file in partial.rglob("*"):
+                _sync(file)
+            _move(partial, path)
+            _sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(partial: Path, path: Path) -> None:
+    if not path.exists():
+        partial.replace(path)
+        return
+    # The old folder is kept until the new one stands, so that no crash can lose both.
+    old = partial.with_name(f"{partial.name}-old")
+    path.replace(old)
+    partial.replace(path)
+    shutil.rmtree(old)
 
 
 def clear_partials(folder: Path) -> None:
@@ -105,9 +118,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise bad_input(path, "file", "a JSON file", "none")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        json.dumps(value, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
+    except (ValueError, RecursionError) as error:
         raise bad_input(path, "JSON", "a whole JSON object", f"text that does not parse ({error})") from None
     if not isinstance(value, dict):
         raise bad_input(path, "JSON", "an object", f"a {type(value).__name__}")
     return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")

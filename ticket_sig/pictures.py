@@ -12,7 +12,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from ticket_sig.errors import needs_extra
+from ticket_sig.errors import bad_input, needs_extra
 from ticket_sig.files import whole_file
 from ticket_sig.mask import Mask
 from ticket_sig.signatures import qr
@@ -30,9 +30,11 @@ def kernel_maps(path: Path, mask: Mask, signature: Signature | None = None) -> N
     """Draws the kernel map of every layer (white = kept); the layer that carries the code gets its frame.
 
     Raises:
-        InputError: matplotlib is not installed.
+        InputError: matplotlib is not installed, or there is no layer.
     """
     rows = mask.table()
+    if not rows:
+        raise bad_input("", "kernel maps", "at least one layer", "none")
     columns = min(6, max(1, math.ceil(math.sqrt(len(rows)))))
     with _figure(path, math.ceil(len(rows) / columns), columns, 2.4) as axes:
         for axis, row in zip(axes, rows, strict=False):

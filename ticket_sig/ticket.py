@@ -70,6 +70,8 @@ class Round:
             if (f.default is MISSING or f.name in value) and not isinstance(value.get(f.name), kinds):
                 expected = " or ".join(kind.__name__ for kind in kinds)
                 raise bad_input("history", f.name, expected, repr(value.get(f.name)))
+        if not 0 <= value["kept"] <= value["total"]:
+            raise bad_input("history", "kept", "0 to total", f"{value['kept']} of {value['total']}"[:80])
         return cls(**{f.name: value[f.name] for f in fields(cls) if f.name in value})
 
 
@@ -110,18 +112,29 @@ class Ticket:
         """
         if self.rewind is None:
             raise bad_input(
-                "ticket", "rewind weights", "some", "none", hint="train from the model's weights instead"
+                "ticket",
+                "rewind weights",
+                "some",
+                "none",
+                hint="train from the model's weights instead (--start model)",
             )
         return self.mask.apply(self.rewind)
 
     def last_trained(self) -> Round | None:
-        """The last entry of the history that has a test accuracy."""
-        return next((entry for entry in reversed(self.history) if entry.test is not None), None)
+        """The last entry of the history that has a test accuracy and was not rejected by the search."""
+        tested = (e for e in reversed(self.history) if e.test is not None and e.accepted is not False)
+        return next(tested, None)
 
     def pruning_rates(self) -> dict[float, int]:
         """How often each rate was used on the way to this mask (the paper's Table 1)."""
         rates = [entry.rate for entry in self.history if entry.rate is not None and entry.accepted]
         return {rate: rates.count(rate) for rate in sorted(set(rates), reverse=True)}
+
+
+def retie(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives names that were one tensor in `old` (tied weights) the one that changed in `new`."""
+    changed = {id(old[name]): t for name, t in new.items() if t is not old[name]}
+    return {name: changed.get(id(old[name]), t) for name, t in new.items()}
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import typer
 
@@ -26,6 +27,8 @@ for verb in (find, embed, train, extract, verify, inspect, data, demo):
     paragraphs = [" ".join(paragraph.split()) for paragraph in (verb.__doc__ or "").split("\n\n")]
     app.command(name=verb.__name__.rpartition(".")[2], help="\n\n".join(paragraphs))(verb.run)
 
+_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
 # typer brings its own copy of click or imports it, depending on its version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return _stopped() if code == _INTERRUPTED else code if isinstance(code, int) else 0
     except InputError as error:
         return _could_not(str(error), arguments)
     except OSError as error:
@@ -47,8 +50,7 @@ def _run(arguments: list[str]) -> int:
     except MemoryError:
         return _could_not("memory: expected enough for this model, found too little", arguments)
     except (KeyboardInterrupt, typer.Abort):
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return _stopped()
     except _UsageError as error:
         message = getattr(error, "format_message", error.__str__)()
         return _could_not(
@@ -56,10 +58,16 @@ def _run(arguments: list[str]) -> int:
         )
 
 
+def _stopped() -> int:
+    print("\nstopped; find, train and data go on from here with the same command", file=sys.stderr)
+    return _INTERRUPTED
+
+
 def _could_not(message: str, arguments: list[str]) -> int:
     line = " ".join(message.split())
     print(f"ticket-sig: {line}", file=sys.stderr)
     if "--json" in arguments:
         verdict = {"verdict": "could not verify"} if arguments[0] == "verify" else {}
-        print(json.dumps({**verdict, "error": line}))
+        with suppress(OSError):  # standard output may be what is full
+            print(json.dumps({**verdict, "error": line}), flush=True)
     return 2

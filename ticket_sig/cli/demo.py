@@ -40,24 +40,25 @@ def run(
     from ticket_sig.signatures.scheme2 import embed
     from ticket_sig.training.recipe import preset
 
-    def say(text: str) -> None:
+    def say(text: str, head: str = "") -> None:
         if not as_json:
+            out.print(head, style="bold", end=" " if head else "")
             out.print(text)
 
     data = load_dataset("digits")
     recipe = preset("demo", arch="resnet20", dataset="digits", density=density, **options.changes(seed=seed))
     with options.engine("cpu", 20) as engine:
-        say("[bold]1. find a ticket[/]: ResNet-20 on handwritten digits, magnitude pruning with rewinding")
+        say(head="1. find a ticket", text="ResNet-20 on handwritten digits, magnitude pruning with rewinding")
         ticket = find(recipe, data, folder / "run", engine=engine)
-        say("[bold]2. sign it[/]: a QR code in a kernel map")
+        say(head="2. sign it", text="with a QR code in a kernel map")
         embedded = embed(ticket, message)
-        say("[bold]3. retrain it[/] from the rewind weights, under the signed mask")
+        say(head="3. retrain it", text="from the rewind weights, under the signed mask")
         with TemporaryDirectory() as state:
             signed = retrain(embedded.ticket, recipe, data, state, engine=engine)
     save(signed, folder / "signed", claim=embedded.claim.to_json(), replace=True)
-    say("[bold]4. read the signature back[/]")
+    say(head="4. read the signature back", text="")
     checks = {"signed": _check(signed, embedded.claim, say)}
-    say(f"[bold]5. prune {100 * _ATTACK:.0f} % more[/], as a thief would, and read again")
+    say(head=f"5. prune {100 * _ATTACK:.0f} % more", text="as a thief would, and read again")
     pruned = prune_ticket(signed, _ATTACK)
     checks["pruned"] = _check(pruned, embedded.claim, say)
     paths = _draw(folder, ticket, signed, pruned, embedded)
@@ -87,7 +88,7 @@ def _check(ticket: Ticket, claim: Claim, say: Callable[[str], None]) -> dict[str
     verdict = verify(ticket, claim)
     message = verdict.evidence["message"]
     say(f"   message: {message if message is not None else 'cannot be read'}")
-    say(f"   {verdict.statistic}, p = {verdict.to_json()['p_value']}: [bold]{verdict.outcome}[/]")
+    say(f"   {verdict.statistic}, p = {verdict.to_json()['p_value']}: {verdict.outcome}")
     return verdict.to_json()
 
 

@@ -38,14 +38,16 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """See the module's text, which is the verb's help."""
+    from ticket_sig.errors import about
     from ticket_sig.formats import load, save
     from ticket_sig.lottery.prune import prune_ticket
     from ticket_sig.signatures.scheme2 import embed
 
-    ticket = load(model).ticket
-    if prune is not None:
-        ticket = prune_ticket(ticket, prune)
-    embedded = embed(ticket, message, version=version, level=level, layer=layer)
+    with about(model):
+        ticket = load(model).ticket
+        if prune is not None:
+            ticket = prune_ticket(ticket, prune)
+        embedded = embed(ticket, message, version=version, level=level, layer=layer)
     save(embedded.ticket, bundle, claim=embedded.claim.to_json(), replace=force)
     mask, signature = embedded.ticket.mask, embedded.signature
     if as_json:

@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """See the module's text, which is the verb's help."""
     from ticket_sig.claim import Claim
-    from ticket_sig.errors import bad_input
+    from ticket_sig.errors import about, bad_input
     from ticket_sig.formats import load
     from ticket_sig.signatures.qr import write_png
     from ticket_sig.verification import extract
@@ -40,7 +40,8 @@ def run(
     found = claim or loaded.claim
     if found is None:
         raise bad_input(model, "claim", "a claim.json beside the model, or --claim FILE", "neither")
-    reading = extract(loaded.ticket, Claim.read(found))
+    with about(model):
+        reading = extract(loaded.ticket, Claim.read(found))
     if png:
         write_png(reading.light, png)
     if as_json:

@@ -57,14 +57,14 @@ def run(
             "x".join(map(str, row.shape)),
             row.kept,
             f"{100 * row.density:.2f}",
-            f"{100 * row.kept_kernels / row.kernels:.2f}",
+            f"{100 * row.kept_kernels / max(1, row.kernels):.2f}",
         )
         for row in mask.table()
     ]
     rows.append(("all", "", mask.kept, f"{100 * mask.density:.2f}", ""))
     out.print(table(f"{model} ({loaded.kind})", ("layer", "shape", "kept", "kept %", "kernels kept %"), rows))
     for rate, times in ticket.pruning_rates().items():
-        out.print(f"pruned {times} times by {100 * rate:g} %")
+        out.print(f"pruned by {100 * rate:g} %: {times} x")
     for entry in ticket.history:
         tested = f", {entry.test:.2f} % test accuracy" if entry.test is not None else ""
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")

@@ -24,12 +24,14 @@ def run(
 ) -> None:
     """See the module's text, which is the verb's help."""
     from ticket_sig.claim import Claim
+    from ticket_sig.errors import about
     from ticket_sig.formats import load
     from ticket_sig.verification import verify
     from ticket_sig.verification.statistics import format_p
     from ticket_sig.verification.verdict import LOG10_THRESHOLD
 
-    verdict = verify(load(model).ticket, Claim.read(claim))
+    with about(model):
+        verdict = verify(load(model).ticket, Claim.read(claim))
     if as_json:
         print_json({**verdict.to_json(), "model": str(model), "claim": str(claim)})
     else:
@@ -45,7 +47,7 @@ def run(
             ("weights kept", f"{evidence['kept']} of {evidence['total']}"),
         ]
         colour = "green" if verdict.verified else "red"
-        out.print(f"[bold {colour}]{verdict.outcome}[/]")
+        out.print(verdict.outcome, style=f"bold {colour}")
         out.print(table("", ("evidence", "value"), rows))
         out.print(f"proves: {verdict.proves if verdict.verified else 'nothing'}")
         out.print(f"does not prove: {verdict.does_not_prove}")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ticket_sig.datasets.data import Split
-from ticket_sig.digests import json_digest
+from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError
-from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
+from ticket_sig.formats.safetensors_file import read_metadata, read_safetensors, write_safetensors
 
 _PARTS = ("train.images", "train.labels", "test.images", "test.labels")
 
@@ -30,13 +30,13 @@ def cached(folder: Path, name: str, read: Callable[[], tuple[Split, Split]]) -> 
     file = cache_folder() / f"{name}-{_fingerprint(folder, name)[:16]}.safetensors"
     with contextlib.suppress(InputError, KeyError):
         found = read_safetensors(file)
-        images, labels, test_images, test_labels = (found[part] for part in _PARTS)
-        return Split(images, labels), Split(test_images, test_labels)
+        if read_metadata(file).get("ticket_sig") == tensor_digest(found):
+            images, labels, test_images, test_labels = (found[part] for part in _PARTS)
+            return Split(images, labels), Split(test_images, test_labels)
     train, test = read()
     with contextlib.suppress(OSError):
-        write_safetensors(
-            file, dict(zip(_PARTS, (train.images, train.labels, test.images, test.labels), strict=True))
-        )
+        parts = dict(zip(_PARTS, (train.images, train.labels, test.images, test.labels), strict=True))
+        write_safetensors(file, parts, tensor_digest(parts))
     return train, test
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from importlib import import_module
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,6 @@ _FILES = {
     "cifar10": ([f"data_batch_{n}" for n in range(1, 6)], ["test_batch"], b"labels"),
     "cifar100": (["train"], ["test"], b"fine_labels"),
 }
-# All that these files are made of; anything else in them is refused. `_codecs.encode` is how
-# protocol 2 stores bytes that Python 3 wrote.
-_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-_RECONSTRUCT = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
 
 
 def is_batches_folder(folder: Path, name: str) -> bool:
@@ -52,34 +48,67 @@ def _read_file(path: Path, label: bytes) -> tuple[torch.Tensor, torch.Tensor]:
         raise bad_input(path, "file", "a CIFAR python batch", "none")
     try:
         batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[label], dtype=np.int64)
-        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072):
-            raise bad_input(
-                path, "data", f"uint8 [{len(labels)}, 3072]", f"{pixels.dtype} {list(pixels.shape)}"
-            )
+        pixels, labels = _entry(batch, b"data"), torch.tensor(_entry(batch, label), dtype=torch.int64)
+        if not isinstance(pixels, _Array):
+            raise TypeError("data is no array")
+        images = pixels.to_numpy()
     except pickle.UnpicklingError as error:
         raise bad_input(path, "CIFAR python batch", "a pickle of arrays alone", str(error)) from None
-    except (
-        KeyError,
-        TypeError,
-        EOFError,
-        IndexError,
-        AttributeError,
-        ImportError,
-        OverflowError,
-        MemoryError,
-    ) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         found = f"a damaged file ({type(error).__name__}: {error})"
         raise bad_input(path, "CIFAR python batch", f"data and {label.decode()}", found) from None
-    return torch.from_numpy(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()), torch.from_numpy(
-        labels
-    )
+    if labels.ndim != 1 or images.dtype != np.uint8 or images.shape != (len(labels), 3072):
+        raise bad_input(
+            path, "data", f"uint8 [{labels.numel()}, 3072]", f"{images.dtype} {list(images.shape)}"
+        )
+    return torch.from_numpy(images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()), labels
+
+
+def _entry(batch: Any, key: bytes) -> Any:
+    return batch[key] if key in batch else batch[key.decode()]
+
+
+class _Dtype:
+    """Stands in for numpy.dtype: its name alone."""
+
+    def __init__(self, name: Any, *rest: Any) -> None:
+        self.name = name.decode() if isinstance(name, bytes) else name
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Array:
+    """Stands in for numpy.ndarray: what it was pickled as, without numpy looking at it."""
+
+    def __init__(self, *rest: Any) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def to_numpy(self) -> np.ndarray[Any, Any]:
+        _, shape, dtype, fortran, raw = self.state
+        if not re.fullmatch(r"[ui][1248]", dtype.name):
+            raise TypeError(f"an array of {dtype.name}")
+        return np.frombuffer(raw, dtype.name).reshape(shape, order="F" if fortran else "C")
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    return text.encode("latin1")
+
+
+_STAND_INS: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): _Array,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("_codecs", "encode"): _encode,
+}
 
 
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _RECONSTRUCT:
-            return np.empty(0).__reduce__()[0]
-        if (module, name) in _ALLOWED:
-            return getattr(import_module(module), name)
-        raise pickle.UnpicklingError(f"the code {module}.{name}, which was not run")
+        if (module, name) not in _STAND_INS:
+            raise pickle.UnpicklingError(f"the code {module}.{name}, which was not run")
+        return _STAND_INS[module, name]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -101,12 +103,12 @@ def _unpack(part: Path, folder: Path, archive: Archive) -> None:
             for member in tar:
                 path = PurePosixPath(member.name)
                 content: IO[bytes] | None = tar.extractfile(member) if member.isfile() else None
-                if content is not None and path.parts == (archive.folder, path.name):
+                if content is not None and path.parts == (archive.folder, path.name) and path.name != "..":
                     with (partial / path.name).open("wb") as file:
                         shutil.copyfileobj(content, file)
             if not any(partial.iterdir()):
                 raise bad_input(part, "archive", f"files under {archive.folder}/", "none")
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             f"{part}: archive: expected a whole .tar.gz, found a damaged one ({error})"
         ) from None

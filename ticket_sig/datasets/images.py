@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ticket_sig.errors import bad_input
 
@@ -25,7 +25,7 @@ def decode(encoded: Iterable[tuple[str, bytes]]) -> Iterator[Pixels]:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 pixels = np.array(image if image.mode == "L" else image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        except Exception as error:  # Pillow raises SyntaxError, struct.error and more for damaged files
             raise bad_input(where, "image", "one that can be decoded", str(error).split(" <", 1)[0]) from None
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         shape = shape or pixels.shape

@@ -11,7 +11,7 @@ from ticket_sig.datasets.digits import read_digits
 from ticket_sig.datasets.image_folder import is_image_folder, read_image_folder
 from ticket_sig.datasets.parquet import is_parquet_folder, read_parquet
 from ticket_sig.datasets.registry import DATASETS, DatasetSpec
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import about, bad_input
 
 
 def load_dataset(name: str, folder: Path | str | None = None) -> Dataset:
@@ -66,10 +66,8 @@ def _checked(name: str, spec: DatasetSpec, folder: Path | str | None, train: Spl
                 folder, f"{part} images", f"{name}'s size {list(size)}", str(list(split.images.shape[1:]))
             )
     mean, std = spec.normalisation or ((0.5,) * size[2], (0.5,) * size[2])
-    try:
+    with about(folder or name):
         return Dataset(name, train, test, spec.classes or int(train.labels.max()) + 1, mean, std)
-    except InputError as error:
-        raise InputError(f"{folder}: {error}") from None
 
 
 def _where_to_get(name: str, spec: DatasetSpec) -> str:

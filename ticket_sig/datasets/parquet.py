@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ticket_sig.datasets.data import Split
-from ticket_sig.datasets.images import Pixels, decode
+from ticket_sig.datasets.images import decode
 from ticket_sig.errors import bad_input, needs_extra
 
 _IMAGE_COLUMNS = ("img", "image")
@@ -40,13 +40,16 @@ def _read_split(folder: Path, split: str, label: str) -> Split:
         found = ", ".join(sorted(p.name for p in folder.glob("*.parquet")))
         raise bad_input(folder, f"{split} split", f"{split}-*.parquet", f"only {found}")
     parts = [_read_file(file, label) for file in files]
-    images = [image for part, _ in parts for image in part]
+    # All files in one go, so that every image of the split is held against the first.
+    images = list(decode(cell for cells, _ in parts for cell in cells))
+    if not images:
+        raise bad_input(folder, f"{split} split", "at least one row", "none")
     return Split(
         torch.from_numpy(np.stack(images)), torch.from_numpy(np.concatenate([labels for _, labels in parts]))
     )
 
 
-def _read_file(path: Path, label: str) -> tuple[list[Pixels], NDArray[np.int64]]:
+def _read_file(path: Path, label: str) -> tuple[list[tuple[str, bytes]], NDArray[np.int64]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -63,8 +66,8 @@ def _read_file(path: Path, label: str) -> tuple[list[Pixels], NDArray[np.int64]]
     if not pyarrow.types.is_integer(table.schema.field(label).type) or table.column(label).null_count:
         raise bad_input(path, label, "whole numbers", f"{table.schema.field(label).type} or empty cells")
     cells = enumerate(table.column(column).to_pylist())
-    images = list(decode((f"{path}: row {row}", _bytes(cell)) for row, cell in cells))
-    return images, table.column(label).to_numpy().astype(np.int64)
+    encoded = [(f"{path}: row {row}", _bytes(cell)) for row, cell in cells]
+    return encoded, table.column(label).to_numpy().astype(np.int64)
 
 
 def _bytes(cell: Any) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.files import read_json, whole_folder, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
@@ -79,6 +79,8 @@ def read_bundle(path: Path) -> Ticket:
     where = path / TICKET
     if head.get("version") != FORMAT_VERSION:
         raise bad_input(where, "version", str(FORMAT_VERSION), repr(head.get("version")))
+    if not isinstance(head.get("recipe"), dict | None):
+        raise bad_input(where, "recipe", "an object or null", repr(head["recipe"]))
     digests, history = head.get("digests"), head.get("history")
     if not isinstance(digests, dict) or not {MODEL, MASK} <= digests.keys():
         raise bad_input(where, "digests", f"one for {MODEL} and one for {MASK}", repr(digests))
@@ -94,16 +96,13 @@ def read_bundle(path: Path) -> Ticket:
                 found,
                 hint=f"the file changed after {TICKET} was written",
             )
-    try:
+    with about(where):
+        rounds = tuple(Round.from_json(entry) for entry in history)
+    with about(path):
+        mask, rewind = Mask(tensors[MASK]), tensors.get(REWIND)
         return Ticket(
-            weights=tensors[MODEL],
-            mask=Mask(tensors[MASK]),
-            rewind=tensors.get(REWIND),
-            recipe=head.get("recipe"),
-            history=tuple(Round.from_json(entry) for entry in history),
+            weights=tensors[MODEL], mask=mask, rewind=rewind, recipe=head.get("recipe"), history=rounds
         )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def _ticket_json(ticket: Ticket, digests: Mapping[str, str]) -> dict[str, Any]:

@@ -24,28 +24,32 @@ _PREFIXES = ("module.", "_orig_mod.")
 def split_layout(content: Any, where: object) -> tuple[dict[str, Tensor], Mask, dict[str, Tensor] | None]:
     """Returns (weights, mask, rewind weights or None) of what a file held.
 
+    Of tied weights, which are one tensor under several names, only the first name is in the mask.
+
     Raises:
         InputError: no tensors, or masks that are not 0/1, have other shapes, or no weight beside them.
     """
     state = _state_dict(content, where)
-    masks = {name.removesuffix("_mask"): t for name, t in state.items() if name.endswith("_mask")}
-    weights = _merge(state, masks)
-    if not weights:
-        raise bad_input(where, "tensors", "some", "none")
-    kept = _boolean_masks(masks, weights, where)
-    mask = Mask(kept) if kept else Mask.of_zeros(weights)
-    rewind = _rewind(content, weights, where)
-    return mask.apply(weights), mask, rewind
+    masks = _masks(state, where)
+    weights = _tie(_merge(state, masks))
+    _check_masks(masks, weights, where)
+    weights = {
+        n: torch.where(masks[n] != 0, w, torch.zeros_like(w)) if n in masks else w for n, w in weights.items()
+    }
+    kept = {name: mask != 0 for name, mask in masks.items() if mask.ndim >= 2}
+    mask = Mask(kept) if kept else Mask.of_zeros(_once(weights))
+    return weights, mask, _rewind(content, weights, where)
 
 
 def _state_dict(content: Any, where: object) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise bad_input(where, "content", "a state dict", f"a {type(content).__name__}")
-    if any(isinstance(v, Tensor) for v in content.values()):
-        return _plain(content)
+    # Before the tensors themselves: training scripts put a tensor or two beside the state dict.
     for key in _STATE_KEYS:
         if isinstance(content.get(key), Mapping):
             return _state_dict(content[key], where)
+    if any(isinstance(v, Tensor) for v in content.values()):
+        return _plain(content)
     keys = ", ".join(sorted(map(str, content))[:8]) or "nothing"
     raise bad_input(where, "content", f"tensors, or a state dict under one of {', '.join(_STATE_KEYS)}", keys)
 
@@ -53,46 +57,72 @@ def _state_dict(content: Any, where: object) -> dict[str, Tensor]:
 def _plain(state: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
     tensors = {str(name): t.detach() for name, t in state.items() if isinstance(t, Tensor)}
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None):
+        tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
     return {name: t.to_dense() if t.layout != torch.strided else t for name, t in tensors.items()}
+
+
+def _masks(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
+    """The pruning masks by the name of their weight; other entries called mask are buffers of the model."""
+    alone = all(name.endswith("_mask") for name in state)
+    named = {name.removesuffix("_mask"): t for name, t in state.items() if name.endswith("_mask")}
+    masks = {
+        name: mask
+        for name, mask in named.items()
+        if alone or name in state or f"{name}_orig" in state or name.endswith(("weight", "bias"))
+    }
+    pruned = [n.removesuffix("_orig") for n in state if masks and n.endswith("_orig")]
+    lost = [n for n in masks if not alone and n not in state and f"{n}_orig" not in state]
+    # Spectral normalisation has an X_orig too, with an X_u beside it.
+    unmasked = [n for n in pruned if n not in masks and f"{n}_u" not in state]
+    problems = [f"{n}: expected beside {n}_mask, not found" for n in lost]
+    problems += [f"{n}_mask: expected beside {n}_orig, not found" for n in unmasked]
+    if problems:
+        raise InputError(f"{where}: " + "; ".join(problems), named=True)
+    return masks
 
 
 def _merge(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Every tensor under its plain name, in the file's order; a mask without weights stands for them."""
     weights: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        if name.endswith("_mask"):
-            plain = name.removesuffix("_mask")
-            if plain not in state and f"{plain}_orig" not in state:
-                weights[plain] = tensor.float()
-        elif name.endswith("_orig") and name.removesuffix("_orig") in masks:
-            weights[name.removesuffix("_orig")] = tensor
-        else:
+        plain = name.removesuffix("_mask").removesuffix("_orig")
+        if plain == name or plain not in masks:
             weights[name] = tensor
+        elif name.endswith("_orig"):
+            weights[plain] = tensor
+        elif plain not in state and f"{plain}_orig" not in state:
+            weights[plain] = tensor.float()
     return weights
 
 
-def _boolean_masks(
-    masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: object
-) -> dict[str, Tensor]:
+def _tie(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Makes tensors that share their memory whole one and the same object."""
+    first: dict[tuple[object, ...], Tensor] = {}
+    return {
+        name: first.setdefault((t.untyped_storage().data_ptr(), t.storage_offset(), t.shape, t.stride()), t)
+        if t.numel()
+        else t
+        for name, t in weights.items()
+    }
+
+
+def _once(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What may be prunable: every tensor under its first name, masks of attention and the like left out."""
+    first = {id(t): name for name, t in reversed(list(weights.items()))}
+    return {n: t for n, t in weights.items() if first[id(t)] == n and not n.endswith("_mask")}
+
+
+def _check_masks(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: object) -> None:
     problems = []
     for name, mask in masks.items():
-        other = int(((mask != 0) & (mask != 1)).sum())
-        if other:
+        if other := int(((mask != 0) & (mask != 1)).sum()):
             problems.append(f"{name}_mask: expected 0 and 1 only, found {other} other values")
         if mask.shape != weights[name].shape:
-            problems.append(
-                f"{name}_mask: expected shape {list(weights[name].shape)}, found {list(mask.shape)}"
-            )
-        elif mask.ndim < 2 and not other and not mask.all():
-            problems.append(
-                f"{name}_mask: expected 2 or more dimensions for a pruned tensor, found {mask.ndim}"
-            )
+            expected, found = list(weights[name].shape), list(mask.shape)
+            problems.append(f"{name}_mask: expected shape {expected}, found {found}")
     if problems:
-        raise InputError(f"{where}: " + "; ".join(problems))
-    return {name: mask != 0 for name, mask in masks.items() if mask.ndim >= 2}
+        raise InputError(f"{where}: " + "; ".join(problems), named=True)
 
 
 def is_constant(name: str) -> bool:
@@ -105,5 +135,5 @@ def _rewind(content: Any, weights: Mapping[str, Tensor], where: object) -> dict[
     if found is None:
         return None
     state = _state_dict(found, where)
-    rewind = _merge(state, {n.removesuffix("_mask"): t for n, t in state.items() if n.endswith("_mask")})
+    rewind = _merge(state, _masks(state, where))
     return {name: rewind.get(name, w) for name, w in weights.items() if name in rewind or is_constant(name)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.formats.bundle import CLAIM, MODEL, TICKET, is_bundle, read_bundle
 from ticket_sig.formats.layouts import split_layout
 from ticket_sig.formats.safetensors_file import looks_like_safetensors, read_safetensors
@@ -56,7 +56,5 @@ def _load_folder(path: Path) -> Loaded:
 
 def _load_file(path: Path, kind: str, content: object) -> Loaded:
     weights, mask, rewind = split_layout(content, path)
-    try:
+    with about(path):
         return Loaded(Ticket(weights=weights, mask=mask, rewind=rewind), kind)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None

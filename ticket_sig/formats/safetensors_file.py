@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,4 +75,4 @@ def _is_part(tensor: Tensor) -> bool:
 def _as_os_error(error: safetensors.SafetensorError, path: Path) -> OSError:
     code = re.search(r"os error (\d+)", str(error))
     number = int(code.group(1)) if code else errno.EIO
-    return OSError(number, str(error), str(path))
+    return OSError(number, os.strerror(number), str(path))

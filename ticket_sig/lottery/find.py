@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ticket_sig.lottery.prune import prune
 from ticket_sig.mask import Mask
 from ticket_sig.models import build, prunable_names
 from ticket_sig.ticket import Round, Ticket
+from ticket_sig.training.batches import batches_per_epoch
 from ticket_sig.training.loop import Engine, plain_weights
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import run_folder
@@ -46,6 +48,8 @@ def find(
     engine = engine or Engine()
     if model is None:
         model = build(recipe.arch, data.classes, data.channels, recipe.seed)
+    else:
+        model = copy.deepcopy(model)  # the caller's is left as it is: the same call goes on
     initial = plain_weights(model, None)
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
     with run_folder(run, identity):
@@ -125,7 +129,7 @@ def _search(
 def rewind_step(recipe: Recipe, data: Dataset) -> int:
     """The recipe's rewind step in iterations on this data."""
     training, _ = data.hold_out(recipe.validation)
-    return recipe.rewind.iterations(-(-len(training) // recipe.batch_size))
+    return recipe.rewind.iterations(batches_per_epoch(len(training), recipe.batch_size))
 
 
 def _line(name: str, entry: Round) -> str:

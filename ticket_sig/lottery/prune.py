@@ -11,7 +11,7 @@ from torch import Tensor
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.select import lowest
-from ticket_sig.ticket import Round, Ticket, check_finite
+from ticket_sig.ticket import Round, Ticket, check_finite, retie
 from ticket_sig.training.batches import generator
 from ticket_sig.training.recipe import SCOPES
 
@@ -59,12 +59,20 @@ def prune_ticket(ticket: Ticket, rate: float, *, scope: str = "global", seed: in
     """Returns the ticket with round(rate * kept) weights fewer, not retrained; arguments as for `prune`."""
     mask = prune(ticket.weights, ticket.mask, rate, scope=scope, seed=seed)
     entry = Round(step="prune", kept=mask.kept, total=mask.total, rate=rate)
-    return replace(ticket, weights=mask.apply(ticket.weights), mask=mask, history=(*ticket.history, entry))
+    return replace(
+        ticket,
+        weights=retie(ticket.weights, mask.apply(ticket.weights)),
+        mask=mask,
+        history=(*ticket.history, entry),
+    )
 
 
 def _prune(scores: Mapping[str, Tensor], mask: Mask, rate: float) -> Mask:
     kept = torch.cat([mask[name].flatten() for name in mask])
-    ranked = torch.cat([scores[name].detach().cpu().flatten()[mask[name].flatten()].float() for name in mask])
+    # float64 holds every other precision exactly: what differs is never a tie.
+    ranked = torch.cat(
+        [scores[name].detach().cpu().flatten()[mask[name].flatten()].double() for name in mask]
+    )
     survives = torch.ones_like(ranked, dtype=torch.bool)
     survives[lowest(ranked, round(rate * len(ranked)))] = False
     kept[kept.clone()] = survives

@@ -1,7 +1,8 @@
 """Holding the number of kept weights while a code is written: which weights come back, and which go.
 
-The nearest first: inside the region, then the rest of the layer, then all other layers. No module of
-the code changes. Source: NeurIPS'21, section 3.4, Algorithm 2.
+The nearest first: the light kernels of the code, then the rest of the layer, then all other layers. No
+module of the code changes. The function patterns count as the rest of the layer: emptied or filled
+before it, the three finders would show. Source: NeurIPS'21, section 3.4, Algorithm 2.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def add_weights(
     liking = appeal(ticket, name, key)
     rank = np.where(layer, np.inf, -liking).argsort(-1).argsort(-1)
     crowd = layer.sum(-1, dtype=np.int64)[..., None] + rank  # weights in the kernel before this one
-    carriers, patterns, outside = _zones(layer, place, code)
-    for scores, zone in ((crowd - liking, carriers), (-liking, patterns), (-liking, outside)):
+    carriers, rest = _zones(layer, place, code)
+    for scores, zone in ((crowd - liking, carriers), (-liking, rest)):
         count = _switch(count, True, kept, {name: scores}, {name: zone & ~layer})
     if count:
         free = {other: ~k for other, k in kept.items() if other != name}
@@ -81,8 +82,8 @@ def remove_weights(
     sizes = _magnitudes(ticket, name)
     # A light kernel keeps its largest weight, and so stays light.
     largest = np.where(layer, sizes, -1).argmax(-1)[..., None] == np.arange(layer.shape[-1])
-    carriers, patterns, outside = _zones(layer, place, code)
-    for zone in (carriers & ~largest, patterns, outside):
+    carriers, rest = _zones(layer, place, code)
+    for zone in (carriers & ~largest, rest):
         count = _switch(count, False, kept, {name: sizes}, {name: zone & layer})
     if count:
         free = {other: k.copy() for other, k in kept.items() if other != name}
@@ -98,16 +99,12 @@ def _magnitudes(ticket: Ticket, name: str) -> Scores:
     return np.asarray(sizes.reshape(*sizes.shape[:2], -1))
 
 
-def _zones(layer: Bits, place: Placement, code: qr.QRCode) -> tuple[Bits, Bits, Bits]:
-    """Boolean [out, in, kernel size] each: light data kernels, function-pattern kernels, and the rest."""
-    zones = np.zeros((3, *layer.shape), dtype=bool)
-    side = code.light.shape[0]
-    zones[2] = True
-    for zone, region in zip(
-        zones, (code.data & code.light, ~code.data, np.zeros_like(code.data)), strict=True
-    ):
-        place.cut(zone, side)[...] = region[..., None]
-    return zones[0], zones[1], zones[2]
+def _zones(layer: Bits, place: Placement, code: qr.QRCode) -> tuple[Bits, Bits]:
+    """Boolean [out, in, kernel size] each: the light data kernels, and all kernels without a data module."""
+    carriers, rest = np.zeros_like(layer), np.ones_like(layer)
+    place.cut(carriers, code.light.shape[0])[...] = (code.data & code.light)[..., None]
+    place.cut(rest, code.light.shape[0])[...] = ~code.data[..., None]
+    return carriers, rest
 
 
 def _switch(

@@ -49,7 +49,8 @@ def best_placement(maps: Mapping[str, Bits], codes: Sequence[qr.QRCode]) -> tupl
     room = {name: kernels for name, kernels in maps.items() if min(kernels.shape) >= side}
     if not room:
         largest = max((min(kernels.shape) for kernels in maps.values()), default=0)
-        raise _no_room(codes[0], largest)
+        expected = f"one of at least {side}x{side} kernels"
+        raise bad_input("kernel maps", "size", expected, f"{largest}x{largest} at the largest")
     found = [
         (*spot, name, code) for name, kernels in room.items() for spot, code in _best_spots(kernels, codes)
     ]
@@ -100,24 +101,3 @@ def _tiles(strip: Bits, tile: Sequence[int], step: int, places: int) -> NDArray[
     padded[: strip.shape[0], : strip.shape[1]] = signs
     windows = np.lib.stride_tricks.sliding_window_view(padded, tile[1], axis=1)[:, ::step]
     return np.ascontiguousarray(windows.transpose(1, 0, 2))
-
-
-def _no_room(code: qr.QRCode, largest: int) -> Exception:
-    version = qr.largest_version(largest)
-    side = qr.side(code.version)
-    if not version:
-        return bad_input(
-            "",
-            "kernel maps",
-            "one of at least 21x21 kernels",
-            f"{largest}x{largest} at the largest",
-            hint="the model is too small for any QR code",
-        )
-    fits = qr.capacity(version, code.level)
-    return bad_input(
-        "",
-        "message",
-        f"at most {fits} bytes at level {code.level} (version {version} fits the largest layer)",
-        f"a code of {side}x{side} modules (version {code.version})",
-        hint="shorten the message or choose a lower level",
-    )

@@ -22,12 +22,14 @@ from PIL import Image
 from reedsolo import ReedSolomonError, RSCodec
 
 from ticket_sig.errors import bad_input
+from ticket_sig.files import whole_file
 
 Bits = NDArray[np.bool_]
 
 LEVELS = {"L": 1, "M": 0, "Q": 3, "H": 2}  # the standard's two-bit indicators, ISO/IEC 18004 table 12
 DATA_MASKS = range(8)
 VERSIONS = range(1, 41)
+MOST_BITS = 23648  # of data in the largest code, version 40 at level L
 _ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 _NUMERIC_MODE, _ALPHANUMERIC_MODE, _BYTE_MODE = 1, 2, 4
 
@@ -86,23 +88,24 @@ def capacity(version: int, level: str) -> int:
 
 
 def smallest_version(message: str, level: str) -> int:
-    """The smallest version that the message fits into.
+    """The smallest version that the message fits into; 41, which is none, where it fits no code.
 
     Raises:
-        InputError: the message is empty, or too long for version 40.
+        InputError: the message is empty or no text, or there is no such level.
     """
     check_level(level)
     if not message:
         raise bad_input("", "message", "at least one character", "none")
+    try:
+        message.encode()
+    except UnicodeEncodeError as error:
+        raise bad_input("", "message", "Unicode text", f"{error.object[error.start]!r} in it") from None
     code = _blank(None, level)
     code.add_data(message)
     try:
         return int(code.best_fit())
     except (qrcode.exceptions.DataOverflowError, ValueError):
-        limit = capacity(VERSIONS[-1], level)
-        raise bad_input(
-            "", "message", f"at most {limit} bytes at level {level}", f"{len(message.encode())}"
-        ) from None
+        return VERSIONS[-1] + 1
 
 
 def encode(message: str, version: int, level: str) -> list[QRCode]:
@@ -116,7 +119,8 @@ def encode(message: str, version: int, level: str) -> list[QRCode]:
         raise bad_input("", "QR version", "1 to 40", str(version))
     needed = smallest_version(message, level)
     if needed > version:
-        found = f"{len(message.encode())}, which takes version {needed}"
+        takes = f"takes version {needed}" if needed in VERSIONS else "fits none"
+        found = f"{len(message.encode())}, which {takes}"
         raise bad_input(
             "",
             "message",
@@ -132,7 +136,13 @@ def encode(message: str, version: int, level: str) -> list[QRCode]:
         part.write(buffer)
     codes = []
     for data_mask in DATA_MASKS:
-        code.makeImpl(False, data_mask)
+        try:
+            code.makeImpl(False, data_mask)
+        except ValueError:
+            # A block of zeros shows the bare data mask, so regular that a mask pruned by rows may agree
+            # with it. The qrcode package cannot encode it either.
+            expected = "text that fills every block of the code"
+            raise bad_input("", "message", expected, "one that leaves a block of zeros") from None
         codes.append(QRCode(version, level, data_mask, ~np.array(code.modules, dtype=bool), len(buffer)))
     return codes
 
@@ -184,7 +194,8 @@ def to_image(light: Bits, scale: int = 8) -> Image.Image:
 
 def write_png(light: Bits, path: Path, scale: int = 8) -> None:
     """Writes the picture of a code."""
-    to_image(light, scale).save(path, format="PNG")
+    with whole_file(path) as partial:
+        to_image(light, scale).save(partial, format="PNG")
 
 
 def check_level(level: str) -> None:
@@ -288,7 +299,10 @@ def _read_segments(data: bytes, version: int) -> str:
 def _numeric(length: int, take: Callable[[int], int]) -> Iterator[str]:
     for left in range(length, 0, -3):
         digits = min(left, 3)
-        yield f"{take(3 * digits + 1):0{digits}d}"
+        value = take(3 * digits + 1)
+        if value >= 10**digits:
+            raise QRDecodeError("a group of digits is out of range")
+        yield f"{value:0{digits}d}"
 
 
 def _alphanumeric(length: int, take: Callable[[int], int]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from ticket_sig.signatures import qr
 from ticket_sig.signatures.balance import add_weights, appeal, remove_weights
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.signatures.placement import Placement, best_placement
-from ticket_sig.ticket import Round, Ticket
+from ticket_sig.ticket import Round, Ticket, retie
 
 Bits = NDArray[np.bool_]
 
@@ -134,17 +134,17 @@ def embed(
     """
     names = _layers(ticket.mask, layer)
     maps = {name: ticket.mask.kernel_map(name).numpy() for name in names}
-    version = version or qr.smallest_version(message, level)
+    version = _choose_version(message, level, version, maps)
     placement, code = best_placement(maps, qr.encode(message, version, level))
-    key = key or secrets.token_bytes(32)
+    key = secrets.token_bytes(32) if key is None else key
     mask = _write(ticket, placement, code, key)
     # In a signed model kept means not zero, so that the bare weights tell the mask.
     back = {name: zero for name, kept in mask.items() if (zero := kept & (ticket.weights[name] == 0)).any()}
     values = {name: _values(ticket, name, zero, key) for name, zero in back.items()}
     signed = Ticket(
-        weights=mask.apply(_put(ticket.weights, back, values)),
+        weights=retie(ticket.weights, mask.apply(_put(ticket.weights, back, values))),
         mask=mask,
-        rewind=None if ticket.rewind is None else _put(ticket.rewind, back, values),
+        rewind=ticket.rewind and _put_where_zero(ticket.rewind, back, values),
         recipe=ticket.recipe,
         history=(*ticket.history, Round(step="sign", kept=mask.kept, total=mask.total)),
     )
@@ -171,6 +171,23 @@ def read(weights: Tensor, signature: Signature) -> Bits:
         raise bad_input(place.layer, "placement", f"a region of its {rows}x{columns} kernels", found)
     region: Bits = place.cut(kernels.numpy(), n)
     return region
+
+
+def _choose_version(message: str, level: str, version: int | None, maps: Mapping[str, Bits]) -> int:
+    """The version given, or the smallest that the message fits into; checked against the largest layer."""
+    room = max((min(kernels.shape) for kernels in maps.values()), default=0)
+    largest = qr.largest_version(room)
+    if not largest:
+        raise bad_input(
+            "kernel maps", "size", "a layer of at least 21x21 kernels", f"{room}x{room} at the most"
+        )
+    needed = qr.smallest_version(message, level) if version is None else version
+    if needed > largest:
+        fits = f"version {largest}, {qr.capacity(largest, level)} bytes at level {level}"
+        found = f"version {needed} for {len(message.encode())} bytes"
+        hint = "shorten the message or choose a lower level"
+        raise bad_input("", "message", f"at most what fits the largest layer ({fits})", found, hint=hint)
+    return needed
 
 
 def _layers(mask: Mask, layer: str | None) -> list[str]:
@@ -227,3 +244,11 @@ def _put(
         for name, b in back.items()
     }
     return {**tensors, **put}
+
+
+def _put_where_zero(
+    tensors: Mapping[str, Tensor], back: Mapping[str, Tensor], values: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The same for rewind weights: those that are known stay bit for bit as they are."""
+    put = _put(tensors, back, values)
+    return {name: torch.where(t == 0, put[name], t) if name in back else t for name, t in tensors.items()}

@@ -21,6 +21,12 @@ def generator(seed: int, *labels: object) -> torch.Generator:
     )
 
 
+def batches_per_epoch(images: int, batch_size: int) -> int:
+    """The last batch may be smaller; an image alone, too little for batch norm, joins the batch before."""
+    full, rest = divmod(images, batch_size)
+    return full + (rest > 1 or (rest == 1 and not full))
+
+
 class Normaliser:
     """Turns uint8 pixels [n, channels, height, width] into normalised floats, channels last in memory."""
 
@@ -52,14 +58,15 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches per epoch; the last one may be smaller."""
-        return -(-len(self._labels) // self._recipe.batch_size)
+        return batches_per_epoch(len(self._labels), self._recipe.batch_size)
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """Returns (images, labels) of an iteration, counted from the start of training."""
         epoch, index = divmod(step, len(self))
         if epoch != self._epoch:
             self._draw, self._epoch = self._draw_epoch(epoch), epoch
-        rows = slice(index * self._recipe.batch_size, (index + 1) * self._recipe.batch_size)
+        start = index * self._recipe.batch_size
+        rows = slice(start, None if index == len(self) - 1 else start + self._recipe.batch_size)
         order, down, right, flip = (draw[rows] for draw in self._draw)
         pixels = self._crops[order, down, right]
         if self._recipe.flip:

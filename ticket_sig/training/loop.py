@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import check_finite
-from ticket_sig.training.batches import Batches
+from ticket_sig.training.batches import Batches, generator
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.progress import Progress, Silent
@@ -78,7 +79,7 @@ def train(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = _Run(model, data, recipe, engine, mask, state, start)
     rewind = recipe.rewind.iterations(run.per_epoch)
-    if rewind > run.total or start > run.total:
+    if (snapshot and rewind > run.total) or start > run.total:
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
     engine.progress.begin(label, run.total)
     while True:
@@ -114,6 +115,10 @@ class _Run:
     ) -> None:
         self.model, self.data, self.recipe, self.engine, self.state = model, data, recipe, engine, state
         training, self.validation = data.hold_out(recipe.validation)
+        if not len(training):
+            raise bad_input(
+                "recipe", "validation", "a share that leaves images to train on", str(recipe.validation)
+            )
         self.batches = Batches(training, data, recipe, engine.device)
         self.per_epoch = len(self.batches)
         self.total = recipe.length.iterations(self.per_epoch)
@@ -144,7 +149,11 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         images, labels = self.batches[self.step]
-        with torch.autocast(self.engine.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        bf16 = self.recipe.precision == "bf16"
+        with (
+            self._own_random_numbers(),
+            torch.autocast(self.engine.device.type, torch.bfloat16, enabled=bf16),
+        ):
             logits = self.model(images).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
@@ -160,6 +169,17 @@ class _Run:
             self._report()
         if time.monotonic() - self.saved >= self.engine.checkpoint_seconds:
             self._checkpoint()
+
+    @contextlib.contextmanager
+    def _own_random_numbers(self) -> Iterator[None]:
+        """Dropout and the like draw from the recipe's seed and this step alone."""
+        device = self.engine.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(generator(self.recipe.seed, "step", self.step).initial_seed())
+            yield
+
+    def _check_weights(self) -> None:
+        check_finite(self.model.state_dict(), f"training: weights after step {self.step}")
 
     def _mean_loss(self) -> float:
         """The mean loss of the epoch so far.
@@ -189,6 +209,7 @@ class _Run:
 
     def _end_epoch(self) -> None:
         mean = self._mean_loss()
+        self._check_weights()
         right = None
         if len(self.validation):
             right = accuracy(
@@ -204,7 +225,7 @@ class _Run:
         # Never put a broken state over a good one.
         if float(self.losses[1]):
             self._mean_loss()
-        check_finite(self.model.state_dict(), f"training: weights after step {self.step}")
+        self._check_weights()
         progress = {
             "step": self.step,
             "epochs": self.epochs,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
@@ -72,32 +73,41 @@ class Recipe:
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        wrong = {name: hint for name, hint in hints.items() if not _fits(getattr(self, name), hint)}
+        self._refuse({name: getattr(hint, "__name__", str(hint)) for name, hint in wrong.items()})
+        if self.rounds is not None and self.density is not None:
+            raise bad_input("recipe", "rounds", "none beside a density", f"{self.rounds} and {self.density}")
         limits = {
-            "batch_size": self.batch_size >= 1,
-            "length": self.length.count >= 1,
-            "lr": 0 < self.lr < math.inf,
-            "momentum": 0 <= self.momentum < 1,
-            "nesterov": not self.nesterov or self.momentum > 0,
-            "weight_decay": 0 <= self.weight_decay < math.inf,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "schedule": self.schedule in SCHEDULES,
-            "gamma": 0 < self.gamma <= 1,
-            "warmup": 0 <= self.warmup < 1,
-            "crop": self.crop >= 0,
-            "validation": 0 <= self.validation < 1,
-            "precision": self.precision in PRECISIONS,
-            "retrain": self.retrain in RETRAIN,
-            "scope": self.scope in SCOPES,
-            "rates": bool(self.rates) and all(0 < rate < 1 for rate in self.rates),
-            "rounds": self.rounds is None or (self.rounds >= 0 and self.density is None),
-            "density": self.density is None or 0 < self.density < 1,
-            "tolerance": 0 <= self.tolerance < 100,
+            "length": (self.length.count >= 1, "1 or more"),
+            "batch_size": (self.batch_size >= 1, "1 or more"),
+            "lr": (0 < self.lr < math.inf, "more than 0"),
+            "momentum": (0 <= self.momentum < 1, "0 or more, less than 1"),
+            "nesterov": (not self.nesterov or self.momentum > 0, "momentum with it"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more, less than 1"),
+            "schedule": (self.schedule in SCHEDULES, " or ".join(SCHEDULES)),
+            "gamma": (0 < self.gamma <= 1, "more than 0, at most 1"),
+            "warmup": (0 <= self.warmup < 1, "0 or more, less than 1"),
+            "crop": (self.crop >= 0, "0 or more"),
+            "validation": (0 <= self.validation < 1, "0 or more, less than 1"),
+            "precision": (self.precision in PRECISIONS, " or ".join(PRECISIONS)),
+            "retrain": (self.retrain in RETRAIN, " or ".join(RETRAIN)),
+            "scope": (self.scope in SCOPES, " or ".join(SCOPES)),
+            "rates": (
+                bool(self.rates) and all(0 < rate < 1 for rate in self.rates),
+                "shares between 0 and 1",
+            ),
+            "rounds": (self.rounds is None or self.rounds >= 0, "0 or more"),
+            "density": (self.density is None or 0 < self.density < 1, "between 0 and 1"),
+            "tolerance": (0 <= self.tolerance < 100, "0 or more, less than 100"),
         }
-        if wrong := [name for name, fine in limits.items() if not fine]:
-            raise InputError(
-                "recipe: "
-                + "; ".join(f"{n}: expected a value in range, found {getattr(self, n)!r}" for n in wrong)
-            )
+        self._refuse({name: expected for name, (fine, expected) in limits.items() if not fine})
+
+    def _refuse(self, wrong: Mapping[str, str]) -> None:
+        if wrong:
+            lines = (f"{name}: expected {e}, found {getattr(self, name)!r}" for name, e in wrong.items())
+            raise InputError("recipe: " + "; ".join(lines))
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON, defaults included."""
@@ -110,15 +120,12 @@ class Recipe:
         Raises:
             InputError: a field is unknown, missing, of another type or out of range.
         """
-        hints = get_type_hints(cls)
-        if unknown := sorted(value.keys() - hints.keys()):
-            raise bad_input("recipe", "fields", "those of this version", f"also {', '.join(unknown)}")
-        try:
-            return cls(**{name: _typed(v, str(hints[name])) for name, v in value.items()})
-        except (TypeError, AttributeError) as error:
-            raise bad_input(
-                "recipe", "fields", "all, each of its type", str(error).replace("Recipe.__init__() ", "")
-            ) from None
+        known = {f.name: str(f.type) for f in fields(cls)}
+        problems = [f"{name}: expected, not found" for name in ("arch", "dataset") if name not in value]
+        problems += [f"{name}: found, not expected" for name in value if name not in known]
+        if problems:
+            raise InputError("recipe: " + "; ".join(problems))
+        return cls(**{name: _typed(v, known[name]) for name, v in value.items()})
 
     @property
     def digest(self) -> str:
@@ -142,10 +149,21 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Steps) else value
 
 
-def _typed(value: Any, hint: str) -> Any:
-    if isinstance(value, list):
-        return tuple(_typed(v, hint) for v in value)
-    return Steps.parse(value) if "Steps" in hint else value
+def _typed(value: Any, kind: str) -> Any:
+    """A value from JSON, which has no tuples and no steps; the recipe refuses other types."""
+    if isinstance(value, list) and kind.startswith("tuple["):
+        return tuple(_typed(v, kind.removeprefix("tuple[")) for v in value)
+    return Steps.parse(value) if isinstance(value, str) and kind.startswith("Steps") else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(v, get_args(hint)[0]) for v in value)
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 _ONE_CYCLE: dict[str, Any] = {

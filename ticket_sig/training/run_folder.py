@@ -55,7 +55,7 @@ def _claim(path: Path, identity: Mapping[str, Any]) -> None:
     wanted = _flat(record)
     differ = [
         f"{name}: expected {found.get(name)!r}, found {wanted.get(name)!r}"
-        for name in sorted(found.keys() | wanted.keys())
+        for name in sorted(found.keys() | wanted.keys(), key=lambda n: (not n.startswith("recipe."), n))
         if name != "digest" and found.get(name) != wanted.get(name)
     ]
     if differ:

@@ -37,4 +37,6 @@ def corrected(log10_p: float, *log10_chances: float) -> float:
 def format_p(log10_p: float) -> str:
     """A probability for people, also where it is too small for a float: `3.2e-145`."""
     exponent = math.floor(log10_p)
+    if round(10 ** (log10_p - exponent), 1) == 10:
+        exponent += 1
     return f"{10 ** (log10_p - exponent):.1f}e{exponent:+03d}" if log10_p < -2 else f"{10**log10_p:.2g}"

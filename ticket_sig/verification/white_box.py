@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticket_sig.claim import Claim
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.signatures import qr, scheme2
 from ticket_sig.signatures.placement import count_placements
 from ticket_sig.ticket import Ticket
@@ -116,7 +116,7 @@ def extract(ticket: Ticket, claim: Claim) -> Reading:
         modules=int(data.sum()),
         log10_p_here=log10_p_agreement(code.light[data], light[data]),
         log10_places=_log10_places(ticket),
-        log10_messages=(code.payload_bits + 1) * math.log10(2),
+        log10_messages=_log10_messages(code),
         light=qr.with_function_patterns(light, *parameters),
         wrong=wrong,
     )
@@ -149,9 +149,10 @@ def verify(ticket: Ticket, claim: Claim) -> Verdict:
 
 
 def _signature(claim: Claim) -> scheme2.Signature:
-    if claim.scheme != scheme2.SCHEME:
-        raise bad_input("claim", "scheme", repr(scheme2.SCHEME), repr(claim.scheme))
-    return scheme2.Signature.from_json(claim.signature)
+    with about(claim.source):
+        if claim.scheme != scheme2.SCHEME:
+            raise bad_input("claim", "scheme", repr(scheme2.SCHEME), repr(claim.scheme))
+        return scheme2.Signature.from_json(claim.signature)
 
 
 def _log10_places(ticket: Ticket) -> float:
@@ -164,3 +165,8 @@ def _log10_places(ticket: Ticket) -> float:
     shapes = [(w.shape[0], w.shape[1]) for w in matrices]
     places = sum(count_placements(shapes, qr.side(version)) for version in qr.VERSIONS)
     return math.log10(max(1, places) * len(qr.LEVELS) * len(qr.DATA_MASKS))
+
+
+def _log10_messages(code: qr.QRCode) -> float:
+    """Every message that takes at most as many bits, for every number of bits a claimant could have taken."""
+    return (code.payload_bits + 1) * math.log10(2) + math.log10(qr.MOST_BITS)

@@ -1,0 +1,38 @@
+"""Disks that fail, at the border to the operating system; nothing of ticket_sig is replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file can grow over so many bytes while the block runs: a write fails half-way, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """The kernel takes the data and finds no room when it is flushed (ENOSPC), as with delayed allocation."""
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with patch("os.fsync", fail):
+        yield
+
+
+def content(folder: Path) -> dict[str, bytes | None]:
+    """Everything in a folder: bytes by relative path, None for a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
