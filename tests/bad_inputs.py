@@ -960,8 +960,8 @@ def unknown_preset(folder: Path) -> list[Any]:
 
 @case(
     "recipe: ",
-    "rates: expected a value in range, found (1.5,)",
-    "density: expected a value in range, found 2.0",
+    "rates: expected shares between 0 and 1, found (1.5,)",
+    "density: expected between 0 and 1, found 2.0",
 )
 def recipe_out_of_range(folder: Path) -> list[Any]:
     return search(folder, "--rate", 1.5, "--density", 2)

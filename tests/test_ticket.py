@@ -109,7 +109,7 @@ rounds = st.builds(
     Round,
     step=st.sampled_from(["dense", "prune", "sign", "train"]),
     kept=st.integers(0, 100),
-    total=st.integers(0, 100),
+    total=st.integers(100, 200),
     rate=st.none() | st.floats(0.01, 0.9),
     winning=st.none() | st.booleans(),
     accepted=st.none() | st.booleans(),

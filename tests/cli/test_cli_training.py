@@ -107,7 +107,7 @@ def test_find_can_be_stopped_and_says_so(tmp_path: Path) -> None:
         (["--dataset", "mnist"], "dataset: expected one of digits"),
         (["--preset", "slow"], "preset: expected one of paper"),
         (["--dataset", "cifar10"], "--data: expected the folder of cifar10"),
-        (["--density", "1.5"], "density: expected a value in range, found 1.5"),
+        (["--density", "1.5"], "density: expected between 0 and 1, found 1.5"),
         (["--rounds", "1", "--density", "0.5"], "rounds: expected"),
         (["--rate", "0"], "rates: expected"),
         (["--scope", "local"], "scope: expected"),

@@ -64,7 +64,7 @@ def run(
     rows.append(("all", "", mask.kept, f"{100 * mask.density:.2f}", ""))
     out.print(table(f"{model} ({loaded.kind})", ("layer", "shape", "kept", "kept %", "kernels kept %"), rows))
     for rate, times in ticket.pruning_rates().items():
-        out.print(f"pruned by {100 * rate:g} %: {times} x")
+        out.print(f"pruned {times} {'time' if times == 1 else 'times'} by {100 * rate:g} %")
     for entry in ticket.history:
         tested = f", {entry.test:.2f} % test accuracy" if entry.test is not None else ""
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")

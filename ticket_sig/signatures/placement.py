@@ -50,7 +50,7 @@ def best_placement(maps: Mapping[str, Bits], codes: Sequence[qr.QRCode]) -> tupl
     if not room:
         largest = max((min(kernels.shape) for kernels in maps.values()), default=0)
         expected = f"one of at least {side}x{side} kernels"
-        raise bad_input("kernel maps", "size", expected, f"{largest}x{largest} at the largest")
+        raise bad_input("", "kernel maps", expected, f"{largest}x{largest} at the largest")
     found = [
         (*spot, name, code) for name, kernels in room.items() for spot, code in _best_spots(kernels, codes)
     ]

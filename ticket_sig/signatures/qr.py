@@ -87,25 +87,33 @@ def capacity(version: int, level: str) -> int:
     return int(bits - 4 - qrcode.util.length_in_bits(_BYTE_MODE, version)) // 8
 
 
-def smallest_version(message: str, level: str) -> int:
-    """The smallest version that the message fits into; 41, which is none, where it fits no code.
+def smallest_version(message: str, level: str, limit: int = VERSIONS[-1]) -> int:
+    """The smallest version that the message fits into.
 
     Raises:
-        InputError: the message is empty or no text, or there is no such level.
+        InputError: the message is empty, no text, or too long for version `limit`; or there is no
+            such level.
     """
     check_level(level)
     if not message:
         raise bad_input("", "message", "at least one character", "none")
     try:
-        message.encode()
+        length = len(message.encode())
     except UnicodeEncodeError as error:
         raise bad_input("", "message", "Unicode text", f"{error.object[error.start]!r} in it") from None
     code = _blank(None, level)
     code.add_data(message)
     try:
-        return int(code.best_fit())
+        version = int(code.best_fit())
     except (qrcode.exceptions.DataOverflowError, ValueError):
-        return VERSIONS[-1] + 1
+        version = VERSIONS[-1] + 1
+    if version > limit:
+        hint = (
+            f"version {limit} is the largest there is room for; shorten the message or choose a lower level"
+        )
+        expected = f"at most {capacity(limit, level)} bytes at level {level}"
+        raise bad_input("", "message", expected, str(length), hint=hint)
+    return version
 
 
 def encode(message: str, version: int, level: str) -> list[QRCode]:
@@ -119,8 +127,7 @@ def encode(message: str, version: int, level: str) -> list[QRCode]:
         raise bad_input("", "QR version", "1 to 40", str(version))
     needed = smallest_version(message, level)
     if needed > version:
-        takes = f"takes version {needed}" if needed in VERSIONS else "fits none"
-        found = f"{len(message.encode())}, which {takes}"
+        found = f"{len(message.encode())}, which takes version {needed}"
         raise bad_input(
             "",
             "message",

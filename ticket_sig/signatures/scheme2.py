@@ -126,7 +126,7 @@ def embed(
 
     Returns:
         The signed ticket, where weights that came back hold their rewind value (or, where none is
-        known, one as small as the layer's smallest), and where the code stands.
+        known, one at the lower quartile of the layer's magnitudes), and where the code stands.
 
     Raises:
         InputError: the message fits no layer, the layer is unknown, or the model is too dense to
@@ -134,7 +134,7 @@ def embed(
     """
     names = _layers(ticket.mask, layer)
     maps = {name: ticket.mask.kernel_map(name).numpy() for name in names}
-    version = _choose_version(message, level, version, maps)
+    version = _smallest_version(message, level, maps) if version is None else version
     placement, code = best_placement(maps, qr.encode(message, version, level))
     key = secrets.token_bytes(32) if key is None else key
     mask = _write(ticket, placement, code, key)
@@ -173,21 +173,14 @@ def read(weights: Tensor, signature: Signature) -> Bits:
     return region
 
 
-def _choose_version(message: str, level: str, version: int | None, maps: Mapping[str, Bits]) -> int:
-    """The version given, or the smallest that the message fits into; checked against the largest layer."""
+def _smallest_version(message: str, level: str, maps: Mapping[str, Bits]) -> int:
     room = max((min(kernels.shape) for kernels in maps.values()), default=0)
     largest = qr.largest_version(room)
     if not largest:
-        raise bad_input(
-            "kernel maps", "size", "a layer of at least 21x21 kernels", f"{room}x{room} at the most"
-        )
-    needed = qr.smallest_version(message, level) if version is None else version
-    if needed > largest:
-        fits = f"version {largest}, {qr.capacity(largest, level)} bytes at level {level}"
-        found = f"version {needed} for {len(message.encode())} bytes"
-        hint = "shorten the message or choose a lower level"
-        raise bad_input("", "message", f"at most what fits the largest layer ({fits})", found, hint=hint)
-    return needed
+        hint = "the model is too small for any QR code"
+        expected = "one of at least 21x21 kernels"
+        raise bad_input("", "kernel maps", expected, f"{room}x{room} at the largest", hint=hint)
+    return qr.smallest_version(message, level, largest)
 
 
 def _layers(mask: Mask, layer: str | None) -> list[str]:
@@ -229,11 +222,11 @@ def _values(ticket: Ticket, name: str, back: Tensor, key: bytes) -> Tensor:
 
 
 def _small_magnitude(weights: Tensor) -> Tensor:
-    """The magnitude below which 1 % of the layer's kept weights lie."""
+    """The lower quartile of the layer's kept magnitudes: small, and yet not the first to be pruned."""
     sizes = weights[weights != 0].abs()
     if not len(sizes):
         return torch.tensor(1e-3, dtype=weights.dtype)
-    return sizes.kthvalue(1 + len(sizes) // 100).values
+    return sizes.kthvalue(1 + len(sizes) // 4).values
 
 
 def _put(
