@@ -86,8 +86,8 @@ def report(ticket: Ticket, trained: Ticket, claim: Claim, rows: list[list[str]],
         "",
         f"Recipe: `{json.dumps(recipe.to_json())}`",
         "",
-        f"Made with: `{json.dumps(dict(entries[-1].made_with or {}))}`. One seed; the seconds were measured "
-        "while other work ran on the machine.",
+        f"Made with: `{json.dumps(dict(entries[-1].made_with or {}))}`. One seed; the seconds are wall-clock, "
+        "other work on the machine included.",
     ]
     return "\n".join(lines)
 
@@ -125,9 +125,12 @@ def main() -> None:
     text = write_section(options.results / "RESULTS.md", title, report(ticket, trained, claim, rows, recipe))
     pictures = options.results / "figures"
     before_and_after(
-        pictures / "kernel_map.png", ticket.mask, trained.mask, Signature.from_json(claim.signature)
+        pictures / f"kernel_map-{data.name}.png",
+        ticket.mask,
+        trained.mask,
+        Signature.from_json(claim.signature),
     )
-    accuracy_over_rounds(pictures / "accuracy.png", trained.history)
+    accuracy_over_rounds(pictures / f"accuracy-{data.name}.png", trained.history)
     print(text)
 
 

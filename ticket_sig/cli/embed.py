@@ -17,6 +17,8 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json
 
+_SEEN = 0.3  # difference of kernel densities that shows in a picture of the kernel map
+
 
 def run(
     model: options.Model,
@@ -67,4 +69,10 @@ def run(
     out.print(f"QR code: version {signature.version}, level {level}, data mask {signature.data_mask}")
     out.print(f"place: {place.layer}, row {place.row}, column {place.column}")
     out.print(f"kept: {mask.kept} of {mask.total}, as before; {embedded.changed} weights moved")
+    inside, outside = embedded.kernel_density
+    out.print(
+        f"kernels kept: {100 * inside:.0f} % in the code, {100 * outside:.0f} % in the rest of its layer"
+    )
+    if abs(inside - outside) > _SEEN:
+        out.print("the place stands out to the eye; a ticket with about half of the kernels kept hides it")
     out.print(f"bundle: {bundle}\nnext: ticket-sig train {bundle} --data DIR --out TRAINED")
