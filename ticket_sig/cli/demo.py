@@ -42,7 +42,7 @@ def run(
 
     def say(text: str, head: str = "") -> None:
         if not as_json:
-            out.print(head, style="bold", end=" " if head else "")
+            out.print(head, style="bold", end=": " if head and text else "")
             out.print(text)
 
     data = load_dataset("digits")
