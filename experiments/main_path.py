@@ -86,8 +86,8 @@ def report(ticket: Ticket, trained: Ticket, claim: Claim, rows: list[list[str]],
         "",
         f"Recipe: `{json.dumps(recipe.to_json())}`",
         "",
-        f"Made with: `{json.dumps(dict(entries[-1].made_with or {}))}`. One seed; the seconds are wall-clock, "
-        "other work on the machine included.",
+        f"Made with: `{json.dumps(dict(entries[-1].made_with or {}))}`. One seed; "
+        "the seconds are wall-clock, other work on the machine included.",
     ]
     return "\n".join(lines)
 
