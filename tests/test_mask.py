@@ -170,7 +170,7 @@ def test_an_intersection_lists_every_difference() -> None:
     one = torch.ones(1, 2, dtype=torch.bool)
     mask = Mask({"a": one, "b": one, "c": one})
     with pytest.raises(
-        InputError, match=r"the other mask: a: .*found none; b: expected shape \[1, 2\].*\[2, 1\]"
+        InputError, match=r"the other mask: a: expected, not found; b: expected shape \[1, 2\].*\[2, 1\]"
     ):
         mask & Mask({"b": one.T, "c": one})
     with pytest.raises(InputError, match=r"found also x, y"):
@@ -204,9 +204,7 @@ def test_apply_leaves_no_trace_of_what_was_pruned() -> None:
 def test_apply_lists_every_tensor_that_does_not_fit() -> None:
     one = torch.ones(1, 2, dtype=torch.bool)
     mask = Mask({"a": one, "b": one, "c": one})
-    with pytest.raises(
-        InputError, match=r"a: expected shape \[1, 2\], found float32 \[2\]; c: .* found none"
-    ):
+    with pytest.raises(InputError, match=r"a: expected shape \[1, 2\], found \[2\]; c: expected, not found"):
         mask.apply({"a": torch.ones(2), "b": torch.ones(1, 2)})
 
 
@@ -266,5 +264,5 @@ def test_bound_parameters_stay_zero_where_pruned(
 
 
 def test_bind_refuses_parameters_that_do_not_fit() -> None:
-    with pytest.raises(InputError, match=r"parameters: a: expected shape \[1, 2\], found none"):
+    with pytest.raises(InputError, match=r"parameters: a: expected, not found"):
         Mask({"a": torch.ones(1, 2, dtype=torch.bool)}).bind({})

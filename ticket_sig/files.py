@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -31,7 +32,7 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _in_the_name_of(path: Path, partial: Path) -> Iterator[None]:
+def _errors_named(path: Path, partial: Path) -> Iterator[None]:
     """An error of the disk names what the user asked for, not the temporary name."""
     try:
         yield
@@ -50,7 +51,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     os.close(fd)
     partial = Path(name)
     try:
-        with _in_the_name_of(path, partial):
+        with _errors_named(path, partial):
             yield partial
             partial.chmod(0o644)  # mkstemp gives 0600, which nobody else could verify
             _sync(partial)
@@ -73,7 +74,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
     try:
-        with _in_the_name_of(path, partial):
+        with _errors_named(path, partial):
             yield partial
             partial.chmod(0o755)
             for file in partial.rglob("*"):
@@ -118,7 +119,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise bad_input(path, "file", "a JSON file", "none")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
         json.dumps(value, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
     except (ValueError, RecursionError) as error:
         raise bad_input(path, "JSON", "a whole JSON object", f"text that does not parse ({error})") from None
@@ -127,5 +128,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _refuse(constant: str) -> None:
+def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)

@@ -55,10 +55,14 @@ class Mask(Mapping[str, Tensor]):
         hold zeros, the others (a first convolution, a classifier) are taken as never pruned and
         left out; where none does, the model is dense and all of them are in.
         """
-        matrices = {name: w for name, w in weights.items() if w.is_floating_point() and w.ndim >= 2}
-        kept = {name: w != 0 for name, w in matrices.items()}
+        kept = cls.of_matrices(weights)
         pruned = {name: k for name, k in kept.items() if not k.all()}
-        return cls(pruned or kept)
+        return cls(pruned) if pruned else kept
+
+    @classmethod
+    def of_matrices(cls, weights: Mapping[str, Tensor]) -> Mask:
+        """The same with every floating-point tensor of 2 or more dimensions in it, pruned or not."""
+        return cls({name: w != 0 for name, w in weights.items() if w.is_floating_point() and w.ndim >= 2})
 
     @classmethod
     def full(cls, weights: Mapping[str, Tensor]) -> Mask:
@@ -174,11 +178,7 @@ class Mask(Mapping[str, Tensor]):
         Raises:
             InputError: all missing tensors and all other shapes, in one line.
         """
-        problems = [
-            f"{name}: expected shape {list(kept.shape)}, found {_describe(tensors.get(name))}"
-            for name, kept in self.items()
-            if name not in tensors or tensors[name].shape != kept.shape
-        ]
+        problems = differences(self, {name: tensors[name] for name in self if name in tensors})
         if problems:
             raise InputError(f"{where}: " + "; ".join(problems))
 
@@ -206,6 +206,18 @@ class Mask(Mapping[str, Tensor]):
 
         hold()
         return hold
+
+
+def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Every tensor that is missing, that is too many or that has another shape, in words."""
+    missing = [f"{name}: expected, not found" for name in expected if name not in found]
+    extra = [f"{name}: found, not expected" for name in found if name not in expected]
+    shapes = [
+        f"{name}: expected shape {list(t.shape)}, found {list(found[name].shape)}"
+        for name, t in expected.items()
+        if name in found and found[name].shape != t.shape
+    ]
+    return sorted(missing + extra + shapes)
 
 
 def kernel_map(kept: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch.nn.functional as F
@@ -23,16 +23,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LARGEST = 512  # pixels along a side; larger maps are averaged down
+_MOST_LAYERS = 64
 _FRAME = "#d62728"
 
 
 def kernel_maps(path: Path, mask: Mask, signature: Signature | None = None) -> None:
     """Draws the kernel map of every layer (white = kept); the layer that carries the code gets its frame.
 
+    Of more than 64 layers the largest are drawn.
+
     Raises:
         InputError: matplotlib is not installed, or there is no layer.
     """
     rows = mask.table()
+    largest = sorted(rows, key=lambda row: -row.kernels)[:_MOST_LAYERS]
+    rows = [row for row in rows if row in largest]
     if not rows:
         raise bad_input("", "kernel maps", "at least one layer", "none")
     columns = min(6, max(1, math.ceil(math.sqrt(len(rows)))))
@@ -68,8 +73,8 @@ def before_and_after(path: Path, before: Mask, after: Mask, signature: Signature
 
 def modules(
     path: Path,
-    light: np.ndarray[Any, np.dtype[np.bool_]],
-    wrong: np.ndarray[Any, np.dtype[np.bool_]],
+    light: qr.Bits,
+    wrong: qr.Bits,
     title: str,
 ) -> None:
     """Draws a code as it was read, with the data modules that differ from the claim in red.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
-from ticket_sig.mask import Mask
+from ticket_sig.mask import Mask, differences
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -75,7 +75,7 @@ class Round:
         return cls(**{f.name: value[f.name] for f in fields(cls) if f.name in value})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Ticket:
     """A sparse network: what iterative magnitude pruning finds, and what every model file reads as.
 
@@ -102,7 +102,14 @@ class Ticket:
         self.mask.check(self.weights)
         if self.rewind is not None:
             check_finite(self.rewind, "rewind weights")
-            _check_same(self.weights, self.rewind)
+            if problems := differences(self.weights, self.rewind):
+                raise InputError("rewind weights: " + "; ".join(problems))
+
+    def __repr__(self) -> str:
+        rewind = "none" if self.rewind is None else f"{len(self.rewind)} tensors"
+        return (
+            f"Ticket({len(self.weights)} tensors, {self.mask}, rewind {rewind}, {len(self.history)} entries)"
+        )
 
     def rewound(self) -> dict[str, Tensor]:
         """The rewind weights under the mask: where retraining starts.
@@ -131,8 +138,26 @@ class Ticket:
         return {rate: rates.count(rate) for rate in sorted(set(rates), reverse=True)}
 
 
+def ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Tied weights: which names are one tensor with an earlier name, {name: first name}."""
+    first: dict[int, str] = {}
+    return {name: first[id(t)] for name, t in tensors.items() if first.setdefault(id(t), name) != name}
+
+
+def tie(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
+    """Makes tied names one tensor again.
+
+    Raises:
+        InputError: one of the names is not there, or the two are not equal.
+    """
+    for name, first in tied.items():
+        if name not in tensors or first not in tensors or not torch.equal(tensors[name], tensors[first]):
+            raise bad_input("", "tied", f"{name} and {first} to be equal", "two that differ, or one alone")
+    return {name: tensors[tied.get(name, name)] for name in tensors}
+
+
 def retie(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gives names that were one tensor in `old` (tied weights) the one that changed in `new`."""
+    """Gives names that were one tensor in `old` the one that changed in `new`."""
     changed = {id(old[name]): t for name, t in new.items() if t is not old[name]}
     return {name: changed.get(id(old[name]), t) for name, t in new.items()}
 
@@ -145,21 +170,12 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """
     problems = []
     for name, tensor in tensors.items():
+        tensor = (
+            tensor.float() if tensor.element_size() == 1 and tensor.is_floating_point() else tensor
+        )  # float8
         # The sum of a finite tensor can overflow, but a tensor that is not finite never sums to a finite one.
         if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
             count = int((~torch.isfinite(tensor)).sum())
             problems += [f"{name}: expected finite numbers, found {count} that are not"] if count else []
     if problems:
         raise InputError(f"{where}: " + "; ".join(problems))
-
-
-def _check_same(weights: Mapping[str, Tensor], rewind: Mapping[str, Tensor]) -> None:
-    missing = [f"{name}: expected, not found" for name in weights.keys() - rewind.keys()]
-    extra = [f"{name}: found, not expected" for name in rewind.keys() - weights.keys()]
-    shapes = [
-        f"{name}: expected shape {list(w.shape)}, found {list(rewind[name].shape)}"
-        for name, w in weights.items()
-        if name in rewind and rewind[name].shape != w.shape
-    ]
-    if problems := sorted(missing + extra + shapes):
-        raise InputError("rewind weights: " + "; ".join(problems))

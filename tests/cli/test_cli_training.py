@@ -242,3 +242,12 @@ def test_data_is_fetched_from_a_mirror(mirror: str, tmp_path: Path, ticket_sig: 
 def test_data_that_is_not_to_be_had(tmp_path: Path, ticket_sig: Command) -> None:
     said = ticket_sig("data", "digits", "--out", tmp_path)
     assert said.code == 2 and "cifar10, cifar100" in said.err
+
+
+def test_train_keeps_the_precision_of_the_bundle(run: Path, tmp_path: Path, ticket_sig: Command) -> None:
+    recipe = json.loads((run / "ticket" / "ticket.json").read_text())["recipe"]
+    other = "float32" if recipe["precision"] == "bf16" else "bf16"
+    arguments = ["train", run / "ticket", "--out", tmp_path / "one", "--precision", other]
+    assert ticket_sig(*arguments).code == 0
+    assert ticket_sig("train", tmp_path / "one", "--out", tmp_path / "two").code == 0
+    assert load(tmp_path / "two").ticket.recipe["precision"] == other  # type: ignore[index]

@@ -69,7 +69,11 @@ def test_images_as_plain_bytes_and_in_grey_are_read(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write_parquet(tmp_path / f"{split}-0.parquet", [encode(p) for p in grey], [0, 1, 2, 0])
     data = load_dataset("images", tmp_path)
-    assert np.array_equal(data.train.images.numpy()[..., 0], np.stack(grey))
+    assert np.array_equal(data.test.images.numpy()[..., 0], np.stack(grey))
+    # The training images are shuffled, each with its label.
+    pairs = zip(data.train.images[..., 0].numpy(), data.train.labels.tolist(), strict=True)
+    labels = {p.tobytes(): label for p, label in zip(grey, [0, 1, 2, 0], strict=True)}
+    assert {p.tobytes(): label for p, label in pairs} == labels
     assert (data.channels, data.classes) == (1, 3)
 
 

@@ -150,10 +150,20 @@ def test_the_pruned_bias_of_pytorchs_tutorial_is_read() -> None:
     assert torch.equal(weights["fc.bias"], net.fc.bias)
 
 
-def test_sparse_tensors_are_read() -> None:
-    state = plain_state()
-    content = {n: t.to_sparse() if n == "fc.weight" else t for n, t in state.items()}
-    assert_same(split_layout(content, "file")[0], state)
+@pytest.mark.parametrize(
+    ("odd", "found"),
+    [
+        (torch.eye(4).to_sparse(), "sparse_coo"),
+        (torch.eye(4, device="meta"), "one without values"),
+        (torch.zeros(1).expand(10**6, 10**7), "10000000000000 elements over 4 bytes"),
+    ],
+)
+def test_tensors_that_a_file_can_make_up_are_refused(odd: Tensor, found: str) -> None:
+    content = {**plain_state(), "fc.weight": odd}
+    with pytest.raises(
+        InputError, match=f"file: fc.weight: expected a dense tensor in memory, found {found}"
+    ):
+        split_layout(content, "file")
 
 
 def test_nothing_of_the_file_is_changed() -> None:

@@ -139,9 +139,7 @@ def test_an_unknown_scope_is_refused_with_the_known_ones() -> None:
 @pytest.mark.parametrize("scope", ["global", "layerwise", "random"])
 def test_weights_that_do_not_fit_the_mask_are_all_named(scope: str) -> None:
     mask = Mask.full({"a": torch.ones(2, 2), "b": torch.ones(2, 2), "c": torch.ones(2, 2)})
-    with pytest.raises(
-        InputError, match=r"weights: a: expected shape \[2, 2\], found none; b: .*found float32 \[2, 3\]"
-    ):
+    with pytest.raises(InputError, match=r"weights: a: expected, not found; b: .*found \[2, 3\]"):
         prune({"b": torch.ones(2, 3), "c": torch.ones(2, 2)}, mask, 0.5, scope=scope)
 
 

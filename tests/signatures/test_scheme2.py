@@ -149,7 +149,7 @@ def test_a_weight_that_comes_back_has_its_rewind_value_or_a_small_one(
         large = before[before != 0].abs().double()
         if ticket.rewind is None:
             if len(large) and back.any():
-                assert after[back].abs().max() <= large.quantile(0.26)
+                assert after[back].abs().max() <= large.quantile(0.45)
             continue
         known = ticket.rewind[name][back]
         assert torch.equal(after[back][known != 0], known[known != 0].to(after.dtype))

@@ -318,7 +318,7 @@ def test_a_validation_share_that_leaves_nothing_to_train_on_is_refused() -> None
 
 def test_a_mask_of_another_network_is_refused_by_name() -> None:
     mask = Mask({"c9.weight": torch.ones(2, 2, dtype=torch.bool)})
-    with pytest.raises(InputError, match=r"c9\.weight: expected shape"):
+    with pytest.raises(InputError, match=r"c9\.weight: expected, not found"):
         train(TinyNet(), tiny_data(), tiny_recipe(), _NEVER, mask=mask)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from contextlib import suppress
 import typer
 
 from ticket_sig.cli import data, demo, embed, extract, find, inspect, train, verify
+from ticket_sig.cli.output import printable
 from ticket_sig.errors import InputError
 
 _HELP = "Find lottery tickets, sign their masks with a QR code, and read the signature back."
@@ -30,7 +32,7 @@ for verb in (find, embed, train, extract, verify, inspect, data, demo):
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 # typer brings its own copy of click or imports it, depending on its version.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+_UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,9 +55,13 @@ def _run(arguments: list[str]) -> int:
         return _stopped()
     except _UsageError as error:
         message = getattr(error, "format_message", error.__str__)()
-        return _could_not(
-            f"usage: {message}" if message else "usage: a verb is missing; see --help", arguments
-        )
+        return _could_not(f"usage: {message or 'a verb is missing; see --help'}", arguments)
+    except Exception as error:
+        # Python would leave with 1 here, which reads as "not verified".
+        if os.environ.get("TICKET_SIG_DEBUG"):
+            raise
+        name = type(error).__name__
+        return _could_not(f"internal error: {name}: {error}; TICKET_SIG_DEBUG=1 shows where", arguments)
 
 
 def _stopped() -> int:
@@ -64,7 +70,7 @@ def _stopped() -> int:
 
 
 def _could_not(message: str, arguments: list[str]) -> int:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     print(f"ticket-sig: {line}", file=sys.stderr)
     if "--json" in arguments:
         verdict = {"verdict": "could not verify"} if arguments[0] == "verify" else {}

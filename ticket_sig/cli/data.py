@@ -22,7 +22,7 @@ def run(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """See the module's text, which is the verb's help."""
+    """Runs the verb."""
     from ticket_sig.datasets.download import download
 
     with progress() as bars:

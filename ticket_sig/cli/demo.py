@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, out, print_json
+from ticket_sig.cli.output import JsonFlag, out, print_json, printable
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -32,7 +32,7 @@ def run(
     seed: options.Seed = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """See the module's text, which is the verb's help."""
+    """Runs the verb."""
     from ticket_sig.datasets import load_dataset
     from ticket_sig.formats import save
     from ticket_sig.lottery import find, retrain
@@ -87,7 +87,7 @@ def _check(ticket: Ticket, claim: Claim, say: Callable[[str], None]) -> dict[str
 
     verdict = verify(ticket, claim)
     message = verdict.evidence["message"]
-    say(f"   message: {message if message is not None else 'cannot be read'}")
+    say(f"   message: {printable(message) if message is not None else 'cannot be read'}")
     say(f"   {verdict.statistic}, p = {verdict.to_json()['p_value']}: {verdict.outcome}")
     return verdict.to_json()
 

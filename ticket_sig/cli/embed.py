@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json
+from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json, printable
 
 _SEEN = 0.3  # difference of kernel densities that shows in a picture of the kernel map
 
@@ -36,20 +36,29 @@ def run(
         float | None,
         typer.Option(help="First prune this share by magnitude (for dense models).", show_default=False),
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of secret bytes; the same key gives the same bits. Random by default.",
+            show_default=False,
+        ),
+    ] = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """See the module's text, which is the verb's help."""
+    """Runs the verb."""
     from ticket_sig.errors import about
     from ticket_sig.formats import load, save
-    from ticket_sig.lottery.prune import prune_ticket
+    from ticket_sig.lottery.prune import prune_dense
     from ticket_sig.signatures.scheme2 import embed
 
     with about(model):
         ticket = load(model).ticket
         if prune is not None:
-            ticket = prune_ticket(ticket, prune)
-        embedded = embed(ticket, message, version=version, level=level, layer=layer)
+            ticket = prune_dense(ticket, prune)
+        embedded = embed(
+            ticket, message, version=version, level=level, layer=layer, key=key.read_bytes() if key else None
+        )
     save(embedded.ticket, bundle, claim=embedded.claim.to_json(), replace=force)
     mask, signature = embedded.ticket.mask, embedded.signature
     if as_json:
@@ -65,7 +74,7 @@ def run(
         )
         return
     place = signature.placement
-    out.print(f"message: {message}")
+    out.print(f"message: {printable(message)}")
     out.print(f"QR code: version {signature.version}, level {level}, data mask {signature.data_mask}")
     out.print(f"place: {place.layer}, row {place.row}, column {place.column}")
     out.print(f"kept: {mask.kept} of {mask.total}, as before; {embedded.changed} weights moved")

@@ -8,13 +8,14 @@ Example: ticket-sig extract SUSPECT.pth --claim SIGNED/claim.json --png code.png
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, err, print_json
+from ticket_sig.cli.output import JsonFlag, err, print_json, printable
 
 
 def run(
@@ -28,7 +29,7 @@ def run(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """See the module's text, which is the verb's help."""
+    """Runs the verb."""
     from ticket_sig.claim import Claim
     from ticket_sig.errors import about, bad_input
     from ticket_sig.formats import load
@@ -47,7 +48,7 @@ def run(
     if as_json:
         print_json({**reading.to_json(), "png": str(png) if png else None})
     elif reading.message is not None:
-        print(reading.message)
+        print(printable(reading.message) if sys.stdout.isatty() else reading.message)
     p_value = format_p(reading.log10_p)
     agree = f"{reading.matches} of {reading.modules} data modules agree with the claim, p = {p_value}"
     if reading.message is None:

@@ -45,6 +45,10 @@ def run(
     scope: Annotated[
         str | None, typer.Option(help="global, layerwise or random.", show_default=False)
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Tensor to leave dense; * stands for anything.", show_default=False),
+    ] = None,
     epochs: options.Epochs = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
@@ -52,7 +56,7 @@ def run(
     checkpoint_every: options.CheckpointEvery = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """See the module's text, which is the verb's help."""
+    """Runs the verb."""
     from ticket_sig.datasets import load_dataset
     from ticket_sig.lottery import find
     from ticket_sig.training.device import pick_precision
@@ -64,6 +68,7 @@ def run(
             density=density,
             rates=tuple(rate) if rate else None,
             scope=scope,
+            exclude=tuple(exclude) if exclude else None,
             seed=seed,
             **options.length_change(epochs),
         )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, out, print_json, table
+from ticket_sig.cli.output import JsonFlag, out, print_json, printable, table
 
 
 def run(
@@ -21,7 +21,7 @@ def run(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """See the module's text, which is the verb's help."""
+    """Runs the verb."""
     from ticket_sig import pictures
     from ticket_sig.claim import Claim
     from ticket_sig.formats import load
@@ -69,6 +69,7 @@ def run(
         tested = f", {entry.test:.2f} % test accuracy" if entry.test is not None else ""
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
     if claim:
-        out.print(f"claim: {claim.scheme}, {claim.signature.get('message')!r}, signed {claim.created}")
+        message = claim.signature.get("message")
+        out.print(printable(f"claim: {claim.scheme}, {message!r}, signed {claim.created}"))
     if png:
         out.print(f"picture: {png}")

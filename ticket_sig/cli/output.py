@@ -36,7 +36,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for index, column in enumerate(columns):
         made.add_column(column, justify="right" if index else "left", no_wrap=not index)
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     return made
 
 
@@ -81,6 +81,11 @@ def progress() -> Iterator[Bars]:
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         yield Bars(bars)
+
+
+def printable(text: str) -> str:
+    """A text from a file as it can be shown: control characters, which could move the cursor, spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def percent(value: float | None) -> str:

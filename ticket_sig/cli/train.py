@@ -42,12 +42,14 @@ def run(
     epochs: options.Epochs = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
-    precision: options.Precision = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="auto, bf16 or float32; the recipe's by default.", show_default=False)
+    ] = None,
     checkpoint_every: options.CheckpointEvery = 20,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """See the module's text, which is the verb's help."""
+    """Runs the verb."""
     from ticket_sig.datasets import load_dataset
     from ticket_sig.errors import bad_input
     from ticket_sig.files import read_json
@@ -73,7 +75,7 @@ def run(
             arch=arch,
             dataset=dataset,
             seed=seed,
-            precision=pick_precision(precision, engine.device),
+            precision=precision and pick_precision(precision, engine.device),
             **options.length_change(epochs),
         )
         ticket = retrain(

@@ -22,7 +22,7 @@ def run(
     claim: Annotated[Path, typer.Option(help="Claim file.", show_default=False)],
     as_json: JsonFlag = False,
 ) -> None:
-    """See the module's text, which is the verb's help."""
+    """Runs the verb."""
     from ticket_sig.claim import Claim
     from ticket_sig.errors import about
     from ticket_sig.formats import load

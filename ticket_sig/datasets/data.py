@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,8 +23,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: slice) -> Split:
+    def __getitem__(self, rows: slice | Tensor) -> Split:
         return Split(self.images[rows], self.labels[rows])
+
+    def shuffled(self) -> Split:
+        """The same images in one fixed order: a validation split cut from its end holds every class."""
+        return self[torch.from_numpy(np.random.RandomState(0).permutation(len(self)))]
 
 
 @dataclass(frozen=True)

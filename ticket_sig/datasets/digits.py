@@ -22,8 +22,7 @@ def read_digits() -> tuple[Split, Split]:
     except ImportError:
         raise needs_extra("scikit-learn", "demo", "the digits data set") from None
     found = load_digits()
-    # The file's order follows its writers; a fixed shuffle puts every writer into both splits.
-    order = np.random.RandomState(0).permutation(len(found.target))
-    images = np.rint(found.images[order] * (255 / 16)).astype(np.uint8)[..., None]
-    everything = Split(torch.from_numpy(images), torch.from_numpy(found.target[order].astype(np.int64)))
+    images = np.rint(found.images * (255 / 16)).astype(np.uint8)[..., None]
+    # The file's order follows its writers; the shuffle puts every writer into both splits.
+    everything = Split(torch.from_numpy(images), torch.from_numpy(found.target.astype(np.int64))).shuffled()
     return everything[:-_TEST], everything[-_TEST:]

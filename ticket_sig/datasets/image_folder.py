@@ -48,8 +48,5 @@ def _read_split(folder: Path, classes: list[str]) -> Split:
     ]
     if not files:
         raise bad_input(folder, "images", f"files ending in {', '.join(sorted(_ENDINGS))}", "none")
-    # Shuffled once and for all: the validation split is cut from the end, and must hold every class.
-    order = np.random.RandomState(0).permutation(len(files))
-    files = [files[i] for i in order]
     images = np.stack(list(decode((str(file), file.read_bytes()) for file, _ in files)))
-    return Split(torch.from_numpy(images), torch.tensor([label for _, label in files]))
+    return Split(torch.from_numpy(images), torch.tensor([label for _, label in files])).shuffled()

@@ -45,7 +45,9 @@ def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Spli
     if is_batches_folder(path, name):
         return cached(path, name, lambda: read_batches(path, name))
     if is_parquet_folder(path):
-        return cached(path, name, lambda: read_parquet(path, spec.label))
+        train, test = cached(path, name, lambda: read_parquet(path, spec.label))
+        # The published CIFAR files are in no order of class; of others that is not known.
+        return (train, test) if spec.archive else (train.shuffled(), test)
     if is_image_folder(path):
         return cached(path, name, lambda: read_image_folder(path))
     found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "an empty folder"

@@ -16,13 +16,14 @@ from typing import Any
 from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
-from ticket_sig.errors import about, bad_input
+from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.files import read_json, whole_folder, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
-from ticket_sig.ticket import Round, Ticket
+from ticket_sig.ticket import Round, Ticket, tie, ties
 from ticket_sig.version import VERSION as PACKAGE_VERSION
 
+FORMAT = "ticket_sig ticket"
 FORMAT_VERSION = 1
 MODEL, MASK, REWIND, TICKET, CLAIM = (
     "model.safetensors",
@@ -75,39 +76,43 @@ def read_bundle(path: Path) -> Ticket:
     Raises:
         InputError: a file is missing or damaged, of another format version, or was changed since.
     """
-    head = read_json(path / TICKET)
-    where = path / TICKET
-    if head.get("version") != FORMAT_VERSION:
-        raise bad_input(where, "version", str(FORMAT_VERSION), repr(head.get("version")))
-    if not isinstance(head.get("recipe"), dict | None):
-        raise bad_input(where, "recipe", "an object or null", repr(head["recipe"]))
-    digests, history = head.get("digests"), head.get("history")
-    if not isinstance(digests, dict) or not {MODEL, MASK} <= digests.keys():
-        raise bad_input(where, "digests", f"one for {MODEL} and one for {MASK}", repr(digests))
-    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
-        raise bad_input(where, "history", "a list of entries", repr(history))
-    tensors = {name: read_safetensors(path / name) for name in (MODEL, MASK, REWIND) if name in digests}
-    for name, content in tensors.items():
-        if (found := tensor_digest(content)) != digests[name]:
-            raise bad_input(
-                path / name,
-                "digest",
-                str(digests[name]),
-                found,
-                hint=f"the file changed after {TICKET} was written",
-            )
-    with about(where):
-        rounds = tuple(Round.from_json(entry) for entry in history)
+    head = _read_head(path / TICKET)
+    tensors = {
+        name: read_safetensors(path / name) for name in (MODEL, MASK, REWIND) if name in head["digests"]
+    }
+    found = {name: tensor_digest(content) for name, content in tensors.items()}
+    if changed := [name for name, digest in found.items() if digest != head["digests"][name]]:
+        lines = (f"{path / n}: digest: expected {head['digests'][n]}, found {found[n]}" for n in changed)
+        raise InputError("; ".join(lines) + f"; changed after {TICKET} was written", named=True)
+    with about(path / TICKET):
+        history = tuple(Round.from_json(entry) for entry in head["history"])
+        weights = tie(tensors[MODEL], head["tied"])
     with about(path):
         mask, rewind = Mask(tensors[MASK]), tensors.get(REWIND)
-        return Ticket(
-            weights=tensors[MODEL], mask=mask, rewind=rewind, recipe=head.get("recipe"), history=rounds
-        )
+        return Ticket(weights=weights, mask=mask, rewind=rewind, recipe=head["recipe"], history=history)
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    """Reads ticket.json and checks the types of its fields."""
+    head = {"tied": {}, "recipe": None, **read_json(path)}
+    for name, value in (("format", FORMAT), ("version", FORMAT_VERSION)):
+        if head.get(name) != value:
+            raise bad_input(path, name, repr(value), repr(head.get(name)))
+    digests, history, tied = head.get("digests"), head.get("history"), head["tied"]
+    if not isinstance(head["recipe"], dict | None):
+        raise bad_input(path, "recipe", "an object or null", repr(head["recipe"]))
+    if not isinstance(digests, dict) or not {MODEL, MASK} <= digests.keys():
+        raise bad_input(path, "digests", f"one for {MODEL} and one for {MASK}", repr(digests))
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise bad_input(path, "history", "a list of entries", repr(history))
+    if not isinstance(tied, dict) or not all(isinstance(first, str) for first in tied.values()):
+        raise bad_input(path, "tied", "names by name", repr(tied))
+    return head
 
 
 def _ticket_json(ticket: Ticket, digests: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "format": "ticket_sig ticket",
+        "format": FORMAT,
         "version": FORMAT_VERSION,
         "written_by": f"ticket_sig {PACKAGE_VERSION}",
         "kept": ticket.mask.kept,
@@ -117,5 +122,6 @@ def _ticket_json(ticket: Ticket, digests: Mapping[str, str]) -> dict[str, Any]:
         "seed": ticket.recipe.get("seed") if ticket.recipe else None,
         "recipe": ticket.recipe,
         "history": [entry.to_json() for entry in ticket.history],
+        "tied": ties(ticket.weights),
         "digests": dict(digests),
     }

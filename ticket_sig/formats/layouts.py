@@ -41,25 +41,42 @@ def split_layout(content: Any, where: object) -> tuple[dict[str, Tensor], Mask, 
     return weights, mask, _rewind(content, weights, where)
 
 
-def _state_dict(content: Any, where: object) -> dict[str, Tensor]:
+def _state_dict(content: Any, where: object, depth: int = 0) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise bad_input(where, "content", "a state dict", f"a {type(content).__name__}")
     # Before the tensors themselves: training scripts put a tensor or two beside the state dict.
     for key in _STATE_KEYS:
-        if isinstance(content.get(key), Mapping):
-            return _state_dict(content[key], where)
+        if isinstance(content.get(key), Mapping) and depth < 4:
+            return _state_dict(content[key], where, depth + 1)
     if any(isinstance(v, Tensor) for v in content.values()):
-        return _plain(content)
+        return _plain(content, where)
     keys = ", ".join(sorted(map(str, content))[:8]) or "nothing"
     raise bad_input(where, "content", f"tensors, or a state dict under one of {', '.join(_STATE_KEYS)}", keys)
 
 
-def _plain(state: Mapping[Any, Any]) -> dict[str, Tensor]:
+def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
     tensors = {str(name): t.detach() for name, t in state.items() if isinstance(t, Tensor)}
+    if problems := [
+        f"{name}: expected a dense tensor in memory, found {odd}"
+        for name, t in tensors.items()
+        if (odd := _odd(t))
+    ]:
+        raise InputError(f"{where}: " + "; ".join(problems), named=True)
     while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
-    return {name: t.to_dense() if t.layout != torch.strided else t for name, t in tensors.items()}
+    return tensors
+
+
+def _odd(tensor: Tensor) -> str:
+    """What keeps a tensor from being used: a hostile file can name memory that is not there."""
+    if tensor.layout != torch.strided:
+        return str(tensor.layout).removeprefix("torch.")
+    if tensor.is_meta or tensor.is_quantized:
+        return "one without values" if tensor.is_meta else "a quantized one"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"{tensor.numel()} elements over {tensor.untyped_storage().nbytes()} bytes"
+    return ""
 
 
 def _masks(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:

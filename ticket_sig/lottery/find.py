@@ -12,12 +12,11 @@ from ticket_sig.datasets import Dataset
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import load, save
 from ticket_sig.lottery import search
-from ticket_sig.lottery.level import train_level
+from ticket_sig.lottery.level import Trainer
 from ticket_sig.lottery.prune import prune
 from ticket_sig.mask import Mask
 from ticket_sig.models import build, prunable_names
 from ticket_sig.ticket import Round, Ticket
-from ticket_sig.training.batches import batches_per_epoch
 from ticket_sig.training.loop import Engine, plain_weights
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import run_folder
@@ -57,49 +56,24 @@ def find(
             return load(run / "ticket").ticket
         names = prunable_names(model, recipe.exclude)
         mask = Mask.full({name: initial[name] for name in names})
-        dense = train_level(
-            run / "levels" / "00",
-            model,
-            initial,
-            mask,
-            data,
-            recipe,
-            engine,
-            step="dense",
-            label="dense network",
-        )
-        ticket = _search(recipe, data, run, model, dense, engine)
+        trainer = Trainer(model, data, recipe, engine)
+        dense = trainer.train_level(run / "levels" / "00", initial, mask, step="dense", label="dense network")
+        ticket = _search(trainer, run, dense)
         save(ticket, run / "ticket")
         return ticket
 
 
-def _search(
-    recipe: Recipe, data: Dataset, run: Path, model: nn.Module, dense: Ticket, engine: Engine
-) -> Ticket:
-    assert dense.rewind is not None
-    rewind = dense.rewind
-    start_step = rewind_step(recipe, data) if recipe.retrain == "rewind" else 0
+def _search(trainer: Trainer, run: Path, dense: Ticket) -> Ticket:
+    recipe, engine, rewind = trainer.recipe, trainer.engine, dense.rewind
+    assert rewind is not None
     history = [dense.history[-1]]
 
     def train(mask: Mask, rate: float) -> Ticket:
         index = len(history)
-        label = f"round {index}, {100 * mask.density:.2f} % kept"
         folder = run / "levels" / f"{index:02d}"
+        label = f"round {index}, {100 * mask.density:.2f} % kept"
         start = mask.apply(rewind)
-        return train_level(
-            folder,
-            model,
-            start,
-            mask,
-            data,
-            recipe,
-            engine,
-            step="prune",
-            label=label,
-            rate=rate,
-            start_step=start_step,
-            rewind=rewind,
-        )
+        return trainer.train_level(folder, start, mask, step="prune", label=label, rate=rate, rewind=rewind)
 
     def shrink(ticket: Ticket, rate: float) -> Mask:
         return prune(ticket.weights, ticket.mask, rate, scope=recipe.scope, seed=recipe.seed)
@@ -124,12 +98,6 @@ def _search(
         history.append(entry)
         best = tried.ticket if tried.accepted else best
     return replace(best, history=tuple(history))
-
-
-def rewind_step(recipe: Recipe, data: Dataset) -> int:
-    """The recipe's rewind step in iterations on this data."""
-    training, _ = data.hold_out(recipe.validation)
-    return recipe.rewind.iterations(batches_per_epoch(len(training), recipe.batch_size))
 
 
 def _line(name: str, entry: Round) -> str:

@@ -19,7 +19,7 @@ from ticket_sig.training.recipe import SCOPES
 def prune(
     weights: Mapping[str, Tensor], mask: Mask, rate: float, *, scope: str = "global", seed: int = 0
 ) -> Mask:
-    """Returns a mask that keeps round(rate * kept) weights fewer.
+    """Returns a mask that keeps round(rate * kept) weights fewer (layerwise: so many fewer of each layer).
 
     Of equal magnitudes those earlier in the mask's order (then by index in the tensor) go first.
 
@@ -53,6 +53,11 @@ def prune(
             {name: torch.rand(kept.shape, generator=draw) for name, kept in mask.items()}, mask, rate
         )
     return _prune({name: weights[name].abs() for name in mask}, mask, rate)
+
+
+def prune_dense(ticket: Ticket, rate: float) -> Ticket:
+    """Returns a dense model pruned by magnitude over all its matrices, so that it can be signed."""
+    return prune_ticket(replace(ticket, mask=Mask.of_matrices(ticket.weights)), rate)
 
 
 def prune_ticket(ticket: Ticket, rate: float, *, scope: str = "global", seed: int = 0) -> Ticket:

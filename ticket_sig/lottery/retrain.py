@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import is_constant
-from ticket_sig.lottery.find import rewind_step
-from ticket_sig.lottery.level import train_level
+from ticket_sig.lottery.level import Trainer
+from ticket_sig.mask import differences
 from ticket_sig.models import build
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.loop import Engine
@@ -49,12 +49,16 @@ def retrain(
     engine = engine or Engine()
     if start not in STARTS:
         raise bad_input("", "start", f"one of {', '.join(STARTS)}", repr(start))
+    if start == "model":
+        recipe = replace(recipe, retrain="start")  # fine-tuning has no rewind step to go on from
     if model is None:
         model = build(recipe.arch, data.classes, data.channels, recipe.seed)
+    else:
+        model = copy.deepcopy(model)  # the caller's is left as it is
     weights = ticket.rewound() if start == "rewind" else dict(ticket.weights)
     constants = {name: weights.pop(name) for name in list(weights) if is_constant(name)}
-    _check_fits(model, weights)
-    start_step = rewind_step(recipe, data) if start == "rewind" and recipe.retrain == "rewind" else 0
+    if problems := differences(model.state_dict(), weights):
+        raise InputError("weights do not fit the network: " + "; ".join(problems))
     identity = {
         "recipe": recipe.to_json(),
         "data": data.digest,
@@ -63,35 +67,12 @@ def retrain(
     }
     with run_folder(run, identity):
         label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
-        trained = train_level(
-            run / "level",
-            model,
-            weights,
-            ticket.mask,
-            data,
-            recipe,
-            engine,
-            step="train",
-            label=label,
-            start_step=start_step,
-            rewind=weights,
-        )
+        trainer = Trainer(model, data, recipe, engine)
+        level = run / "level"
+        trained = trainer.train_level(level, weights, ticket.mask, step="train", label=label, rewind=weights)
     return replace(
         trained,
         weights={**trained.weights, **constants},
         rewind=ticket.rewind,
         history=(*ticket.history, *trained.history),
     )
-
-
-def _check_fits(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    expected = model.state_dict()
-    missing = [f"{name}: expected, not found" for name in expected if name not in weights]
-    extra = [f"{name}: found, not expected" for name in weights if name not in expected]
-    shapes = [
-        f"{name}: expected shape {list(t.shape)}, found {list(weights[name].shape)}"
-        for name, t in expected.items()
-        if name in weights and weights[name].shape != t.shape
-    ]
-    if problems := missing + extra + shapes:
-        raise InputError("weights do not fit the network: " + "; ".join(problems))

@@ -18,9 +18,9 @@ from ticket_sig.select import lowest
 from ticket_sig.signatures import qr
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.signatures.placement import Placement
+from ticket_sig.signatures.qr import Bits
 from ticket_sig.ticket import Ticket
 
-Bits = NDArray[np.bool_]
 Scores = NDArray[np.float64]
 
 
@@ -52,11 +52,13 @@ def add_weights(
         InputError: not that many weights are pruned.
     """
     name, layer = place.layer, kept[place.layer]
-    liking = appeal(ticket, name, key)
-    rank = np.where(layer, np.inf, -liking).argsort(-1).argsort(-1)
-    crowd = layer.sum(-1, dtype=np.int64)[..., None] + rank  # weights in the kernel before this one
+    preferred = appeal(ticket, name, key)
+    # Within a kernel the best position is rank 0; it would join as many weights as the kernel has now,
+    # the second best one more: [0, 1, 1] kept with preference [.9, .1, .2] -> occupancy [2, -, -].
+    rank = np.where(layer, np.inf, -preferred).argsort(-1).argsort(-1)
+    occupancy = layer.sum(-1, dtype=np.int64)[..., None] + rank
     carriers, rest = _zones(layer, place, code)
-    for scores, zone in ((crowd - liking, carriers), (-liking, rest)):
+    for scores, zone in ((occupancy - preferred, carriers), (-preferred, rest)):
         count = _switch(count, True, kept, {name: scores}, {name: zone & ~layer})
     if count:
         free = {other: ~k for other, k in kept.items() if other != name}

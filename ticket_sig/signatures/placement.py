@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ticket_sig.errors import bad_input
 from ticket_sig.signatures import qr
+from ticket_sig.signatures.qr import Bits
 
-Bits = NDArray[np.bool_]
 _TILE = 128  # side of a tile that keeps its transform in the cache
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 

@@ -7,6 +7,7 @@ Source of the layout: ISO/IEC 18004, sections 7.3 to 7.7 (module placement, data
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -136,22 +137,41 @@ def encode(message: str, version: int, level: str) -> list[QRCode]:
         )
     code = qrcode.QRCode(version=version, error_correction=LEVELS[level])
     code.add_data(message)
-    buffer = qrcode.util.BitBuffer()
-    for part in code.data_list:
-        buffer.put(part.mode, 4)
-        buffer.put(len(part), qrcode.util.length_in_bits(part.mode, version))
-        part.write(buffer)
+    code.data_cache, payload_bits = _codewords(code.data_list, version, level)
     codes = []
     for data_mask in DATA_MASKS:
-        try:
-            code.makeImpl(False, data_mask)
-        except ValueError:
-            # A block of zeros shows the bare data mask, so regular that a mask pruned by rows may agree
-            # with it. The qrcode package cannot encode it either.
-            expected = "text that fills every block of the code"
-            raise bad_input("", "message", expected, "one that leaves a block of zeros") from None
-        codes.append(QRCode(version, level, data_mask, ~np.array(code.modules, dtype=bool), len(buffer)))
+        code.makeImpl(False, data_mask)
+        light = ~np.array(code.modules, dtype=bool)
+        codes.append(QRCode(version, level, data_mask, light, payload_bits))
     return codes
+
+
+def _codewords(segments: list[qrcode.util.QRData], version: int, level: str) -> tuple[list[int], int]:
+    """The interleaved codewords of a message, and its length in bits before padding.
+
+    The standard pads with two bytes in turn, which makes a short message in a large code so regular
+    that a mask with dead channels may agree with it. Readers skip the padding; ours is SHAKE-256 of
+    the message, so that the whole code looks like chance.
+    """
+    buffer = qrcode.util.BitBuffer()
+    for segment in segments:
+        buffer.put(segment.mode, 4)
+        buffer.put(len(segment), qrcode.util.length_in_bits(segment.mode, version))
+        segment.write(buffer)
+    payload_bits = len(buffer)
+    blocks = qrcode.base.rs_blocks(version, LEVELS[level])
+    room = sum(block.data_count for block in blocks)
+    buffer.put(0, min(4, 8 * room - payload_bits))  # the terminator
+    buffer.put(0, -len(buffer) % 8)
+    seed = b"ticket_sig padding %d %s " % (version, level.encode()) + bytes(buffer.buffer)
+    for byte in hashlib.shake_256(seed).digest(room - len(buffer) // 8):
+        buffer.put(byte, 8)
+    try:
+        return qrcode.util.create_bytes(buffer, blocks), payload_bits
+    except ValueError:
+        # A block of zeros would show the bare data mask. The qrcode package cannot encode it either.
+        expected = "text that fills every block of the code"
+        raise bad_input("", "message", expected, "one that leaves a block of zeros") from None
 
 
 def decode(light: Bits, version: int, level: str, data_mask: int) -> Decoded:

@@ -7,6 +7,7 @@ of kept weights stays what it was.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.claim import Claim, entry
@@ -25,9 +25,8 @@ from ticket_sig.signatures import qr
 from ticket_sig.signatures.balance import add_weights, appeal, remove_weights
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.signatures.placement import Placement, best_placement
+from ticket_sig.signatures.qr import Bits
 from ticket_sig.ticket import Round, Ticket, retie
-
-Bits = NDArray[np.bool_]
 
 SCHEME = "scheme 2: QR code in a kernel map"
 
@@ -54,7 +53,12 @@ class Signature:
         """The signature's fields of claim.json."""
         return {
             "message": self.message,
-            "qr": {"version": self.version, "level": self.level, "data_mask": self.data_mask},
+            "qr": {
+                "version": self.version,
+                "level": self.level,
+                "data_mask": self.data_mask,
+                "digest": _digest(self.code()),
+            },
             "placement": {**vars(self.placement), "shape": list(self.shape)},
         }
 
@@ -83,7 +87,9 @@ class Signature:
             placement,
             tuple(shape),
         )
-        signature.code()  # refuses a version, level or message that cannot be
+        # Refuses a version, level or message that cannot be, and a qrcode package that writes it otherwise.
+        if (found := _digest(signature.code())) != (expected := entry(code, "digest", str)):
+            raise bad_input("claim", "digest of the code", expected, found)
         return signature
 
     def code(self) -> qr.QRCode:
@@ -134,11 +140,12 @@ def embed(
         version: side of the code (17 + 4 * version kernels); the smallest that fits by default.
         level: error correction, "L", "M", "Q" or "H" (7, 15, 25, 30 % of the symbols).
         layer: take this layer, not the most similar of all.
-        key: decides the positions inside the kernels; from the system's randomness by default.
+        key: decides all that must look like chance (positions and values of weights that come back,
+            where no rewind weights are known); from the system's randomness by default.
 
     Returns:
         The signed ticket, where weights that came back hold their rewind value (or, where none is
-        known, one at the lower quartile of the layer's magnitudes), and where the code stands.
+        known, a small one of the layer's own magnitudes), and where the code stands.
 
     Raises:
         InputError: the message fits no layer, the layer is unknown, or the model is too dense to
@@ -185,6 +192,10 @@ def read(weights: Tensor, signature: Signature) -> Bits:
     return region
 
 
+def _digest(code: qr.QRCode) -> str:
+    return f"sha256:{hashlib.sha256(np.packbits(code.light).tobytes()).hexdigest()}"
+
+
 def _smallest_version(message: str, level: str, maps: Mapping[str, Bits]) -> int:
     room = max((min(kernels.shape) for kernels in maps.values()), default=0)
     largest = qr.largest_version(room)
@@ -223,22 +234,29 @@ def _write(ticket: Ticket, place: Placement, code: qr.QRCode, key: bytes) -> Mas
 
 def _values(ticket: Ticket, name: str, back: Tensor, key: bytes) -> Tensor:
     """Values for the kept weights that are zero, in the layer's dtype: not zero, so that they can be read."""
-    weights = ticket.weights[name]
-    small = _small_magnitude(weights)
-    signs = torch.from_numpy(keyed_words(key, f"sign {name}", int(back.sum())).view(np.int64)) & 1
-    values = torch.where(signs == 1, small, -small).to(weights.dtype)
+    weights, count = ticket.weights[name], int(back.sum())
+    low, high = _small_magnitudes(weights)
+    chance = torch.from_numpy(keyed_words(key, f"value {name}", 2 * count) / 2.0**64).view(2, count)
+    sizes = low + (high - low) * chance[0]
+    values = torch.where(chance[1] < 0.5, sizes, -sizes).to(weights.dtype)
     if ticket.rewind is not None:
         known = ticket.rewind[name][back].to(weights.dtype)
         values = torch.where(known != 0, known, values)
     return values
 
 
-def _small_magnitude(weights: Tensor) -> Tensor:
-    """The lower quartile of the layer's kept magnitudes: small, and yet not the first to be pruned."""
-    sizes = weights[weights != 0].abs()
+def _small_magnitudes(weights: Tensor) -> tuple[float, float]:
+    """A band of small magnitudes: the first decile and the fourth of the layer's kept weights.
+
+    Small, so that the accuracy is left alone, but not the first to be pruned; and a band, since one
+    value for all would point at every weight that came back.
+    """
+    sizes = weights[weights != 0].abs().double()
     if not len(sizes):
-        return torch.tensor(1e-3, dtype=weights.dtype)
-    return sizes.kthvalue(1 + len(sizes) // 4).values
+        return 1e-3, 2e-3
+    ranks = (1 + len(sizes) // 10, 1 + 4 * len(sizes) // 10)
+    low, high = (float(sizes.kthvalue(min(rank, len(sizes))).values) for rank in ranks)
+    return low, high
 
 
 def _put(

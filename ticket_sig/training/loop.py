@@ -29,7 +29,7 @@ Snapshot = Callable[[dict[str, Tensor]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """Where and how a training runs; none of it is part of the recipe, and none of it changes the bits.
+    """Where and how a training runs; none of it is part of the recipe.
 
     Attributes:
         device: of model and data.
@@ -97,7 +97,10 @@ def plain_weights(model: nn.Module, mask: Mask | None) -> dict[str, Tensor]:
         name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, t in model.state_dict().items()
     }
-    return mask.apply(weights) if mask is not None else weights
+    if mask is None:
+        return weights
+    mask.check(weights)
+    return mask.apply(weights)
 
 
 class _Run:
@@ -130,12 +133,14 @@ class _Run:
             weight_decay=recipe.weight_decay,
             fused=engine.device.type in ("cpu", "cuda"),
         )
+        self.mask = mask or Mask({})
         self.step, self.seconds = start, 0.0
         self.epochs: list[dict[str, Any]] = []
         self.losses = torch.zeros(2, dtype=torch.float64, device=engine.device)  # sum over images, images
         if state is not None and state.exists():
             self._resume(read_checkpoint(state, model, self.optimizer))
-        self.hold = (mask or Mask({})).bind(dict(model.named_parameters()))
+            self.mask.check(model.state_dict(), str(state))
+        self.hold = self.mask.bind(dict(model.named_parameters()))
         self.clock = self.saved = time.monotonic()
         model.train()
 
@@ -226,6 +231,7 @@ class _Run:
         if float(self.losses[1]):
             self._mean_loss()
         self._check_weights()
+        self.mask.check(self.model.state_dict(), f"training: weights after step {self.step}")
         progress = {
             "step": self.step,
             "epochs": self.epochs,

@@ -176,7 +176,8 @@ _ONE_CYCLE: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     # NeurIPS'21, section 4: the defaults above.
     "paper": {},
-    # github.com/facebookresearch/open_lth, cifar_resnet_20; rewinding as in Frankle et al., 2020.
+    # github.com/facebookresearch/open_lth, cifar_resnet_20; rewinding as in Frankle et al., 2020. There all
+    # 50,000 images are trained on; here a tenth is held out, as in every preset.
     "open-lth": {
         "length": Steps(160),
         "milestones": (Steps(80), Steps(120)),

@@ -38,15 +38,15 @@ def run_folder(path: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
     except Timeout:
         raise bad_input(path, "run folder", "one that no process works in", "one that is in use") from None
     try:
-        _claim(path, identity)
-        for folder in [path, *(p for p in path.rglob("*") if p.is_dir())]:
+        _check_identity(path, identity)
+        for folder in (path, path / "level", *(path / "levels").glob("*")):
             clear_partials(folder)
         yield path
     finally:
         lock.release()
 
 
-def _claim(path: Path, identity: Mapping[str, Any]) -> None:
+def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
     record = {"format": "ticket_sig run", "version": 1, "digest": json_digest(identity), **identity}
     if not (path / _IDENTITY).exists():
         write_json(path / _IDENTITY, record)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
-Bits = NDArray[np.bool_]
+from ticket_sig.signatures.qr import Bits
 
 
 def log10_p_agreement(expected: Bits, found: Bits) -> float:
@@ -30,7 +29,7 @@ def log10_p_agreement(expected: Bits, found: Bits) -> float:
 
 
 def corrected(log10_p: float, *log10_chances: float) -> float:
-    """Bonferroni: the chance that any of so many independent attempts does as well, at most 1."""
+    """Bonferroni: the chance that any of so many attempts does as well, at most 1."""
     return min(0.0, log10_p + sum(log10_chances))
 
 

@@ -17,7 +17,7 @@ class Verdict:
 
     Attributes:
         statistic: what was measured, in words, with its value.
-        log10_p: log10 of the chance that a model unrelated to the claim measures as well.
+        log10_p: log10 of the chance to measure as much where the code has nothing to do with the mask.
         evidence: everything the statistic was computed from, as JSON.
         proves, does_not_prove: what the verdict means and what it leaves open.
     """

@@ -12,18 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ticket_sig.claim import Claim
+from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import about, bad_input
 from ticket_sig.signatures import qr, scheme2
 from ticket_sig.signatures.placement import count_placements
+from ticket_sig.signatures.qr import Bits
 from ticket_sig.ticket import Ticket
 from ticket_sig.verification.statistics import corrected, log10_p_agreement
 from ticket_sig.verification.verdict import Verdict
-
-Bits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -95,6 +92,8 @@ def extract(ticket: Ticket, claim: Claim) -> Reading:
     weights = ticket.weights.get(layer)
     if weights is None:
         raise bad_input("model", "layer", f"the claim's {layer}", "none of that name")
+    if not weights.is_floating_point():
+        raise bad_input("", layer, "weights", f"a tensor of {str(weights.dtype).removeprefix('torch.')}")
     if tuple(weights.shape) != signature.shape:
         raise bad_input(
             "model", layer, f"the claim's shape {list(signature.shape)}", str(list(weights.shape))
@@ -135,6 +134,7 @@ def verify(ticket: Ticket, claim: Claim) -> Verdict:
         "claimed_message": claimed,
         **reading.to_json(),
         "message_equal": reading.message == claimed,
+        "model_as_signed": tensor_digest(ticket.weights) == claim.subject,
         "kept": ticket.mask.kept,
         "total": ticket.mask.total,
     }
