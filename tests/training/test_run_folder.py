@@ -151,3 +151,11 @@ def test_what_killed_writes_left_behind_is_cleared_and_nothing_else(tmp_path: Pa
     with run_folder(tmp_path, _IDENTITY):
         left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.name != ".lock"}
     assert left == {"run.json", "model.safetensors", "levels", "levels/00", "levels/00/model.safetensors"}
+
+
+def test_another_machine_is_told_of(tmp_path: Path) -> None:
+    notes: list[str] = []
+    for threads in (2, 2, 4):
+        with run_folder(tmp_path, _IDENTITY, {"threads": threads, "torch": "2.13.0"}, notes.append):
+            pass
+    assert notes == ["this run was begun with threads 2, not 4: its bits will be others"]

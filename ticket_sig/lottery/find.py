@@ -17,6 +17,7 @@ from ticket_sig.lottery.prune import prune
 from ticket_sig.mask import Mask
 from ticket_sig.models import build, prunable_names
 from ticket_sig.ticket import Round, Ticket
+from ticket_sig.training.device import made_with
 from ticket_sig.training.loop import Engine, plain_weights
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import run_folder
@@ -51,7 +52,8 @@ def find(
         model = copy.deepcopy(model)  # the caller's is left as it is: the same call goes on
     initial = plain_weights(model, None)
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
-    with run_folder(run, identity):
+    begun_with = made_with(engine.device, recipe.precision)
+    with run_folder(run, identity, begun_with, engine.progress.note):
         if (run / "ticket").exists():
             return load(run / "ticket").ticket
         names = prunable_names(model, recipe.exclude)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,18 @@ _LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def run_folder(path: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
+def run_folder(
+    path: Path,
+    identity: Mapping[str, Any],
+    begun_with: Mapping[str, Any] | None = None,
+    note: Callable[[str], None] = print,
+) -> Iterator[Path]:
     """Opens or creates a run folder, for one process at a time.
 
     Args:
         identity: all that decides the bits of the run, as JSON with nested fields.
+        begun_with: versions and hardware; where they changed since the run began, the same bits
+            are not to be had, and `note` is told so.
 
     Raises:
         InputError: the folder is in use, belongs to another run (the fields that differ are
@@ -38,7 +45,13 @@ def run_folder(path: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
     except Timeout:
         raise bad_input(path, "run folder", "one that no process works in", "one that is in use") from None
     try:
-        _check_identity(path, identity)
+        now = begun_with or {}
+        before = _check_identity(path, identity, now)
+        for name in now.keys() & before.keys():
+            if now[name] != before[name]:
+                note(
+                    f"this run was begun with {name} {before[name]}, not {now[name]}: its bits will be others"
+                )
         for folder in (path, path / "level", *(path / "levels").glob("*")):
             clear_partials(folder)
         yield path
@@ -46,12 +59,12 @@ def run_folder(path: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
         lock.release()
 
 
-def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
+def _check_identity(path: Path, identity: Mapping[str, Any], begun_with: Mapping[str, Any]) -> dict[str, Any]:
     record = {"format": "ticket_sig run", "version": 1, "digest": json_digest(identity), **identity}
     if not (path / _IDENTITY).exists():
-        write_json(path / _IDENTITY, record)
-        return
-    found = _flat(read_json(path / _IDENTITY))
+        write_json(path / _IDENTITY, {**record, "begun_with": begun_with})
+    kept = read_json(path / _IDENTITY)
+    found = _flat({name: value for name, value in kept.items() if name != "begun_with"})
     wanted = _flat(record)
     differ = [
         f"{name}: expected {found.get(name)!r}, found {wanted.get(name)!r}"
@@ -60,6 +73,7 @@ def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
     ]
     if differ:
         raise InputError(f"{path}: belongs to another run: " + "; ".join(differ) + "; choose another folder")
+    return dict(kept.get("begun_with", {}))
 
 
 def _holds_other_files(path: Path) -> bool:
