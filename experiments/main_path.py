@@ -24,7 +24,7 @@ from ticket_sig.formats import load
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.models import build
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
-from ticket_sig.signatures import Signature
+from ticket_sig.signatures.scheme2 import Signature
 from ticket_sig.ticket import Ticket
 from ticket_sig.training import Recipe, preset
 from ticket_sig.training.device import pick_device, pick_precision

@@ -31,7 +31,7 @@ from PIL import Image
 from torch import Tensor
 from user_net import UserNet
 
-from ticket_sig.cli import main
+from ticket_sig.cli.app import main
 from ticket_sig.digests import tensor_digest
 
 Build = Callable[[Path], list[Any]]

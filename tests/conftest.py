@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from ticket_sig.cli import main
+from ticket_sig.cli.app import main
 
 
 class Outcome(NamedTuple):

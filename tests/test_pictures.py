@@ -14,8 +14,9 @@ from helpers import sparse_ticket
 from PIL import Image
 
 from ticket_sig import InputError, Mask, embed, pictures
-from ticket_sig.signatures import Signature, qr
+from ticket_sig.signatures import qr
 from ticket_sig.signatures.placement import Placement
+from ticket_sig.signatures.scheme2 import Signature
 from ticket_sig.ticket import Round
 
 FRAME = (214, 39, 40)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ticket_sig.lottery import find as find
     from ticket_sig.lottery import retrain as retrain
     from ticket_sig.mask import Mask as Mask
-    from ticket_sig.signatures import embed as embed
+    from ticket_sig.signatures.scheme2 import embed as embed
     from ticket_sig.ticket import Ticket as Ticket
     from ticket_sig.verification import extract as extract
     from ticket_sig.verification import verify as verify
@@ -31,7 +31,7 @@ _HOMES = {
     "find": "ticket_sig.lottery",
     "retrain": "ticket_sig.lottery",
     "Claim": "ticket_sig.claim",
-    "embed": "ticket_sig.signatures",
+    "embed": "ticket_sig.signatures.scheme2",
     "extract": "ticket_sig.verification",
     "verify": "ticket_sig.verification",
 }

@@ -78,7 +78,7 @@ def test_a_wrong_call_is_one_line_and_exit_code_2(
 def test_help_does_not_wait_for_torch() -> None:
     code = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}; from ticket_sig.cli import main; main(['--help'])"],
+        [sys.executable, "-c", f"{code}; from ticket_sig.cli.app import main; main(['--help'])"],
         capture_output=True,
         text=True,
     )

@@ -24,7 +24,7 @@ from conftest import Outcome
 from PIL import Image
 
 from ticket_sig import load
-from ticket_sig.cli import main
+from ticket_sig.cli.app import main
 from ticket_sig.training import PRESETS, Steps
 
 Command = Callable[..., Outcome]
@@ -86,7 +86,14 @@ def test_find_does_not_mix_two_runs(run: Path, ticket_sig: Command) -> None:
 
 
 def test_find_can_be_stopped_and_says_so(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from ticket_sig.cli import main; main()", "find", "--preset", "demo"]
+    command = [
+        sys.executable,
+        "-c",
+        "from ticket_sig.cli.app import main; main()",
+        "find",
+        "--preset",
+        "demo",
+    ]
     out = tmp_path / "run"
     running = subprocess.Popen(
         [*command, "--epochs", "500", "--out", str(out)], stderr=subprocess.PIPE, text=True

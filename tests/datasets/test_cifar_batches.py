@@ -164,7 +164,7 @@ def test_arrays_that_lie_about_what_they_hold_cannot_reach_into_memory(tmp_path:
     pointers = Lie(rebuild, arguments, (1, (3,), objects, False, b"\x08" + b"A" * 23))
     content = pickle.dumps({b"data": _GOOD[b"data"], b"labels": pointers}, 2)
     (tmp_path / "data" / "data_batch_1").write_bytes(content)
-    script = "import sys; from ticket_sig.cli import main; main(sys.argv[1:])"
+    script = "import sys; from ticket_sig.cli.app import main; main(sys.argv[1:])"
     verb = ["find", "--dataset", "cifar10", "--data", tmp_path / "data", "--out", tmp_path / "run"]
     done = subprocess.run([sys.executable, "-c", script, *verb], capture_output=True, text=True, check=False)
     assert done.returncode == 2, f"left with {done.returncode}: {done.stderr[-500:]}"

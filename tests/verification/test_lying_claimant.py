@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ticket_sig import Claim, Mask, Ticket, verify
-from ticket_sig.signatures import Signature, qr
+from ticket_sig.signatures import qr
 from ticket_sig.signatures.placement import best_placement
-from ticket_sig.signatures.scheme2 import SCHEME
+from ticket_sig.signatures.scheme2 import SCHEME, Signature
 
 
 def innocent(side: int, dead_columns: float, dead_rows: float, kept: float, seed: int) -> Ticket:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, extract, verify
 from ticket_sig.lottery.prune import prune_ticket
-from ticket_sig.signatures import Signature, qr
+from ticket_sig.signatures import qr
 from ticket_sig.signatures.placement import Placement, best_placement
-from ticket_sig.signatures.scheme2 import SCHEME
+from ticket_sig.signatures.scheme2 import SCHEME, Signature
 
 KEY = b"the key of the tests"
 ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"

@@ -10,12 +10,15 @@ Example: ticket-sig embed RUN/ticket --message "owner@example.org" --out SIGNED
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json, printable
+
+if TYPE_CHECKING:
+    from ticket_sig.signatures.scheme2 import Embedded
 
 _SEEN = 0.3  # difference of kernel densities that shows in a picture of the kernel map
 
@@ -60,6 +63,10 @@ def run(
             ticket, message, version=version, level=level, layer=layer, key=key.read_bytes() if key else None
         )
     save(embedded.ticket, bundle, claim=embedded.claim.to_json(), replace=force)
+    _report(embedded, bundle, as_json)
+
+
+def _report(embedded: Embedded, bundle: Path, as_json: bool) -> None:
     mask, signature = embedded.ticket.mask, embedded.signature
     if as_json:
         claim = embedded.claim.to_json()
@@ -74,8 +81,10 @@ def run(
         )
         return
     place = signature.placement
-    out.print(f"message: {printable(message)}")
-    out.print(f"QR code: version {signature.version}, level {level}, data mask {signature.data_mask}")
+    out.print(f"message: {printable(signature.message)}")
+    out.print(
+        f"QR code: version {signature.version}, level {signature.level}, data mask {signature.data_mask}"
+    )
     out.print(f"place: {place.layer}, row {place.row}, column {place.column}")
     out.print(f"kept: {mask.kept} of {mask.total}, as before; {embedded.changed} weights moved")
     inside, outside = embedded.kernel_density

@@ -9,12 +9,15 @@ Example: ticket-sig find --arch resnet20 --dataset cifar10 --data DIR --preset q
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, percent, print_json, table
+
+if TYPE_CHECKING:
+    from ticket_sig.ticket import Round, Ticket
 
 
 def run(
@@ -80,39 +83,27 @@ def run(
             **given,
         )
         ticket = find(recipe, load_dataset(dataset, data), run_folder, engine=engine)
-    bundle = run_folder / "ticket"
+    _report(ticket, run_folder / "ticket", f"{arch} on {dataset}", as_json)
+
+
+def _report(ticket: Ticket, bundle: Path, title: str, as_json: bool) -> None:
     if as_json:
-        rates = {str(r): times for r, times in ticket.pruning_rates().items()}
-        print_json(
-            {
-                "ticket": str(bundle),
-                "density": ticket.mask.density,
-                "pruning_rates": rates,
-                "history": [e.to_json() for e in ticket.history],
-            }
-        )
+        rates = {str(rate): times for rate, times in ticket.pruning_rates().items()}
+        history = [entry.to_json() for entry in ticket.history]
+        density = ticket.mask.density
+        print_json({"ticket": str(bundle), "density": density, "pruning_rates": rates, "history": history})
         return
-    rows = [
-        (
-            e.step,
-            e.rate,
-            f"{100 * e.density:.2f}",
-            percent(e.validation),
-            percent(e.test),
-            _words(e.winning, e.accepted),
-            f"{e.seconds:.0f}",
-        )
-        for e in ticket.history
-    ]
-    out.print(
-        table(
-            f"{arch} on {dataset}", ("step", "rate", "kept %", "validation %", "test %", "", "seconds"), rows
-        )
-    )
+    columns = ("step", "rate", "kept %", "validation %", "test %", "", "seconds")
+    rows = [(e.step, e.rate, *_figures(e), _words(e), f"{e.seconds:.0f}") for e in ticket.history]
+    out.print(table(title, columns, rows))
     out.print(f"ticket: {bundle}\nnext: ticket-sig embed {bundle} --message TEXT --out SIGNED")
 
 
-def _words(winning: bool | None, accepted: bool | None) -> str:
-    if winning is None:
+def _figures(entry: Round) -> tuple[str, str, str]:
+    return f"{100 * entry.density:.2f}", percent(entry.validation), percent(entry.test)
+
+
+def _words(entry: Round) -> str:
+    if entry.winning is None:
         return ""
-    return ("wins" if winning else "does not win") + ("" if accepted else ", rejected")
+    return ("wins" if entry.winning else "does not win") + ("" if entry.accepted else ", rejected")

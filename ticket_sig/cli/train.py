@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json
+
+if TYPE_CHECKING:
+    from ticket_sig.ticket import Round
 
 
 def run(
@@ -83,7 +86,10 @@ def run(
         )
     save(ticket, bundle, claim=claim, replace=force)
     shutil.rmtree(state)
-    before, after = loaded.ticket.last_trained(), ticket.history[-1]
+    _report(loaded.ticket.last_trained(), ticket.history[-1], bundle, claim is not None, as_json)
+
+
+def _report(before: Round | None, after: Round, bundle: Path, signed: bool, as_json: bool) -> None:
     if as_json:
         print_json({"bundle": str(bundle), "before": before and before.to_json(), "after": after.to_json()})
         return
@@ -92,5 +98,5 @@ def run(
     out.print(
         f"after:  {percent(after.test)} % test accuracy, {100 * after.density:.2f} % kept\nbundle: {bundle}"
     )
-    if claim:
+    if signed:
         out.print(f"next: ticket-sig verify {bundle} --claim {bundle / 'claim.json'}")

@@ -11,9 +11,9 @@ from torch import nn
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import load, save
-from ticket_sig.lottery import search
 from ticket_sig.lottery.level import Trainer
 from ticket_sig.lottery.prune import prune
+from ticket_sig.lottery.search import extreme_ticket, rounds
 from ticket_sig.mask import Mask
 from ticket_sig.models import build, prunable_names
 from ticket_sig.ticket import Round, Ticket
@@ -81,9 +81,9 @@ def _search(trainer: Trainer, run: Path, dense: Ticket) -> Ticket:
         return prune(ticket.weights, ticket.mask, rate, scope=recipe.scope, seed=recipe.seed)
 
     if recipe.rounds is None and recipe.density is None:
-        tries = search.extreme_ticket(dense, train, shrink, rates=recipe.rates, tolerance=recipe.tolerance)
+        tries = extreme_ticket(dense, train, shrink, rates=recipe.rates, tolerance=recipe.tolerance)
     else:
-        tries = search.rounds(
+        tries = rounds(
             dense,
             train,
             shrink,

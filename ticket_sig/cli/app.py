@@ -1,0 +1,79 @@
+"""The command `ticket-sig`: its verbs, and what every error becomes; all logic is in the library."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+import typer
+
+from ticket_sig.cli import data, demo, embed, extract, find, inspect, train, verify
+from ticket_sig.cli.output import printable
+from ticket_sig.errors import InputError
+
+_HELP = "Find lottery tickets, sign their masks with a QR code, and read the signature back."
+
+app = typer.Typer(
+    name="ticket-sig",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for verb in (find, embed, train, extract, verify, inspect, data, demo):
+    # The text of a verb's module is its help; rich would keep the line breaks within paragraphs.
+    paragraphs = [" ".join(paragraph.split()) for paragraph in (verb.__doc__ or "").split("\n\n")]
+    app.command(name=verb.__name__.rpartition(".")[2], help="\n\n".join(paragraphs))(verb.run)
+
+_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+# typer brings its own copy of click or imports it, depending on its version.
+_UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a verb and leaves with its exit code: 0 done or verified, 1 not verified, 2 could not."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, standalone_mode=False)
+        return _stopped() if code == _INTERRUPTED else code if isinstance(code, int) else 0
+    except InputError as error:
+        return _could_not(str(error), arguments)
+    except OSError as error:
+        return _could_not(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
+    except MemoryError:
+        return _could_not("memory: expected enough for this model, found too little", arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        return _stopped()
+    except _UsageError as error:
+        message = getattr(error, "format_message", error.__str__)()
+        return _could_not(f"usage: {message or 'a verb is missing; see --help'}", arguments)
+    except Exception as error:
+        # Python would leave with 1 here, which reads as "not verified".
+        if os.environ.get("TICKET_SIG_DEBUG"):
+            raise
+        name = type(error).__name__
+        return _could_not(f"internal error: {name}: {error}; TICKET_SIG_DEBUG=1 shows where", arguments)
+
+
+def _stopped() -> int:
+    print("\nstopped; find, train and data go on from here with the same command", file=sys.stderr)
+    return _INTERRUPTED
+
+
+def _could_not(message: str, arguments: list[str]) -> int:
+    line = printable(" ".join(message.split()))
+    print(f"ticket-sig: {line}", file=sys.stderr)
+    if "--json" in arguments:
+        verdict = {"verdict": "could not verify"} if arguments[0] == "verify" else {}
+        with suppress(OSError):  # standard output may be what is full
+            print(json.dumps({**verdict, "error": line}), flush=True)
+    return 2
