@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test slow clean
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.all
 	$(BIN)/ticket-sig demo
 
 test: $(VENV)/.dev
@@ -20,8 +20,8 @@ slow: $(VENV)/.dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The extras of `dev` include those of `demo`, so either command can come first.
-$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/python setup.cfg constraints.txt
+# The extra `dev` includes `all`, so either command can come first.
+$(VENV)/.all $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/python setup.cfg constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 

@@ -91,7 +91,7 @@ class _Array:
         _, shape, dtype, fortran, raw = self.state
         if not re.fullmatch(r"[ui][1248]", dtype.name):
             raise TypeError(f"an array of {dtype.name}")
-        return np.frombuffer(raw, dtype.name).reshape(shape, order="F" if fortran else "C")
+        return np.asarray(np.frombuffer(raw, dtype.name).reshape(shape, order="F" if fortran else "C"))
 
 
 def _encode(text: str, encoding: str) -> bytes:
