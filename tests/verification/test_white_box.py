@@ -232,9 +232,10 @@ def test_the_message_is_read_while_the_code_corrects_and_not_after() -> None:
         weights = embedded.ticket.weights["a.weight"].clone()
         expected = np.zeros((n, n), bool)
         for symbol in range(wrong):
-            row, column = divmod(int(order[8 * symbol]), n)
+            light = next(int(m) for m in order[8 * symbol : 8 * symbol + 8] if code.light.flat[m])
+            row, column = divmod(light, n)
             expected[row, column] = True
-            weights[place.row + row, place.column + column] = 0 if code.light[row, column] else 1
+            weights[place.row + row, place.column + column] = 0
         reading = extract(model(weights), embedded.claim)
         assert np.array_equal(reading.wrong, expected)
         assert reading.matches == reading.modules - wrong
@@ -374,3 +375,29 @@ def test_a_claim_of_any_content_gives_a_verdict_or_one_line(path: tuple[str, ...
         verify(SIGNED.ticket, Claim.from_json(changed(SIGNED.claim.to_json(), path, value)))
     except InputError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-4, 1e-2])
+@pytest.mark.parametrize("rate", [0.1, 1.0])
+def test_small_numbers_at_pruned_places_hide_nothing(scale: float, rate: float) -> None:
+    embedded = embed(sparse_ticket(rewind=True), "signature", version=3)
+    draw = torch.Generator().manual_seed(0)
+    weights = dict(embedded.ticket.weights)
+    for name, kept in embedded.ticket.mask.items():
+        noise = (
+            scale * torch.randn(kept.shape, generator=draw) * (torch.rand(kept.shape, generator=draw) < rate)
+        )
+        weights[name] = weights[name] + noise * ~kept
+    thief = Ticket(weights=weights, mask=Mask.of_matrices(weights))
+    reading = extract(thief, embedded.claim)
+    assert reading.message == "signature" and reading.agreement > 0.95
+    assert verify(thief, embedded.claim).verified
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_a_dense_network_is_not_verified(seed: int) -> None:
+    claim = embed(sparse_ticket(), "signature", version=3).claim
+    draw = torch.Generator().manual_seed(seed)
+    weights = {name: torch.randn(w.shape, generator=draw) for name, w in sparse_ticket().weights.items()}
+    assert not verify(Ticket(weights=weights, mask=Mask.of_matrices(weights)), claim).verified

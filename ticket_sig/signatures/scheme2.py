@@ -20,7 +20,8 @@ from torch import Tensor
 from ticket_sig.claim import Claim, entry
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
-from ticket_sig.mask import Mask, kernel_map
+from ticket_sig.mask import Mask
+from ticket_sig.select import lowest
 from ticket_sig.signatures import qr
 from ticket_sig.signatures.balance import add_weights, appeal, remove_weights
 from ticket_sig.signatures.keyed import keyed_words
@@ -176,20 +177,31 @@ def embed(
 def read(weights: Tensor, signature: Signature) -> Bits:
     """Reads the modules at the signature's place: boolean [side, side], True = light = kept kernel.
 
+    A kernel is kept if one of its weights is not zero. Where more data modules would be light than
+    the code has, as after weights were added at pruned places, only as many are, the strongest: a
+    number added to every pruned weight hides nothing as long as it is smaller than the weights.
+
     Args:
-        weights: of the layer, [out, in, ...]; not zero = kept.
+        weights: of the layer, [out, in, ...].
 
     Raises:
         InputError: the place does not lie within the layer.
     """
-    kernels = kernel_map(weights)
     n, place = qr.side(signature.version), signature.placement
-    rows, columns = kernels.shape
+    rows, columns = weights.shape[:2]
     if not (0 <= place.row <= rows - n and 0 <= place.column <= columns - n):
         found = f"rows {place.row}..{place.row + n - 1}, columns {place.column}..{place.column + n - 1}"
         raise bad_input(place.layer, "placement", f"a region of its {rows}x{columns} kernels", found)
-    region: Bits = place.cut(kernels.numpy(), n)
-    return region
+    region = weights[place.row : place.row + n, place.column : place.column + n]
+    strength = region.reshape(n, n, -1).abs().amax(-1).double().numpy()
+    light: Bits = strength > 0
+    code = signature.code()
+    surplus = int(np.count_nonzero(light & code.data) - np.count_nonzero(code.light & code.data))
+    if surplus > 0:
+        where = (light & code.data).nonzero()
+        weakest = lowest(torch.from_numpy(strength[where]), surplus).numpy()
+        light[where[0][weakest], where[1][weakest]] = False
+    return light
 
 
 def _digest(code: qr.QRCode) -> str:

@@ -80,8 +80,8 @@ def extract(ticket: Ticket, claim: Claim) -> Reading:
     """Reads the signature at the claim's place.
 
     Args:
-        ticket: any model (`load(path).ticket`). Kernels are read off the weights: what a file says of
-            its mask is the word of whoever wrote it.
+        ticket: any model (`load(path).ticket`). Kernels are read off the weights (`scheme2.read`):
+            what a file says of its mask is the word of whoever wrote it.
 
     Raises:
         InputError: the claim is of another scheme, or names a layer that the model lacks or has in
