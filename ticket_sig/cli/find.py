@@ -1,7 +1,7 @@
 """Find a ticket: iterative magnitude pruning with rewinding; resumes where it was stopped.
 
 With --rounds or --density, so many rounds; with neither, the extreme ticket is searched as in the
-paper. The finished bundle is OUT/ticket.
+paper. One-shot pruning is --rounds 1 --rate 0.8. The finished bundle is OUT/ticket.
 
 Example: ticket-sig find --arch resnet20 --dataset cifar10 --data DIR --preset quick --rounds 2 --out RUN
 """
