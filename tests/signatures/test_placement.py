@@ -144,3 +144,14 @@ def test_a_model_too_small_for_any_code_says_so(maps: dict[str, np.ndarray]) -> 
         InputError, match=rf"at least 21x21 kernels, found {largest}x{largest} at the largest"
     ):
         best_placement(maps, qr.encode("m", 1, "H"))
+
+
+def test_the_best_of_bad_places_is_found() -> None:
+    """Every place of this map disagrees with the one code more than it agrees."""
+    code = qr.encode("anti", 1, "H")[0]
+    kernels = np.zeros((21, 24), bool)
+    kernels[:, 3:] = ~code.light
+    kernels[:, :3] = ~code.light[:, :3]
+    naive = [int((kernels[:, c : c + 21] == code.light)[code.data].sum()) for c in range(4)]
+    place, _ = best_placement({"only": kernels}, [code])
+    assert place.column == int(np.argmax(naive))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -75,17 +76,17 @@ def _best_spots(kernels: Bits, codes: Sequence[qr.QRCode]) -> list[tuple[tuple[i
     places = [n - side + 1 for n in kernels.shape]
     wanted = np.stack([np.where(code.light, np.float32(1), np.float32(-1)) * code.data for code in codes])
     spectra = scipy.fft.rfft2(wanted, s=tile).conj()
-    best = [(-1.0, 0, 0)] * len(codes)
+    best = [(-math.inf, 0, 0)] * len(codes)
     for top in range(0, places[0], step[0]):
         tiles = scipy.fft.rfft2(_tiles(kernels[top : top + tile[0]], tile, step[1], places[1]))
         rows = min(step[0], places[0] - top)
         for index, spectrum in enumerate(spectra):
             strip = scipy.fft.irfft2(tiles * spectrum, s=tile)[:, :rows, : step[1]]
+            # [tiles, rows, step] side by side -> [rows, places]: agreements minus disagreements.
             strip = strip.transpose(1, 0, 2).reshape(rows, -1)[:, : places[1]].round()
             spot = int(strip.argmax())
             if strip.flat[spot] > best[index][0]:
                 best[index] = float(strip.flat[spot]), top + spot // places[1], spot % places[1]
-    # Agreements minus disagreements -> agreements.
     counts = [int(code.data.sum()) for code in codes]
     return [
         ((int(v + n) // 2, row, column), code)
