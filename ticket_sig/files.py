@@ -17,6 +17,13 @@ from ticket_sig.errors import bad_input
 PARTIAL = ".partial-"  # what an interrupted write leaves behind begins with this
 
 
+def cache_folder() -> Path:
+    """$TICKET_SIG_CACHE, else ticket_sig under $XDG_CACHE_HOME or ~/.cache."""
+    if own := os.environ.get("TICKET_SIG_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ticket_sig"
+
+
 def _sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from ticket_sig.datasets.data import Split
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError
+from ticket_sig.files import cache_folder
 from ticket_sig.formats.safetensors_file import read_metadata, read_safetensors, write_safetensors
 
 _PARTS = ("train.images", "train.labels", "test.images", "test.labels")
-
-
-def cache_folder() -> Path:
-    """$TICKET_SIG_CACHE, else ticket_sig under $XDG_CACHE_HOME or ~/.cache."""
-    if own := os.environ.get("TICKET_SIG_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ticket_sig"
 
 
 def cached(folder: Path, name: str, read: Callable[[], tuple[Split, Split]]) -> tuple[Split, Split]:

@@ -17,7 +17,6 @@ from ticket_sig.lottery.search import extreme_ticket, rounds
 from ticket_sig.mask import Mask
 from ticket_sig.models import build, prunable_names
 from ticket_sig.ticket import Round, Ticket
-from ticket_sig.training.device import made_with
 from ticket_sig.training.loop import Engine, plain_weights
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import run_folder
@@ -52,7 +51,7 @@ def find(
         model = copy.deepcopy(model)  # the caller's is left as it is: the same call goes on
     initial = plain_weights(model, None)
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
-    begun_with = made_with(engine.device, recipe.precision)
+    begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         if (run / "ticket").exists():
             return load(run / "ticket").ticket

@@ -18,7 +18,6 @@ from ticket_sig.formats.safetensors_file import read_safetensors, write_safetens
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training.batches import batches_per_epoch
-from ticket_sig.training.device import made_with
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
 from ticket_sig.training.recipe import Recipe
@@ -104,7 +103,7 @@ class Trainer:
             test=accuracy(self.model, self.data.test, self.data, device, precision),
             epochs=len(trained.epochs),
             seconds=round(trained.seconds, 1),
-            made_with=made_with(device, precision),
+            made_with=trained.made_with,
         )
 
     def _finished(self, folder: Path, mask: Mask, rewind: Mapping[str, Tensor] | None) -> Ticket:

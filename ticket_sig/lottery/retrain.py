@@ -16,7 +16,6 @@ from ticket_sig.lottery.level import Trainer
 from ticket_sig.mask import differences
 from ticket_sig.models import build
 from ticket_sig.ticket import Ticket
-from ticket_sig.training.device import made_with
 from ticket_sig.training.loop import Engine
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import run_folder
@@ -66,7 +65,7 @@ def retrain(
         "start": tensor_digest(weights),
         "mask": tensor_digest(ticket.mask),
     }
-    begun_with = made_with(engine.device, recipe.precision)
+    begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
         trainer = Trainer(model, data, recipe, engine)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ticket_sig.models.norm_relu import NormReLU
+
 
 class PaddedShortcut(nn.Module):
     """Option A of He et al.: every second pixel, and zeros for the channels that are new. No parameters."""
@@ -37,14 +39,14 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int, padded: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = NormReLU(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = NormReLU(width)
         self.shortcut = _shortcut(inputs, width, stride, padded)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        y = self.bn1(self.conv1(x))
+        return self.bn2(self.conv2(y), self.shortcut(x))  # type: ignore[no-any-return]
 
 
 class Bottleneck(nn.Module):
@@ -55,17 +57,17 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int, padded: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = NormReLU(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = NormReLU(width)
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.bn3 = NormReLU(4 * width)
         self.shortcut = _shortcut(inputs, 4 * width, stride, padded)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        return F.relu(self.bn3(self.conv3(y)) + self.shortcut(x))
+        y = self.bn1(self.conv1(x))
+        y = self.bn2(self.conv2(y))
+        return self.bn3(self.conv3(y), self.shortcut(x))  # type: ignore[no-any-return]
 
 
 class ResNet(nn.Module):
@@ -84,7 +86,7 @@ class ResNet(nn.Module):
         self.stages = len(depths)
         inputs = widths[0]
         self.conv1 = nn.Conv2d(channels, inputs, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inputs)
+        self.bn1 = NormReLU(inputs)
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
             blocks = []
             for index in range(depth):
@@ -96,7 +98,7 @@ class ResNet(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.bn1(self.conv1(x))
         for stage in range(1, self.stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]

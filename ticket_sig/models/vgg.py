@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ticket_sig.models.norm_relu import NormReLU
 from ticket_sig.models.resnet import initialise
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -17,7 +18,8 @@ class VGG(nn.Module):
         layers: list[nn.Module] = []
         for widths in _STAGES:
             for width in widths:
-                layers += [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+                # The identity stands where others have the ReLU: the names of the tensors are theirs.
+                layers += [nn.Conv2d(channels, width, 3, 1, 1, bias=False), NormReLU(width), nn.Identity()]
                 channels = width
             # Rounded up, so that images smaller than 32x32 pass all five.
             layers.append(nn.MaxPool2d(2, ceil_mode=True))

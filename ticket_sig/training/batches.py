@@ -54,7 +54,8 @@ class Batches:
         # A view of every crop of every image: [n, 2 * pad + 1, 2 * pad + 1, channels, height, width].
         self._crops = padded.unfold(1, height, 1).unfold(2, width, 1)
         self._epoch = -1
-        self._draw: tuple[Tensor, ...] = ()
+        # Order, crops and flips of the epoch: filled anew, so that a captured step finds them.
+        self._draw = tuple(t.to(device) for t in self._draw_epoch(0))
 
     def __len__(self) -> int:
         """Batches per epoch; the last one may be smaller."""
@@ -62,11 +63,22 @@ class Batches:
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """Returns (images, labels) of an iteration, counted from the start of training."""
+        first, count = self.begin(step)
+        return self.take(slice(first, first + count))
+
+    def begin(self, step: int) -> tuple[int, int]:
+        """Draws the epoch of an iteration; returns the iteration's first row in it, and how many it has."""
         epoch, index = divmod(step, len(self))
         if epoch != self._epoch:
-            self._draw, self._epoch = self._draw_epoch(epoch), epoch
-        start = index * self._recipe.batch_size
-        rows = slice(start, None if index == len(self) - 1 else start + self._recipe.batch_size)
+            for kept, drawn in zip(self._draw, self._draw_epoch(epoch), strict=True):
+                kept.copy_(drawn)
+            self._epoch = epoch
+        first = index * self._recipe.batch_size
+        last = len(self._labels) if index == len(self) - 1 else first + self._recipe.batch_size
+        return first, last - first
+
+    def take(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (images, labels) of these rows of the epoch that was begun."""
         order, down, right, flip = (draw[rows] for draw in self._draw)
         pixels = self._crops[order, down, right]
         if self._recipe.flip:
@@ -79,4 +91,4 @@ class Batches:
         order = torch.randperm(n, generator=draw)
         down, right = torch.randint(shifts, (2, n), generator=draw)
         flip = torch.rand(n, generator=draw) < 0.5
-        return tuple(t.to(self._labels.device) for t in (order, down, right, flip))
+        return order, down, right, flip

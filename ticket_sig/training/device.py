@@ -41,7 +41,7 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "float32"
 
 
-def made_with(device: torch.device, precision: str) -> dict[str, Any]:
+def made_with(device: torch.device, precision: str, kernels: str = "torch") -> dict[str, Any]:
     """Versions and hardware, for histories and reports."""
     name = (
         torch.cuda.get_device_name(device)
@@ -55,6 +55,7 @@ def made_with(device: torch.device, precision: str) -> dict[str, Any]:
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
         "precision": precision,
+        "kernels": kernels,
     }
 
 

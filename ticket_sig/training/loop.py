@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
+from ticket_sig.models.norm_relu import fuse
 from ticket_sig.ticket import check_finite
-from ticket_sig.training.batches import Batches, generator
+from ticket_sig.training.batches import Batches
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
+from ticket_sig.training.device import made_with
 from ticket_sig.training.evaluate import accuracy
+from ticket_sig.training.memory import keep_freed_memory
 from ticket_sig.training.progress import Progress, Silent
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.step import Step
 
 Snapshot = Callable[[dict[str, Tensor]], None]
 
@@ -34,21 +36,34 @@ class Engine:
     Attributes:
         device: of model and data.
         checkpoint_seconds: how much work a kill may cost.
+        capture: on a GPU, replay the step as a CUDA graph where the model allows it.
+        fused: use the kernels in C where they are faster and this machine can compile them.
         progress: told what happens.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     checkpoint_seconds: float = 20.0
+    capture: bool = True
+    fused: bool = True
     progress: Progress = field(default_factory=Silent)
+
+    def prepare(self, model: nn.Module, precision: str) -> dict[str, Any]:
+        """Puts a model where and how it is trained; returns what it is trained with, for histories."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fused = fuse(model, self.fused and self.device.type == "cpu" and precision == "bf16")
+        return made_with(self.device, precision, "fused" if fused else "torch")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: weights (plain layout, on the CPU), and one entry an epoch."""
+    """A finished training: weights (plain layout, on the CPU), one entry an epoch, and what it ran on."""
 
     weights: dict[str, Tensor]
     epochs: list[dict[str, Any]]
     seconds: float
+    made_with: dict[str, Any]
 
 
 def train(
@@ -75,9 +90,8 @@ def train(
         InputError: the loss is no longer finite (the last good checkpoint is kept), the rewind
             step lies behind the end, or the checkpoint is damaged.
     """
-    model.to(engine.device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = _Run(model, data, recipe, engine, mask, state, start)
+    trained_with = engine.prepare(model, recipe.precision)
+    run = Run(model, data, recipe, engine, mask, state, start)
     rewind = recipe.rewind.iterations(run.per_epoch)
     if (snapshot and rewind > run.total) or start > run.total:
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
@@ -88,7 +102,7 @@ def train(
         if run.step >= run.total:
             break
         run.advance()
-    return Trained(plain_weights(model, mask), run.epochs, run.elapsed())
+    return Trained(plain_weights(model, mask), run.epochs, run.elapsed(), trained_with)
 
 
 def plain_weights(model: nn.Module, mask: Mask | None) -> dict[str, Tensor]:
@@ -103,7 +117,7 @@ def plain_weights(model: nn.Module, mask: Mask | None) -> dict[str, Tensor]:
     return mask.apply(weights)
 
 
-class _Run:
+class Run:
     """The moving parts of one training: what a checkpoint holds, and one iteration after the other."""
 
     def __init__(
@@ -122,25 +136,18 @@ class _Run:
             raise bad_input(
                 "recipe", "validation", "a share that leaves images to train on", str(recipe.validation)
             )
-        self.batches = Batches(training, data, recipe, engine.device)
-        self.per_epoch = len(self.batches)
+        batches = Batches(training, data, recipe, engine.device)
+        self.per_epoch = len(batches)
         self.total = recipe.length.iterations(self.per_epoch)
-        self.optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-            fused=engine.device.type in ("cpu", "cuda"),
-        )
         self.mask = mask or Mask({})
+        self.iteration = Step(model, batches, recipe, engine.device, self.mask, capture=engine.capture)
+        self.optimizer, self.losses = self.iteration.optimizer, self.iteration.losses
+        self.asynchronous = engine.device.type == "cuda"
         self.step, self.seconds = start, 0.0
         self.epochs: list[dict[str, Any]] = []
-        self.losses = torch.zeros(2, dtype=torch.float64, device=engine.device)  # sum over images, images
         if state is not None and state.exists():
             self._resume(read_checkpoint(state, model, self.optimizer))
             self.mask.check(model.state_dict(), str(state))
-        self.hold = self.mask.bind(dict(model.named_parameters()))
         self.clock = self.saved = time.monotonic()
         model.train()
 
@@ -150,38 +157,17 @@ class _Run:
 
     def advance(self) -> None:
         """One iteration, and at the end of an epoch its accuracy; a checkpoint when it is time."""
-        rate = self.recipe.learning_rate(self.step, self.per_epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        images, labels = self.batches[self.step]
-        bf16 = self.recipe.precision == "bf16"
-        with (
-            self._own_random_numbers(),
-            torch.autocast(self.engine.device.type, torch.bfloat16, enabled=bf16),
-        ):
-            logits = self.model(images).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.hold()
+        self.iteration(self.step)
         self.step += 1
-        self.losses[0] += loss.detach() * len(labels)
-        self.losses[1] += len(labels)
-        if self.step % self.per_epoch == 0 or self.step == self.total:
+        ended = self.step % self.per_epoch == 0 or self.step == self.total
+        if ended:
             self._end_epoch()
         elif self.step % 16 == 0:
-            self._report()
-        if time.monotonic() - self.saved >= self.engine.checkpoint_seconds:
+            self._report(None if self.asynchronous else self._mean_loss())
+        # To look at the weights is to wait for a GPU: where its epochs are short, only between them.
+        patience = 2 if self.asynchronous and not ended else 1
+        if time.monotonic() - self.saved >= patience * self.engine.checkpoint_seconds:
             self._checkpoint()
-
-    @contextlib.contextmanager
-    def _own_random_numbers(self) -> Iterator[None]:
-        """Dropout and the like draw from the recipe's seed and this step alone."""
-        device = self.engine.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(generator(self.recipe.seed, "step", self.step).initial_seed())
-            yield
 
     def _check_weights(self) -> None:
         check_finite(self.model.state_dict(), f"training: weights after step {self.step}")
@@ -205,9 +191,9 @@ class _Run:
             )
         return mean
 
-    def _report(self) -> None:
+    def _report(self, loss: float | None) -> None:
         epoch = (self.step - 1) // self.per_epoch + 1
-        detail = f"epoch {epoch}, loss {self._mean_loss():.3f}"
+        detail = f"epoch {epoch}" + (f", loss {loss:.3f}" if loss is not None else "")
         if self.epochs and self.epochs[-1]["validation"] is not None:
             detail += f", validation {self.epochs[-1]['validation']:.2f} %"
         self.engine.progress.advance(self.step, detail)
@@ -221,7 +207,7 @@ class _Run:
                 self.model, self.validation, self.data, self.engine.device, self.recipe.precision
             )
         self.epochs.append({"step": self.step, "loss": round(mean, 6), "validation": right})
-        self._report()
+        self._report(mean)
         self.losses.zero_()
 
     def _checkpoint(self) -> None:

@@ -1,0 +1,71 @@
+"""Kernels in C beside the Python that calls them: compiled once on the user's machine, or done without."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from ticket_sig.files import cache_folder, whole_file
+
+# No library is linked: OpenMP's symbols are those of the threads torch has already, and no second set of
+# threads is made. Contraction to multiply-add and no traps leave NaN and infinity as they are.
+_FLAGS = (
+    "-std=gnu11 -O3 -march=native -mprefer-vector-width=512 -ffp-contract=fast -fno-math-errno "
+    "-fno-trapping-math -fopenmp -fPIC"
+)
+
+
+@cache
+def library(source: Path) -> ctypes.CDLL | None:
+    """The shared library of a C file; None where this machine has no compiler that makes one."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None or sys.platform != "linux":
+        return None
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return ctypes.CDLL(str(_built(source, compiler)))
+    return None
+
+
+def _built(source: Path, compiler: str) -> Path:
+    """The compiled file, from the cache where it was made of the same source, compiler and processor."""
+    made_of = (source.read_text(), _FLAGS, _version(compiler), _processor())
+    digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()
+    built = cache_folder() / f"{source.stem}-{digest[:32]}.so"
+    if not built.exists():
+        with whole_file(built) as partial:
+            objects = partial.with_suffix(".o")
+            try:
+                _run(compiler, *shlex.split(_FLAGS), "-c", str(source), "-o", str(objects))
+                _run(compiler, "-shared", str(objects), "-o", str(partial))
+            finally:
+                objects.unlink(missing_ok=True)
+    return built
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def _version(compiler: str) -> str:
+    return _run(compiler, "--version")
+
+
+def _processor() -> str:
+    return f"{torch.backends.cpu.get_cpu_capability()} {_features()}"
+
+
+def _features() -> str:
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return ""

@@ -1,0 +1,124 @@
+"""One iteration: a batch, forward, backward, the optimizer's step, and the mask; all on the device."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ticket_sig.mask import Mask
+from ticket_sig.training.batches import Batches, generator
+from ticket_sig.training.capture import CapturedStep
+from ticket_sig.training.recipe import Recipe
+
+
+class Step:
+    """Runs iterations of one training, in any order of numbers; waits for the device in none of them.
+
+    Attributes:
+        optimizer: SGD with float32 weights and momentum.
+        losses: sum of the losses over images, and the number of images, since they were last zeroed.
+        captured: whether iterations are replayed as a CUDA graph; known after the first.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        recipe: Recipe,
+        device: torch.device,
+        mask: Mask,
+        *,
+        capture: bool = False,
+    ) -> None:
+        self.model, self.batches, self.recipe, self.device = model, batches, recipe, device
+        self.optimizer = _optimizer(model, recipe, device)
+        self.losses = torch.zeros(2, dtype=torch.float64, device=device)
+        self.hold = mask.bind(dict(model.named_parameters()))
+        self.captured = capture and device.type == "cuda"
+        self._replay: CapturedStep | None = None
+
+    def __call__(self, step: int) -> None:
+        """Does the iteration of this number, counted from 0."""
+        self._set_rate(self.recipe.learning_rate(step, len(self.batches)))
+        first, count = self.batches.begin(step)
+        if self.captured and self._replay is None:
+            self._try_capture(first, count)
+        elif self._replay is not None:
+            self._replay(first, count)
+        if not self.captured:
+            with self._own_random_numbers(step):
+                self.work(slice(first, first + count))
+
+    def work(self, rows: Tensor | slice) -> None:
+        """One iteration on these rows of the epoch that was begun."""
+        images, labels = self.batches.take(rows)
+        loss = self.learn(images, labels)
+        self.hold()
+        self.losses[0] += loss * len(labels)
+        self.losses[1] += len(labels)
+
+    def learn(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Forward, backward and the optimizer's step; returns the mean loss."""
+        bf16 = self.recipe.precision == "bf16"
+        # A cast that is kept from one step to the next would be captured with its old value.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=not self.captured):
+            logits = self.model(images).float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.detach()
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _try_capture(self, first: int, count: int) -> None:
+        """Captures the step, unless it waits for the host or draws random numbers: those are a step's own."""
+        before = torch.cuda.get_rng_state(self.device)
+        replay = CapturedStep(self.work, self._state, self.device)
+        with contextlib.suppress(RuntimeError):
+            replay.prepare(count)
+            if torch.equal(before, torch.cuda.get_rng_state(self.device)):
+                self._replay = replay
+                return replay(first, count)
+        self.captured = False
+
+    def _state(self) -> list[Tensor]:
+        """All that an iteration changes."""
+        momenta = [
+            t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)
+        ]
+        return [*self.model.state_dict().values(), *momenta, self.losses]
+
+    @contextlib.contextmanager
+    def _own_random_numbers(self, step: int) -> Iterator[None]:
+        """Dropout and the like draw from the recipe's seed and this step alone."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(generator(self.recipe.seed, "step", step).initial_seed())
+            yield
+
+
+def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """SGD in one kernel; on a GPU its learning rate is on the device and its momentum there from the start."""
+    on_gpu = device.type == "cuda"
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=torch.tensor(recipe.lr, device=device) if on_gpu else recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+    if on_gpu and recipe.momentum:
+        # What the first step would make: from zero, the momentum after it is the gradient.
+        for parameter in model.parameters():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
