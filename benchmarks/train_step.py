@@ -2,9 +2,9 @@
 
     python benchmarks/train_step.py [--runs 3] [--steps 60] [--small]
 
-The peer is that pipeline as its users would write it in plain PyTorch: images cropped and flipped one by one
-with PIL in a DataLoader with 2 workers, float32, NCHW, SGD. Each is measured in a process of its own, in turn,
-on the same made-up images of CIFAR's number and size; speed does not depend on what they show.
+The peer is that pipeline as its users would write it in plain PyTorch: images cropped and flipped one by
+one with PIL in a DataLoader with 2 workers, float32, NCHW, SGD. Each is measured in a process of its own,
+in turn, on the same made-up images of CIFAR's number and size; speed does not depend on what they show.
 """
 
 from __future__ import annotations
@@ -208,10 +208,11 @@ def report(found: dict[str, list[dict[str, Any]]]) -> None:
     print(f"outside the network: {100 * middle('ours', 'outside'):.1f} % of the time")
     print(f"mask enforcement: {100 * middle('ours', 'mask'):.2f} % of the time")
     share = middle("ours", "flops") / middle("ours", "peak")
+    peak = middle("ours", "peak") / 1e9
+    print(f"bf16 matmul peak {peak:.0f} GFLOP/s; the whole step uses {100 * share:.0f} %")
     print(
-        f"bf16 matmul peak {middle('ours', 'peak') / 1e9:.0f} GFLOP/s; the whole step uses {100 * share:.0f} %"
+        f"peak memory: {middle('ours', 'memory_gb'):.2f} GB; kernels: {found['ours'][0]['with']['kernels']}"
     )
-    print(f"peak memory: {middle('ours', 'memory_gb'):.2f} GB; kernels: {found['ours'][0]['with']['kernels']}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from results import write_section
 
@@ -22,13 +23,12 @@ from ticket_sig.cli.output import progress
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.formats import load
 from ticket_sig.lottery.prune import prune_ticket
-from ticket_sig.models import build
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
 from ticket_sig.signatures.scheme2 import Signature
 from ticket_sig.ticket import Ticket
 from ticket_sig.training import Recipe, preset
 from ticket_sig.training.device import pick_device, pick_precision
-from ticket_sig.training.evaluate import accuracy
+from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine
 from ticket_sig.verification import verify
 from ticket_sig.verification.statistics import format_p
@@ -36,10 +36,10 @@ from ticket_sig.verification.statistics import format_p
 RATES = (0.0, 0.05, 0.1, 0.2)
 
 
-def sign_once(ticket: Ticket, message: str, folder: Path) -> tuple[Ticket, Claim]:
+def sign_once(ticket: Ticket, message: str, folder: Path, **code: Any) -> tuple[Ticket, Claim]:
     """The signed ticket, kept in a folder: its key is drawn from the system, so a second run must read it."""
     if not folder.exists():
-        signed = ticket_sig.embed(ticket, message)
+        signed = ticket_sig.embed(ticket, message, **code)
         ticket_sig.save(signed.ticket, folder, claim=signed.claim.to_json())
     found = load(folder)
     assert found.claim is not None
@@ -51,10 +51,7 @@ def attack_row(
 ) -> list[str]:
     """One row of the table: the signed ticket after one-shot magnitude pruning."""
     pruned = prune_ticket(ticket, rate) if rate else ticket
-    model = build(recipe.arch, data.classes, data.channels)
-    model.load_state_dict(dict(pruned.weights))
-    model.to(engine.device)
-    right = accuracy(model, data.test, data, engine.device, recipe.precision)
+    right = weights_accuracy(pruned.weights, recipe.arch, data, engine.device, recipe.precision)
     verdict = verify(pruned, claim)
     message = verdict.evidence["message"]
     agree = f"{verdict.evidence['matches']} / {verdict.evidence['data_modules']}"

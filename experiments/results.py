@@ -10,6 +10,12 @@ from ticket_sig.files import whole_file
 _HEAD = "# Results\n\nEvery section is written by a script in this folder; run it again to write it again.\n"
 
 
+def write_card(bundle: Path, text: str) -> None:
+    """Writes a bundle's card."""
+    with whole_file(bundle / "README.md") as partial:
+        partial.write_text(text.strip() + "\n", encoding="utf-8")
+
+
 def write_section(path: Path, title: str, body: str) -> str:
     """Writes a section, in the place of one with the same title; returns its text."""
     section = f"## {title}\n\n{body.strip()}\n"

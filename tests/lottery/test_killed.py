@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 _MAIN = "from ticket_sig.cli.app import main; main()"
-_FIND = ["find", "--dataset=digits", "--arch=resnet20", "--preset=demo", "--rounds=2", "--epochs=2"]
-_STEPS = 3 * 2 * 18  # three trainings of two epochs of 18 batches
+_FIND = ["find", "--dataset=digits", "--arch=resnet20", "--preset=demo", "--rounds=3", "--epochs=2"]
+_STEPS = 4 * 2 * 18  # four trainings of two epochs of 18 batches
 _FILES = ("mask.safetensors", "rewind.safetensors", "model.safetensors")
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
-from ticket_sig.mask import Mask
+from ticket_sig.mask import Mask, differences
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights", "params", "module")
 _REWIND_KEYS = ("init_weight", "rewind", "rewind_weight")
@@ -145,6 +145,18 @@ def _check_masks(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], whe
 def is_constant(name: str) -> bool:
     """Whether a tensor is part of a model file but no weight (the NeurIPS'21 code's normalize.mean)."""
     return name.startswith("normalize.")
+
+
+def weights_for(network: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a model file that a network of these tensors takes: all but the constants.
+
+    Raises:
+        InputError: a tensor is missing, is too many or has another shape; all are listed.
+    """
+    taken = {name: t for name, t in weights.items() if not is_constant(name)}
+    if problems := differences(network, taken):
+        raise InputError("weights do not fit the network: " + "; ".join(problems))
+    return taken
 
 
 def _rewind(content: Any, weights: Mapping[str, Tensor], where: object) -> dict[str, Tensor] | None:

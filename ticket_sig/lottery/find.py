@@ -33,7 +33,8 @@ def find(
     """Finds a ticket by iterative magnitude pruning with rewinding (NeurIPS'21, section 3.1).
 
     Everything is kept in the run folder: killed at any point and started again with the same
-    arguments, it ends with the same bits. The finished bundle is `RUN/ticket`.
+    arguments, it ends with the same bits. The finished bundle is `RUN/ticket`, that of its dense
+    parent `RUN/dense`.
 
     Args:
         recipe: with `rounds` or `density` set, so many rounds; else the extreme ticket is searched.
@@ -59,6 +60,8 @@ def find(
         mask = Mask.full({name: initial[name] for name in names})
         trainer = Trainer(model, data, recipe, engine)
         dense = trainer.train_level(run / "levels" / "00", initial, mask, step="dense", label="dense network")
+        if not (run / "dense").exists():
+            save(dense, run / "dense")
         ticket = _search(trainer, run, dense)
         save(ticket, run / "ticket")
         return ticket

@@ -10,10 +10,9 @@ from torch import nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import tensor_digest
-from ticket_sig.errors import InputError, bad_input
-from ticket_sig.formats.layouts import is_constant
+from ticket_sig.errors import bad_input
+from ticket_sig.formats.layouts import weights_for
 from ticket_sig.lottery.level import Trainer
-from ticket_sig.mask import differences
 from ticket_sig.models import build
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.loop import Engine
@@ -55,10 +54,8 @@ def retrain(
         model = build(recipe.arch, data.classes, data.channels, recipe.seed)
     else:
         model = copy.deepcopy(model)  # the caller's is left as it is
-    weights = ticket.rewound() if start == "rewind" else dict(ticket.weights)
-    constants = {name: weights.pop(name) for name in list(weights) if is_constant(name)}
-    if problems := differences(model.state_dict(), weights):
-        raise InputError("weights do not fit the network: " + "; ".join(problems))
+    given = ticket.rewound() if start == "rewind" else ticket.weights
+    weights = weights_for(model.state_dict(), given)
     identity = {
         "recipe": recipe.to_json(),
         "data": data.digest,
@@ -73,7 +70,7 @@ def retrain(
         trained = trainer.train_level(level, weights, ticket.mask, step="train", label=label, rewind=weights)
     return replace(
         trained,
-        weights={**trained.weights, **constants},
+        weights={**given, **trained.weights},
         rewind=ticket.rewind,
         history=(*ticket.history, *trained.history),
     )

@@ -1,7 +1,8 @@
 """Batch norm and the ReLU behind it, with a residual between them, as one operation.
 
-Half of the time of a small network on a CPU goes into reading and writing its activations. Fused, they are
-read and written half as often; on the CPU in bfloat16 by `norm_relu.c`, elsewhere by PyTorch's own operations.
+Half of the time of a small network on a CPU goes into reading and writing its activations. Fused, they
+are read and written half as often; on the CPU in bfloat16 by `norm_relu.c`, elsewhere by PyTorch's own
+operations.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ class CapturedStep:
         RuntimeError: the step cannot be captured.
     """
 
-    def __init__(self, work: Callable[[Tensor], None], state: Callable[[], list[Tensor]], device: torch.device):
+    def __init__(
+        self, work: Callable[[Tensor], None], state: Callable[[], list[Tensor]], device: torch.device
+    ):
         self._work, self._state = work, state
         self._first = torch.zeros((), dtype=torch.int64, device=device)
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}

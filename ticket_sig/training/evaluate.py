@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
+from ticket_sig.formats.layouts import weights_for
+from ticket_sig.models import build
 from ticket_sig.training.batches import Normaliser
 
 _BATCH = 500
@@ -26,3 +30,21 @@ def accuracy(model: nn.Module, split: Split, data: Dataset, device: torch.device
             right += (logits.argmax(1) == part.labels.to(device)).sum()
     model.train(was_training)
     return 100 * int(right) / len(split)
+
+
+def weights_accuracy(
+    weights: Mapping[str, Tensor],
+    arch: str,
+    data: Dataset,
+    device: torch.device | None = None,
+    precision: str = "float32",
+) -> float:
+    """Accuracy (%) of a network's weights on the test split.
+
+    Raises:
+        InputError: no network of that name, or the weights do not fit it; all differences are listed.
+    """
+    model = build(arch, data.classes, data.channels)
+    model.load_state_dict(weights_for(model.state_dict(), weights))
+    device = device or torch.device("cpu")
+    return accuracy(model.to(device), data.test, data, device, precision)

@@ -1,7 +1,7 @@
 """Freed memory stays with the process, in huge pages: a step asks for the same activations again and again.
 
-By default glibc hands large blocks back to the system on every free, and the next step pays for each page anew:
-a tenth of the time of a step on a CPU, and more where pages are small.
+By default glibc hands large blocks back to the system on every free, and the next step pays for each page
+anew.
 """
 
 from __future__ import annotations

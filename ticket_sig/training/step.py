@@ -93,9 +93,7 @@ class Step:
 
     def _state(self) -> list[Tensor]:
         """All that an iteration changes."""
-        momenta = [
-            t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)
-        ]
+        momenta = [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
         return [*self.model.state_dict().values(), *momenta, self.losses]
 
     @contextlib.contextmanager
@@ -107,7 +105,7 @@ class Step:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    """SGD in one kernel; on a GPU its learning rate is on the device and its momentum there from the start."""
+    """SGD in one kernel; on a GPU its learning rate is a tensor and its momentum is there from the start."""
     on_gpu = device.type == "cuda"
     optimizer = torch.optim.SGD(
         model.parameters(),

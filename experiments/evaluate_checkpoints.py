@@ -1,0 +1,74 @@
+"""Measures every shipped bundle on the real test set and holds it against its card.
+
+    python experiments/evaluate_checkpoints.py --data DIR
+
+Exit code 1 where an accuracy differs from the card's by more than 0.01 points, or a signature is not
+verified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from ticket_sig.claim import Claim
+from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.formats import load
+from ticket_sig.training.device import pick_device
+from ticket_sig.training.evaluate import weights_accuracy
+from ticket_sig.verification import verify
+
+TOLERANCE = 0.01
+_ACCURACY = re.compile(r"^\| test accuracy \(float32\) \| ([\d.]+) % \|$", re.MULTILINE)
+
+
+def on_card(bundle: Path) -> float:
+    """The accuracy (%) that a bundle's card gives."""
+    card = bundle / "README.md"
+    found = _ACCURACY.search(card.read_text(encoding="utf-8") if card.exists() else "")
+    if not found:
+        raise bad_input(card, "card", "a line 'test accuracy (float32)'", "none")
+    return float(found.group(1))
+
+
+def check(bundle: Path, data: Dataset) -> bool:
+    """Prints one line; says whether the bundle is what its card says."""
+    loaded = load(bundle)
+    recipe = loaded.ticket.recipe or {}
+    measured = weights_accuracy(loaded.ticket.weights, str(recipe.get("arch")), data, pick_device())
+    said = on_card(bundle)
+    fine = round(abs(measured - said), 6) <= TOLERANCE
+    line = f"{bundle.name}: card {said:.2f} %, measured {measured:.2f} %, {'equal' if fine else 'NOT EQUAL'}"
+    if loaded.claim:
+        verdict = verify(loaded.ticket, Claim.read(loaded.claim))
+        fine &= verdict.outcome == "verified"
+        line += f"; signature `{verdict.evidence['message']}` {verdict.outcome}"
+    print(line, flush=True)
+    return fine
+
+
+def main() -> None:
+    """Checks every bundle of the folder."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data")
+    parser.add_argument("--checkpoints", type=Path, default=Path(__file__).parents[1] / "checkpoints")
+    options = parser.parse_args()
+    try:
+        bundles = sorted(path.parent for path in options.checkpoints.glob("*/ticket.json"))
+        if not bundles:
+            raise bad_input(options.checkpoints, "checkpoints", "bundles", "none")
+        names = {bundle: str((load(bundle).ticket.recipe or {}).get("dataset")) for bundle in bundles}
+        data = {name: load_dataset(name, options.data) for name in set(names.values())}
+        fine = [check(bundle, data[names[bundle]]) for bundle in bundles]
+    except InputError as error:
+        sys.exit(f"evaluate_checkpoints: {error}")
+    sys.exit(0 if all(fine) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Does bf16 train as float32 does? The dense network, the same schedule, several seeds of each.
+
+    python experiments/fidelity.py --data DIR --epochs 6 --seeds 3 --out RUN
+    python experiments/fidelity.py --smoke --out RUN
+
+Resumable. Writes its section of RESULTS.md (beside this file, or --results) and prints it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+from results import write_section
+
+import ticket_sig
+from ticket_sig.cli.output import progress
+from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.ticket import Round
+from ticket_sig.training import Recipe, Steps, preset
+from ticket_sig.training.device import pick_device
+from ticket_sig.training.loop import Engine
+
+PRECISIONS = ("float32", "bf16")
+Runs = dict[str, list[Round]]
+
+
+def measure(recipes: dict[str, list[Recipe]], data: Dataset, out: Path, engine: Engine) -> Runs:
+    """The dense network of every recipe, by precision."""
+    return {
+        precision: [
+            ticket_sig.find(recipe, data, out / f"{precision}-{recipe.seed}", engine=engine).history[0]
+            for recipe in group
+        ]
+        for precision, group in recipes.items()
+    }
+
+
+def report(found: Runs, recipe: Recipe) -> str:
+    """The section of RESULTS.md."""
+    tests = {precision: [entry.test or 0.0 for entry in entries] for precision, entries in found.items()}
+    means = {precision: statistics.mean(values) for precision, values in tests.items()}
+    gap = means["bf16"] - means["float32"]
+    first = found["bf16"][0]
+    rows = [
+        f"| {precision} | {', '.join(f'{value:.2f}' for value in values)} | {means[precision]:.2f} | "
+        f"{statistics.stdev(values):.2f} | {found[precision][0].made_with['kernels']} | "  # type: ignore[index]
+        f"{statistics.median(entry.seconds or 0.0 for entry in found[precision]) / first.epochs:.1f} |"
+        for precision, values in tests.items()
+    ]
+    seeds = len(tests["bf16"])
+    lines = [
+        "| precision | test % of each seed | mean | standard deviation | kernels | seconds an epoch |",
+        "|---|---|---|---|---|---|",
+        *rows,
+        "",
+        f"bf16 - float32: {gap:+.2f} points, over seeds 0 to {seeds - 1}, {first.epochs} epochs each; the "
+        f"standard error of this difference is {standard_error(tests):.2f} points. The test split is that of "
+        "the data set; the seconds are wall-clock, other work on the machine included.",
+        "",
+        f"Recipe (float32, seed 0): `{json.dumps(recipe.to_json())}`",
+        "",
+        f"Made with: `{json.dumps(dict(first.made_with or {}))}`.",
+    ]
+    return "\n".join(lines)
+
+
+def standard_error(tests: dict[str, list[float]]) -> float:
+    """Of the difference of two means of independent runs."""
+    return float(sum(statistics.variance(values) / len(values) for values in tests.values()) ** 0.5)
+
+
+def main() -> None:
+    """Runs every seed in both precisions and writes the section."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--data")
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--epochs", type=int, help="in place of the preset's")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--smoke", action="store_true", help="digits, in seconds")
+    options = parser.parse_args()
+    if options.smoke:
+        options.dataset, options.preset, options.epochs, options.seeds = "digits", "demo", 2, 2
+    data = load_dataset(options.dataset, options.data)
+    changes = {"length": Steps(options.epochs)} if options.epochs else {}
+    recipes = {
+        precision: [
+            preset(
+                options.preset,
+                arch="resnet20",
+                dataset=data.name,
+                rounds=0,
+                precision=precision,
+                seed=seed,
+                **changes,
+            )
+            for seed in range(options.seeds)
+        ]
+        for precision in PRECISIONS
+    }
+    with progress() as bars:
+        found = measure(recipes, data, options.out, Engine(device=pick_device(), progress=bars))
+    title = f"Fidelity: bf16 and float32, ResNet-20 on {data.name}"
+    print(write_section(options.results / "RESULTS.md", title, report(found, recipes["float32"][0])))
+
+
+if __name__ == "__main__":
+    main()
