@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.all
 	$(BIN)/ticket-sig demo
+	$(BIN)/ticket-sig extract checkpoints/resnet20-cifar10
 
 test: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -101,6 +101,7 @@ def main() -> None:
     )
     parser.add_argument("--arch", default="resnet20")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--images", type=int, help="50,000 on a GPU, 512 on a CPU")
     parser.add_argument("--epochs", type=int, help="5 on a GPU, 1 on a CPU")
     options = parser.parse_args()
@@ -118,7 +119,8 @@ def main() -> None:
     floor = moved * len(data.train) / speed
     print(f"floor: {floor:.4f} s an epoch: {moved / 1e6:.1f} MB an image at {speed / 1e9:.0f} GB/s")
     first = None
-    for mode, (compiled, captured) in MODES.items():
+    for mode in options.modes:
+        compiled, captured = MODES[mode]
         if captured and not on_gpu:
             print(f"{mode}: not run, needs a GPU")
             continue

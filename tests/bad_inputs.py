@@ -1,4 +1,4 @@
-"""Every bad input of issue 2 with what the command line answers: this makes the table of them.
+"""Every bad input with what the command line answers: this makes the table of them.
 
 Each case builds its input in an empty folder and returns the arguments of one command. Usage:
     python tests/bad_inputs.py      prints the table as Markdown, from what the commands really say
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import safetensors.torch
@@ -33,6 +34,7 @@ from user_net import UserNet
 
 from ticket_sig.cli.app import main
 from ticket_sig.digests import tensor_digest
+from ticket_sig.training import PRESETS
 
 Build = Callable[[Path], list[Any]]
 PROOF = "code-was-run"  # the folder that hostile files would make
@@ -949,6 +951,16 @@ def _with_recipe(folder: Path, changes: dict[str, Any]) -> list[Any]:
     return ["train", folder / "RUN" / "ticket", "--data", folder / "IMAGES", "--out", folder / "TRAINED"]
 
 
+@case(
+    "training: loss in epoch 1, by step 1: expected a finite number, found",
+    "the last good checkpoint is kept; lower the learning rate (1e+20)",
+    during=lambda folder: patch.dict(PRESETS, {"demo": {**PRESETS["demo"], "lr": 1e20, "warmup": 0.0}}),
+    resumes=True,
+)
+def loss_that_is_not_a_number(folder: Path) -> list[Any]:
+    return search(folder, "--preset", "demo", "--rounds", 0)
+
+
 @case("arch: expected one of resnet20", "found 'lenet'")
 def unknown_network(folder: Path) -> list[Any]:
     return search(folder, "--arch", "lenet")
@@ -1030,6 +1042,14 @@ def option_out_of_range(folder: Path) -> list[Any]:
 @case("usage: Invalid value for '--version'", "integer")
 def word_for_a_number(folder: Path) -> list[Any]:
     return embed(folder, fixture(folder, "state.pt"), "--version", "three")
+
+
+if not torch.cuda.is_available():
+    enter(
+        "a GPU where there is none",
+        lambda folder: search(folder, "--device", "cuda"),
+        "device: expected one that this machine has, found cuda",
+    )
 
 
 @case("device: expected one that this machine has, found tpu")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from ticket_sig.formats import load
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -36,6 +38,47 @@ def test_the_main_path_writes_its_section_and_its_pictures(tmp_path: Path) -> No
     assert (results / "RESULTS.md").read_text() == written
 
 
-def test_the_benchmark_prints_ours_beside_the_peers() -> None:
+def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(tmp_path: Path) -> None:
+    shipped = tmp_path / "checkpoints"
+    arguments = ["--smoke", "--out", tmp_path / "run", "--checkpoints", shipped]
+    said = run("experiments/ship_ticket.py", *arguments)
+    signed, dense = shipped / "resnet20-digits", shipped / "resnet20-digits-dense"
+    card = (signed / "README.md").read_text()
+    assert said.strip() == card.strip()
+    assert "`signature`, scheme 2, 29x29, version 3, level H" in card and "0.5 x 3" in card
+    assert "| rates | [0.2, 0.1, 0.05, 0.01] | [0.5] |" in card, "what differs from the paper"
+    assert load(dense).ticket.mask.density == 1 and load(dense).claim is None
+    assert load(signed).ticket.mask.density <= 0.2
+    said = run("experiments/evaluate_checkpoints.py", "--checkpoints", shipped)
+    assert said.count(", equal") == 2 and "`signature` verified" in said
+
+    # A card that claims more is found out, and so is a bundle without one.
+    (dense / "README.md").write_text("| test accuracy (float32) | 99.99 % |\n")
+    command = [sys.executable, ROOT / "experiments/evaluate_checkpoints.py", "--checkpoints", shipped]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "NOT EQUAL" in done.stdout
+    (dense / "README.md").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "README.md: card: expected a line" in done.stderr
+
+
+def test_fidelity_puts_the_two_precisions_side_by_side(tmp_path: Path) -> None:
+    arguments = ["--smoke", "--out", tmp_path / "run", "--results", tmp_path]
+    said = run("experiments/fidelity.py", *arguments)
+    assert said.strip() in (tmp_path / "RESULTS.md").read_text()
+    assert "| float32 | " in said and "| bf16 | " in said and "bf16 - float32: " in said
+
+
+def test_the_training_benchmark_prints_ours_beside_the_peers() -> None:
+    said = run("benchmarks/train_step.py", "--small", "--runs", 1, "--steps", 1)
+    assert "ratio" in said and "peer" in said and "matmul peak" in said and "mask enforcement" in said
+
+
+def test_the_epoch_benchmark_runs_without_a_gpu() -> None:
+    said = run("benchmarks/gpu_epoch.py", "--device", "cpu", "--modes", "eager", "captured", "--images", 256)
+    assert "floor: " in said and "eager: " in said and "captured: not run, needs a GPU" in said
+
+
+def test_the_signing_benchmark_prints_ours_beside_the_peers() -> None:
     said = run("benchmarks/embed.py", "--small", "--runs", 1)
     assert "ratio" in said and "loop over positions" in said and "torch" in said

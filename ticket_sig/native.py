@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import hashlib
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -38,9 +41,9 @@ def library(source: Path) -> ctypes.CDLL | None:
 
 def _built(source: Path, compiler: str) -> Path:
     """The compiled file, from the cache where it was made of the same source, compiler and processor."""
-    made_of = (source.read_text(), _FLAGS, _version(compiler), _processor())
+    made_of = (source.read_text(), _FLAGS, _run(compiler, "--version"), _processor())
     digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()
-    built = cache_folder() / f"{source.stem}-{digest[:32]}.so"
+    built = _private_folder() / f"{source.stem}-{digest[:32]}.so"
     if not built.exists():
         with whole_file(built) as partial:
             objects = partial.with_suffix(".o")
@@ -52,12 +55,21 @@ def _built(source: Path, compiler: str) -> Path:
     return built
 
 
+def _private_folder() -> Path:
+    """Where compiled code is kept: nobody else may write there, for it is run."""
+    folder = cache_folder() / "native"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return folder
+    own = Path(tempfile.mkdtemp(prefix="ticket_sig-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
+
+
 def _run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
-
-
-def _version(compiler: str) -> str:
-    return _run(compiler, "--version")
 
 
 def _processor() -> str:

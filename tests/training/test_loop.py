@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ticket_sig import InputError, Mask
+from ticket_sig import InputError, Mask, native
 from ticket_sig.digests import tensor_digest
-from ticket_sig.models import build
+from ticket_sig.models import build, norm_relu
 from ticket_sig.training import Recipe, Steps
 from ticket_sig.training.batches import Batches
 from ticket_sig.training.loop import Engine, Trained, train
@@ -340,3 +340,56 @@ def test_a_checkpoint_that_cannot_be_used_is_refused_by_name(damage: str, tmp_pa
     model = TinyNet(classes=5) if damage == "another network" else TinyNet()
     with pytest.raises(InputError, match=r"state\.safetensors: "):
         train(model, tiny_data(), tiny_recipe(), _ALWAYS, state=state)
+
+
+class Hungry(TinyNet):
+    """Asks for more memory than any machine has, from one training step on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.bn.num_batches_tracked >= 5:
+            torch.empty(2**60, dtype=torch.uint8)
+        return super().forward(x)
+
+
+def test_running_out_of_memory_is_one_line_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with pytest.raises(
+        InputError, match=r"training: memory in step 6: expected enough for batches of 16 images on cpu"
+    ):
+        train(Hungry(), tiny_data(), tiny_recipe(), _ALWAYS, state=state)
+    resumed = train(TinyNet(), tiny_data(), tiny_recipe(), _ALWAYS, state=state)
+    assert bits(resumed) == bits(train(TinyNet(), tiny_data(), tiny_recipe(), _NEVER))
+
+
+def test_another_error_of_pytorch_is_not_taken_for_memory() -> None:
+    class Broken(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) @ torch.ones(3, 3)
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        train(Broken(), tiny_data(), tiny_recipe(), _NEVER)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_fused_or_not_a_killed_training_ends_with_the_same_bits(fused: bool, tmp_path: Path) -> None:
+    recipe = tiny_recipe(precision="bf16")
+
+    def run(name: str, hook: bool) -> Trained:
+        model = build("resnet20", 4, 1, seed=0)
+        engine = Engine(checkpoint_seconds=0, fused=fused)
+        if hook:
+            at_forward(model, 7, stop)
+        return train(model, tiny_data(), recipe, engine, state=tmp_path / name)
+
+    with suppress(Stopped):
+        run("killed", True)
+    assert bits(run("killed", False)) == bits(run("whole", False))
+
+
+def test_what_a_training_ran_on_is_told() -> None:
+    model = build("resnet20", 4, 1, seed=0)
+    recipe = tiny_recipe(precision="bf16")
+    assert train(model, tiny_data(), recipe, Engine(fused=False)).made_with["kernels"] == "torch"
+    fused = native.library(norm_relu._SOURCE) is not None
+    told = train(model, tiny_data(), recipe, Engine()).made_with["kernels"]
+    assert told == ("fused" if fused else "torch")

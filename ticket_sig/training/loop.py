@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,8 @@ def train(
         snapshot: called with the weights at the recipe's rewind step.
 
     Raises:
-        InputError: the loss is no longer finite (the last good checkpoint is kept), the rewind
-            step lies behind the end, or the checkpoint is damaged.
+        InputError: the loss is no longer finite or memory runs out (the last good checkpoint is
+            kept), the rewind step lies behind the end, or the checkpoint is damaged.
     """
     trained_with = engine.prepare(model, recipe.precision)
     run = Run(model, data, recipe, engine, mask, state, start)
@@ -96,13 +97,30 @@ def train(
     if (snapshot and rewind > run.total) or start > run.total:
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
     engine.progress.begin(label, run.total)
-    while True:
-        if run.step == rewind and snapshot:
-            snapshot(plain_weights(model, mask))
-        if run.step >= run.total:
-            break
-        run.advance()
+    with _memory_named(run):
+        while True:
+            if run.step == rewind and snapshot:
+                snapshot(plain_weights(model, mask))
+            if run.step >= run.total:
+                break
+            run.advance()
     return Trained(plain_weights(model, mask), run.epochs, run.elapsed(), trained_with)
+
+
+@contextlib.contextmanager
+def _memory_named(run: Run) -> Iterator[None]:
+    """Running out of memory becomes one line; PyTorch has an error of its own for GPUs alone."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not known and "DefaultCPUAllocator" not in str(error):
+            raise
+        wanted = f"enough for batches of {run.recipe.batch_size} images on {run.engine.device}"
+        hint = "the last checkpoint is kept; free some, or choose another device or a smaller network"
+        raise bad_input(
+            "training", f"memory in step {run.step + 1}", wanted, "too little", hint=hint
+        ) from None
 
 
 def plain_weights(model: nn.Module, mask: Mask | None) -> dict[str, Tensor]:

@@ -1,0 +1,79 @@
+"""Kernels in C are compiled once, kept where nobody else can write, and done without where they cannot be."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from ticket_sig import native
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    native.library.cache_clear()
+
+
+def source(folder: Path, answer: int = 42) -> Path:
+    path = folder / "answer.c"
+    path.write_text(f"int answer(void) {{ return {answer}; }}\n")
+    return path
+
+
+def answer(library: ctypes.CDLL | None) -> int:
+    assert library is not None
+    return int(library.answer())
+
+
+@needs_compiler
+def test_a_file_is_compiled_once(tmp_path: Path, own_cache: Path) -> None:
+    assert answer(native.library(source(tmp_path))) == 42
+    (built,) = (own_cache / "native").glob("*.so")
+    before = built.stat().st_mtime_ns
+    native.library.cache_clear()
+    assert answer(native.library(source(tmp_path))) == 42
+    assert built.stat().st_mtime_ns == before
+
+
+@needs_compiler
+def test_a_changed_source_is_compiled_anew(tmp_path: Path) -> None:
+    assert answer(native.library(source(tmp_path))) == 42
+    native.library.cache_clear()
+    assert answer(native.library(source(tmp_path, 43))) == 43
+
+
+@needs_compiler
+def test_a_cache_that_others_can_write_to_is_not_trusted(tmp_path: Path, own_cache: Path) -> None:
+    folder = own_cache / "native"
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert answer(native.library(source(tmp_path))) == 42
+    assert list(folder.iterdir()) == []
+
+
+@needs_compiler
+def test_the_cache_is_made_private(tmp_path: Path, own_cache: Path) -> None:
+    native.library(source(tmp_path))
+    assert stat.S_IMODE((own_cache / "native").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+def test_without_a_compiler_that_works_there_is_no_library(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    assert native.library(source(tmp_path)) is None
+
+
+@needs_compiler
+def test_a_source_that_does_not_compile_is_no_library_and_leaves_nothing(
+    tmp_path: Path, own_cache: Path
+) -> None:
+    (tmp_path / "wrong.c").write_text("int wrong(")
+    assert native.library(tmp_path / "wrong.c") is None
+    assert [p for p in own_cache.rglob("*") if p.is_file()] == []

@@ -1,0 +1,99 @@
+"""One iteration: what a CUDA graph needs of it holds on any device; on a GPU, replaying changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TinyNet, tiny_data, tiny_recipe
+from torch import Tensor, nn
+
+from ticket_sig import Mask
+from ticket_sig.digests import tensor_digest
+from ticket_sig.models import build
+from ticket_sig.training.batches import Batches
+from ticket_sig.training.loop import Engine, train
+from ticket_sig.training.step import Step
+
+_CPU = torch.device("cpu")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def step_of(model: nn.Module, capture: bool = False) -> Step:
+    recipe, data = tiny_recipe(weight_decay=0.1), tiny_data()
+    weights = dict(model.named_parameters())
+    mask = Mask({"c2.weight": weights["c2.weight"].detach().abs() > 0.1})
+    return Step(model.train(), Batches(data.train, data, recipe, _CPU), recipe, _CPU, mask, capture=capture)
+
+
+def test_rows_by_number_are_the_rows_of_a_slice() -> None:
+    """A captured step takes its rows from a tensor on the device."""
+    one, two = step_of(TinyNet()), step_of(TinyNet())
+    for number in range(7):
+        one(number)
+        first, count = two.batches.begin(number)
+        two._set_rate(two.recipe.learning_rate(number, len(two.batches)))
+        two.work(torch.tensor(first) + torch.arange(count))
+    assert tensor_digest(one.model.state_dict()) == tensor_digest(two.model.state_dict())
+    assert torch.equal(one.losses, two.losses)
+
+
+def test_an_epoch_is_drawn_into_the_same_memory() -> None:
+    """A captured step reads where the first epoch was."""
+    step = step_of(TinyNet())
+    before = [t.data_ptr() for t in step.batches._draw]
+    step(len(step.batches))
+    assert [t.data_ptr() for t in step.batches._draw] == before
+
+
+def test_what_a_warm_up_changes_can_be_put_back() -> None:
+    step = step_of(TinyNet())
+    step(0)  # makes the momentum
+    state = [t.clone() for t in step._state()]
+    digest = after(step, 1)
+    for number in (2, 3, 4):
+        step(number)
+    for t, before in zip(step._state(), state, strict=True):
+        t.copy_(before)
+    assert after(step, 1) == digest
+
+
+def after(step: Step, number: int) -> tuple[str, list[float]]:
+    step(number)
+    return tensor_digest(step.model.state_dict()), step.losses.tolist()
+
+
+def test_without_a_gpu_nothing_is_captured() -> None:
+    step = step_of(TinyNet(), capture=True)
+    step(0)
+    assert not step.captured
+
+
+def on_gpu(
+    model: nn.Module, capture: bool, state: Path | None = None, **changes: object
+) -> dict[str, Tensor]:
+    recipe = tiny_recipe(precision="bf16", **changes)
+    engine = Engine(device=torch.device("cuda"), capture=capture, checkpoint_seconds=0)
+    return train(model, tiny_data(), recipe, engine, state=state).weights
+
+
+@needs_gpu
+def test_captured_or_not_a_training_ends_with_the_same_bits() -> None:
+    captured, eager = (on_gpu(build("resnet20", 4, 1, seed=0), on) for on in (True, False))
+    assert tensor_digest(captured) == tensor_digest(eager)
+
+
+@needs_gpu
+def test_a_network_that_draws_random_numbers_is_not_captured() -> None:
+    captured, eager = (on_gpu(TinyNet(dropout=0.5), on) for on in (True, False))
+    assert tensor_digest(captured) == tensor_digest(eager)
+
+
+@needs_gpu
+def test_a_network_that_waits_for_the_host_is_not_captured() -> None:
+    class Waits(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * float(x.mean() > -1e9)
+
+    assert on_gpu(Waits(), True)
