@@ -45,16 +45,22 @@ class CapturedStep:
 
     def _capture(self, count: int) -> torch.cuda.CUDAGraph:
         offsets = torch.arange(count, device=self._first.device)
-        kept = [t.clone() for t in self._state()]
+        before = [t.clone() for t in self._state()]
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.device(self._first.device):
+                self._warm_up(offsets)
+                with torch.cuda.graph(graph):
+                    self._work(self._first + offsets)
+        finally:
+            for t, value in zip(self._state(), before, strict=True):
+                t.copy_(value)
+        return graph
+
+    def _warm_up(self, offsets: Tensor) -> None:
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
                 self._work(offsets)
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._work(self._first + offsets)
-        for t, before in zip(self._state(), kept, strict=True):
-            t.copy_(before)
-        return graph
