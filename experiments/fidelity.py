@@ -8,12 +8,11 @@ Resumable. Writes its section of RESULTS.md (beside this file, or --results) and
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from pathlib import Path
 
-from results import write_section
+from results import command, write_section
 
 import ticket_sig
 from ticket_sig.cli.output import progress
@@ -74,17 +73,12 @@ def standard_error(tests: dict[str, list[float]]) -> float:
 
 def main() -> None:
     """Runs every seed in both precisions and writes the section."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__)
     parser.add_argument("--dataset", default="cifar10")
-    parser.add_argument("--data")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--epochs", type=int, help="in place of the preset's")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--smoke", action="store_true", help="digits, in seconds")
     options = parser.parse_args()
     if options.smoke:
         options.dataset, options.preset, options.epochs, options.seeds = "digits", "demo", 2, 2

@@ -10,12 +10,11 @@ CIFAR-10 at 19.4 % kept and 182 epochs a round.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from results import write_section
+from results import command, write_section
 
 import ticket_sig
 from ticket_sig.claim import Claim
@@ -91,17 +90,12 @@ def report(ticket: Ticket, trained: Ticket, claim: Claim, rows: list[list[str]],
 
 def main() -> None:
     """Runs the path and writes its section."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__)
     parser.add_argument("--dataset", default="cifar10")
-    parser.add_argument("--data")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--message", default="signature")
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--smoke", action="store_true", help="digits, in seconds")
     options = parser.parse_args()
     if options.smoke:
         options.dataset, options.preset, options.rounds = "digits", "demo", 1

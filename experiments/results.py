@@ -1,13 +1,24 @@
-"""RESULTS.md: one section a result, each written by the script that measured it and by nothing else."""
+"""What the experiments share: their command line, cards, and RESULTS.md, one section a result."""
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
 from ticket_sig.files import whole_file
 
 _HEAD = "# Results\n\nEvery section is written by a script in this folder; run it again to write it again.\n"
+
+
+def command(description: str | None) -> argparse.ArgumentParser:
+    """The command line that the experiments share."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=layout)
+    parser.add_argument("--data", help="folder of the data set; digits needs none")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; resumes")
+    parser.add_argument("--smoke", action="store_true", help="digits, in seconds")
+    return parser
 
 
 def write_card(bundle: Path, text: str) -> None:

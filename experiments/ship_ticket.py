@@ -9,14 +9,13 @@ Resumable. The extreme ticket is that of NeurIPS'21, section 3.1; the code is 29
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from main_path import RATES, attack_row, sign_once
-from results import write_card
+from results import command, write_card
 
 import ticket_sig
 from ticket_sig.claim import Claim
@@ -186,14 +185,9 @@ def survives(signed: Ticket, claim: Claim, recipe: Recipe, data: Dataset, engine
 
 def main() -> None:
     """Searches, signs, retrains; writes the bundles and their cards."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data")
+    parser = command(__doc__)
     parser.add_argument("--recipe", choices=("paper", "two-cores"))
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoints", type=Path, default=Path(__file__).parents[1] / "checkpoints")
-    parser.add_argument("--smoke", action="store_true", help="digits, in seconds")
     options = parser.parse_args()
     device = pick_device()
     choice = (

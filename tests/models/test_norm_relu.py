@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ticket_sig import native
 from ticket_sig.models import build, norm_relu
 from ticket_sig.models.norm_relu import NormReLU, fuse
+from ticket_sig.native import library
 
-compiled = native.library(norm_relu._SOURCE) is not None
+compiled = library(norm_relu._SOURCE) is not None
 needs_kernels = pytest.mark.skipif(not compiled, reason="needs a C compiler")
 
 

@@ -20,38 +20,39 @@ if TYPE_CHECKING:
     from ticket_sig.ticket import Round, Ticket
 
 
+Run = Annotated[Path, typer.Option("--out", help="Run folder, new or of this same run.", show_default=False)]
+Arch = Annotated[str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50 or vgg16.")]
+DatasetName = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="paper, open-lth, quick or demo; quick by default, demo for digits.", show_default=False
+    ),
+]
+Rounds = Annotated[int | None, typer.Option(min=0, help="So many rounds of pruning.", show_default=False)]
+Density = Annotated[float | None, typer.Option(help="Rounds until this share is kept.", show_default=False)]
+Rates = Annotated[
+    list[float] | None,
+    typer.Option(help="Pruning rate; once for each rate of the search.", show_default=False),
+]
+Scope = Annotated[str | None, typer.Option(help="global, layerwise or random.", show_default=False)]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="Tensor to leave dense; * stands for anything.", show_default=False),
+]
+
+
 def run(
-    run_folder: Annotated[
-        Path, typer.Option("--out", help="Run folder, new or of this same run.", show_default=False)
-    ],
-    arch: Annotated[
-        str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50 or vgg16.")
-    ] = "resnet20",
-    dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")] = "digits",
+    run_folder: Run,
+    arch: Arch = "resnet20",
+    dataset: DatasetName = "digits",
     data: options.Data = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="paper, open-lth, quick or demo; quick by default, demo for digits.", show_default=False
-        ),
-    ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(min=0, help="So many rounds of pruning.", show_default=False)
-    ] = None,
-    density: Annotated[
-        float | None, typer.Option(help="Rounds until this share is kept.", show_default=False)
-    ] = None,
-    rate: Annotated[
-        list[float] | None,
-        typer.Option(help="Pruning rate; once for each rate of the search.", show_default=False),
-    ] = None,
-    scope: Annotated[
-        str | None, typer.Option(help="global, layerwise or random.", show_default=False)
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="Tensor to leave dense; * stands for anything.", show_default=False),
-    ] = None,
+    preset: Preset = None,
+    rounds: Rounds = None,
+    density: Density = None,
+    rate: Rates = None,
+    scope: Scope = None,
+    exclude: Exclude = None,
     epochs: options.Epochs = None,
     seed: options.Seed = None,
     device: options.Device = "auto",

@@ -21,33 +21,35 @@ if TYPE_CHECKING:
     from ticket_sig.ticket import Round
 
 
+Bundle = Annotated[
+    Path,
+    typer.Option("--out", help="Bundle to write; OUT.run keeps the state until then.", show_default=False),
+]
+Start = Annotated[str, typer.Option(help="rewind: as a ticket is trained; model: go on from its weights.")]
+Arch = Annotated[str | None, typer.Option(help="Network, where the bundle does not say.", show_default=False)]
+DatasetName = Annotated[
+    str | None, typer.Option(help="Data set, where the bundle does not say.", show_default=False)
+]
+Preset = Annotated[
+    str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.", show_default=False)
+]
+Precision = Annotated[
+    str | None, typer.Option(help="auto, bf16 or float32; the recipe's by default.", show_default=False)
+]
+
+
 def run(
     model: options.Model,
-    bundle: Annotated[
-        Path,
-        typer.Option(
-            "--out", help="Bundle to write; OUT.run keeps the state until then.", show_default=False
-        ),
-    ],
+    bundle: Bundle,
     data: options.Data = None,
-    start: Annotated[
-        str, typer.Option(help="rewind: as a ticket is trained; model: go on from its weights.")
-    ] = "rewind",
-    arch: Annotated[
-        str | None, typer.Option(help="Network, where the bundle does not say.", show_default=False)
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Data set, where the bundle does not say.", show_default=False)
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.", show_default=False)
-    ] = None,
+    start: Start = "rewind",
+    arch: Arch = None,
+    dataset: DatasetName = None,
+    preset: Preset = None,
     epochs: options.Epochs = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
-    precision: Annotated[
-        str | None, typer.Option(help="auto, bf16 or float32; the recipe's by default.", show_default=False)
-    ] = None,
+    precision: Precision = None,
     checkpoint_every: options.CheckpointEvery = 20,
     force: ForceFlag = False,
     as_json: JsonFlag = False,

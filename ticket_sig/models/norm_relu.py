@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ticket_sig import native
+from ticket_sig.native import library
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _LANES = 64
@@ -41,17 +41,20 @@ def fuse(model: nn.Module, on: bool = True) -> bool:
     Returns whether any does. Results differ from PyTorch's own by rounding alone.
     """
     layers = [m for m in model.modules() if isinstance(m, NormReLU)]
-    on = on and bool(layers) and native.library(_SOURCE) is not None
+    on = on and bool(layers) and library(_SOURCE) is not None
     for layer in layers:
         layer.fused = on
     return on
 
 
 class _Fused(torch.autograd.Function):
+    """The kernels in C, for autograd."""
+
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, norm: NormReLU
     ) -> Tensor:
+        """relu(batch_norm(x) + residual), bfloat16 [batch, channels, height, width]."""
         x = x.contiguous(memory_format=torch.channels_last)
         residual = None if residual is None else residual.contiguous(memory_format=torch.channels_last)
         y = torch.empty_like(x)
@@ -67,6 +70,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """The gradients of x, residual, weight and bias."""
         x, y, weight, stats = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         passed = torch.empty_like(x) if ctx.has_residual else None
@@ -85,8 +89,8 @@ def _matrix(x: Tensor) -> tuple[ctypes.c_int64, ...]:
 
 
 def _call(name: str, *arguments: Tensor | ctypes._SimpleCData[Any] | None) -> None:
-    library = native.library(_SOURCE)
-    assert library is not None
+    kernels = library(_SOURCE)
+    assert kernels is not None
     plain = (ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments)
-    if getattr(library, name)(*plain, torch.get_num_threads()):
+    if getattr(kernels, name)(*plain, torch.get_num_threads()):
         raise MemoryError(name)
