@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,32 @@ def test_a_file_is_compiled_once(tmp_path: Path, own_cache: Path) -> None:
     native.library.cache_clear()
     assert answer(native.library(source(tmp_path))) == 42
     assert built.stat().st_mtime_ns == before
+
+
+@needs_compiler
+def test_processes_that_compile_at_once_all_get_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from ticket_sig import native;"
+        "print(native.library(Path(sys.argv[1])).answer())"
+    )
+    command = [sys.executable, "-c", program, str(source(tmp_path))]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[0].strip() for process in running] == ["42"] * 4
+
+
+@needs_compiler
+def test_a_compiler_may_be_named_with_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "cc -DUNUSED=1")
+    assert answer(native.library(source(tmp_path))) == 42
+
+
+@needs_compiler
+def test_without_a_home_it_is_compiled_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(native, "cache_folder", unknown)
+    assert answer(native.library(source(tmp_path))) == 42
 
 
 @needs_compiler

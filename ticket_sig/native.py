@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import platform
 import shlex
 import shutil
 import stat
@@ -22,50 +23,60 @@ from ticket_sig.files import cache_folder, whole_file
 
 # No library is linked: OpenMP's symbols are those of the threads torch has already, and no second set of
 # threads is made. Contraction to multiply-add and no traps leave NaN and infinity as they are.
-_FLAGS = (
-    "-std=gnu11 -O3 -march=native -mprefer-vector-width=512 -ffp-contract=fast -fno-math-errno "
-    "-fno-trapping-math -fopenmp -fPIC"
-)
+_FLAGS = "-std=gnu11 -O3 -march=native -ffp-contract=fast -fno-math-errno -fno-trapping-math -fopenmp -fPIC"
+if platform.machine() == "x86_64":
+    _FLAGS += " -mprefer-vector-width=512"
 
 
 @cache
 def library(source: Path) -> ctypes.CDLL | None:
     """The shared library of a C file; None where this machine has no compiler that makes one."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None or sys.platform != "linux":
+    if sys.platform != "linux":
         return None
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return ctypes.CDLL(str(_built(source, compiler)))
+    # A home folder that is not known is a RuntimeError.
+    with contextlib.suppress(OSError, RuntimeError, subprocess.SubprocessError):
+        return ctypes.CDLL(str(_built(source, shlex.split(os.environ.get("CC", "cc")))))
     return None
 
 
-def _built(source: Path, compiler: str) -> Path:
+def _built(source: Path, compiler: list[str]) -> Path:
     """The compiled file, from the cache where it was made of the same source, compiler and processor."""
-    made_of = (source.read_text(), _FLAGS, _run(compiler, "--version"), _processor())
+    made_of = (source.read_text(), _FLAGS, _run(*compiler, "--version"), _processor())
     digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()
     built = _private_folder() / f"{source.stem}-{digest[:32]}.so"
     if not built.exists():
         with whole_file(built) as partial:
-            objects = partial.with_suffix(".o")
+            objects = partial.with_name(f"{partial.name}.o")
             try:
-                _run(compiler, *shlex.split(_FLAGS), "-c", str(source), "-o", str(objects))
-                _run(compiler, "-shared", str(objects), "-o", str(partial))
+                _run(*compiler, *shlex.split(_FLAGS), "-c", str(source), "-o", str(objects))
+                _run(*compiler, "-shared", str(objects), "-o", str(partial))
             finally:
                 objects.unlink(missing_ok=True)
     return built
 
 
 def _private_folder() -> Path:
-    """Where compiled code is kept: nobody else may write there, for it is run."""
-    folder = cache_folder() / "native"
-    with contextlib.suppress(OSError):
+    """Where compiled code is kept: nobody else may write there or put another in its place, for it is run."""
+    with contextlib.suppress(OSError, RuntimeError):
+        folder = cache_folder() / "native"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-        if status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if _is_private(folder.resolve()):
             return folder
     own = Path(tempfile.mkdtemp(prefix="ticket_sig-"))
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return own
+
+
+def _is_private(folder: Path) -> bool:
+    status = folder.stat()
+    closed = not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    above = [parent.stat() for parent in folder.parents]
+    return (
+        closed
+        and status.st_uid == os.geteuid()
+        and all(s.st_uid in (0, os.geteuid()) for s in above)
+        and all(not s.st_mode & stat.S_IWOTH or s.st_mode & stat.S_ISVTX for s in above)
+    )
 
 
 def _run(*command: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -112,6 +113,60 @@ def test_what_is_not_finite_stays_visible(value: float) -> None:
     y = norm(x)
     assert not torch.isfinite(y[:, 3]).any()
     assert torch.isfinite(y[:, [c for c in range(16) if c != 3]]).all()
+
+
+def without_bias(norm: NormReLU) -> None:
+    norm.bias = None  # type: ignore[assignment]
+
+
+def cumulative(norm: NormReLU) -> None:
+    norm.momentum = None
+
+
+def untracked(norm: NormReLU) -> None:
+    norm.running_mean = norm.running_var = None
+
+
+def in_bf16(norm: NormReLU) -> None:
+    norm.bfloat16()
+
+
+@needs_kernels
+@pytest.mark.parametrize("change", [without_bias, cumulative, untracked, in_bf16])
+def test_an_unusual_layer_is_left_to_pytorch(change: Callable[[NormReLU], None]) -> None:
+    norm, x = layer(16), activation(4, 16, 8, 8)
+    change(norm)
+    plain = copy.deepcopy(norm)
+    fuse(norm)
+    assert torch.equal(norm(x), plain(x))
+    for a, b in zip(norm.buffers(), plain.buffers(), strict=True):
+        assert torch.equal(a, b)
+
+
+@needs_kernels
+def test_an_empty_batch_is_left_to_pytorch() -> None:
+    norm = layer(16)
+    fuse(norm)
+    assert norm(activation(0, 16, 8, 8)).shape == (0, 16, 8, 8)
+
+
+@needs_kernels
+@pytest.mark.parametrize("shape", [(1, 16, 1, 1), (4, 8, 8, 8), (4, 16, 8)])
+def test_what_batch_norm_refuses_is_refused(shape: tuple[int, ...]) -> None:
+    norm, x = layer(16), torch.zeros(shape, dtype=torch.bfloat16)
+    fuse(norm)
+    with pytest.raises((ValueError, RuntimeError)):
+        norm(x)
+    assert all(torch.isfinite(t).all() for t in norm.buffers())
+
+
+@needs_kernels
+def test_a_second_derivative_is_refused_and_not_forgotten() -> None:
+    norm, x = layer(16), activation(4, 16, 8, 8).requires_grad_()
+    fuse(norm)
+    (slope,) = torch.autograd.grad(norm(x).float().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError):
+        slope.float().square().sum().backward()
 
 
 @needs_kernels

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ticket_sig.native import library
 
@@ -27,12 +28,24 @@ class NormReLU(nn.BatchNorm2d):
     fused = False
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        if self.fused and self.training and x.dtype == torch.bfloat16 and x.device.type == "cpu":
-            if residual is not None:
-                residual = residual.to(x.dtype)
+        if self.fused and self.training and self._fits(x, residual):
             return _Fused.apply(x, residual, self.weight, self.bias, self)  # type: ignore[no-any-return,no-untyped-call]
         y = super().forward(x)
         return F.relu(y if residual is None else y + residual)
+
+    def _fits(self, x: Tensor, residual: Tensor | None) -> bool:
+        """Whether the kernels in C can take this; PyTorch's operations do the rest, or say what is wrong."""
+        own = (self.weight, self.bias, self.running_mean, self.running_var)
+        given = (x,) if residual is None else (x, residual)
+        return (
+            self.momentum is not None
+            and all(t is not None and t.dtype == torch.float32 and t.device.type == "cpu" for t in own)
+            and all(t.dtype == torch.bfloat16 and t.device.type == "cpu" for t in given)
+            and all(t.shape == x.shape for t in given)
+            and x.ndim == 4
+            and x.shape[1] == self.num_features
+            and x.numel() > x.shape[1]  # one value a channel has no variance
+        )
 
 
 def fuse(model: nn.Module, on: bool = True) -> bool:
@@ -59,16 +72,17 @@ class _Fused(torch.autograd.Function):
         residual = None if residual is None else residual.contiguous(memory_format=torch.channels_last)
         y = torch.empty_like(x)
         stats = torch.empty(2, x.shape[1], dtype=torch.float64)
+        assert norm.momentum is not None and norm.num_batches_tracked is not None
         running = norm.running_mean, norm.running_var
-        momentum, eps = ctypes.c_double(norm.momentum or 0.0), ctypes.c_double(norm.eps)
+        momentum, eps = ctypes.c_double(norm.momentum), ctypes.c_double(norm.eps)
         _call("norm_relu_forward", x, residual, y, *_matrix(x), weight, bias, *running, momentum, eps, stats)
-        assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
         ctx.save_for_backward(x, y, weight, stats)
         ctx.has_residual = residual is not None
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """The gradients of x, residual, weight and bias."""
         x, y, weight, stats = ctx.saved_tensors

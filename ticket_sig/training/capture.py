@@ -13,54 +13,66 @@ from torch import Tensor
 
 _WARM_UP = 3  # what lazy initialisation needs before a capture, by PyTorch's notes on CUDA graphs
 
+Work = Callable[[Tensor], None]
+
 
 class CapturedStep:
-    """Replays `work(rows)` on the rows [first, first + count) of an epoch.
+    """The graphs of one step: each replays it on the rows [first, first + count) of an epoch."""
 
-    Args:
-        work: one step; reads nothing from the host but `rows` (int64, on the device) and tensors that keep
-            their address, and never waits for the device.
-        state: all tensors that `work` changes; put back after the warm-up.
-
-    Raises:
-        RuntimeError: the step cannot be captured.
-    """
-
-    def __init__(
-        self, work: Callable[[Tensor], None], state: Callable[[], list[Tensor]], device: torch.device
-    ):
-        self._work, self._state = work, state
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._first = torch.zeros((), dtype=torch.int64, device=device)
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._pool = torch.cuda.graph_pool_handle()  # the graphs never run at once: one memory serves all
 
-    def prepare(self, count: int) -> None:
-        """Captures the step for this many rows, where that has not been done; changes no state."""
-        if count not in self._graphs:
-            self._graphs[count] = self._capture(count)
+    def prepare(self, count: int, work: Work, state: Callable[[], list[Tensor]]) -> None:
+        """Captures `work(rows)` for this many rows, where that has not been done; changes no state.
 
-    def __call__(self, first: int, count: int) -> None:
-        self.prepare(count)
+        Args:
+            work: one step; reads nothing from the host but `rows` (int64, on the device) and tensors that
+                keep their address.
+            state: all tensors that `work` changes.
+
+        Raises:
+            RuntimeError: the step waits for the host or draws random numbers, or memory runs out.
+        """
+        if count in self._graphs:
+            return
+        before = [t.clone() for t in state()]
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.device(self._device), torch.cuda.stream(stream):
+                self._warm_up(count, work)
+                with torch.cuda.graph(graph, pool=self._pool, stream=stream):
+                    work(self._rows(count))
+        finally:
+            torch.cuda.current_stream(self._device).wait_stream(stream)
+            for t, value in zip(state(), before, strict=True):
+                t.copy_(value)
+        self._graphs[count] = graph
+
+    def replay(self, first: int, count: int) -> None:
+        """Does the step that was captured for this many rows, from the row `first` on."""
         self._first.fill_(first)
         self._graphs[count].replay()
 
-    def _capture(self, count: int) -> torch.cuda.CUDAGraph:
-        offsets = torch.arange(count, device=self._first.device)
-        before = [t.clone() for t in self._state()]
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.device(self._first.device):
-                self._warm_up(offsets)
-                with torch.cuda.graph(graph):
-                    self._work(self._first + offsets)
-        finally:
-            for t, value in zip(self._state(), before, strict=True):
-                t.copy_(value)
-        return graph
+    def _rows(self, count: int) -> Tensor:
+        # Made within the graph, which keeps none of its inputs alive.
+        return self._first + torch.arange(count, device=self._device)
 
-    def _warm_up(self, offsets: Tensor) -> None:
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP):
-                self._work(offsets)
-        torch.cuda.current_stream().wait_stream(stream)
+    def _warm_up(self, count: int, work: Work) -> None:
+        """Runs the step; what a graph cannot hold is refused here: a capture that fails leaves traces."""
+        before = torch.get_rng_state(), torch.cuda.get_rng_state(self._device)
+        for _ in range(_WARM_UP):
+            work(self._rows(count))
+        mode = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            work(self._rows(count))
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+        after = torch.get_rng_state(), torch.cuda.get_rng_state(self._device)
+        if not all(torch.equal(a, b) for a, b in zip(before, after, strict=True)):
+            raise RuntimeError("the step draws random numbers")

@@ -29,6 +29,7 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32
     return device
 
 

@@ -36,9 +36,11 @@ class Engine:
 
     Attributes:
         device: of model and data.
-        checkpoint_seconds: how much work a kill may cost.
-        capture: on a GPU, replay the step as a CUDA graph where the model allows it.
+        checkpoint_seconds: how much work a kill may cost; on a GPU up to twice that, to finish the epoch.
+        capture: on a GPU, replay the step as a CUDA graph, unless it is seen to wait for the host or to
+            draw random numbers; turn it off for a network that changes from step to step in another way.
         fused: use the kernels in C where they are faster and this machine can compile them.
+        keep_memory: on a CPU, have the process keep the memory it frees (see `memory.py`).
         progress: told what happens.
     """
 
@@ -46,11 +48,12 @@ class Engine:
     checkpoint_seconds: float = 20.0
     capture: bool = True
     fused: bool = True
+    keep_memory: bool = True
     progress: Progress = field(default_factory=Silent)
 
     def prepare(self, model: nn.Module, precision: str) -> dict[str, Any]:
         """Puts a model where and how it is trained; returns what it is trained with, for histories."""
-        if self.device.type == "cpu":
+        if self.keep_memory and self.device.type == "cpu":
             keep_freed_memory()
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         fused = fuse(model, self.fused and self.device.type == "cpu" and precision == "bf16")

@@ -1,7 +1,7 @@
 """Freed memory stays with the process, in huge pages: a step asks for the same activations again and again.
 
 By default glibc hands large blocks back to the system on every free, and the next step pays for each page
-anew.
+anew. Blocks of 32 MiB and more still go: glibc keeps none of that size.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ _LARGEST_MMAP_THRESHOLD, _HUGE_PAGE, _RESERVED = 32 << 20, 2 << 20, 1 << 30
 def keep_freed_memory() -> bool:
     """Tells glibc to keep what is freed, for this process and for good; elsewhere does nothing.
 
-    Address space for 1 GiB is reserved, memory only as it is used. Returns whether it took effect.
+    Address space for 1 GiB is reserved, memory only as it is used. Returns whether glibc took the settings.
     """
+    if sys.platform != "linux":
+        return False
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.gnu_get_libc_version  # noqa: B018  (other C libraries have no such symbol)
         kept = libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-        kept &= libc.mallopt(_M_TRIM_THRESHOLD, sys.maxsize & 0x7FFFFFFF)
+        kept &= libc.mallopt(_M_TRIM_THRESHOLD, -1)  # never
         kept &= libc.mallopt(_M_TOP_PAD, _RESERVED)
         _ask_for_huge_pages(libc)
         libc.mallopt(_M_TOP_PAD, _LARGEST_MMAP_THRESHOLD)

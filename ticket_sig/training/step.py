@@ -16,12 +16,12 @@ from ticket_sig.training.recipe import Recipe
 
 
 class Step:
-    """Runs iterations of one training, in any order of numbers; waits for the device in none of them.
+    """Runs iterations of one training, in any order of numbers; waits for the device at most once an epoch.
 
     Attributes:
         optimizer: SGD with float32 weights and momentum.
         losses: sum of the losses over images, and the number of images, since they were last zeroed.
-        captured: whether iterations are replayed as a CUDA graph; known after the first.
+        captured: whether iterations are replayed as CUDA graphs; known after the first.
     """
 
     def __init__(
@@ -39,17 +39,15 @@ class Step:
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
         self.hold = mask.bind(dict(model.named_parameters()))
         self.captured = capture and device.type == "cuda"
-        self._replay: CapturedStep | None = None
+        self._graphs = CapturedStep(device) if self.captured else None
 
     def __call__(self, step: int) -> None:
         """Does the iteration of this number, counted from 0."""
         self._set_rate(self.recipe.learning_rate(step, len(self.batches)))
         first, count = self.batches.begin(step)
-        if self.captured and self._replay is None:
-            self._try_capture(first, count)
-        elif self._replay is not None:
-            self._replay(first, count)
-        if not self.captured:
+        if self._graphs is not None and self._can_capture(self._graphs, count):
+            self._graphs.replay(first, count)
+        else:
             with self._own_random_numbers(step):
                 self.work(slice(first, first + count))
 
@@ -80,16 +78,13 @@ class Step:
             else:
                 group["lr"] = rate
 
-    def _try_capture(self, first: int, count: int) -> None:
+    def _can_capture(self, graphs: CapturedStep, count: int) -> bool:
         """Captures the step, unless it waits for the host or draws random numbers: those are a step's own."""
-        before = torch.cuda.get_rng_state(self.device)
-        replay = CapturedStep(self.work, self._state, self.device)
-        with contextlib.suppress(RuntimeError):
-            replay.prepare(count)
-            if torch.equal(before, torch.cuda.get_rng_state(self.device)):
-                self._replay = replay
-                return replay(first, count)
-        self.captured = False
+        try:
+            graphs.prepare(count, self.work, self._state)
+        except RuntimeError:
+            self.captured, self._graphs = False, None
+        return self.captured
 
     def _state(self) -> list[Tensor]:
         """All that an iteration changes."""
@@ -109,7 +104,7 @@ def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.
     on_gpu = device.type == "cuda"
     optimizer = torch.optim.SGD(
         model.parameters(),
-        lr=torch.tensor(recipe.lr, device=device) if on_gpu else recipe.lr,
+        lr=torch.tensor(recipe.lr, dtype=torch.float32, device=device) if on_gpu else recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
