@@ -184,7 +184,7 @@ def main() -> None:
             print(json.dumps(ours(data, options.steps, fused=options.only == "ours")))
         return
     print(made_with(torch.device("cpu"), pick_precision("auto", torch.device("cpu"))), flush=True)
-    found: dict[str, list[dict[str, Any]]] = {"peer": [], "unfused": [], "ours": []}
+    found: dict[str, list[dict[str, Any]]] = {"peer": [], "ours": [], "unfused": []}
     for run in range(options.runs):
         for which, results in found.items():
             results.append(measure(which, options))
@@ -195,21 +195,24 @@ def main() -> None:
 
 
 def report(found: dict[str, list[dict[str, Any]]]) -> None:
-    """The medians."""
+    """The medians; ratios are taken run by run, since a machine's speed changes from minute to minute."""
 
-    def middle(which: str, what: str = "images_per_second") -> float:
+    def middle(which: str, what: str) -> float:
         return statistics.median(float(result[what]) for result in found[which])
 
-    print(
-        f"median: images/s: ours {middle('ours'):.0f}, without kernels in C {middle('unfused'):.0f}, "
-        f"peer {middle('peer'):.0f}; ratio {middle('ours') / middle('peer'):.2f} "
-        f"(without kernels in C {middle('unfused') / middle('peer'):.2f})"
-    )
+    def ratio(which: str) -> float:
+        pairs = zip(found[which], found["peer"], strict=True)
+        return statistics.median(a["images_per_second"] / b["images_per_second"] for a, b in pairs)
+
+    for which, name in (("ours", "ours"), ("unfused", "ours without kernels in C"), ("peer", "the peer")):
+        speed = middle(which, "images_per_second")
+        print(f"median: {name}: {speed:.0f} images/s, {ratio(which):.2f} times the peer")
+    peak = middle("ours", "peak")
     print(f"outside the network: {100 * middle('ours', 'outside'):.1f} % of the time")
     print(f"mask enforcement: {100 * middle('ours', 'mask'):.2f} % of the time")
-    share = middle("ours", "flops") / middle("ours", "peak")
-    peak = middle("ours", "peak") / 1e9
-    print(f"bf16 matmul peak {peak:.0f} GFLOP/s; the whole step uses {100 * share:.0f} %")
+    print(
+        f"bf16 matmul peak: {peak / 1e9:.0f} GFLOP/s; used: {100 * middle('ours', 'flops') / peak:.0f} % of it"
+    )
     print(
         f"peak memory: {middle('ours', 'memory_gb'):.2f} GB; kernels: {found['ours'][0]['with']['kernels']}"
     )

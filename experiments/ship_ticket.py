@@ -22,6 +22,7 @@ from ticket_sig.claim import Claim
 from ticket_sig.cli.output import progress
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.formats import load
+from ticket_sig.pictures import accuracy_over_rounds, before_and_after
 from ticket_sig.signatures.scheme2 import Signature
 from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training import Recipe, Steps, preset
@@ -157,12 +158,16 @@ def ticket_card(signed: Ticket, claim: Claim, recipe: Recipe, name: str, accurac
         "",
         f"`ticket-sig extract checkpoints/{name}` reads the signature; no data set is needed.",
         "",
+        "![kernel map of the signed layer, before and after signing](kernel_map.png)",
+        "",
         "## The search",
         "",
         f"A ticket wins within {recipe.tolerance:g} points of the dense network on the validation split; the "
         "test split is only reported. The last row is the signed ticket, retrained.",
         "",
         *search_table(history),
+        "",
+        "![accuracy and density of every network](accuracy.png)",
         "",
         *made_how(recipe, history, hours_of(history)),
     ]
@@ -181,6 +186,27 @@ def survives(signed: Ticket, claim: Claim, recipe: Recipe, data: Dataset, engine
         "|---|---|---|---|---|---|",
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
+
+
+def write_bundles(
+    models: dict[str, Ticket], claim: Claim, recipe: Recipe, data: Dataset, engine: Engine, folder: Path
+) -> str:
+    """Writes both bundles with cards and pictures; returns the card of the signed one."""
+    dense, ticket, signed = models["dense"], models["ticket"], models["signed"]
+    device = engine.device
+    accuracies = {n: weights_accuracy(t.weights, recipe.arch, data, device) for n, t in models.items()}
+    name = f"{recipe.arch}-{data.name}"
+    checked = replace(recipe, precision="float32")
+    card = ticket_card(signed, claim, recipe, name, accuracies)
+    card += "\n\n" + "\n".join(survives(signed, claim, checked, data, engine))
+    bundle = ticket_sig.save(signed, folder / name, claim=claim.to_json(), replace=True)
+    signature = Signature.from_json(claim.signature)
+    before_and_after(bundle / "kernel_map.png", ticket.mask, signed.mask, signature)
+    accuracy_over_rounds(bundle / "accuracy.png", signed.history)
+    write_card(bundle, card)
+    bundle = ticket_sig.save(dense, folder / f"{name}-dense", replace=True)
+    write_card(bundle, dense_card(dense, recipe, bundle.name, accuracies["dense"]))
+    return card
 
 
 def main() -> None:
@@ -203,20 +229,8 @@ def main() -> None:
         dense = load(options.out / "find" / "dense").ticket
         embedded, claim = sign_once(ticket, MESSAGE, options.out / "embedded", version=VERSION, level=LEVEL)
         signed = ticket_sig.retrain(embedded, recipe, data, options.out / "retrain", engine=engine)
-    checked = replace(recipe, precision="float32")
     models = {"dense": dense, "ticket": ticket, "signed": signed}
-    accuracies = {n: weights_accuracy(t.weights, recipe.arch, data, device) for n, t in models.items()}
-    bundle = f"{recipe.arch}-{data.name}"
-    card = ticket_card(signed, claim, recipe, bundle, accuracies)
-    card += "\n\n" + "\n".join(survives(signed, claim, checked, data, engine))
-    ticket_sig.save(signed, options.checkpoints / bundle, claim=claim.to_json(), replace=True)
-    ticket_sig.save(dense, options.checkpoints / f"{bundle}-dense", replace=True)
-    write_card(options.checkpoints / bundle, card)
-    write_card(
-        options.checkpoints / f"{bundle}-dense",
-        dense_card(dense, recipe, f"{bundle}-dense", accuracies["dense"]),
-    )
-    print(card)
+    print(write_bundles(models, claim, recipe, data, engine, options.checkpoints))
 
 
 if __name__ == "__main__":
