@@ -27,24 +27,26 @@ from ticket_sig.models import build
 from ticket_sig.training import Recipe, preset
 from ticket_sig.training.batches import Batches
 from ticket_sig.training.device import pick_device, pick_precision
+from ticket_sig.training.iteration import Iteration
 from ticket_sig.training.loop import Engine
-from ticket_sig.training.step import Step
 
 PASSES = 12
 MODES = {"eager": (False, False), "compiled": (True, False), "captured": (False, True), "both": (True, True)}
 
 
-def prepared(recipe: Recipe, data: Dataset, device: torch.device, compiled: bool, captured: bool) -> Step:
+def prepared(
+    recipe: Recipe, data: Dataset, device: torch.device, compiled: bool, captured: bool
+) -> Iteration:
     """A step of the engine, as its training runs it."""
     model = build(recipe.arch, data.classes, seed=0)
     Engine(device=device).prepare(model, recipe.precision)
     if compiled:
         model.compile()
     batches = Batches(data.train, data, recipe, device)
-    return Step(model.train(), batches, recipe, device, Mask({}), capture=captured)
+    return Iteration(model.train(), batches, recipe, device, Mask({}), capture=captured)
 
 
-def epoch_seconds(step: Step, epochs: int) -> float:
+def epoch_seconds(step: Iteration, epochs: int) -> float:
     """Median time of an epoch, after one that warms up."""
     times = []
     for epoch in range(epochs + 1):

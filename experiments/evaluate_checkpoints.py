@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
+
+from results import run
 
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import bad_input
 from ticket_sig.formats import load
+from ticket_sig.formats.load import Loaded
 from ticket_sig.training.device import pick_device
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.verification import verify
@@ -34,9 +36,8 @@ def on_card(bundle: Path) -> float:
     return float(found.group(1))
 
 
-def check(bundle: Path, data: Dataset) -> bool:
+def check(bundle: Path, loaded: Loaded, data: Dataset) -> bool:
     """Prints one line; says whether the bundle is what its card says."""
-    loaded = load(bundle)
     recipe = loaded.ticket.recipe or {}
     measured = weights_accuracy(loaded.ticket.weights, str(recipe.get("arch")), data, pick_device())
     said = on_card(bundle)
@@ -50,25 +51,27 @@ def check(bundle: Path, data: Dataset) -> bool:
     return fine
 
 
-def main() -> None:
+def main() -> int:
     """Checks every bundle of the folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data")
+    parser.add_argument("--data", help="folder of the data set")
     parser.add_argument("--checkpoints", type=Path, default=Path(__file__).parents[1] / "checkpoints")
     options = parser.parse_args()
-    try:
-        bundles = sorted(path.parent for path in options.checkpoints.glob("*/ticket.json"))
-        if not bundles:
-            raise bad_input(options.checkpoints, "checkpoints", "bundles", "none")
-        names = {bundle: str((load(bundle).ticket.recipe or {}).get("dataset")) for bundle in bundles}
-        data = {name: load_dataset(name, options.data) for name in set(names.values())}
-        fine = [check(bundle, data[names[bundle]]) for bundle in bundles]
-    except InputError as error:
-        sys.exit(f"evaluate_checkpoints: {error}")
-    sys.exit(0 if all(fine) else 1)
+    bundles = sorted(path.parent for path in options.checkpoints.glob("*/ticket.json"))
+    if not bundles:
+        raise bad_input(options.checkpoints, "checkpoints", "bundles", "none")
+    data: dict[str, Dataset] = {}
+    fine = True
+    for bundle in bundles:
+        loaded = load(bundle)
+        name = str((loaded.ticket.recipe or {}).get("dataset"))
+        if name not in data:
+            data[name] = load_dataset(name, options.data)
+        fine &= check(bundle, loaded, data[name])
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

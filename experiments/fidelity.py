@@ -8,11 +8,10 @@ Resumable. Writes its section of RESULTS.md (beside this file, or --results) and
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 
-from results import command, write_section
+from results import command, made_how, run, table, write_section
 
 import ticket_sig
 from ticket_sig.cli.output import progress
@@ -37,33 +36,36 @@ def measure(recipes: dict[str, list[Recipe]], data: Dataset, out: Path, engine: 
     }
 
 
-def report(found: Runs, recipe: Recipe) -> str:
+def report(found: Runs, recipe: Recipe) -> list[str]:
     """The section of RESULTS.md."""
     tests = {precision: [entry.test or 0.0 for entry in entries] for precision, entries in found.items()}
     means = {precision: statistics.mean(values) for precision, values in tests.items()}
-    gap = means["bf16"] - means["float32"]
     first = found["bf16"][0]
+    columns = ("precision", "test % of each seed", "mean", "standard deviation", "seconds an epoch")
     rows = [
-        f"| {precision} | {', '.join(f'{value:.2f}' for value in values)} | {means[precision]:.2f} | "
-        f"{statistics.stdev(values):.2f} | {found[precision][0].made_with['kernels']} | "  # type: ignore[index]
-        f"{statistics.median(entry.seconds or 0.0 for entry in found[precision]) / first.epochs:.1f} |"
+        (
+            precision,
+            ", ".join(f"{value:.2f}" for value in values),
+            f"{means[precision]:.2f}",
+            f"{statistics.stdev(values):.2f}",
+            f"{seconds_an_epoch(found[precision]):.1f}",
+        )
         for precision, values in tests.items()
     ]
-    seeds = len(tests["bf16"])
-    lines = [
-        "| precision | test % of each seed | mean | standard deviation | kernels | seconds an epoch |",
-        "|---|---|---|---|---|---|",
-        *rows,
+    return [
+        *table(columns, rows),
         "",
-        f"bf16 - float32: {gap:+.2f} points, over seeds 0 to {seeds - 1}, {first.epochs} epochs each; the "
-        f"standard error of this difference, seed by seed, is {standard_error(tests):.2f} points. The test "
-        "split is that of the data set; the seconds are wall-clock, other work on the machine included.",
+        f"bf16 - float32: {means['bf16'] - means['float32']:+.2f} points, {len(tests['bf16'])} seeds from 0, "
+        f"{first.epochs} epochs each; the standard error of this difference, seed by seed, is "
+        f"{standard_error(tests):.2f} points. The recipe below is that of float32, seed 0.",
         "",
-        f"Recipe (float32, seed 0): `{json.dumps(recipe.to_json())}`",
-        "",
-        f"Made with: `{json.dumps(dict(first.made_with or {}))}`.",
+        *made_how(recipe, [entry for entries in found.values() for entry in entries]),
     ]
-    return "\n".join(lines)
+
+
+def seconds_an_epoch(entries: list[Round]) -> float:
+    """The median over seeds."""
+    return statistics.median((entry.seconds or 0.0) / (entry.epochs or 1) for entry in entries)
 
 
 def standard_error(tests: dict[str, list[float]]) -> float:
@@ -105,8 +107,9 @@ def main() -> None:
     with progress() as bars:
         found = measure(recipes, data, options.out, Engine(device=pick_device(), progress=bars))
     title = f"Fidelity: bf16 and float32, ResNet-20 on {data.name}"
-    print(write_section(options.results / "RESULTS.md", title, report(found, recipes["float32"][0])))
+    text = "\n".join(report(found, recipes["float32"][0]))
+    print(write_section(options.results / "RESULTS.md", title, text))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +14,10 @@ import pytest
 import torch
 
 from ticket_sig.cli.app import main
+
+# What is compiled or decoded while tests are collected stays out of the user's cache, too.
+os.environ["TICKET_SIG_CACHE"] = tempfile.mkdtemp(prefix="ticket_sig-tests-")
+atexit.register(shutil.rmtree, os.environ["TICKET_SIG_CACHE"], ignore_errors=True)
 
 
 class Outcome(NamedTuple):

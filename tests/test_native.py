@@ -55,8 +55,9 @@ def test_processes_that_compile_at_once_all_get_it(tmp_path: Path) -> None:
 
 @needs_compiler
 def test_a_compiler_may_be_named_with_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CC", "cc -DUNUSED=1")
-    assert answer(native.library(source(tmp_path))) == 42
+    (tmp_path / "named.c").write_text("int answer(void) { return ANSWER; }\n")
+    monkeypatch.setenv("CC", "cc -DANSWER=7")
+    assert answer(native.library(tmp_path / "named.c")) == 7
 
 
 @needs_compiler
@@ -90,7 +91,7 @@ def test_the_cache_is_made_private(tmp_path: Path, own_cache: Path) -> None:
     assert stat.S_IMODE((own_cache / "native").stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false", "cc '"])
 def test_without_a_compiler_that_works_there_is_no_library(
     compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

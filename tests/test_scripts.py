@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from ticket_sig.formats import load
@@ -47,6 +48,8 @@ def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(tmp_path: Path) ->
     assert said.strip() == card.strip()
     assert "`signature`, scheme 2, 29x29, version 3, level H" in card and "0.5 x 3" in card
     assert "| rates | [0.2, 0.1, 0.05, 0.01] | [0.5] |" in card, "what differs from the paper"
+    assert "ship_ticket.py --data DIR --out RUN --recipe smoke" in card
+    assert "rates" not in (dense / "README.md").read_text().split("## What differs")[1]
     assert load(dense).ticket.mask.density == 1 and load(dense).claim is None
     assert load(signed).ticket.mask.density <= 0.2
     said = run("experiments/evaluate_checkpoints.py", "--checkpoints", shipped)
@@ -59,7 +62,16 @@ def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(tmp_path: Path) ->
     assert done.returncode == 1 and "NOT EQUAL" in done.stdout
     (dense / "README.md").unlink()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "README.md: card: expected a line" in done.stderr
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "README.md: card: expected a line" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["main_path", "fidelity", "ship_ticket"])
+def test_an_experiment_without_its_data_says_so_in_one_line(script: str, tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / f"experiments/{script}.py", "--out", tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"{script}: --data: expected the folder of cifar10, found none")
 
 
 def test_fidelity_puts_the_two_precisions_side_by_side(tmp_path: Path) -> None:

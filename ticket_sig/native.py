@@ -33,10 +33,14 @@ def library(source: Path) -> ctypes.CDLL | None:
     """The shared library of a C file; None where this machine has no compiler that makes one."""
     if sys.platform != "linux":
         return None
-    # A home folder that is not known is a RuntimeError.
-    with contextlib.suppress(OSError, RuntimeError, subprocess.SubprocessError):
+    with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
         return ctypes.CDLL(str(_built(source, shlex.split(os.environ.get("CC", "cc")))))
     return None
+
+
+def fingerprint(kernels: ctypes.CDLL) -> str:
+    """Eight digits that change with the source, the compiler, its flags and the processor."""
+    return Path(kernels._name).stem[-8:]
 
 
 def _built(source: Path, compiler: list[str]) -> Path:
@@ -57,7 +61,7 @@ def _built(source: Path, compiler: list[str]) -> Path:
 
 def _private_folder() -> Path:
     """Where compiled code is kept: nobody else may write there or put another in its place, for it is run."""
-    with contextlib.suppress(OSError, RuntimeError):
+    with contextlib.suppress(OSError, RuntimeError):  # the latter where there is no home
         folder = cache_folder() / "native"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_private(folder.resolve()):

@@ -53,6 +53,13 @@ class Round:
         """kept / total; 1.0 where nothing is prunable."""
         return self.kept / self.total if self.total else 1.0
 
+    @property
+    def verdict(self) -> str:
+        """What the search made of this round, in words; nothing where it was none of its rounds."""
+        if self.winning is None:
+            return ""
+        return ("wins" if self.winning else "does not win") + (", dropped" if self.accepted is False else "")
+
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON, density included, empty fields left out."""
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"density": round(self.density, 6)}

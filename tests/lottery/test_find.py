@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -108,6 +109,17 @@ def test_the_same_call_again_with_the_same_network_object_returns_the_ticket(tmp
     model = TinyNet()
     first = find(tiny_recipe(), tiny_data(), tmp_path / "run", model=model)
     assert bits(find(tiny_recipe(), tiny_data(), tmp_path / "run", model=model)) == bits(first)
+
+
+def test_the_dense_parent_is_a_bundle_of_its_own_and_made_again_where_it_is_gone(tmp_path: Path) -> None:
+    ticket = find(tiny_recipe(rounds=1), tiny_data(), tmp_path / "run", model=TinyNet())
+    dense = load(tmp_path / "run" / "dense").ticket
+    assert dense.mask.density == 1 and dense.history == ticket.history[:1]
+    before = (tmp_path / "run" / "ticket" / "ticket.json").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "run" / "dense")
+    find(tiny_recipe(rounds=1), tiny_data(), tmp_path / "run", model=TinyNet())
+    assert bits(load(tmp_path / "run" / "dense").ticket) == bits(dense)
+    assert (tmp_path / "run" / "ticket" / "ticket.json").stat().st_mtime_ns == before
 
 
 # Accepts rounds, and with next to nothing left rejects one.

@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from helpers import TinyNet
+
+from ticket_sig.training import loop
 
 # In a process of its own: what is kept is kept for good. 8 MiB is more than glibc keeps by itself at first.
 _COUNT = """
@@ -31,3 +34,11 @@ def test_memory_that_was_freed_is_there_again_without_new_pages() -> None:
     if kept == "False":
         pytest.skip("another C library")
     assert int(after) < int(plain) / 10
+
+
+def test_it_is_left_alone_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(loop, "keep_freed_memory", lambda: called.append(True))
+    for keep in (False, True):
+        loop.Engine(keep_memory=keep).prepare(TinyNet(), "float32")
+    assert called == [True]

@@ -95,16 +95,10 @@ def _report(ticket: Ticket, bundle: Path, title: str, as_json: bool) -> None:
         print_json({"ticket": str(bundle), "density": density, "pruning_rates": rates, "history": history})
         return
     columns = ("step", "rate", "kept %", "validation %", "test %", "", "seconds")
-    rows = [(e.step, e.rate, *_figures(e), _words(e), f"{e.seconds:.0f}") for e in ticket.history]
+    rows = [(e.step, e.rate, *_figures(e), e.verdict, f"{e.seconds:.0f}") for e in ticket.history]
     out.print(table(title, columns, rows))
     out.print(f"ticket: {bundle}\nnext: ticket-sig embed {bundle} --message TEXT --out SIGNED")
 
 
 def _figures(entry: Round) -> tuple[str, str, str]:
     return f"{100 * entry.density:.2f}", percent(entry.validation), percent(entry.test)
-
-
-def _words(entry: Round) -> str:
-    if entry.winning is None:
-        return ""
-    return ("wins" if entry.winning else "does not win") + ("" if entry.accepted else ", rejected")

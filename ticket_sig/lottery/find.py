@@ -54,7 +54,7 @@ def find(
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
-        if (run / "ticket").exists():
+        if (run / "ticket").exists() and (run / "dense").exists():
             return load(run / "ticket").ticket
         names = prunable_names(model, recipe.exclude)
         mask = Mask.full({name: initial[name] for name in names})
@@ -63,7 +63,8 @@ def find(
         if not (run / "dense").exists():
             save(dense, run / "dense")
         ticket = _search(trainer, run, dense)
-        save(ticket, run / "ticket")
+        if not (run / "ticket").exists():
+            save(ticket, run / "ticket")
         return ticket
 
 
@@ -106,5 +107,5 @@ def _search(trainer: Trainer, run: Path, dense: Ticket) -> Ticket:
 
 def _line(name: str, entry: Round) -> str:
     held = f"{entry.validation:.2f} % validation, " if entry.validation is not None else ""
-    wins = {None: "", True: ", wins", False: ", does not win"}[entry.winning]
-    return f"{name}: {100 * entry.density:.2f} % kept, {held}{entry.test:.2f} % test{wins}"
+    verdict = f", {entry.verdict}" if entry.verdict else ""
+    return f"{name}: {100 * entry.density:.2f} % kept, {held}{entry.test:.2f} % test{verdict}"

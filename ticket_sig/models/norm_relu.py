@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ticket_sig.native import library
+from ticket_sig.native import fingerprint, library
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _LANES = 64
 
 
 class NormReLU(nn.BatchNorm2d):
-    """`relu(batch_norm(x) + residual)`; its parameters and buffers are those of `BatchNorm2d`."""
+    """`relu(batch_norm(x) + residual)` of [batch, channels, height, width]; stored as a `BatchNorm2d` is."""
 
     fused = False
 
@@ -48,16 +48,17 @@ class NormReLU(nn.BatchNorm2d):
         )
 
 
-def fuse(model: nn.Module, on: bool = True) -> bool:
+def fuse(model: nn.Module, on: bool = True) -> str | None:
     """Has every `NormReLU` of a model use the kernels in C, where this machine can compile them.
 
-    Returns whether any does. Results differ from PyTorch's own by rounding alone.
+    Returns the kernels' fingerprint, or None where none are used. Results differ from PyTorch's own
+    by rounding alone.
     """
     layers = [m for m in model.modules() if isinstance(m, NormReLU)]
-    on = on and bool(layers) and library(_SOURCE) is not None
+    kernels = library(_SOURCE) if on and layers else None
     for layer in layers:
-        layer.fused = on
-    return on
+        layer.fused = kernels is not None
+    return None if kernels is None else fingerprint(kernels)
 
 
 class _Fused(torch.autograd.Function):

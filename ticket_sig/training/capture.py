@@ -1,4 +1,4 @@
-"""One training step as a CUDA graph: recorded once for each batch size, replayed without the host.
+"""One training iteration as a CUDA graph: recorded once for each batch size, replayed without the host.
 
 A step of a small network on a large GPU is hundreds of kernels of a few microseconds each; launched one by
 one, the GPU waits for Python most of the time.
@@ -16,8 +16,8 @@ _WARM_UP = 3  # what lazy initialisation needs before a capture, by PyTorch's no
 Work = Callable[[Tensor], None]
 
 
-class CapturedStep:
-    """The graphs of one step: each replays it on the rows [first, first + count) of an epoch."""
+class CapturedIteration:
+    """The graphs of one iteration: each replays it on the rows [first, first + count) of an epoch."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

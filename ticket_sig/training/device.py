@@ -14,6 +14,8 @@ from ticket_sig.version import VERSION
 def pick_device(name: str = "auto") -> torch.device:
     """Returns the device of that name; "auto" is a GPU where there is one.
 
+    For a GPU it has cuDNN compute deterministically and without TF32, for the whole process.
+
     Raises:
         InputError: no such device on this machine.
     """

@@ -22,10 +22,10 @@ from ticket_sig.training.batches import Batches
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
 from ticket_sig.training.device import made_with
 from ticket_sig.training.evaluate import accuracy
+from ticket_sig.training.iteration import Iteration
 from ticket_sig.training.memory import keep_freed_memory
 from ticket_sig.training.progress import Progress, Silent
 from ticket_sig.training.recipe import Recipe
-from ticket_sig.training.step import Step
 
 Snapshot = Callable[[dict[str, Tensor]], None]
 
@@ -57,7 +57,7 @@ class Engine:
             keep_freed_memory()
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         fused = fuse(model, self.fused and self.device.type == "cpu" and precision == "bf16")
-        return made_with(self.device, precision, "fused" if fused else "torch")
+        return made_with(self.device, precision, f"fused {fused}" if fused else "torch")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Run:
         self.per_epoch = len(batches)
         self.total = recipe.length.iterations(self.per_epoch)
         self.mask = mask or Mask({})
-        self.iteration = Step(model, batches, recipe, engine.device, self.mask, capture=engine.capture)
+        self.iteration = Iteration(model, batches, recipe, engine.device, self.mask, capture=engine.capture)
         self.optimizer, self.losses = self.iteration.optimizer, self.iteration.losses
         self.asynchronous = engine.device.type == "cuda"
         self.step, self.seconds = start, 0.0

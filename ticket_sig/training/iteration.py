@@ -11,17 +11,16 @@ from torch import Tensor, nn
 
 from ticket_sig.mask import Mask
 from ticket_sig.training.batches import Batches, generator
-from ticket_sig.training.capture import CapturedStep
+from ticket_sig.training.capture import CapturedIteration
 from ticket_sig.training.recipe import Recipe
 
 
-class Step:
+class Iteration:
     """Runs iterations of one training, in any order of numbers; waits for the device at most once an epoch.
 
     Attributes:
         optimizer: SGD with float32 weights and momentum.
         losses: sum of the losses over images, and the number of images, since they were last zeroed.
-        captured: whether iterations are replayed as CUDA graphs; known after the first.
     """
 
     def __init__(
@@ -38,8 +37,7 @@ class Step:
         self.optimizer = _optimizer(model, recipe, device)
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
         self.hold = mask.bind(dict(model.named_parameters()))
-        self.captured = capture and device.type == "cuda"
-        self._graphs = CapturedStep(device) if self.captured else None
+        self._graphs = CapturedIteration(device) if capture and device.type == "cuda" else None
 
     def __call__(self, step: int) -> None:
         """Does the iteration of this number, counted from 0."""
@@ -50,6 +48,11 @@ class Step:
         else:
             with self._own_random_numbers(step):
                 self.work(slice(first, first + count))
+
+    @property
+    def captured(self) -> bool:
+        """Whether iterations are replayed as CUDA graphs; known after the first."""
+        return self._graphs is not None
 
     def work(self, rows: Tensor | slice) -> None:
         """One iteration on these rows of the epoch that was begun."""
@@ -78,12 +81,12 @@ class Step:
             else:
                 group["lr"] = rate
 
-    def _can_capture(self, graphs: CapturedStep, count: int) -> bool:
+    def _can_capture(self, graphs: CapturedIteration, count: int) -> bool:
         """Captures the step, unless it waits for the host or draws random numbers: those are a step's own."""
         try:
             graphs.prepare(count, self.work, self._state)
         except RuntimeError:
-            self.captured, self._graphs = False, None
+            self._graphs = None
         return self.captured
 
     def _state(self) -> list[Tensor]:
