@@ -19,8 +19,9 @@ from ticket_sig.claim import Claim
 from ticket_sig.cli.output import progress
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.formats import load
+from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
-from ticket_sig.signatures.scheme2 import Signature
+from ticket_sig.signatures.scheme2 import Embedded, Signature
 from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.device import pick_device, pick_precision
@@ -30,12 +31,13 @@ from ticket_sig.verification import verify
 from ticket_sig.verification.statistics import format_p
 
 MESSAGE, VERSION, LEVEL = "signature", 3, "H"
+TRIED_RATE = 0.1
 
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("paper", {}),
     # Hours on two cores. The dense network trains for 36 epochs; each ticket goes on from its epoch 24, for
-    # 12 (Frankle et al., 2020). The first rate halves the network, which saves rounds. A ticket must come
-    # within half a point of the dense network, not one.
+    # 12 (Frankle et al., 2020). The first rate halves the network, which saves rounds, and the paper's finer
+    # ones are left out. A ticket must come within half a point of the dense network, not one.
     "two-cores": (
         "quick",
         {
@@ -44,7 +46,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "crop": 2,
             "rewind": Steps(24),
             "retrain": "rewind",
-            "rates": (0.5, 0.2, 0.1, 0.05, 0.01),
+            "rates": (0.5, 0.2),
             "tolerance": 0.5,
         },
     ),
@@ -53,12 +55,30 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 CHOSEN_BY = {
     "two-cores": [
         "- lr and crop were chosen by the validation split among three dense networks of 6 epochs (lr 0.2 "
-        "and 0.4 with crop 4, lr 0.4 with crop 2)."
+        "and 0.4 with crop 4, lr 0.4 with crop 2).",
+        "- The rates 0.1, 0.05 and 0.01 were left out for want of time. Begun, the rate 0.1 still gave "
+        "tickets that won: this is not the sparsest that does.",
     ]
 }
 OF_THE_SEARCH = ("rewind", "retrain", "scope", "rates", "rounds", "density", "tolerance", "exclude")
 # NeurIPS'21, Tables 1 and 2: ResNet-20 on CIFAR-10.
 PUBLISHED = {"dense": "91.67", "ticket": "91.66 at 19.37 % kept", "signed": "91.37"}
+
+
+def sturdiest(ticket: Ticket) -> Embedded:
+    """The ticket signed in the layer where most of the code outlives pruning, tried before it is retrained.
+
+    The most similar region, which `embed` takes by itself, may lie where kernels hang on one small weight.
+    """
+    side = 17 + 4 * VERSION
+    layers = [row.name for row in ticket.mask.table() if min(row.shape[:2]) >= side]
+    signed = [ticket_sig.embed(ticket, MESSAGE, version=VERSION, level=LEVEL, layer=name) for name in layers]
+
+    def left(embedded: Embedded) -> int:
+        pruned = prune_ticket(embedded.ticket, TRIED_RATE)
+        return int(ticket_sig.verify(pruned, embedded.claim).evidence["matches"])
+
+    return max(signed, key=left)
 
 
 def differences(recipe: Recipe, dense: bool) -> list[str]:
@@ -80,7 +100,9 @@ def in_words(recipe: Recipe, images: int, choice: str) -> list[str]:
         f"{held_out:,} images of the validation split, where the standard error of 91 % is {error:.1f} "
         "points; the test split is only reported.",
         "- The last epoch's weights are kept, not the best epoch's. A kernel that signing brings back gets "
-        "its largest rewind weight (paper: a random position).",
+        "its largest rewind weight (paper: a random position). The layer is the one where most of the code "
+        f"outlives pruning by {TRIED_RATE:g}, tried before retraining (paper: low layers, as they are pruned "
+        "less).",
         "- The precision is the machine's choice: without bf16 in hardware it is float32, and the ticket "
         "another.",
     ]
@@ -141,6 +163,7 @@ def facts(signed: Ticket, claim: Claim, recipe: Recipe, right: dict[str, float])
         ("paper: signed, ticket, dense", ", ".join(PUBLISHED[n] for n in ("signed", "ticket", "dense"))),
         ("validation: dense, signed", f"{dense:.2f} %, {last:.2f} %: {wins} {recipe.tolerance:g} points"),
         ("pruning specification (rate x times)", rates),
+        ("extreme", f"pruned by {recipe.rates[-1]:g} more it no longer wins (paper: by 0.01)"),
         ("signature", f"`{signature.message}`, scheme 2, {side}x{side}, {code}"),
         ("place", f"{place.layer}, row {place.row}, column {place.column}"),
         ("verdict", f"{verdict.outcome}: {verdict.statistic}, p = {format_p(verdict.log10_p)}"),
@@ -154,7 +177,7 @@ def ticket_card(
     """The card of the signed ticket, around its first table and that of its pruning."""
     name = f"{recipe.arch}-{recipe.dataset}"
     return [
-        f"# {name}: an extreme ticket, signed",
+        f"# {name}: a winning ticket, signed",
         "",
         *first,
         "",
@@ -220,7 +243,7 @@ def main() -> None:
         engine = Engine(device=device, progress=bars)
         ticket = ticket_sig.find(recipe, data, options.out / "find", engine=engine)
         dense = load(options.out / "find" / "dense").ticket
-        embedded = ticket_sig.embed(ticket, MESSAGE, version=VERSION, level=LEVEL)
+        embedded = sturdiest(ticket)
         signed = ticket_sig.retrain(embedded.ticket, recipe, data, options.out / "retrain", engine=engine)
     models = {"dense": dense, "ticket": ticket, "signed": signed}
     print(write_bundles(models, embedded.claim, recipe, choice, data, options.checkpoints))

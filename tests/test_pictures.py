@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,19 @@ def test_accuracy_over_any_number_of_rounds(length: int, tmp_path: Path) -> None
     pictures.accuracy_over_rounds(tmp_path / "accuracy.png", history()[:length])
     shown = pixels(tmp_path / "accuracy.png")
     assert min(shown.shape[:2]) >= 400
+
+
+def test_the_curves_pass_by_a_round_that_was_dropped(tmp_path: Path) -> None:
+    dense, kept = (Round(step="prune", kept=k, total=100, test=90.0, accepted=True) for k in (100, 50))
+    dropped = Round(step="prune", kept=5, total=100, test=10.0, accepted=False)
+    drawn = []
+    for accepted in (False, True):
+        pictures.accuracy_over_rounds(
+            tmp_path / "accuracy.png", [dense, kept, replace(dropped, accepted=accepted)]
+        )
+        shown = pixels(tmp_path / "accuracy.png")
+        drawn.append(int((np.ptp(shown[..., :3].astype(int), axis=2) > 60).sum()))  # not grey
+    assert drawn[0] < drawn[1] / 2, "a line to the dropped round is long"
 
 
 def test_a_retrained_ticket_is_marked(tmp_path: Path) -> None:

@@ -100,10 +100,12 @@ def accuracy_over_rounds(path: Path, history: Sequence[Round]) -> None:
     """
     tested = [(entry, 100 * entry.density, entry.test) for entry in history if entry.test is not None]
     rounds = [(entry, x, y) for entry, x, y in tested if entry.step in ("dense", "prune")]
+    # The search goes back from a round that it drops: the curves pass it by.
+    kept = [(entry, x, y) for entry, x, y in rounds if entry.accepted is not False]
     curves = {
-        ("validation", "s--"): [(x, e.validation) for e, x, _ in rounds if e.validation is not None],
-        ("test", "o-"): [(x, y) for _, x, y in rounds],
-        ("rejected", "kx"): [(x, y) for e, x, y in rounds if e.accepted is False],
+        ("validation", "s--"): [(x, e.validation) for e, x, _ in kept if e.validation is not None],
+        ("test", "o-"): [(x, y) for _, x, y in kept],
+        ("test, dropped", "kx"): [(x, y) for e, x, y in rounds if e.accepted is False],
         ("test, signed and retrained", "r*"): [(x, y) for e, x, y in tested if e.step == "train"],
     }
     with _figure(path, 1, 1, 5.0) as axes:
@@ -115,7 +117,7 @@ def accuracy_over_rounds(path: Path, history: Sequence[Round]) -> None:
         axis.set(
             xscale="log", xlabel="weights kept (%)", ylabel="accuracy (%)", title="Accuracy over the rounds"
         )
-        ticks = sorted({round(x, 1) for _, x, _ in rounds})
+        ticks = sorted({round(x, 1) for _, x, _ in kept})
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], rotation=60, fontsize=7)
         axis.minorticks_off()
         axis.invert_xaxis()
