@@ -39,7 +39,8 @@ def prepared(
 ) -> Iteration:
     """A step of the engine, as its training runs it."""
     model = build(recipe.arch, data.classes, seed=0)
-    Engine(device=device).prepare(model, recipe.precision)
+    # The compiler fuses by itself, and cannot look into kernels in C.
+    Engine(device=device, fused=not compiled).prepare(model, recipe.precision)
     if compiled:
         model.compile()
     batches = Batches(data.train, data, recipe, device)
