@@ -49,6 +49,7 @@ def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(tmp_path: Path) ->
     assert "`signature`, scheme 2, 29x29, version 3, level H" in card and "0.5 x 3" in card
     assert "| rates | [0.2, 0.1, 0.05, 0.01] | [0.5] |" in card, "what differs from the paper"
     assert "ship_ticket.py --data DIR --out RUN --recipe smoke" in card
+    assert "no longer wins) | not searched |" in card, "a search down to a density tries no more than that"
     assert "rates" not in (dense / "README.md").read_text().split("## What differs")[1]
     assert load(dense).ticket.mask.density == 1 and load(dense).claim is None
     assert load(signed).ticket.mask.density <= 0.2

@@ -53,9 +53,9 @@ class Batches:
         padded = F.pad(split.images.to(device), (0, 0, pad, pad, pad, pad))
         # A view of every crop of every image: [n, 2 * pad + 1, 2 * pad + 1, channels, height, width].
         self._crops = padded.unfold(1, height, 1).unfold(2, width, 1)
-        self._epoch = -1
+        self._epoch = 0
         # Order, crops and flips of the epoch: filled anew, so that a captured step finds them.
-        self._draw = tuple(t.to(device) for t in self._draw_epoch(0))
+        self._draw = tuple(t.to(device) for t in self._draw_epoch(self._epoch))
 
     def __len__(self) -> int:
         """Batches per epoch; the last one may be smaller."""
