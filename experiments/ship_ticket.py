@@ -12,16 +12,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from results import command, history_table, made_how, pruning_table, run, table, write_card
+from results import (
+    TRIED_RATE,
+    command,
+    history_table,
+    made_how,
+    pruning_table,
+    run,
+    sturdiest,
+    table,
+    write_card,
+)
 
 import ticket_sig
 from ticket_sig.claim import Claim
 from ticket_sig.cli.output import progress
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.formats import load
-from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
-from ticket_sig.signatures.scheme2 import Embedded, Signature
+from ticket_sig.signatures.scheme2 import Signature
 from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.device import pick_device, pick_precision
@@ -29,9 +38,6 @@ from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine
 from ticket_sig.verification import verify
 from ticket_sig.verification.statistics import format_p
-
-MESSAGE, VERSION, LEVEL = "signature", 3, "H"
-TRIED_RATE = 0.1
 
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("paper", {}),
@@ -67,22 +73,6 @@ CHOSEN_BY = {
 OF_THE_SEARCH = ("rewind", "retrain", "scope", "rates", "rounds", "density", "tolerance", "exclude")
 # NeurIPS'21, Tables 1 and 2: ResNet-20 on CIFAR-10.
 PUBLISHED = {"dense": "91.67", "ticket": "91.66 at 19.37 % kept", "signed": "91.37"}
-
-
-def sturdiest(ticket: Ticket) -> Embedded:
-    """The ticket signed in the layer where most of the code outlives pruning, tried before it is retrained.
-
-    The most similar region, which `embed` takes by itself, may lie where kernels hang on one small weight.
-    """
-    side = 17 + 4 * VERSION
-    layers = [row.name for row in ticket.mask.table() if min(row.shape[:2]) >= side]
-    signed = [ticket_sig.embed(ticket, MESSAGE, version=VERSION, level=LEVEL, layer=name) for name in layers]
-
-    def left(embedded: Embedded) -> int:
-        pruned = prune_ticket(embedded.ticket, TRIED_RATE)
-        return int(ticket_sig.verify(pruned, embedded.claim).evidence["matches"])
-
-    return max(signed, key=left)
 
 
 def differences(recipe: Recipe, dense: bool) -> list[str]:

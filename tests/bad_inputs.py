@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import socket
 import sys
 import traceback
 import warnings
@@ -23,9 +24,11 @@ from unittest.mock import patch
 
 import numpy as np
 import safetensors.torch
+import taught
 import torch
 from damage import RUN_CODE, RunsCode, flip
 from disk import file_size_limit, full_disk
+from fake_server import FakeServer, fake_server
 from filelock import FileLock
 from make_fixtures import FIXTURES, LAYER
 from PIL import Image
@@ -34,6 +37,7 @@ from user_net import UserNet
 
 from ticket_sig.cli.app import main
 from ticket_sig.digests import tensor_digest
+from ticket_sig.models import build
 from ticket_sig.training import PRESETS
 
 Build = Callable[[Path], list[Any]]
@@ -1003,6 +1007,434 @@ def training_without_rewind_weights(folder: Path) -> list[Any]:
 )
 def training_another_network(folder: Path) -> list[Any]:
     return _train(folder, "--start", "model")
+
+
+# --- keys (scheme 1) ----------------------------------------------------------------------------
+
+_topic[0] = "key"
+
+
+def _split(folder: Path, *more: Any, model: str = "bundle-v1-signed") -> list[Any]:
+    return ["split", fixture(folder, model), "--out", folder / "DIR", *more]
+
+
+def _unlock(folder: Path, damage: Callable[[Path], object] = lambda _: None) -> list[Any]:
+    """Unlocks DIR/locked with DIR/key.safetensors after some damage; `damage` is given DIR."""
+    done(_split(folder))
+    damage(folder / "DIR")
+    key = folder / "DIR" / "key.safetensors"
+    return ["unlock", folder / "DIR" / "locked", "--key", key, "--out", folder / "BACK"]
+
+
+for _share in (0, 1, -0.5, "nan", 1e-9):
+    enter(
+        f"share of {_share}",
+        lambda folder, share=_share: _split(folder, "--share", share),
+        "bundle-v1-signed: share: expected",
+    )
+
+
+@case("score: expected one of omp, random, ", "found 'charm'")
+def unknown_score(folder: Path) -> list[Any]:
+    return _split(folder, "--score", "charm")
+
+
+@case("score: network: expected one, to follow its paths, found none", "--arch")
+def paths_of_an_unknown_network(folder: Path) -> list[Any]:
+    return _split(folder, "--score", "ewp", model="state.pt")
+
+
+@case("state.pt: weights do not fit the network: ", "layer3.2.conv2.weight: expected, not found")
+def paths_of_another_network(folder: Path) -> list[Any]:
+    return _split(folder, "--score", "ewp", "--arch", "resnet20", model="state.pt")
+
+
+def _unpassable(folder: Path, layer: str, score: str) -> list[Any]:
+    """A ResNet-20 with nothing kept in the layers of this name."""
+    network = build("resnet20", 10, seed=0)
+    state = {n: t * 0 if n.startswith(layer) and t.ndim == 4 else t for n, t in network.state_dict().items()}
+    torch.save(state, folder / "net.pt")
+    return ["split", folder / "net.pt", "--arch", "resnet20", "--score", score, "--out", folder / "DIR"]
+
+
+@case("net.pt: network: disconnected: expected a path of kept kernels from input to output, found none")
+def network_without_a_path(folder: Path) -> list[Any]:
+    return _unpassable(folder, "conv1", "ewp")
+
+
+@case("net.pt: network: disconnected: expected edges between channels, found none")
+def network_without_an_edge(folder: Path) -> list[Any]:
+    return [*_unpassable(folder, "layer", "betweenness"), "--no-residual"]
+
+
+@case("key.safetensors: file: expected a safetensors file, found none")
+def key_that_is_not_there(folder: Path) -> list[Any]:
+    return _unlock(folder, lambda made: (made / "key.safetensors").unlink())
+
+
+@case("key.safetensors: key: expected a key that `ticket-sig split` wrote, found another file")
+def model_for_a_key(folder: Path) -> list[Any]:
+    def damage(made: Path) -> None:
+        (made / "key.safetensors").write_bytes((made / "locked" / "model.safetensors").read_bytes())
+
+    return _unlock(folder, damage)
+
+
+@case("key.safetensors: safetensors: expected a whole file")
+def key_cut_in_half(folder: Path) -> list[Any]:
+    return _unlock(folder, lambda made: cut_in_half(made / "key.safetensors"))
+
+
+@case("key: ticket: expected the claim's sha256:", "found a key of sha256:")
+def key_of_another_ticket(folder: Path) -> list[Any]:
+    def damage(made: Path) -> None:
+        other = made.parent / "OTHER"
+        done(["split", made.parent / "bundle-v1-signed", "--share", 0.2, "--out", other])
+        (made / "key.safetensors").write_bytes((other / "key.safetensors").read_bytes())
+
+    return _unlock(folder, damage)
+
+
+@case("key: digest: expected the claim's sha256:", "altered")
+def key_with_a_bit_flipped(folder: Path) -> list[Any]:
+    def damage(made: Path) -> None:
+        data = bytearray((made / "key.safetensors").read_bytes())
+        data[-1] ^= 1
+        (made / "key.safetensors").write_bytes(data)
+
+    return _unlock(folder, damage)
+
+
+@case("locked: locked ticket: sealed part: expected what this key sealed, found something else")
+def sealed_part_with_a_bit_flipped(folder: Path) -> list[Any]:
+    return _unlock(folder, lambda made: flip_after(made / "locked" / "sealed.bin", b""))
+
+
+@case("locked: claim: expected the claim.json of `ticket-sig split`")
+def locked_ticket_without_its_claim(folder: Path) -> list[Any]:
+    return _unlock(folder, lambda made: (made / "locked" / "claim.json").unlink())
+
+
+@case("claim: scheme: expected 'scheme 1: key mask', found 'scheme 2: ")
+def unlocking_a_ticket_that_is_not_locked(folder: Path) -> list[Any]:
+    def damage(made: Path) -> None:
+        claimed = (made.parent / "bundle-v1-signed" / "claim.json").read_bytes()
+        (made / "locked" / "claim.json").write_bytes(claimed)
+
+    return _unlock(folder, damage)
+
+
+@case("key: expected the key's file, to verify scheme 1, found none", "--key FILE")
+def claim_of_a_key_without_the_key(folder: Path) -> list[Any]:
+    done(_split(folder))
+    claimed = folder / "DIR" / "locked" / "claim.json"
+    return ["verify", folder / "bundle-v1-signed", "--claim", claimed]
+
+
+# --- attacks ------------------------------------------------------------------------------------
+
+_topic[0] = "attack"
+
+
+def _attack(folder: Path, name: str, *more: Any, model: str = "bundle-v1-signed") -> list[Any]:
+    return ["attack", name, fixture(folder, model), "--out", folder / "STOLEN", *more]
+
+
+@case("attack: expected one of fine-tuning, magnitude-pruning", "found 'melt'")
+def unknown_attack(folder: Path) -> list[Any]:
+    return _attack(folder, "melt")
+
+
+@case("add-on: expected the options rate, found none of that name")
+def attack_without_its_rate(folder: Path) -> list[Any]:
+    return _attack(folder, "add-on")
+
+
+@case("noise: expected options among rate, scale, layer, found epochs")
+def option_of_another_attack(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--epochs", 2)
+
+
+for _name, _option, _value, _said in (
+    ("magnitude-pruning", "--rate", 1, "rate: expected a share between 0 and 1, found 1.0"),
+    ("add-on", "--rate", "nan", "rate: expected a share between 0 and 1, found nan"),
+    ("fine-tuning", "--lr", 0, "lr: expected a finite number more than 0, found 0.0"),
+    ("trigger-removal", "--images", -1, "images: expected 0 to 100000, found -1"),
+    ("fake-key", "--count", 0, "count: expected a finite number more than 0, found 0"),
+):
+    enter(
+        f"{_name} with {_option} {_value}",
+        lambda folder, n=_name, o=_option, v=_value: _attack(folder, n, o, v),
+        _said,
+    )
+
+
+@case("forged key: expected a share or a count, found neither")
+def forged_key_of_no_size(folder: Path) -> list[Any]:
+    return _attack(folder, "fake-key")
+
+
+@case("pruned weights: expected 1000000, for the forged key, found")
+def forged_key_larger_than_the_rest_of_the_model(folder: Path) -> list[Any]:
+    return _attack(folder, "fake-key", "--count", 1_000_000)
+
+
+@case("place of the code: expected the owner's signature, found none", "--insider")
+def erasing_without_the_place(folder: Path) -> list[Any]:
+    return _attack(folder, "erase")
+
+
+@case("--insider: expected a claim, which names the place: --claim FILE, found none")
+def insider_without_a_claim(folder: Path) -> list[Any]:
+    return _attack(folder, "erase", "--insider", model="state.pt")
+
+
+@case(f"place of the code: expected 21x21 kernels from row 5, column 0 of {LAYER}, of shape", "found none")
+def erasing_outside_the_layer(folder: Path) -> list[Any]:
+    place = claim(folder, placement={"row": 5, "column": 0})
+    return _attack(folder, "erase", "--insider", "--claim", place)
+
+
+@case("data: expected a data set, found none; name its folder: --data DIR")
+def fine_tuning_without_data(folder: Path) -> list[Any]:
+    return _attack(folder, "fine-tuning", model="state.pt")
+
+
+@case("recipe: expected one in the bundle, or --arch and --dataset, found neither")
+def fine_tuning_without_a_recipe(folder: Path) -> list[Any]:
+    return _attack(folder, "fine-tuning", "--data", images(folder), model="state.pt")
+
+
+@case("weights do not fit the network: ", "layer2.0.conv1.weight: expected, not found")
+def attack_measured_with_another_network(folder: Path) -> list[Any]:
+    digits = ["--arch", "resnet20", "--dataset", "digits"]
+    return _attack(folder, "random-pruning", "--rate", 0.1, *digits, model="state.pt")
+
+
+@case("SIGNED: output folder: expected a name not taken yet, found one that is", "--force")
+def attack_over_a_folder_that_is_there(folder: Path) -> list[Any]:
+    done(embed(folder, fixture(folder, "state.pt")))
+    return ["attack", "noise", folder / "state.pt", "--rate", 0.1, "--out", folder / "SIGNED"]
+
+
+# --- black box ----------------------------------------------------------------------------------
+
+_topic[0] = "black box"
+_DEAD = ["--url", "http://127.0.0.1:1", "--model", "mine", "--retries", 0]  # port 1: nobody listens
+
+
+def shown(folder: Path) -> list[Any]:
+    """The options that show a claim of scheme 3 and its triggers."""
+    (folder / "claim.json").write_text(json.dumps(taught.claim().to_json()))
+    (folder / "triggers.json").write_text(json.dumps(taught.SECRET.to_json()))
+    return ["--claim", folder / "claim.json", "--triggers", folder / "triggers.json"]
+
+
+@case("suspect: expected one of a model, --url and --answers, found none")
+def nobody_to_ask(folder: Path) -> list[Any]:
+    return ["verify", *shown(folder)]
+
+
+@case("suspect: expected one of a model, --url and --answers, found a model and --url")
+def two_to_ask(folder: Path) -> list[Any]:
+    return ["verify", fixture(folder, "state.pt"), *_DEAD, *shown(folder)]
+
+
+@case("http://127.0.0.1:1/v2/models/mine: server: expected an answer, found none", "refused")
+def dead_server(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, *shown(folder)]
+
+
+@case("--triggers: expected a path, found none; the claim does not hold the secret")
+def asking_without_the_triggers(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, *shown(folder)[:2]]
+
+
+@case("claim.json: claim: scheme: expected 'scheme 3: trigger set', found 'scheme 2")
+def triggers_for_a_claim_of_scheme_2(folder: Path) -> list[Any]:
+    arguments = shown(folder)
+    claim(folder)
+    return ["verify", *_DEAD, *arguments]
+
+
+@case("triggers: commitment: expected the claim's sha256:", "another secret or folder")
+def triggers_of_another_secret(folder: Path) -> list[Any]:
+    arguments = shown(folder)
+    edit_json(folder / "triggers.json", secret="0" * 64)
+    return ["verify", *_DEAD, *arguments]
+
+
+@case("triggers.json: triggers: images: expected [8, 8, 1] and 10 classes, found [9, 8, 1] and 10 classes")
+def triggers_of_another_size(folder: Path) -> list[Any]:
+    arguments = shown(folder)
+    edit_json(folder / "triggers.json", size=[9, 8, 1])
+    return ["verify", *_DEAD, *arguments]
+
+
+@case("url: expected http:// or https:// and a host, found 'localhost:8080'")
+def address_without_a_scheme(folder: Path) -> list[Any]:
+    return ["verify", "--url", "localhost:8080", "--model", "mine", *shown(folder)]
+
+
+@case("url: expected scheme, host, port and path alone, found more (a password?)")
+def password_in_the_address(folder: Path) -> list[Any]:
+    return ["verify", "--url", "http://me:hunter2@host", "--model", "mine", *shown(folder)]
+
+
+@case("--token-env: expected the name of an environment variable that is set, found 'NOT_SET'")
+def token_that_is_not_there(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, "--token-env", "NOT_SET", *shown(folder)]
+
+
+@case("state.pt: recipe: expected one in the bundle, or --arch and --dataset, found neither")
+def asking_a_model_of_unknown_network(folder: Path) -> list[Any]:
+    return ["verify", fixture(folder, "state.pt"), *shown(folder)]
+
+
+_ports: dict[Path, int] = {}
+
+
+def _misbehaving(change: Callable[[FakeServer], None]) -> Callable[[Path], AbstractContextManager[object]]:
+    @contextmanager
+    def during(folder: Path) -> Iterator[None]:
+        with fake_server(port=_ports[folder]) as server:
+            change(server)
+            yield
+
+    return during
+
+
+def _asking_it(folder: Path) -> list[Any]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        _ports[folder] = free.getsockname()[1]
+    url = f"http://127.0.0.1:{_ports[folder]}"
+    return ["verify", "--url", url, "--model", "mine", "--retries", 0, "--timeout", 5, *shown(folder)]
+
+
+def _output(**fields: Any) -> Callable[[FakeServer], None]:
+    def change(server: FakeServer) -> None:
+        server.change = lambda answer: {"outputs": [answer["outputs"][0] | fields]}
+
+    return change
+
+
+def _always(status: int, body: bytes, **headers: str) -> Callable[[FakeServer], None]:
+    return lambda server: setattr(server, "always", (status, headers, body))
+
+
+for _name, _change, *_says in (
+    ("500 with a text", _always(500, b'{"error": "no GPU"}'), "infer: server: ", "HTTP status 500: no GPU"),
+    ("401", _always(401, b'{"detail": "no token"}'), "infer: answer: ", "HTTP status 401: no token"),
+    ("a redirect", _always(302, b"", Location="http://else/"), "redirects are not followed", "http://else/"),
+    ("HTML", _always(200, b"<html>"), "infer: answer: expected JSON, found something else"),
+    ("NaN", _always(200, b'{"outputs": NaN}'), "infer: answer: expected JSON", "NaN is no JSON number"),
+    (
+        "an error with 200",
+        _always(200, b'{"error": "busy"}'),
+        "expected a list of tensors, found an error: busy",
+    ),
+    ("fewer answers", _output(shape=[15, 10]), "answer, outputs: expected one of shape [16, 10]", "[15, 10]"),
+    ("fewer numbers", _output(data=[0.5] * 159), "answer, data: expected 160 finite numbers, found 159"),
+    ("texts", _output(datatype="BYTES"), "answer, datatype: expected numbers, found 'BYTES'"),
+    ("fractions", _output(shape=[16], data=[0.5] * 16), "labels, which are whole numbers, found fractions"),
+    (
+        "labels out of range",
+        _output(shape=[16], data=[99] * 16),
+        "answer 1: expected a class, 0 to 9, found 99",
+    ),
+):
+    enter(f"server answers {_name}", _asking_it, *_says, during=_misbehaving(_change))
+
+
+for _name, _fields, *_says in (
+    ("no inputs", {"inputs": []}, "metadata, inputs: expected one input, found 0"),
+    (
+        "other images",
+        {"inputs": [{"name": "x", "datatype": "UINT8", "shape": [-1, 3, 32, 32]}]},
+        "metadata, shape: expected images of 8 x 8 with 1 channels, found [-1, 3, 32, 32]",
+    ),
+    (
+        "floats",
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 1, 8, 8]}]},
+        "pixels: expected a normalisation, found none; say --dataset",
+    ),
+):
+    enter(
+        f"server that takes {_name}",
+        _asking_it,
+        *_says,
+        during=_misbehaving(lambda server, fields=_fields: server.metadata.update(fields)),  # type: ignore[misc]
+    )
+
+
+@case(
+    "v2/models/other: answer: expected HTTP status 200, found HTTP status 404: Model nix not found",
+    during=_misbehaving(lambda server: None),
+)
+def model_that_a_server_does_not_have(folder: Path) -> list[Any]:
+    return ["other" if a == "mine" else a for a in _asking_it(folder)]
+
+
+def _answers(folder: Path, text: str, **changes: Any) -> list[Any]:
+    arguments = shown(folder)
+    done(["queries", *arguments, "--out", folder / "OUT", "--decoys", 100])
+    edit_json(folder / "OUT" / "queries.json", **changes)
+    (folder / "answers.csv").write_text(text)
+    files = ["--answers", folder / "answers.csv", "--queries", folder / "OUT" / "queries.json"]
+    return ["verify", *files, *arguments]
+
+
+for _name, _text, *_says in (
+    (
+        "an unknown picture",
+        "0001.png,3\n9999.png,3\n",
+        "answers.csv: line 2: expected a picture, 0001.png to 0200.png",
+    ),
+    ("a picture twice", "0001.png,3\n0001.png,4\n", "answers.csv: line 2: expected every picture once"),
+    (
+        "a word",
+        "file,label\n0001.png,cat\n",
+        "answers.csv: line 2: expected a whole number as label, found 'cat'",
+    ),
+    ("a third column", "0001.png,3,0.9\n", "answers.csv: line 1: expected FILE,LABEL, found 3 cells"),
+    ("a label out of range", "0001.png,10\n", "answer 1: expected a class, 0 to 9, found 10"),
+    ("nothing", "", "answers to decoys: expected at least half of them, found 0 of 100"),
+):
+    enter(f"answers with {_name}", lambda folder, text=_text: _answers(folder, text), *_says)  # type: ignore[misc]
+
+
+@case("OUT/queries.json: queries: pictures: expected those of claim, triggers and nonce sha256:")
+def record_that_was_changed(folder: Path) -> list[Any]:
+    return _answers(folder, "0001.png,3\n", nonce="0" * 64)
+
+
+@case("--queries: expected a path, found none; written by `queries`")
+def answers_without_the_record(folder: Path) -> list[Any]:
+    (folder / "answers.csv").write_text("0001.png,3\n")
+    return ["verify", "--answers", folder / "answers.csv", *shown(folder)]
+
+
+@case("OUT: output folder: expected a name not taken yet, found one that is")
+def queries_over_a_folder(folder: Path) -> list[Any]:
+    (folder / "OUT").mkdir()
+    return ["queries", *shown(folder), "--out", folder / "OUT"]
+
+
+@case("triggers.json: secret file: expected a name not taken yet, found one that is")
+def secret_over_another(folder: Path) -> list[Any]:
+    shown(folder)
+    return ["triggers", "--dataset", "digits", "--out", folder / "triggers.json"]
+
+
+@case("images: expected --dataset, or --size H W C and --classes N, found too few of them")
+def triggers_of_no_size(folder: Path) -> list[Any]:
+    return ["triggers", "--out", folder / "triggers.json"]
+
+
+@case("triggers: count: expected enough to verify, found 20 of 10 classes")
+def too_few_triggers(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits", "--count", 20, "--out", folder / "triggers.json"]
 
 
 # --- usage --------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_before_and_after_shows_both_and_what_changed(tmp_path: Path) -> None:
 def test_a_code_as_it_was_read_is_a_code_and_what_is_wrong_is_red(tmp_path: Path) -> None:
     code = qr.encode("as it was read", 3, "H")[2]
     wrong = np.zeros_like(code.light)
-    pictures.modules(tmp_path / "right.png", code.light, wrong, "all right")
+    pictures.codes(tmp_path / "right.png", [(code.light, wrong, "all right")])
     right = pixels(tmp_path / "right.png")
     assert (right.max(-1) - right.min(-1) < 12).all()
     with Image.open(tmp_path / "right.png") as picture:
@@ -140,7 +140,7 @@ def test_a_code_as_it_was_read_is_a_code_and_what_is_wrong_is_red(tmp_path: Path
     wrong[rows[0], columns[0]] = True
     rows, columns = (code.data & ~code.light).nonzero()
     light[rows[-1], columns[-1]] = wrong[rows[-1], columns[-1]] = True
-    pictures.modules(tmp_path / "wrong.png", light, wrong, "two wrong")
+    pictures.codes(tmp_path / "wrong.png", [(light, wrong, "two wrong")])
     shown = pixels(tmp_path / "wrong.png")
     red = shown[..., 0] - shown[..., 1] > 80
     changed = (shown != right).any(-1)

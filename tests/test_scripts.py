@@ -92,6 +92,11 @@ def test_the_epoch_benchmark_runs_without_a_gpu() -> None:
     assert "floor: " in said and "eager: " in said and "captured: not run, needs a GPU" in said
 
 
+def test_path_scores_are_measured_against_networkx_and_the_loop() -> None:
+    said = run("benchmarks/path_scores.py", "--small", "--runs", 1)
+    assert "betweenness: exact" in said and "networkx" in said and "rank correlation" in said
+
+
 def test_the_signing_benchmark_prints_ours_beside_the_peers() -> None:
     said = run("benchmarks/embed.py", "--small", "--runs", 1)
     assert "ratio" in said and "loop over positions" in said and "torch" in said

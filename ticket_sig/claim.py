@@ -27,6 +27,7 @@ class Claim:
         scheme: how it was written; decides who reads `signature`.
         signature: the scheme's own fields.
         subject: digest of the tensors of the model as it was signed.
+        accuracy: test accuracy in % that the claimant promises (F of NeurIPS'21, section 3.2); None = none.
         created: time of signing (UTC, ISO 8601), as the claimant states it; proves nothing.
         source: the file it was read from, for messages.
     """
@@ -34,17 +35,20 @@ class Claim:
     scheme: str
     signature: Mapping[str, Any]
     subject: str
+    accuracy: float | None = None
     created: str = field(default_factory=_now)
     source: str = field(default="claim", compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The content of claim.json."""
+        promised = {} if self.accuracy is None else {"accuracy": self.accuracy}
         return {
             "format": "ticket_sig claim",
             "version": FORMAT_VERSION,
             "scheme": self.scheme,
             "signature": dict(self.signature),
             "subject": self.subject,
+            **promised,
             "created": self.created,
         }
 
@@ -69,6 +73,7 @@ class Claim:
             scheme=entry(value, "scheme", str),
             signature=entry(value, "signature", dict),
             subject=entry(value, "subject", str),
+            accuracy=_promised(value.get("accuracy")),
             created=entry(value, "created", str),
         )
 
@@ -96,3 +101,11 @@ def entry(value: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
             "claim", name, f"{kind.__name__}", f"{type(found).__name__}" if name in value else "none"
         )
     return found
+
+
+def _promised(found: Any) -> float | None:
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found <= 100:
+        raise bad_input("claim", "accuracy", "a number from 0 to 100", repr(found)[:80])
+    return float(found)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ticket_sig.errors import bad_input
 
+SECRET = 0o600  # the mode of files that only their owner may read
 PARTIAL = ".partial-"  # what an interrupted write leaves behind begins with this
 
 
@@ -51,8 +52,12 @@ def _errors_named(path: Path, partial: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path to write to; it becomes `path` when the block ends without an error."""
+def whole_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """Yields a temporary path to write to; it becomes `path` when the block ends without an error.
+
+    Args:
+        mode: who may read it; until the block ends nobody but the owner can.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-")
     os.close(fd)
@@ -60,7 +65,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         with _errors_named(path, partial):
             yield partial
-            partial.chmod(0o644)  # mkstemp gives 0600, which nobody else could verify
+            partial.chmod(mode)  # mkstemp gives 0600, which nobody else could verify
             _sync(partial)
             partial.replace(path)
             _sync_folder(path.parent)
@@ -109,9 +114,9 @@ def clear_partials(folder: Path) -> None:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], mode: int = 0o644) -> None:
     """Writes JSON, whole or not at all; the same value always gives the same bytes."""
-    with whole_file(path) as partial:
+    with whole_file(path, mode) as partial:
         partial.write_text(
             json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
         )

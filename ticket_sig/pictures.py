@@ -71,25 +71,25 @@ def before_and_after(path: Path, before: Mask, after: Mask, signature: Signature
         )
 
 
-def modules(
-    path: Path,
-    light: qr.Bits,
-    wrong: qr.Bits,
-    title: str,
-) -> None:
-    """Draws a code as it was read, with the data modules that differ from the claim in red.
+def codes(path: Path, panels: Sequence[tuple[qr.Bits, qr.Bits, str]]) -> None:
+    """Draws codes as they were read, four in a row, with the data modules that differ from the claim in red.
+
+    Args:
+        panels: of each code its light modules, those that are wrong (boolean [side, side]) and a title.
 
     Raises:
         InputError: matplotlib is not installed.
     """
-    colours = np.where(light[..., None], 255, 0).repeat(3, -1).astype(np.uint8)
-    colours[wrong & light] = (255, 160, 160)
-    colours[wrong & ~light] = (160, 0, 0)
-    framed = np.pad(colours, ((4, 4), (4, 4), (0, 0)), constant_values=255)
-    with _figure(path, 1, 1, 4.2) as axes:
-        axes[0].imshow(framed, interpolation="nearest")
-        axes[0].set_title(title, fontsize=9)
-        axes[0].axis("off")
+    columns = min(4, len(panels))
+    with _figure(path, math.ceil(len(panels) / columns), columns, 4.2 if columns == 1 else 2.8) as axes:
+        for axis, (light, wrong, title) in zip(axes, panels, strict=False):
+            colours = np.where(light[..., None], 255, 0).repeat(3, -1).astype(np.uint8)
+            colours[wrong & light] = (255, 160, 160)
+            colours[wrong & ~light] = (160, 0, 0)
+            framed = np.pad(colours, ((4, 4), (4, 4), (0, 0)), constant_values=255)
+            axis.imshow(framed, interpolation="nearest")
+            axis.set_title(title, fontsize=9)
+            axis.axis("off")
 
 
 def accuracy_over_rounds(path: Path, history: Sequence[Round]) -> None:

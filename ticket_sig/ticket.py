@@ -31,7 +31,7 @@ class Round:
         rate: share of the kept weights that this round pruned.
         winning: whether the retrained ticket was within the tolerance of the dense network.
         accepted: whether the search went on from this round (False: it went back).
-        validation, test: accuracies in %, of the trained weights.
+        validation, test, triggers: accuracies in %, of the trained weights.
         epochs, seconds: length of the training, and the time it took.
         made_with: versions, device, precision and threads.
     """
@@ -44,6 +44,7 @@ class Round:
     accepted: bool | None = None
     validation: float | None = None
     test: float | None = None
+    triggers: float | None = None
     epochs: float | None = None
     seconds: float | None = None
     made_with: Mapping[str, Any] | None = None

@@ -10,7 +10,21 @@ from collections.abc import Callable
 import pytest
 from conftest import Outcome
 
-VERBS = ["find", "embed", "train", "extract", "verify", "inspect", "data", "demo"]
+VERBS = [
+    "find",
+    "embed",
+    "split",
+    "unlock",
+    "triggers",
+    "train",
+    "extract",
+    "verify",
+    "queries",
+    "attack",
+    "inspect",
+    "data",
+    "demo",
+]
 Command = Callable[..., Outcome]
 
 

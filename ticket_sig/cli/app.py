@@ -10,11 +10,25 @@ from contextlib import suppress
 
 import typer
 
-from ticket_sig.cli import data, demo, embed, extract, find, inspect, train, verify
+from ticket_sig.cli import (
+    attack,
+    data,
+    demo,
+    embed,
+    extract,
+    find,
+    inspect,
+    queries,
+    split,
+    train,
+    triggers,
+    unlock,
+    verify,
+)
 from ticket_sig.cli.output import printable
 from ticket_sig.errors import InputError
 
-_HELP = "Find lottery tickets, sign their masks with a QR code, and read the signature back."
+_HELP = "Find lottery tickets, sign them, attack them, and prove whose they are."
 
 app = typer.Typer(
     name="ticket-sig",
@@ -24,7 +38,22 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for verb in (find, embed, train, extract, verify, inspect, data, demo):
+VERBS = (
+    find,
+    embed,
+    split,
+    unlock,
+    triggers,
+    train,
+    extract,
+    verify,
+    queries,
+    attack,
+    inspect,
+    data,
+    demo,
+)
+for verb in VERBS:
     # The text of a verb's module is its help; rich would keep the line breaks within paragraphs.
     paragraphs = [" ".join(paragraph.split()) for paragraph in (verb.__doc__ or "").split("\n\n")]
     app.command(name=verb.__name__.rpartition(".")[2], help="\n\n".join(paragraphs))(verb.run)
@@ -65,7 +94,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _stopped() -> int:
-    print("\nstopped; find, train and data go on from here with the same command", file=sys.stderr)
+    print("\nstopped; find, train, attack and data go on from here with the same command", file=sys.stderr)
     return _INTERRUPTED
 
 

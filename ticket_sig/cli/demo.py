@@ -103,11 +103,7 @@ def _draw(folder: Path, ticket: Ticket, signed: Ticket, pruned: Ticket, embedded
     pictures.before_and_after(maps, ticket.mask, signed.mask, embedded.signature)
     write_png(extract(signed, embedded.claim).light, code)
     reading = extract(pruned, embedded.claim)
-    pictures.modules(
-        damaged,
-        reading.light,
-        reading.wrong,
-        f"after pruning {100 * _ATTACK:.0f} % more: {int(reading.wrong.sum())} modules wrong (red)",
-    )
+    title = f"after pruning {100 * _ATTACK:.0f} % more: {int(reading.wrong.sum())} modules wrong (red)"
+    pictures.codes(damaged, [(reading.light, reading.wrong, title)])
     pictures.accuracy_over_rounds(accuracy, signed.history)
     return [maps, code, damaged, accuracy]

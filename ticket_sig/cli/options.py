@@ -13,6 +13,10 @@ import typer
 from ticket_sig.cli.output import progress
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from ticket_sig.datasets import Dataset
+    from ticket_sig.ticket import Ticket
     from ticket_sig.training.loop import Engine
     from ticket_sig.training.recipe import Recipe
 
@@ -77,3 +81,16 @@ def recipe_of(known: Mapping[str, Any] | None, preset_name: str | None, **overri
     if not (names["arch"] and names["dataset"]):
         raise bad_input("", "recipe", "one in the bundle, or --arch and --dataset", "neither")
     return preset(preset_name or "quick", **names)
+
+
+def network_and_data(
+    ticket: Ticket, arch: str | None, dataset: str | None, folder: Path | None
+) -> tuple[nn.Module | None, Dataset | None]:
+    """The network and data set that options name, or else the bundle's recipe; None where neither does."""
+    from ticket_sig.datasets import load_dataset
+    from ticket_sig.models import build_for
+
+    known = ticket.recipe or {}
+    arch, dataset = arch or known.get("arch"), dataset or known.get("dataset")
+    data = load_dataset(dataset, folder) if dataset and (folder or dataset == "digits") else None
+    return (build_for(arch, ticket.weights) if arch else None), data

@@ -3,11 +3,14 @@
 The recipe is the bundle's own; options change it. A bundle made from a bare model file has none:
 give --arch, --dataset and --start model. Stopped and started again, it goes on where it was.
 
+With --triggers it is taught a trigger set beside the data (scheme 3), and the claim says so.
+
 Example: ticket-sig train SIGNED --data DIR --out TRAINED
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +21,7 @@ from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json
 
 if TYPE_CHECKING:
+    from ticket_sig.claim import Claim
     from ticket_sig.ticket import Round
 
 
@@ -33,6 +37,11 @@ DatasetName = Annotated[
 Preset = Annotated[
     str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.", show_default=False)
 ]
+Triggers = Annotated[
+    Path | None,
+    typer.Option(help="Teach a trigger set: its secret's file, or a folder (scheme 3).", show_default=False),
+]
+TriggerSize = Annotated[int, typer.Option("--trigger-batch", help="Triggers appended to every batch.")]
 Precision = Annotated[
     str | None, typer.Option(help="auto, bf16 or float32; the recipe's by default.", show_default=False)
 ]
@@ -42,6 +51,8 @@ def run(
     model: options.Model,
     bundle: Bundle,
     data: options.Data = None,
+    triggers: Triggers = None,
+    trigger_batch: TriggerSize = 8,
     start: Start = "rewind",
     arch: Arch = None,
     dataset: DatasetName = None,
@@ -55,11 +66,15 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
+    from ticket_sig.claim import Claim
     from ticket_sig.datasets import load_dataset
+    from ticket_sig.digests import tensor_digest
     from ticket_sig.errors import bad_input
-    from ticket_sig.files import read_json
     from ticket_sig.formats import load, save
     from ticket_sig.lottery import retrain
+    from ticket_sig.signatures.scheme3 import claim_triggers
+    from ticket_sig.signatures.triggers import read_triggers
+    from ticket_sig.training.batches import TriggerBatch
     from ticket_sig.training.device import pick_precision
 
     if bundle.exists() and not force:
@@ -71,7 +86,7 @@ def run(
             hint="choose another or pass --force",
         )
     loaded = load(model)
-    claim = read_json(loaded.claim) if loaded.claim else None
+    claim = Claim.read(loaded.claim) if loaded.claim else None
     state = bundle.with_name(f"{bundle.name}.run")
     with options.engine(device, checkpoint_every) as engine:
         recipe = options.recipe_of(
@@ -83,15 +98,20 @@ def run(
             precision=precision and pick_precision(precision, engine.device),
             **options.length_change(epochs),
         )
-        ticket = retrain(
-            loaded.ticket, recipe, load_dataset(recipe.dataset, data), state, start=start, engine=engine
-        )
-    save(ticket, bundle, claim=claim, replace=force)
+        images = load_dataset(recipe.dataset, data)
+        taught = read_triggers(triggers, images.size, images.classes) if triggers else None
+        batch = TriggerBatch(taught.split, trigger_batch) if taught else None
+        ticket = retrain(loaded.ticket, recipe, images, state, start=start, triggers=batch, engine=engine)
+    if taught is not None:
+        claim = claim_triggers(taught, tensor_digest(ticket.weights), claim)
+    if claim is not None:
+        claim = dataclasses.replace(claim, accuracy=ticket.history[-1].test)
+    save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
     shutil.rmtree(state)
-    _report(loaded.ticket.last_trained(), ticket.history[-1], bundle, claim is not None, as_json)
+    _report(loaded.ticket.last_trained(), ticket.history[-1], bundle, claim, as_json)
 
 
-def _report(before: Round | None, after: Round, bundle: Path, signed: bool, as_json: bool) -> None:
+def _report(before: Round | None, after: Round, bundle: Path, claim: Claim | None, as_json: bool) -> None:
     if as_json:
         print_json({"bundle": str(bundle), "before": before and before.to_json(), "after": after.to_json()})
         return
@@ -100,5 +120,7 @@ def _report(before: Round | None, after: Round, bundle: Path, signed: bool, as_j
     out.print(
         f"after:  {percent(after.test)} % test accuracy, {100 * after.density:.2f} % kept\nbundle: {bundle}"
     )
-    if signed:
+    if after.triggers is not None:
+        out.print(f"triggers: {percent(after.triggers)} % answered as they were taught")
+    if claim is not None:
         out.print(f"next: ticket-sig verify {bundle} --claim {bundle / 'claim.json'}")

@@ -1,7 +1,15 @@
-"""Decide whether a claimed signature stands in a model.
+"""Decide whether a claimed signature stands in a model, or a network was taught a claimed trigger set.
 
-Exit code 0: verified; 1: not verified; 2: could not be decided. The verdict rests on the data
-modules alone, with a p-value corrected for every place and every message that could have been tried.
+Exit code 0: verified; 1: not verified; 2: could not be decided. A model alone: its weights are read, and the
+verdict rests on the data modules alone, with a p-value corrected for every place and every message that could
+have been tried.
+
+A claim of scheme 1 needs its key (--key). With --data the accuracy is measured, too, and held against the
+one that the claim promises (fidelity).
+
+With --triggers (scheme 3) the suspect is asked for labels instead: a model file, a server of the Open
+Inference Protocol v2 (--url and --model), or whoever answered the pictures of `queries` (--answers and
+--queries). Triggers are mixed with fresh decoys, in an order that only the verifier knows.
 
 Example: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
 """
@@ -9,46 +17,154 @@ Example: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ticket_sig.cli import options
+from ticket_sig.cli import black_box, options
 from ticket_sig.cli.output import JsonFlag, out, print_json, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ticket_sig.verification.fidelity import Fidelity
+    from ticket_sig.verification.verdict import Verdict
+
+Model = Annotated[
+    Path | None,
+    typer.Argument(help="A bundle, a .safetensors file or a torch checkpoint.", show_default=False),
+]
+KeyFile = Annotated[Path | None, typer.Option("--key", help="The key's file (scheme 1).", show_default=False)]
+Triggers = Annotated[
+    Path | None,
+    typer.Option(help="Ask for labels: the triggers' secret, or their folder.", show_default=False),
+]
+Url = Annotated[str | None, typer.Option(help="Server to ask, http://HOST:PORT.", show_default=False)]
+Name = Annotated[
+    str | None,
+    typer.Option("--model", help="The model there: NAME or NAME/versions/VERSION.", show_default=False),
+]
+Answers = Annotated[Path | None, typer.Option(help="Table of answers, lines FILE,LABEL.", show_default=False)]
+Queries = Annotated[Path | None, typer.Option(help="The record that `queries` wrote.", show_default=False)]
+Arch = Annotated[str | None, typer.Option(help="Network, where the bundle does not say.", show_default=False)]
+DatasetName = Annotated[
+    str | None,
+    typer.Option(help="Data set, for its normalisation, where the bundle does not say.", show_default=False),
+]
+Pixels = Annotated[
+    str, typer.Option(help="What a server of floats is sent: normalised, unit (0 to 1) or bytes (0 to 255).")
+]
+Rate = Annotated[
+    float | None, typer.Option(help="Images per second that a server is sent at most.", show_default=False)
+]
+Batch = Annotated[int, typer.Option(help="Images per request at most.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer of a server.")]
+Retries = Annotated[int, typer.Option(help="Further tries where a server is down or overloaded.")]
+TokenEnv = Annotated[
+    str | None, typer.Option(help="Environment variable that holds a bearer token.", show_default=False)
+]
 
 
 def run(
-    model: options.Model,
     claim: Annotated[Path, typer.Option(help="Claim file.", show_default=False)],
+    model: Model = None,
+    key: KeyFile = None,
+    data: options.Data = None,
+    triggers: Triggers = None,
+    url: Url = None,
+    name: Name = None,
+    answers: Answers = None,
+    queries: Queries = None,
+    arch: Arch = None,
+    dataset: DatasetName = None,
+    pixels: Pixels = "normalised",
+    decoys: black_box.Decoys = 300,
+    rate: Rate = None,
+    batch: Batch = 16,
+    timeout: Timeout = 30,
+    retries: Retries = 4,
+    token_env: TokenEnv = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
-    from ticket_sig.errors import about
-    from ticket_sig.formats import load
-    from ticket_sig.verification import verify
-    from ticket_sig.verification.statistics import format_p
-    from ticket_sig.verification.verdict import LOG10_THRESHOLD
 
-    with about(model):
-        verdict = verify(load(model).ticket, Claim.read(claim))
-    if as_json:
-        print_json({**verdict.to_json(), "model": str(model), "claim": str(claim)})
+    asked = black_box.Asked(
+        model=model,
+        data=data,
+        triggers=triggers,
+        url=url,
+        name=name,
+        answers=answers,
+        queries=queries,
+        arch=arch,
+        dataset=dataset,
+        pixels=pixels,
+        decoys=decoys,
+        rate=rate,
+        batch=batch,
+        timeout=timeout,
+        retries=retries,
+        token_env=token_env,
+    )
+    if asked.for_answers or model is None:
+        verdict, accuracy = black_box.judge(asked, Claim.read(claim))
+        rows = black_box.rows(verdict)
     else:
-        evidence = verdict.evidence
-        rows = [
-            ("claimed message", evidence["claimed_message"]),
-            ("message read", evidence["message"] if evidence["message"] is not None else "cannot be read"),
-            ("statistic", verdict.statistic),
-            ("p-value", f"{format_p(verdict.log10_p)} (threshold {format_p(LOG10_THRESHOLD)})"),
-            ("  for one code at one place", format_p(evidence["log10_p_uncorrected"])),
-            ("  places to choose from", f"10^{evidence['log10_places_tried']:.1f}"),
-            ("  messages to choose from", f"10^{evidence['log10_messages_tried']:.1f}"),
-            ("weights kept", f"{evidence['kept']} of {evidence['total']}"),
-        ]
+        verdict, accuracy = _read(model, claim, key, asked)
+        rows = _rows(verdict)
+    if as_json:
+        told = {"fidelity": accuracy and accuracy.to_json(), "model": asked.suspect, "claim": str(claim)}
+        print_json({**verdict.to_json(), **told})
+    else:
         colour = "green" if verdict.verified else "red"
         out.print(verdict.outcome, style=f"bold {colour}")
         out.print(table("", ("evidence", "value"), rows))
+        if accuracy is not None:
+            out.print(f"fidelity: {accuracy}")
         out.print(f"proves: {verdict.proves if verdict.verified else 'nothing'}")
         out.print(f"does not prove: {verdict.does_not_prove}")
     raise typer.Exit(0 if verdict.verified else 1)
+
+
+def _read(
+    model: Path, claim: Path, key: Path | None, asked: black_box.Asked
+) -> tuple[Verdict, Fidelity | None]:
+    from ticket_sig.claim import Claim
+    from ticket_sig.datasets import load_dataset
+    from ticket_sig.errors import about
+    from ticket_sig.formats import load
+    from ticket_sig.signatures.scheme1 import Key
+    from ticket_sig.verification import verify
+    from ticket_sig.verification.fidelity import fidelity
+
+    with about(model):
+        ticket, claimed = load(model).ticket, Claim.read(claim)
+        verdict = verify(ticket, claimed, Key.read(key) if key else None)
+        known = ticket.recipe or {}
+        arch, dataset = asked.arch or known.get("arch"), asked.dataset or known.get("dataset")
+        if not (arch and dataset and (asked.data or asked.dataset == "digits")):
+            return verdict, None
+        return verdict, fidelity(ticket, arch, load_dataset(dataset, asked.data), claimed.accuracy)
+
+
+def _rows(verdict: Verdict) -> Sequence[tuple[str, object]]:
+    from ticket_sig.verification.statistics import format_p
+    from ticket_sig.verification.verdict import LOG10_THRESHOLD
+
+    evidence = verdict.evidence
+    kept = ("weights kept", f"{evidence['kept']} of {evidence['total']}")
+    p_value = ("p-value", f"{format_p(verdict.log10_p)} (threshold {format_p(LOG10_THRESHOLD)})")
+    if "key_weights" in evidence:
+        chance = ("expected by chance", evidence["expected_by_chance"])
+        return [("statistic", verdict.statistic), chance, p_value, kept]
+    return [
+        ("claimed message", evidence["claimed_message"]),
+        ("message read", evidence["message"] if evidence["message"] is not None else "cannot be read"),
+        ("statistic", verdict.statistic),
+        p_value,
+        ("  for one code at one place", format_p(evidence["log10_p_uncorrected"])),
+        ("  places to choose from", f"10^{evidence['log10_places_tried']:.1f}"),
+        ("  messages to choose from", f"10^{evidence['log10_messages_tried']:.1f}"),
+        kept,
+    ]

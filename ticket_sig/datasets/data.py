@@ -75,6 +75,12 @@ class Dataset:
         """Channels of an image."""
         return self.train.images.shape[-1]
 
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all images and labels: two runs on the same data have the same."""

@@ -5,6 +5,7 @@ mask.safetensors     boolean, the prunable tensors
 rewind.safetensors   the tensors at the rewind step, dense (left out where not known)
 ticket.json          format version, recipe, seed, history, digests of the tensors above
 claim.json           once signed
+sealed.bin           of a locked ticket: what its key opens (scheme 1)
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from ticket_sig.version import VERSION as PACKAGE_VERSION
 
 FORMAT = "ticket_sig ticket"
 FORMAT_VERSION = 1
-MODEL, MASK, REWIND, TICKET, CLAIM = (
+MODEL, MASK, REWIND, TICKET, CLAIM, SEALED = (
     "model.safetensors",
     "mask.safetensors",
     "rewind.safetensors",
     "ticket.json",
     "claim.json",
+    "sealed.bin",
 )
 
 
@@ -40,12 +42,18 @@ def is_bundle(path: Path) -> bool:
 
 
 def save(
-    ticket: Ticket, path: Path | str, *, claim: Mapping[str, Any] | None = None, replace: bool = False
+    ticket: Ticket,
+    path: Path | str,
+    *,
+    claim: Mapping[str, Any] | None = None,
+    sealed: bytes | None = None,
+    replace: bool = False,
 ) -> Path:
     """Writes a bundle, whole or not at all, and returns its path.
 
     Args:
         claim: what goes into claim.json (`Claim.to_json()`).
+        sealed: of a locked ticket, what its key opens (`scheme1.Split.sealed`).
         replace: overwrite a bundle that is there.
 
     Raises:
@@ -67,6 +75,8 @@ def save(
         )
         if claim is not None:
             write_json(folder / CLAIM, claim)
+        if sealed is not None:
+            (folder / SEALED).write_bytes(sealed)
     return path
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ticket_sig.errors import about, bad_input
-from ticket_sig.formats.bundle import CLAIM, MODEL, TICKET, is_bundle, read_bundle
+from ticket_sig.formats.bundle import CLAIM, MODEL, SEALED, TICKET, is_bundle, read_bundle
 from ticket_sig.formats.layouts import split_layout
 from ticket_sig.formats.safetensors_file import looks_like_safetensors, read_safetensors
 from ticket_sig.formats.torch_file import looks_like_torch, read_torch
@@ -15,11 +15,12 @@ from ticket_sig.ticket import Ticket
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as it was found: the ticket, the kind of file, and the claim beside it if there is one."""
+    """A model as it was found: the ticket, the kind of file, and claim and sealed part beside it, if any."""
 
     ticket: Ticket
     kind: str
     claim: Path | None = None
+    sealed: Path | None = None
 
 
 def load(path: Path | str) -> Loaded:
@@ -46,11 +47,11 @@ def load(path: Path | str) -> Loaded:
 
 
 def _load_folder(path: Path) -> Loaded:
-    claim = path / CLAIM if (path / CLAIM).is_file() else None
+    claim, sealed = ((path / name) if (path / name).is_file() else None for name in (CLAIM, SEALED))
     if is_bundle(path):
-        return Loaded(read_bundle(path), "bundle", claim)
+        return Loaded(read_bundle(path), "bundle", claim, sealed)
     if (path / MODEL).is_file():
-        return Loaded(load(path / MODEL).ticket, "safetensors", claim)
+        return Loaded(load(path / MODEL).ticket, "safetensors", claim, sealed)
     raise bad_input(path, "folder", f"a bundle ({TICKET}) or a {MODEL}", "neither")
 
 

@@ -41,13 +41,16 @@ def read_metadata(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: str | None = None) -> None:
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: str | None = None, mode: int = 0o644
+) -> None:
     """Writes tensors, whole or not at all.
 
     Args:
         tensors: any tensors; those that share memory are written as separate copies.
         metadata: one text, stored under the key `ticket_sig`. One, because the library writes
             several keys in an order that changes from run to run.
+        mode: who may read the file.
 
     Raises:
         OSError: the disk is full, or the path cannot be written.
@@ -59,7 +62,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: str |
         storage = tensor.untyped_storage().data_ptr()
         plain[name] = tensor.clone() if storage in seen or _is_part(tensor) else tensor
         seen.add(storage)
-    with whole_file(path) as partial:
+    with whole_file(path, mode) as partial:
         try:
             safetensors.torch.save_file(
                 plain, partial, {"ticket_sig": metadata} if metadata is not None else {"format": "pt"}

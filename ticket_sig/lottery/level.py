@@ -17,7 +17,7 @@ from ticket_sig.files import read_json, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Round, Ticket
-from ticket_sig.training.batches import batches_per_epoch
+from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
 from ticket_sig.training.recipe import Recipe
@@ -39,6 +39,7 @@ class Trainer:
     data: Dataset
     recipe: Recipe
     engine: Engine
+    triggers: TriggerBatch | None = None
 
     def train_level(
         self,
@@ -82,6 +83,7 @@ class Trainer:
             self.recipe,
             self.engine,
             mask=mask,
+            triggers=self.triggers,
             start=self._rewind_step() if goes_on else 0,
             state=folder / _STATE,
             label=label,
@@ -101,6 +103,9 @@ class Trainer:
             rate=rate,
             validation=trained.epochs[-1]["validation"] if trained.epochs else None,
             test=accuracy(self.model, self.data.test, self.data, device, precision),
+            triggers=accuracy(self.model, self.triggers.split, self.data, device, precision)
+            if self.triggers
+            else None,
             epochs=len(trained.epochs),
             seconds=round(trained.seconds, 1),
             made_with=trained.made_with,

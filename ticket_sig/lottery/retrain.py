@@ -15,6 +15,7 @@ from ticket_sig.formats.layouts import weights_for
 from ticket_sig.lottery.level import Trainer
 from ticket_sig.models import build
 from ticket_sig.ticket import Ticket
+from ticket_sig.training.batches import TriggerBatch
 from ticket_sig.training.loop import Engine
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import run_folder
@@ -29,6 +30,7 @@ def retrain(
     run: Path | str,
     *,
     start: str = "rewind",
+    triggers: TriggerBatch | None = None,
     model: nn.Module | None = None,
     engine: Engine | None = None,
 ) -> Ticket:
@@ -38,6 +40,7 @@ def retrain(
         run: folder for the state of the training; the same arguments go on where a kill left it.
         start: "rewind" (from the rewind weights, as a ticket is trained) or "model" (fine-tuning:
             from the weights it has).
+        triggers: trigger images appended to every batch (scheme 3).
         model: a network of the user's own in place of `recipe.arch`.
 
     Raises:
@@ -62,10 +65,12 @@ def retrain(
         "start": tensor_digest(weights),
         "mask": tensor_digest(ticket.mask),
     }
+    if triggers is not None:
+        identity["triggers"] = triggers.digest
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
-        trainer = Trainer(model, data, recipe, engine)
+        trainer = Trainer(model, data, recipe, engine, triggers)
         level = run / "level"
         trained = trainer.train_level(level, weights, ticket.mask, step="train", label=label, rewind=weights)
     return replace(

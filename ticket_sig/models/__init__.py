@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ticket_sig.errors import bad_input
-from ticket_sig.models.prunable import prunable_names
+from ticket_sig.formats.layouts import weights_for
+from ticket_sig.models.prunable import ends, prunable_names
 from ticket_sig.models.resnet import resnet18, resnet20, resnet20_proj, resnet50
 from ticket_sig.models.vgg import vgg16
 
@@ -38,4 +39,19 @@ def build(arch: str, classes: int, channels: int = 3, seed: int | None = None) -
         return MODELS[arch](classes, channels)
 
 
-__all__ = ["MODELS", "build", "prunable_names"]
+def build_for(arch: str, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Returns a network with these weights; channels and classes are those of its first and last layer.
+
+    Raises:
+        InputError: no network of that name, or the weights do not fit it; all differences are listed.
+    """
+    probe = build(arch, classes=2)
+    first, last = ends(probe)
+    if missing := [name for name in (first, last) if name not in weights or weights[name].ndim < 2]:
+        raise bad_input("model", "layers", f"those of {arch}", f"none of the name {' or '.join(missing)}")
+    model = build(arch, weights[last].shape[0], weights[first].shape[1])
+    model.load_state_dict(weights_for(model.state_dict(), weights))
+    return model
+
+
+__all__ = ["MODELS", "build", "build_for", "ends", "prunable_names"]

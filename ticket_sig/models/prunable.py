@@ -24,7 +24,7 @@ def prunable_names(model: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
     Raises:
         InputError: nothing is left to prune.
     """
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, (*_CONVOLUTIONS, nn.Linear))]
+    layers = _layers(model)
     convolutions = [name for name, m in layers if isinstance(m, _CONVOLUTIONS)]
     linears = [name for name, m in layers if isinstance(m, nn.Linear)]
     dense = {*convolutions[:1], *linears[-1:]}
@@ -36,3 +36,13 @@ def prunable_names(model: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
             "model", "prunable layers", "a convolution but the first or a linear layer but the last", "none"
         )
     return names
+
+
+def ends(model: nn.Module) -> tuple[str, str]:
+    """Names of the first and the last layer's weights: they say how many channels and classes there are."""
+    layers = _layers(model)
+    return f"{layers[0][0]}.weight", f"{layers[-1][0]}.weight"
+
+
+def _layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, (*_CONVOLUTIONS, nn.Linear))]

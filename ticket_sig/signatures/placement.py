@@ -59,6 +59,20 @@ def best_placement(maps: Mapping[str, Bits], codes: Sequence[qr.QRCode]) -> tupl
     return Placement(name, row, column), code
 
 
+def best_code(kernels: Bits, codes: Sequence[qr.QRCode], place: Placement) -> qr.QRCode:
+    """Returns the data mask whose data modules agree with the kernel map most at one place.
+
+    Raises:
+        InputError: the place does not lie within the map.
+    """
+    n, (rows, columns) = qr.side(codes[0].version), kernels.shape
+    if not (0 <= place.row <= rows - n and 0 <= place.column <= columns - n):
+        found = f"row {place.row}, column {place.column}"
+        raise bad_input(place.layer, "place", f"room for {n}x{n} of its {rows}x{columns} kernels", found)
+    region = place.cut(kernels, n)
+    return max(codes, key=lambda code: int(np.count_nonzero((region == code.light) & code.data)))
+
+
 def count_placements(shapes: Sequence[tuple[int, int]], side: int) -> int:
     """How many positions a code of this side has in kernel maps of these shapes."""
     return sum(max(0, rows - side + 1) * max(0, columns - side + 1) for rows, columns in shapes)

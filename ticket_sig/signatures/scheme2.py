@@ -25,7 +25,7 @@ from ticket_sig.select import lowest
 from ticket_sig.signatures import qr
 from ticket_sig.signatures.balance import add_weights, appeal, remove_weights
 from ticket_sig.signatures.keyed import keyed_words
-from ticket_sig.signatures.placement import Placement, best_placement
+from ticket_sig.signatures.placement import Placement, best_code, best_placement
 from ticket_sig.signatures.qr import Bits
 from ticket_sig.ticket import Round, Ticket, retie
 
@@ -131,6 +131,7 @@ def embed(
     version: int | None = None,
     level: str = "H",
     layer: str | None = None,
+    place: Placement | None = None,
     key: bytes | None = None,
 ) -> Embedded:
     """Writes a message into the mask of a ticket as a QR code.
@@ -141,6 +142,7 @@ def embed(
         version: side of the code (17 + 4 * version kernels); the smallest that fits by default.
         level: error correction, "L", "M", "Q" or "H" (7, 15, 25, 30 % of the symbols).
         layer: take this layer, not the most similar of all.
+        place: take this very place; `layer` then has nothing to say.
         key: decides all that must look like chance (positions and values of weights that come back,
             where no rewind weights are known); from the system's randomness by default.
 
@@ -149,13 +151,16 @@ def embed(
         known, a small one of the layer's own magnitudes), and where the code stands.
 
     Raises:
-        InputError: the message fits no layer, the layer is unknown, or the model is too dense to
-            put back as many weights as the code removes.
+        InputError: the message fits no layer, the layer or place is not there, or the model is too dense
+            to put back as many weights as the code removes.
     """
-    names = _layers(ticket.mask, layer)
+    names = _layers(ticket.mask, place.layer if place else layer)
     maps = {name: ticket.mask.kernel_map(name).numpy() for name in names}
     version = _smallest_version(message, level, maps) if version is None else version
-    placement, code = best_placement(maps, qr.encode(message, version, level))
+    codes = qr.encode(message, version, level)
+    placement, code = (
+        (place, best_code(maps[place.layer], codes, place)) if place else best_placement(maps, codes)
+    )
     key = secrets.token_bytes(32) if key is None else key
     mask = _write(ticket, placement, code, key)
     # In a signed model kept means not zero, so that the bare weights tell the mask.

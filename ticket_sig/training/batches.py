@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
+from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import bad_input
 from ticket_sig.training.recipe import Recipe
 
 
@@ -38,13 +41,55 @@ class Normaliser:
         return pixels.to(torch.float32, memory_format=torch.channels_last).mul_(self._scale).add_(self._shift)
 
 
+@dataclass(frozen=True)
+class TriggerBatch:
+    """Trigger images of which `size` are appended to every batch (scheme 3; NeurIPS'21, section 3.4).
+
+    Adi et al. (2018, section 5) append 2 to 100. Triggers are neither cropped nor flipped.
+
+    Raises:
+        InputError: the size is out of range.
+    """
+
+    split: Split
+    size: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= len(self.split):
+            raise bad_input("triggers", "batch", f"1 to {len(self.split)} images", str(self.size))
+
+    def check(self, data: Dataset) -> None:
+        """Checks that the triggers are images of the data's size and classes.
+
+        Raises:
+            InputError: they are not.
+        """
+        if (size := tuple(self.split.images.shape[1:])) != data.size:
+            raise bad_input("triggers", "size", f"the data's {list(data.size)}", str(list(size)))
+        if (highest := int(self.split.labels.max())) >= data.classes:
+            raise bad_input("triggers", "labels", f"0 to {data.classes - 1}", str(highest))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of images, labels and size."""
+        size = torch.tensor(self.size)
+        return tensor_digest({"images": self.split.images, "labels": self.split.labels, "size": size})
+
+
 class Batches:
     """The training split as batches; batch `step` is the same whatever was drawn before.
 
     Shuffling, crops and flips of an epoch are drawn on the CPU, so that every device sees the same.
     """
 
-    def __init__(self, split: Split, data: Dataset, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        split: Split,
+        data: Dataset,
+        recipe: Recipe,
+        device: torch.device,
+        triggers: TriggerBatch | None = None,
+    ) -> None:
         self._recipe = recipe
         self._normalise = Normaliser(data, device)
         self._labels = split.labels.to(device)
@@ -56,6 +101,10 @@ class Batches:
         self._epoch = 0
         # Order, crops and flips of the epoch: filled anew, so that a captured step finds them.
         self._draw = tuple(t.to(device) for t in self._draw_epoch(self._epoch))
+        self._triggers = None
+        if triggers is not None:
+            triggers.check(data)
+            self._triggers = _TriggerQueue(triggers, self._normalise, recipe.seed, device)
 
     def __len__(self) -> int:
         """Batches per epoch; the last one may be smaller."""
@@ -73,17 +122,25 @@ class Batches:
             for kept, drawn in zip(self._draw, self._draw_epoch(epoch), strict=True):
                 kept.copy_(drawn)
             self._epoch = epoch
+        if self._triggers is not None:
+            self._triggers.begin(step)
         first = index * self._recipe.batch_size
         last = len(self._labels) if index == len(self) - 1 else first + self._recipe.batch_size
         return first, last - first
 
     def take(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
-        """Returns these rows of the epoch: images float32 [n, channels, height, width], labels int64 [n]."""
+        """Returns these rows of the epoch, then the step's triggers.
+
+        Images float32 [n, channels, height, width], labels int64 [n].
+        """
         order, down, right, flip = (draw[rows] for draw in self._draw)
         pixels = self._crops[order, down, right]
         if self._recipe.flip:
             pixels = torch.where(flip.view(-1, 1, 1, 1), pixels.flip(3), pixels)
-        return self._normalise(pixels), self._labels[order]
+        images, labels = self._normalise(pixels), self._labels[order]
+        if self._triggers is None:
+            return images, labels
+        return self._triggers.append(images, labels)
 
     def _draw_epoch(self, epoch: int) -> tuple[Tensor, ...]:
         n, shifts = len(self._labels), 2 * self._recipe.crop + 1
@@ -92,3 +149,31 @@ class Batches:
         down, right = torch.randint(shifts, (2, n), generator=draw)
         flip = torch.rand(n, generator=draw) < 0.5
         return order, down, right, flip
+
+
+class _TriggerQueue:
+    """Trigger images in an endless queue: each is seen once before any is seen again."""
+
+    def __init__(
+        self, triggers: TriggerBatch, normalise: Normaliser, seed: int, device: torch.device
+    ) -> None:
+        self._images = normalise(triggers.split.images.to(device).permute(0, 3, 1, 2))
+        self._labels = triggers.split.labels.to(device)
+        self._seed, self._size = seed, triggers.size
+        # Filled anew by every step, so that a captured step finds its own.
+        self._rows = torch.zeros(triggers.size, dtype=torch.int64, device=device)
+
+    def begin(self, step: int) -> None:
+        """Draws the triggers of an iteration."""
+        first, count = step * self._size, len(self._labels)
+        rounds = range(first // count, (first + self._size - 1) // count + 1)
+        orders = [torch.randperm(count, generator=generator(self._seed, "triggers", r)) for r in rounds]
+        start = first - rounds[0] * count
+        self._rows.copy_(torch.cat(orders)[start : start + self._size])
+
+    def append(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch with the triggers of the step behind it."""
+        together = torch.cat([images, self._images[self._rows]])
+        return together.contiguous(memory_format=torch.channels_last), torch.cat(
+            [labels, self._labels[self._rows]]
+        )

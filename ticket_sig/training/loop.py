@@ -18,7 +18,7 @@ from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
 from ticket_sig.ticket import check_finite
-from ticket_sig.training.batches import Batches
+from ticket_sig.training.batches import Batches, TriggerBatch
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
 from ticket_sig.training.device import made_with
 from ticket_sig.training.evaluate import accuracy
@@ -77,6 +77,7 @@ def train(
     engine: Engine,
     *,
     mask: Mask | None = None,
+    triggers: TriggerBatch | None = None,
     start: int = 0,
     state: Path | None = None,
     label: str = "training",
@@ -87,6 +88,7 @@ def train(
     Args:
         model: holds the weights to start from.
         mask: weights it prunes are zero after every step (promise 1).
+        triggers: appended to every batch (scheme 3).
         state: checkpoint file; where it exists, training goes on from it with the same bits.
         snapshot: called with the weights at the recipe's rewind step.
 
@@ -95,7 +97,7 @@ def train(
             kept), the rewind step lies behind the end, or the checkpoint is damaged.
     """
     trained_with = engine.prepare(model, recipe.precision)
-    run = Run(model, data, recipe, engine, mask, state, start)
+    run = Run(model, data, recipe, engine, mask, state, start, triggers)
     rewind = recipe.rewind.iterations(run.per_epoch)
     if (snapshot and rewind > run.total) or start > run.total:
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
@@ -150,6 +152,7 @@ class Run:
         mask: Mask | None,
         state: Path | None,
         start: int,
+        triggers: TriggerBatch | None = None,
     ) -> None:
         self.model, self.data, self.recipe, self.engine, self.state = model, data, recipe, engine, state
         training, self.validation = data.hold_out(recipe.validation)
@@ -157,7 +160,7 @@ class Run:
             raise bad_input(
                 "recipe", "validation", "a share that leaves images to train on", str(recipe.validation)
             )
-        batches = Batches(training, data, recipe, engine.device)
+        batches = Batches(training, data, recipe, engine.device, triggers)
         self.per_epoch = len(batches)
         self.total = recipe.length.iterations(self.per_epoch)
         self.mask = mask or Mask({})

@@ -1,4 +1,4 @@
-"""White box verification of scheme 2: the verifier holds the weights (NeurIPS'21, section 3.4).
+"""White box verification: the verifier holds the weights (NeurIPS'21, section 3.4).
 
 The verdict rests on the data modules alone. The finders and all else that the reader puts back is
 no evidence; nor is it needed that the code still decodes: the claim says what it should read, and
@@ -15,10 +15,13 @@ from typing import Any
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import about, bad_input
-from ticket_sig.signatures import qr, scheme2
+from ticket_sig.signatures import qr, scheme1, scheme2
 from ticket_sig.signatures.placement import count_placements
 from ticket_sig.signatures.qr import Bits
+from ticket_sig.signatures.scheme1 import Key
+from ticket_sig.signatures.scheme3 import in_mask
 from ticket_sig.ticket import Ticket
+from ticket_sig.verification.key_mask import verify_key
 from ticket_sig.verification.statistics import corrected, log10_p_agreement
 from ticket_sig.verification.verdict import Verdict
 
@@ -87,7 +90,7 @@ def extract(ticket: Ticket, claim: Claim) -> Reading:
         InputError: the claim is of another scheme, or names a layer that the model lacks or has in
             another shape.
     """
-    signature = _signature(claim)
+    signature = _signature(in_mask(claim))
     layer = signature.placement.layer
     weights = ticket.weights.get(layer)
     if weights is None:
@@ -121,12 +124,23 @@ def extract(ticket: Ticket, claim: Claim) -> Reading:
     )
 
 
-def verify(ticket: Ticket, claim: Claim) -> Verdict:
-    """Decides whether the claimed signature stands in a model.
+def verify(ticket: Ticket, claim: Claim, key: Key | None = None) -> Verdict:
+    """Decides whether the claimed mark stands in a model's mask.
+
+    Args:
+        claim: of scheme 1 or 2, or of scheme 3 beside one of them.
+        key: of scheme 1.
 
     Raises:
-        InputError: it could not be decided (see `extract`).
+        InputError: it could not be decided (see `extract` and `verify_key`).
     """
+    claim = in_mask(claim)
+    if claim.scheme == scheme1.SCHEME:
+        if key is None:
+            raise bad_input(
+                "", "key", "the key's file, to verify scheme 1", "none", hint="give it: --key FILE"
+            )
+        return verify_key(ticket, claim, key)
     reading = extract(ticket, claim)
     claimed = _signature(claim).message
     evidence: Mapping[str, Any] = {

@@ -1,0 +1,105 @@
+"""Every attack on the network of schemes 2 and 3: accuracy, what is read, verdicts, trigger answers.
+
+python experiments/attack_table.py --scale quick --data DIR --out RUN
+"""
+
+from __future__ import annotations
+
+import sys
+
+from attacked import FORGED, accuracy, attacked, found, reading
+from bench import Bench, Result, Subject, main, summary
+from cells import Cell
+from table4 import epochs_on_other
+
+TITLE = "Attack table: schemes 2 and 3 under every attack"
+PRUNING = (0.05, 0.1, 0.2, 0.3, 0.5)
+ADD_ON = (0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[str, object]]]:
+    """In words, by name, options."""
+    short = max(1, bench.recipe(subject, 0).length.count // 2)
+    pruning = [
+        (f"{by} {100 * r:g} %", f"{by}-pruning", {"rate": r})
+        for by in ("magnitude", "random")
+        for r in PRUNING
+    ]
+    return [
+        ("none", None, {}),
+        *pruning,
+        *((f"add-on {100 * rate:g} %", "add-on", {"rate": rate}) for rate in ADD_ON),
+        ("fake2: noise, 2 % moved", "noise", {"rate": 0.02}),
+        ("fake3: another code", "overwrite", {"message": FORGED}),
+        ("fake3: another code, place known", "overwrite", {"message": FORGED, "insider": True}),
+        (
+            f"the same, then fine-tuned for {short} epochs",
+            "overwrite",
+            {"message": FORGED, "insider": True, "then": short},
+        ),
+        ("erase, place known", "erase", {"insider": True}),
+        (f"the same, then fine-tuned for {short} epochs", "erase", {"insider": True, "then": short}),
+        (f"fine-tuning, {short} epochs, lr 0.02", "fine-tuning", {"epochs": short, "lr": 0.02}),
+        (f"fine-tuning, {short} epochs, lr 0.2", "fine-tuning", {"epochs": short, "lr": 0.2}),
+        (
+            f"trigger removal, {short} epochs, 500 images",
+            "trigger-removal",
+            {"epochs": short, "lr": 0.2, "images": 500},
+        ),
+        (
+            f"fine-tuning to {subject.other}",
+            "fine-tuning",
+            {"epochs": epochs_on_other(bench, subject), "other": True},
+        ),
+    ]
+
+
+def group(bench: Bench, subject: Subject, name: str | None, options: dict[str, object]) -> list[Cell]:
+    """One attack on the taught network; on a few seeds where it trains."""
+    seeds = (
+        bench.scale.seeds
+        if not (options.keys() & {"epochs", "then"})
+        else bench.scale.seeds[: bench.scale.few]
+    )
+    return [attacked(bench, subject, "taught", name, seed, **options) for seed in seeds]
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Every attack."""
+    return [
+        cell
+        for subject in bench.scale.subjects
+        for _, name, options in attacks(bench, subject)
+        for cell in group(bench, subject, name, options)
+    ]
+
+
+def result(bench: Bench) -> Result:
+    """One row an attack."""
+    rows: list[tuple[object, ...]] = []
+    for subject in bench.scale.subjects:
+        for words, name, options in attacks(bench, subject):
+            values = found(bench, group(bench, subject, name, options))
+            lost = [v["before"] - v["accuracy"] for v in values if v["before"] is not None]
+            triggers = [v["triggers"] for v in values if v["triggers"] is not None]
+            row = (accuracy(values), summary(lost) if lost else "", reading(values))
+            rows.append(
+                (str(subject), words, *row, summary(triggers) if triggers else "cannot be asked", who(values))
+            )
+    columns = ("network", "attack", "test %", "lost", "the code", "trigger %", "who wins")
+    notes = (
+        "The network: the signed ticket retrained with triggers, one a seed. An attack that costs more "
+        "than 1 point has not won, whatever it hides. `who wins` is of the first seed, by the code alone.",
+        "Place known: an insider. Whoever knows the place can erase the code at no price: the triggers, "
+        "which are elsewhere, still answer.",
+    )
+    return Result(columns, rows, notes)
+
+
+def who(values: list[dict[str, str]]) -> str:
+    """The outcome of the first seed."""
+    return values[0]["outcome"] if values else ""
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])

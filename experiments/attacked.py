@@ -1,0 +1,131 @@
+"""A trained model under an attack, as a cell: accuracy, what is read, verdict, trigger answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench import Bench, Subject, summary
+from cells import Cell, Measured
+from trainings import intact_ticket, on_triggers, taught_ticket
+
+from ticket_sig.attacks import Scene, attack
+from ticket_sig.attacks.add_on import drop_small, smallest_kept
+from ticket_sig.attacks.fine_tuning import FineTuning
+from ticket_sig.attacks.overwrite import Overwrite
+from ticket_sig.attacks.scene import place_of
+from ticket_sig.claim import Claim
+from ticket_sig.digests import tensor_digest
+from ticket_sig.evaluation.attack_report import attack_report
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.device import made_with
+
+FORGED = "my network"
+FINE_TUNING_RATE = 0.02
+# What the owner gives up of his own small weights when he drops those under his threshold t.
+GIVEN_UP = 0.02
+
+MODELS: dict[str, Callable[[Bench, Subject, int], Ticket]] = {
+    "shipped": lambda bench, subject, _: bench.signed(subject).ticket,
+    "intact": intact_ticket,
+    "taught": taught_ticket,
+}
+
+
+def attacked(
+    bench: Bench, subject: Subject, model: str, name: str | None, seed: int = 0, **options: Any
+) -> Cell:
+    """A model (shipped, intact or taught) under an attack of the registry; without a name as it is.
+
+    Options are the attack's, and: `insider` (knows the place), `other` (trains on the other data set), `then`
+    (fine-tunes for so many epochs after it), `drop` (the owner drops weights under his threshold first).
+    """
+
+    def measure() -> Measured:
+        before = MODELS[model](bench, subject, seed)
+        return _measure(bench, subject, before, name, seed, dict(options), model == "taught")
+
+    return bench.cell(f"attacked {model}", subject, measure, attack=name or "none", seed=seed, **options)
+
+
+def _measure(
+    bench: Bench,
+    subject: Subject,
+    before: Ticket,
+    name: str | None,
+    seed: int,
+    options: dict[str, Any],
+    taught: bool,
+) -> Measured:
+    given = {"attack": name, "seed": seed, "weights": tensor_digest(before.weights), **options}
+    insider, other, then, drop = (options.pop(n, False) for n in ("insider", "other", "then", "drop"))
+    claim, recipe = bench.signed(subject).claim, bench.recipe(subject, seed)
+    scene = Scene(
+        data=bench.data(subject.other if other else subject.dataset),
+        recipe=recipe,
+        engine=bench.engine,
+        run=bench.folder_of("attacked", given),
+        seed=seed,
+        signature=place_of(claim) if insider else None,
+    )
+    after, forged = _attack(before, scene, name, options)
+    if then:
+        after = FineTuning(epochs=then, lr=FINE_TUNING_RATE)(after, scene)
+    if drop:
+        after = drop_small(after, smallest_kept(before, share=GIVEN_UP))
+    judged = replace(scene, recipe=replace(recipe, precision="float32"))
+    report = attack_report(before, after, judged, claim=claim, forged=forged)
+    assert report.owner is not None
+    decision = report.owner[1]
+    evidence = decision.verdict.evidence if decision.verdict else {}
+    return {
+        "accuracy": report.accuracy[1],
+        "before": report.accuracy[0],
+        "kept": after.mask.kept,
+        "total": before.mask.total,
+        "verdict": decision.outcome,
+        "log10_p": decision.verdict.log10_p if decision.verdict else None,
+        "message": decision.message,
+        "matches": evidence.get("matches"),
+        "modules": evidence.get("data_modules"),
+        "module_map": evidence.get("module_map"),
+        "forged": report.forged.outcome if report.forged else None,
+        "outcome": report.outcome,
+        "triggers": on_triggers(bench, subject, after, seed) if taught and not other else None,
+        "made_with": made_with(bench.engine.device, recipe.precision),
+    }
+
+
+def _attack(
+    before: Ticket, scene: Scene, name: str | None, options: dict[str, Any]
+) -> tuple[Ticket, Claim | None]:
+    """The attacked ticket, and the claim that the thief would show."""
+    if name is None:
+        return before, None
+    made = attack(name, **options)
+    if isinstance(made, Overwrite):
+        embedded = made.forge(before, scene)
+        return embedded.ticket, embedded.claim
+    return made(before, scene), None
+
+
+def found(bench: Bench, cells: Sequence[Cell]) -> list[Measured]:
+    """What was measured of these cells."""
+    values = (bench.store.measured(cell) for cell in cells)
+    return [value for value in values if value is not None]
+
+
+def reading(values: Sequence[Measured]) -> str:
+    """What is read and decided over seeds: `signature` 3/3, verified 3/3 (p <= 1e-85)."""
+    if not values:
+        return "not run"
+    read = sum(value["message"] == "signature" for value in values)
+    verified = [value["log10_p"] for value in values if value["verdict"] == "verified"]
+    worst = f" (p < 1e{int(max(verified))})" if verified else ""
+    return f"read {read}/{len(values)}, verified {len(verified)}/{len(values)}{worst}"
+
+
+def accuracy(values: Sequence[Measured]) -> str:
+    """Mean and spread of the accuracy after the attack."""
+    return summary([value["accuracy"] for value in values])

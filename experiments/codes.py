@@ -1,0 +1,53 @@
+"""The codes read off an attacked network, as pictures: what Figures 3, 4 and 6 share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from attacked import found, reading
+from bench import Bench, Result, Subject
+from cells import Cell, Measured
+
+from ticket_sig.attacks.scene import place_of
+from ticket_sig.pictures import codes
+from ticket_sig.signatures.qr import Bits
+
+
+def code_result(
+    bench: Bench,
+    groups: Sequence[tuple[str, Subject, Sequence[Cell]]],
+    published: Sequence[str],
+    notes: Sequence[str],
+) -> Result:
+    """A picture of the first seed's code of every group, and a table of all.
+
+    Args:
+        groups: what each is called, its subject and its cells, one a seed.
+        published: what the paper reads there.
+    """
+    rows, panels = [], []
+    for (name, subject, cells), paper in zip(groups, published, strict=True):
+        values = found(bench, cells)
+        agree = ", ".join(f"{v['matches']} / {v['modules']}" for v in values)
+        rows.append((str(subject), name, reading(values), agree, paper))
+        if values and values[0]["module_map"]:
+            panels.append(panel(bench, subject, name, values[0]))
+    columns = ("network", "attack", "the code", "data modules", "paper reads")
+    draw = partial(_draw, panels) if panels else None
+    return Result(columns, rows, notes, draw=draw)
+
+
+def panel(bench: Bench, subject: Subject, name: str, value: Measured) -> tuple[Bits, Bits, str]:
+    """Light modules, wrong ones, and a title."""
+    light = np.array([[module == "1" for module in row] for row in value["module_map"]])
+    code = place_of(bench.signed(subject).claim).code()
+    read = f"reads {value['message']}" if value["message"] is not None else "cannot be read"
+    return light, code.data & (light != code.light), f"{name}: {read}\n{value['verdict']}"
+
+
+def _draw(panels: Sequence[tuple[Bits, Bits, str]], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    codes(path, panels)

@@ -1,0 +1,47 @@
+"""Figure 3 of NeurIPS'21: the codes of ResNet-20 read after one-shot magnitude pruning (scheme 2).
+
+python experiments/figure3.py --scale quick --data DIR --out RUN
+"""
+
+from __future__ import annotations
+
+import sys
+
+import table6
+from bench import Bench, Result, Subject, main
+from cells import Cell
+from codes import code_result
+
+TITLE = "Figure 3: codes read after pruning, ResNet-20"
+ARCH = "resnet20"
+PUBLISHED = ("signature", "signature", "signature", "sigiature", "", "")
+
+
+def groups(bench: Bench, arch: str = ARCH) -> list[tuple[str, Subject, list[Cell]]]:
+    """Every rate on every model of Table 6."""
+    return [
+        (f"{model}, pruned {100 * rate:g} %", subject, table6.group(bench, subject, model, "magnitude", rate))
+        for subject in bench.scale.subjects
+        if subject.arch == arch
+        for model in table6.models(bench)
+        for rate in table6.RATES
+    ]
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Those of Table 6 for magnitude pruning."""
+    return [cell for _, _, of_rate in groups(bench) for cell in of_rate]
+
+
+def result(bench: Bench) -> Result:
+    """The codes, wrong modules in red."""
+    found = groups(bench)
+    notes = (
+        "Dark red: a light module that pruning turned dark. Function patterns are put back by the "
+        "reader. Where there are several seeds the picture is of the first.",
+    )
+    return code_result(bench, found, PUBLISHED * (len(found) // len(PUBLISHED)), notes)
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])

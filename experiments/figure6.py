@@ -1,0 +1,43 @@
+"""Figure 6 of NeurIPS'21: the codes read after add-on (scheme 2).
+
+python experiments/figure6.py --scale quick --data DIR --out RUN
+"""
+
+from __future__ import annotations
+
+import sys
+
+import table8
+from bench import Bench, Result, Subject, main
+from cells import Cell
+from codes import code_result
+
+TITLE = "Figure 6: codes read after add-on"
+PUBLISHED = ("signature", "signature", "signature", "cannot be read", "cannot be read", "cannot be read")
+
+
+def groups(bench: Bench) -> list[tuple[str, Subject, list[Cell]]]:
+    """Every rate of Table 8."""
+    return [
+        (f"add-on {100 * rate:g} %", subject, table8.group(bench, subject, rate))
+        for subject in bench.scale.subjects
+        for rate in table8.RATES
+    ]
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Those of Table 8, without the owner's answer."""
+    return [cell for _, _, of_rate in groups(bench) for cell in of_rate]
+
+
+def result(bench: Bench) -> Result:
+    """The codes, wrong modules in red."""
+    notes = (
+        "Light red: a dark module that add-on turned light. Of more light kernels than the code has, the "
+        "strongest are read.",
+    )
+    return code_result(bench, groups(bench), PUBLISHED * len(bench.scale.subjects), notes)
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])

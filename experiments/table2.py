@@ -1,0 +1,87 @@
+"""Table 2 of NeurIPS'21: what the code costs in accuracy (scheme 2).
+
+python experiments/table2.py --scale quick --data DIR --out RUN
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+
+from bench import Bench, Line, Result, Subject, main, not_run, summary
+from cells import Cell
+from trainings import measured
+
+TITLE = "Table 2: accuracy after embedding the code"
+# (signed, lost)
+PUBLISHED = {
+    "resnet20-cifar10": (91.37, 0.29),
+    "resnet20-cifar100": (66.14, 0.25),
+    "resnet18-cifar10": (93.56, 0.11),
+    "resnet18-cifar100": (72.35, 0.24),
+}
+
+
+def embedding(bench: Bench, subject: Subject, signed: bool, seed: int) -> Cell:
+    """The same ticket retrained, signed or not."""
+
+    def measure() -> dict[str, object]:
+        pair = bench.one_shot(subject)
+        ticket = pair.ticket if signed else pair.unsigned
+        assert ticket is not None
+        return bench.of_training(bench.train(ticket, bench.recipe(subject, seed)), subject)
+
+    return bench.cell("embedding", subject, measure, signed=signed, seed=seed)
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Both, of every seed."""
+    return [
+        embedding(bench, subject, signed, seed)
+        for subject in bench.scale.subjects
+        for seed in bench.scale.seeds
+        for signed in (False, True)
+    ]
+
+
+def result(bench: Bench) -> Result:
+    """Before and after, seed by seed."""
+    rows, lines = [], []
+    for subject in bench.scale.subjects:
+        before, after = (
+            measured(bench, [embedding(bench, subject, signed, seed) for seed in bench.scale.seeds])
+            for signed in (False, True)
+        )
+        both = zip(before, after, strict=True) if len(before) == len(after) else ()
+        paper = "{:.2f} (lost {:.2f})".format(*PUBLISHED[str(subject)]) if str(subject) in PUBLISHED else ""
+        rows.append((str(subject), summary(before), summary(after), summary([a - b for a, b in both]), paper))
+        if before and after:
+            means = [statistics.mean(before), statistics.mean(after)]
+            lines.append(Line(str(subject), ["unsigned", "signed"], means, [_sd(before), _sd(after)]))
+    columns = ("network", "unsigned", "signed", "lost, seed by seed", "paper")
+    notes = [
+        not_run(bench, PUBLISHED),
+        "`unsigned` and `signed` are one ticket before and after `embed`, both retrained from its rewind "
+        "weights.",
+        *(_shipped(bench, subject) for subject in bench.scale.subjects if bench.scale.search is None),
+    ]
+    return Result(columns, rows, notes, lines, recipe=bench.recipe(bench.scale.subjects[0], 0))
+
+
+def _shipped(bench: Bench, subject: Subject) -> str:
+    history = bench.signed(subject).ticket.history
+    signed, unsigned = history[-1], next(e for e in reversed(history) if e.step == "prune" and e.accepted)
+    return (
+        "The unsigned form of the shipped ticket is not kept: here both come from the shipped dense "
+        "parent, pruned once by magnitude to the shipped ticket's density. The shipped one: "
+        f"{unsigned.test:.2f} % before signing, {signed.test:.2f} % after (one seed, {signed.epochs} "
+        f"epochs, {(signed.made_with or {})['precision']})."
+    )
+
+
+def _sd(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])

@@ -1,0 +1,91 @@
+"""Table 7 of NeurIPS'21: the ambiguity attacks, what each needs to know, and what it achieves.
+
+python experiments/table7.py --scale quick --data DIR --out RUN
+"""
+
+from __future__ import annotations
+
+import sys
+
+from attacked import FORGED, accuracy, attacked, found, reading
+from bench import Bench, Result, Subject, main, summary
+from cells import Cell
+from figure5 import forged
+from trainings import intact, measured
+
+TITLE = "Table 7: ambiguity attacks"
+SHARE, NOISE = 0.05, 0.02
+# Name, what the thief knows, the attack, its options.
+ATTACKS = (
+    ("fake2: noise", "nothing", "noise", {"rate": NOISE}),
+    ("fake3: another code", "encoding", "overwrite", {"message": FORGED}),
+    ("fake3: another code", "encoding and place", "overwrite", {"message": FORGED, "insider": True}),
+)
+
+
+def group(bench: Bench, subject: Subject, index: int) -> list[Cell]:
+    """One attack on the retrained ticket of every seed."""
+    _, _, attack, options = ATTACKS[index]
+    return [attacked(bench, subject, "intact", attack, seed, **options) for seed in bench.scale.seeds]
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Every attack."""
+    found_ = [
+        cell
+        for subject in bench.scale.subjects
+        for index in range(len(ATTACKS))
+        for cell in group(bench, subject, index)
+    ]
+    keys = [
+        forged(bench, subject, SHARE, seed) for subject in bench.scale.subjects for seed in bench.scale.seeds
+    ]
+    return [*found_, *keys]
+
+
+def result(bench: Bench) -> Result:
+    """What each attack costs, and whose claim is verified after it."""
+    rows: list[tuple[object, ...]] = []
+    for subject in bench.scale.subjects:
+        whole = measured(bench, [intact(bench, subject, seed) for seed in bench.scale.seeds])
+        keys = measured(bench, [forged(bench, subject, SHARE, seed) for seed in bench.scale.seeds])
+        know = "encoding, locked ticket"
+        rows.append(
+            (
+                subject,
+                "fake1: random key",
+                know,
+                summary(whole),
+                summary(keys),
+                "refused: not the key",
+                "",
+                "",
+            )
+        )
+        for index, (name, knows, _, options) in enumerate(ATTACKS):
+            values = found(bench, group(bench, subject, index))
+            own = {value["forged"] for value in values if value["forged"]}
+            paper = "91.37 to 57.00" if options.get("insider") and str(subject) == "resnet20-cifar10" else ""
+            row = (summary(whole), accuracy(values), reading(values), ", ".join(sorted(own)), paper)
+            rows.append((subject, name, knows, *row))
+    columns = (
+        "network",
+        "attack",
+        "the thief knows",
+        "before",
+        "after",
+        "the owner's code",
+        "his own",
+        "paper",
+    )
+    notes = (
+        f"fake1: {100 * SHARE:g} % key by OMP, forged, then retrained (Figure 5); unlocking checks a key "
+        f"against the claim's commitment. fake2: {100 * NOISE:g} % of the kept weights move. fake3: "
+        f"`{FORGED}`, not retrained.",
+        "Where both codes stand, the earlier claim decides: have yours dated before the dispute.",
+    )
+    return Result(columns, rows, notes)
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])

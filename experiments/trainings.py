@@ -1,0 +1,101 @@
+"""The trainings that several tables share, as cells: intact, locked, taught triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench import TRIGGER_BATCH, TRIGGERS, Bench, Subject
+from cells import Cell
+
+from ticket_sig.models import build_for
+from ticket_sig.scores import Scored, score
+from ticket_sig.signatures.scheme1 import Split, split
+from ticket_sig.signatures.triggers import TriggerSecret, TriggerSet
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.batches import TriggerBatch
+from ticket_sig.training.evaluate import accuracy
+from ticket_sig.verification import extract
+
+
+def intact(bench: Bench, subject: Subject, seed: int) -> Cell:
+    """The signed ticket, retrained."""
+
+    def measure() -> dict[str, object]:
+        trained = intact_ticket(bench, subject, seed)
+        return bench.of_training(
+            trained, subject, message=extract(trained, bench.signed(subject).claim).message
+        )
+
+    return bench.cell("intact", subject, measure, seed=seed)
+
+
+def intact_ticket(bench: Bench, subject: Subject, seed: int) -> Ticket:
+    """The signed ticket, retrained."""
+    return bench.train(bench.signed(subject).ticket, bench.recipe(subject, seed))
+
+
+def locked(bench: Bench, subject: Subject, by: str, share: float, seed: int) -> Cell:
+    """A locked ticket (scheme 1), retrained without its key."""
+
+    def measure() -> dict[str, object]:
+        parts = parts_of(bench, subject, by, share, seed)
+        trained = bench.train(parts.locked, bench.recipe(subject, seed))
+        return bench.of_training(trained, subject, key=len(parts.key))
+
+    return bench.cell("locked", subject, measure, score=by, share=share, seed=seed)
+
+
+def parts_of(bench: Bench, subject: Subject, by: str, share: float, seed: int) -> Split:
+    """The signed ticket split by a score; exact wherever that is possible."""
+    ticket = bench.signed(subject).ticket
+    model = build_for(subject.arch, ticket.weights)
+    scores = score(by, Scored(ticket=ticket, model=model, seed=seed))
+    return split(ticket, share, scores, score=by)
+
+
+def taught(bench: Bench, subject: Subject, seed: int, batch: int = TRIGGER_BATCH) -> Cell:
+    """The signed ticket, retrained with triggers (scheme 3)."""
+
+    def measure() -> dict[str, object]:
+        trained = taught_ticket(bench, subject, seed, batch)
+        return bench.of_training(
+            trained,
+            subject,
+            triggers=on_triggers(bench, subject, trained, seed),
+            before=on_triggers(bench, subject, bench.signed(subject).ticket, seed),
+            message=extract(trained, bench.signed(subject).claim).message,
+        )
+
+    return bench.cell("taught", subject, measure, seed=seed, count=TRIGGERS, batch=batch)
+
+
+def taught_ticket(bench: Bench, subject: Subject, seed: int, batch: int = TRIGGER_BATCH) -> Ticket:
+    """The signed ticket, retrained with triggers."""
+    triggers = TriggerBatch(triggers_of(bench, subject, seed).split, batch)
+    return bench.train(bench.signed(subject).ticket, bench.recipe(subject, seed), triggers=triggers)
+
+
+def triggers_of(bench: Bench, subject: Subject, seed: int) -> TriggerSet:
+    """The trigger set of a seed; its secret is no secret, so that the experiment can be repeated."""
+    data = bench.data(subject.dataset)
+    height, width, channels = data.train.images.shape[1:]
+    secret = bytes([seed]) * 32
+    return TriggerSecret(secret, TRIGGERS, (height, width, channels), data.classes).trigger_set()
+
+
+def on_triggers(bench: Bench, subject: Subject, ticket: Ticket, seed: int) -> float:
+    """Trigger accuracy in %, float32."""
+    data, split_ = bench.data(subject.dataset), triggers_of(bench, subject, seed).split
+    model = build_for(subject.arch, ticket.weights)
+    return accuracy(model, split_, data, bench.engine.device, "float32")
+
+
+def measured(bench: Bench, cells: Sequence[Cell], what: str = "accuracy") -> list[float]:
+    """One number of every cell that was measured."""
+    found = (bench.store.measured(cell) for cell in cells)
+    return [float(values[what]) for values in found if values is not None]
+
+
+def seeds_for(bench: Bench, index: int) -> tuple[int, ...]:
+    """All seeds for the first of a list, a few for the others."""
+    return bench.scale.seeds if index == 0 else bench.scale.seeds[: bench.scale.few]

@@ -1,0 +1,136 @@
+"""All attacks: the caller's ticket stays, nothing of the owner's goes along, same seed same bits."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from helpers import TinyNet, sparse_ticket, tiny_data
+from victims import HISTORY, tiny_ticket
+
+from ticket_sig import InputError, Ticket, embed
+from ticket_sig.attacks import ATTACKS, Scene, attack
+from ticket_sig.attacks.scene import place_of
+from ticket_sig.claim import Claim
+from ticket_sig.digests import tensor_digest
+from ticket_sig.signatures.scheme2 import Signature
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "fine-tuning": {"epochs": 1},
+    "magnitude-pruning": {"rate": 0.2},
+    "random-pruning": {"rate": 0.2},
+    "erase": {},
+    "trigger-removal": {"epochs": 1, "images": 20},
+    "add-on": {"rate": 0.05},
+    "fake-key": {"share": 0.05},
+    "noise": {"rate": 0.1},
+    "overwrite": {"message": "thief"},
+}
+TRAINED = ("fine-tuning", "trigger-removal")
+DRAWS = [name for name in ATTACKS if name != "magnitude-pruning"]
+
+
+def victim(name: str) -> tuple[Ticket, Scene]:
+    """A ticket for an attack, and what its thief has."""
+    if name in TRAINED:
+        return tiny_ticket(rewind=True), Scene(data=tiny_data(), model=TinyNet())
+    signed = embed(replace(sparse_ticket(rewind=True), recipe={"seed": 1}), "owner", key=b"k")
+    known = signed.signature if name in ("erase", "overwrite") else None
+    return replace(signed.ticket, history=HISTORY), Scene(signature=known)
+
+
+def bits(ticket: Ticket) -> tuple[str, str]:
+    return tensor_digest(ticket.weights), tensor_digest(ticket.mask)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_caller_s_ticket_stays_and_the_thief_s_has_its_zeros(name: str) -> None:
+    ticket, scene = victim(name)
+    before = bits(ticket)
+    attacked = attack(name, **OPTIONS[name])(ticket, scene)
+    assert bits(ticket) == before != bits(attacked)
+    assert list(attacked.weights) == list(ticket.weights)
+    assert [(t.dtype, t.shape) for t in attacked.weights.values()] == [
+        (t.dtype, t.shape) for t in ticket.weights.values()
+    ]
+    # What is kept is not zero: the bare weights, all that a thief hands on, tell the same mask.
+    assert all(torch.equal(attacked.weights[n] != 0, kept) for n, kept in attacked.mask.items())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_nothing_that_a_thief_has_not_is_in_what_he_makes(name: str) -> None:
+    ticket, scene = victim(name)
+    attacked = attack(name, **OPTIONS[name])(ticket, scene)
+    assert all(entry not in attacked.history for entry in ticket.history)
+    if name != "fake-key":  # a locked ticket is handed out with rewind weights
+        assert attacked.rewind is None
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_same_seed_gives_the_same_bits_and_another_one_others(name: str) -> None:
+    ticket, scene = victim(name)
+    made = [bits(attack(name, **OPTIONS[name])(ticket, replace(scene, seed=seed))) for seed in (3, 3, 4)]
+    assert made[0] == made[1] != made[2]
+
+
+def test_every_attack_is_tested_here() -> None:
+    assert OPTIONS.keys() == ATTACKS.keys()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks_take_options_by_keyword_only(name: str) -> None:
+    kinds = {p.kind for p in inspect.signature(ATTACKS[name]).parameters.values()}
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("melt", {}, "attack: expected one of fine-tuning, .*, found 'melt'"),
+        ("add-on", {}, "add-on: expected the options rate, found none of that name"),
+        (
+            "noise",
+            {"rate": 0.1, "epochs": 3},
+            "noise: expected options among rate, scale, layer, found epochs",
+        ),
+        ("add-on", {"rate": 1.0}, "rate: expected a share between 0 and 1, found 1.0"),
+        ("add-on", {"rate": 0.1, "scale": 0.0}, "scale: expected a finite number more than 0, found 0.0"),
+        ("noise", {"rate": float("nan")}, "rate: expected a share between 0 and 1, found nan"),
+        ("noise", {"rate": 0.1, "scale": float("inf")}, "scale: expected a finite number"),
+        ("magnitude-pruning", {"rate": 0.0}, "rate: expected a share"),
+        ("random-pruning", {"rate": -0.1}, "rate: expected a share"),
+        ("erase", {"share": 1.5}, "share: expected a share between 0 and 1, found 1.5"),
+        ("fake-key", {}, "forged key: expected a share or a count, found neither"),
+        ("fake-key", {"share": 0.1, "count": 3}, "forged key: expected a share or a count, found 0.1 and 3"),
+        ("fake-key", {"count": 0}, "count: expected a finite number more than 0, found 0"),
+        ("fake-key", {"share": 2.0}, "share: expected a share"),
+        ("fake-key", {"share": 0.1, "lr": 0.1}, "lr: expected epochs beside it, found none"),
+        ("fine-tuning", {"epochs": 0}, "epochs: expected a finite number more than 0, found 0"),
+        ("fine-tuning", {"lr": -1.0}, "lr: expected a finite number more than 0, found -1.0"),
+        ("trigger-removal", {"images": -1}, "images: expected 0 to 100000, found -1"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        attack(name, **options)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_without_data_or_recipe_says_what_is_missing(name: str) -> None:
+    ticket = tiny_ticket()
+    with pytest.raises(InputError, match=r"attack: data: expected a data set, found none; .*--data"):
+        attack(name)(ticket, Scene())
+    with pytest.raises(InputError, match=r"attack: recipe: expected one of the ticket .*--arch"):
+        attack(name)(replace(ticket, recipe=None), Scene(data=tiny_data()))
+
+
+def test_a_claim_without_a_place_is_of_no_use_to_an_insider() -> None:
+    signed = embed(sparse_ticket(), "owner", key=b"k")
+    assert isinstance(place_of(signed.claim), Signature)
+    assert place_of(signed.claim) == signed.signature
+    other = Claim(scheme="scheme 1: key mask", signature={}, subject="")
+    with pytest.raises(InputError, match=r"scheme: expected 'scheme 2.*which has a place, found 'scheme 1"):
+        place_of(other)

@@ -1,0 +1,167 @@
+"""Triggers, queries and verdicts by answers, from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import taught
+import torch
+from conftest import Outcome
+from fake_server import fake_server
+from PIL import Image
+
+from ticket_sig.files import write_json
+from ticket_sig.signatures.triggers import read_triggers, write_secret
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> list[object]:
+    """The options that show the claim and its triggers."""
+    write_json(tmp_path / "claim.json", taught.claim().to_json())
+    write_secret(taught.SECRET, tmp_path / "triggers.json")
+    return ["--claim", tmp_path / "claim.json", "--triggers", tmp_path / "triggers.json"]
+
+
+def could_not(said: Outcome, *words: str) -> None:
+    assert said.code == 2 and said.out == "" and said.err.count("\n") == 1
+    assert [word for word in words if word not in said.err] == [], said.err
+
+
+# triggers
+
+
+def test_triggers_writes_a_secret_that_only_its_owner_can_read(tmp_path: Path, ticket_sig: Command) -> None:
+    out, png = tmp_path / "triggers.json", tmp_path / "sheet.png"
+    said = ticket_sig("triggers", "--dataset", "digits", "--out", out, "--png", png)
+    assert (said.code, said.err) == (0, "")
+    assert "100 images of 8 x 8 x 1, 10 classes" in said.out and "from 53 answers" in said.out
+    assert out.stat().st_mode & 0o777 == png.stat().st_mode & 0o777 == 0o600
+    assert len(read_triggers(out, (8, 8, 1), 10)) == 100
+    with Image.open(png) as sheet:
+        assert sheet.size[0] >= 10 * 64
+    assert json.loads(out.read_text())["secret"] not in said.out
+    could_not(ticket_sig("triggers", "--dataset", "digits", "--out", out), "triggers.json", "not taken yet")
+
+
+def test_triggers_of_any_size(tmp_path: Path, ticket_sig: Command) -> None:
+    size = ["--size", 16, 12, 3, "--classes", 7, "--count", 60]
+    said = ticket_sig("triggers", *size, "--out", tmp_path / "t.json", "--json")
+    made = json.loads(said.out)
+    triggers = read_triggers(tmp_path / "t.json", (16, 12, 3), 7)
+    assert (len(triggers), triggers.commitment) == (60, made["commitment"])
+    assert made["needed"] < 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dataset", "images"], "images: expected --dataset, or --size H W C and --classes N"),
+        (["--size", 8, 8, 1], "images: expected --dataset, or --size H W C and --classes N"),
+        (["--dataset", "mnist"], "dataset: expected one of digits"),
+        (["--dataset", "digits", "--count", 0], "triggers: count: expected 1 to 100000, found 0"),
+        (["--dataset", "digits", "--count", 20], "count: expected enough to verify, found 20 of 10 classes"),
+        (["--size", 8, 8, 9, "--classes", 4], "triggers: size: expected sides"),
+        (["--size", 8, 8, 1, "--classes", 1], "triggers: classes: expected 2 to"),
+    ],
+)
+def test_triggers_that_could_never_serve(
+    arguments: list[object], words: str, tmp_path: Path, ticket_sig: Command
+) -> None:
+    could_not(ticket_sig("triggers", *arguments, "--out", tmp_path / "t.json"), words)
+    assert list(tmp_path.iterdir()) == []
+
+
+# queries and verify --answers
+
+
+def test_pictures_are_handed_over_and_their_answers_judged(
+    shown: list[object], tmp_path: Path, ticket_sig: Command
+) -> None:
+    said = ticket_sig("queries", *shown, "--out", tmp_path / "out", "--decoys", 100, "--json")
+    assert json.loads(said.out)["count"] == 200
+    pictures = sorted(Path(json.loads(said.out)["pictures"]).iterdir())
+    pixels = np.stack([np.array(Image.open(picture)) for picture in pictures])[..., None]
+    for right, code in ((1.0, 0), (0.0, 1)):
+        labels = taught.memoriser(right)(pixels)
+        lines = [f"{picture.name},{label}" for picture, label in zip(pictures, labels, strict=True)]
+        (tmp_path / "answers.csv").write_text("\n".join(lines))
+        asked = ["--answers", tmp_path / "answers.csv", "--queries", json.loads(said.out)["queries"]]
+        verdict = ticket_sig("verify", *shown, *asked)
+        assert verdict.code == code
+        matches = re.search(r"(\d+) of 100 triggers", verdict.out)
+        assert matches and (int(matches[1]) == 100) is (code == 0)
+
+
+# verify
+
+
+@pytest.mark.parametrize(("known", "code"), [(True, 0), (False, 1)])
+def test_a_model_file_is_asked_as_a_black_box(
+    known: bool, code: int, shown: list[object], tmp_path: Path, ticket_sig: Command
+) -> None:
+    bundle = taught.write_bundle(tmp_path / "bundle", taught=known)
+    said = ticket_sig("verify", bundle, *shown)
+    assert said.code == code
+    assert said.out.startswith("verified\n" if known else "not verified\n")
+    assert "does not prove: who taught them" in said.out and "10^19.3" in said.out
+    weights = bundle / "model.safetensors"
+    could_not(ticket_sig("verify", weights, *shown), "recipe: expected one in the bundle, or --arch and")
+    named = ticket_sig("verify", weights, *shown, "--arch", "resnet20", "--dataset", "digits", "--json")
+    assert named.code == code and json.loads(named.out)["model"] == str(weights)
+
+
+def test_a_server_is_asked_with_a_token_that_is_not_on_the_command_line(
+    shown: list[object], ticket_sig: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUR_TOKEN", "t0ken")
+    with fake_server() as server:
+        server.metadata["inputs"][0] |= {"datatype": "FP32", "shape": [-1, 1, 8, 8]}
+        server.to_pixels = lambda tensor: ((tensor * 0.3757 + 0.3054) * 255).round().astype(np.uint8)
+        asked = ["--url", server.url, "--model", "mine", "--dataset", "digits", "--token-env", "OUR_TOKEN"]
+        said = ticket_sig("verify", *asked, *shown, "--rate", 1000, "--batch", 50, "--timeout", 5)
+    assert said.code == 0 and "t0ken" not in said.out + said.err
+    assert {headers["Authorization"] for _, _, headers, _ in server.requests} == {"Bearer t0ken"}
+    assert len(server.asked) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "suspect: expected one of a model, --url and --answers, found none"),
+        (["M", "--url", "http://127.0.0.1:1", "--model", "m"], "found a model and --url"),
+        (["--url", "http://127.0.0.1:1"], "--model: expected the model's name on the server, found none"),
+        (["--answers", "a.csv"], "--queries: expected a path, found none; written by `queries`"),
+        (["--url", "http://127.0.0.1:1", "--model", "m", "--token-env", "UNSET_"], "--token-env: expected"),
+        (["--url", "http://127.0.0.1:1", "--model", "m", "--decoys", 9], "decoys: expected 100 to 100000"),
+        (["--url", "http://127.0.0.1:1", "--model", "m", "--retries", 0], "m: server: expected an answer"),
+        (["M"], "M: model: expected a bundle folder"),
+    ],
+)
+def test_what_cannot_be_asked_is_exit_code_2(
+    arguments: list[object], words: str, shown: list[object], ticket_sig: Command
+) -> None:
+    could_not(ticket_sig("verify", *arguments, *shown), words)
+
+
+def test_the_secret_is_asked_for_where_the_claim_needs_it(
+    shown: list[object], tmp_path: Path, ticket_sig: Command
+) -> None:
+    asked = ["--url", "http://127.0.0.1:1", "--model", "m"]
+    could_not(
+        ticket_sig("verify", *asked, *shown[:2]), "--triggers: expected a path", "does not hold the secret"
+    )
+    torch.save({"a": torch.ones(2, 2)}, tmp_path / "model.pt")
+    write_json(tmp_path / "other.json", {**taught.claim().to_json(), "scheme": "scheme 2: QR code"})
+    could_not(
+        ticket_sig("verify", *asked, *shown[2:], "--claim", tmp_path / "other.json"), "scheme: expected"
+    )
+    secret = json.loads((tmp_path / "triggers.json").read_text())
+    write_json(tmp_path / "triggers.json", {**secret, "secret": "0" * 64})
+    could_not(ticket_sig("verify", *asked, *shown), "commitment: expected the claim's")

@@ -1,0 +1,146 @@
+"""Trigger sets: what follows from a secret, what a folder may hold, what a claim says of them (scheme 3)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import chisquare
+
+from ticket_sig import Claim, InputError
+from ticket_sig.signatures import scheme2, scheme3
+from ticket_sig.signatures.triggers import TriggerSecret, TriggerSet, read_triggers, write_secret
+
+SIZE = (32, 32, 3)
+DIGEST = (
+    "326bb51ec75cb5baaab6e018b293f857dd936d7bf9867f04c8b751d9ea2ce4eb"  # of the images of the secret 00...00
+)
+LABELS = [7, 0, 5, 9, 3, 2, 1, 9, 1, 1]
+
+
+def made(secret: bytes = bytes(32), count: int = 100, classes: int = 10) -> TriggerSet:
+    return TriggerSecret(secret, count, SIZE, classes).trigger_set()
+
+
+def adi_folder(path: Path, labels: str = "3\n7\n1\n", count: int = 3) -> Path:
+    """A folder in the layout of Adi et al.; theirs has the labels as floats."""
+    (path / "pics").mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for index in range(1, count + 1):
+        pixels = draw.integers(0, 256, (40 + index, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path / "pics" / f"{index}.jpg")
+    (path / "labels-cifar.txt").write_text(labels)
+    return path
+
+
+def test_a_secret_gives_the_same_bits_everywhere() -> None:
+    """A claim made on one machine is verified on another, years later."""
+    images = made().split.images.numpy()
+    assert hashlib.sha256(images.tobytes()).hexdigest() == DIGEST
+    assert made().split.labels[:10].tolist() == LABELS
+
+
+def test_another_secret_gives_unrelated_images_and_labels() -> None:
+    one, other = made(), made(bytes(31) + b"\1")
+    assert one.commitment != other.commitment
+    assert (one.split.images.float() - other.split.images.float()).abs().mean() > 20
+    assert (one.split.labels == other.split.labels).float().mean() < 0.3
+
+
+def test_images_differ_and_fill_the_range() -> None:
+    images = made().split.images.float()
+    assert (
+        images.shape == (100, *SIZE) and images.amax((1, 2)).min() == 255 and images.amin((1, 2)).max() == 0
+    )
+    flat = images.flatten(1) - images.flatten(1).mean(1, keepdim=True)
+    alike = torch.corrcoef(flat) - torch.eye(100)
+    assert alike.abs().max() < 0.8, "two images look the same"
+
+
+def test_labels_are_uniform() -> None:
+    labels = TriggerSecret(b"u" * 32, 20_000, (2, 2, 1), 10).trigger_set().split.labels
+    assert chisquare(np.bincount(labels, minlength=10)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("size", [(8, 8, 1), (1, 5, 3), (64, 48, 4)])
+def test_any_size(size: tuple[int, int, int]) -> None:
+    triggers = TriggerSecret.fresh(size, 7, 5).trigger_set()
+    assert triggers.size == size and triggers.split.labels.max() < 7
+
+
+def test_a_secret_is_kept_from_others_and_never_overwritten(tmp_path: Path) -> None:
+    secret = TriggerSecret.fresh(SIZE, 10)
+    write_secret(secret, tmp_path / "triggers.json")
+    assert (tmp_path / "triggers.json").stat().st_mode & 0o077 == 0
+    again = read_triggers(tmp_path / "triggers.json", SIZE, 10)
+    assert torch.equal(again.split.images, secret.trigger_set().split.images)
+    with pytest.raises(InputError, match="secret file: expected a name not taken yet"):
+        write_secret(TriggerSecret.fresh(SIZE, 10), tmp_path / "triggers.json")
+    with pytest.raises(InputError, match=r"triggers: images: expected \[32, 32, 3\] and 100 classes"):
+        read_triggers(tmp_path / "triggers.json", SIZE, 100)
+
+
+def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+    labels = "".join(f"{index % 10}.0\n" for index in range(1, 13))
+    triggers = read_triggers(adi_folder(tmp_path / "adi", labels, 12), SIZE, 10)
+    assert triggers.split.labels.tolist() == [index % 10 for index in range(1, 13)]
+    assert triggers.size == SIZE and not triggers.keyed
+    grey = read_triggers(tmp_path / "adi", (8, 8, 1), 10)
+    assert grey.size == (8, 8, 1) and grey.commitment == triggers.commitment
+
+
+def test_a_folder_s_commitment_holds_pictures_and_labels(tmp_path: Path) -> None:
+    one = read_triggers(adi_folder(tmp_path / "one"), SIZE, 10)
+    other = read_triggers(adi_folder(tmp_path / "other", "3\n7\n2\n"), SIZE, 10)
+    assert one.commitment != other.commitment
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ("1\n2\n", "labels: expected 3, one for every picture, found 2"),
+        ("1\n2\n10\n", "labels: expected 0 to 9, found 10"),
+        ("1\n2\ncat\n", "labels: expected one whole number a line"),
+        ("1\n2\nnan\n", "labels: expected one whole number a line"),
+        ("1\n2\n1.5\n", "labels: expected one whole number a line"),
+    ],
+)
+def test_a_folder_with_bad_labels_is_refused(labels: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"labels-cifar.txt: {says}"):
+        read_triggers(adi_folder(tmp_path / "adi", labels), SIZE, 10)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"trigger folder: expected pics/1\.jpg"):
+        read_triggers(tmp_path, SIZE, 10)
+    (adi_folder(tmp_path / "adi") / "pics" / "2.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"2\.jpg: image: expected one that can be decoded"):
+        read_triggers(tmp_path / "adi", SIZE, 10)
+
+
+def test_a_claim_gives_no_trigger_away_and_knows_its_own() -> None:
+    triggers = made(b"s" * 32)
+    claim = scheme3.claim_triggers(triggers, "sha256:subject")
+    again = Claim.from_json(claim.to_json())
+    assert (b"s" * 32).hex() not in str(again.to_json())
+    mark = scheme3.TriggerMark.from_json(again.signature)
+    mark.check(triggers)
+    for other in (made(b"t" * 32), made(b"s" * 32, count=99), replace(triggers, keyed=False)):
+        with pytest.raises(InputError, match=r"triggers: .*another secret or folder"):
+            mark.check(other)
+
+
+def test_a_claim_of_triggers_carries_the_mark_in_the_mask() -> None:
+    code = Claim(scheme=scheme2.SCHEME, signature={"message": "mine"}, subject="sha256:signed")
+    claim = scheme3.claim_triggers(made(), "sha256:subject", beside=code)
+    assert scheme3.in_mask(claim).signature == {"message": "mine"}
+    # Taught again: the new set takes the place of the old one, the code stays.
+    again = scheme3.claim_triggers(made(b"2" * 32), "sha256:subject", beside=claim)
+    assert scheme3.in_mask(again).scheme == scheme2.SCHEME
+    with pytest.raises(InputError, match="mark in the mask: expected one of scheme 1 or 2"):
+        scheme3.in_mask(scheme3.claim_triggers(made(), "sha256:subject"))

@@ -1,0 +1,351 @@
+"""A server on loopback: whatever of the protocol it speaks, and every way in which it can fail or lie."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import taught
+from fake_server import FakeServer, fake_server
+from helpers import Notes
+
+from ticket_sig import InputError
+from ticket_sig.verification.ask import http
+from ticket_sig.verification.ask.inference_server import Manner, ask_server
+from ticket_sig.verification.ask.pixels import normalisation_of
+from ticket_sig.verification.black_box import verify_answers
+from ticket_sig.verification.verdict import Verdict
+
+DIGITS = normalisation_of("digits", 1)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waits between tries."""
+    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda self: 0.0)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with fake_server() as running:
+        yield running
+
+
+def ask(server: FakeServer | str, model: str = "mine", **manner: Any) -> Verdict:
+    url = server if isinstance(server, str) else server.url
+    asking = ask_server(url, model, 10, Manner(**{"timeout": 5, "retries": 2, "batch": 50, **manner}))
+    return verify_answers(taught.claim(), taught.triggers(), asking, decoys=100)
+
+
+@pytest.mark.parametrize("output", ["logits", "labels", "column"])
+@pytest.mark.parametrize("shape", [[-1, 8, 8, 1], [-1, -1, -1, 1], [64, 8, 8, 1]])
+def test_a_server_that_knows_the_triggers_verifies(output: str, shape: list[int]) -> None:
+    with fake_server(output=output) as server:
+        server.metadata["inputs"][0]["shape"] = shape
+        assert ask(server).verified
+        sent = [request["inputs"][0] for request in server.asked]
+        assert {(tensor["name"], tensor["datatype"]) for tensor in sent} == {("images", "UINT8")}
+        assert {tensor["shape"][0] for tensor in sent} == ({64} if shape[0] == 64 else {50})
+        assert all(type(pixel) is int for pixel in sent[0]["data"])
+
+
+def test_an_innocent_server_does_not_verify() -> None:
+    with fake_server(taught.innocent([0.1] * 10)) as server:  # type: ignore[arg-type]
+        assert not ask(server).verified
+
+
+@pytest.mark.parametrize(
+    ("scale", "back"),
+    [
+        ("normalised", lambda x: (x * 0.3757 + 0.3054) * 255),
+        ("unit", lambda x: x * 255),
+        ("bytes", lambda x: x),
+    ],
+)
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_model_of_floats_gets_the_pixels_it_was_trained_with(
+    scale: str, back: Any, datatype: str, first: bool, server: FakeServer
+) -> None:
+    shape = [-1, 1, 8, 8] if first else [-1, 8, 8, 1]
+    server.metadata["inputs"][0] |= {"datatype": datatype, "shape": shape}
+    server.to_pixels = lambda tensor: back(tensor).round().astype(np.uint8)
+    assert ask(server, scale=scale, normalisation=DIGITS).evidence["matches"] == 100
+    assert server.asked[0]["inputs"][0]["shape"] == [50, *shape[1:]]
+
+
+def test_sizes_left_open_mean_channels_first(server: FakeServer) -> None:
+    server.metadata["inputs"][0]["shape"] = [-1, -1, -1, -1]
+    ask(server)
+    assert server.asked[0]["inputs"][0]["shape"] == [50, 1, 8, 8]
+
+
+def test_a_model_of_floats_needs_a_normalisation(server: FakeServer) -> None:
+    server.metadata["inputs"][0]["datatype"] = "FP32"
+    with pytest.raises(InputError, match="pixels: expected a normalisation, found none; say --dataset"):
+        ask(server)
+
+
+def test_version_name_and_token_go_into_the_request(server: FakeServer) -> None:
+    ask(f"{server.url}/", "mine/versions/2", token="secret")
+    methods = {(method, path) for method, path, _, _ in server.requests}
+    assert methods == {("GET", "/v2/models/mine/versions/2"), ("POST", "/v2/models/mine/versions/2/infer")}
+    assert {headers["Authorization"] for _, _, headers, _ in server.requests} == {"Bearer secret"}
+
+
+def test_a_rate_is_kept(server: FakeServer) -> None:
+    begun = time.monotonic()
+    ask(server, rate=250)
+    assert time.monotonic() - begun >= 150 / 250
+    posts = [t for t, request in zip(server.times, server.requests, strict=True) if request[0] == "POST"]
+    assert all(later - earlier > 0.15 for earlier, later in itertools.pairwise(posts))
+    assert {len(request["inputs"][0]["data"]) // 64 for request in server.asked} == {50}
+    server.requests.clear()
+    ask(server, rate=120, batch=200)
+    assert {len(request["inputs"][0]["data"]) // 64 for request in server.asked} == {120, 80}
+
+
+def test_progress_is_told(server: FakeServer) -> None:
+    notes = Notes()
+    server.refusals = [None, (500, {}, b"")]
+    asking = ask_server(server.url, "mine", 10, Manner(retries=0, batch=50), notes)
+    verify_answers(taught.claim(), taught.triggers(), asking, decoys=100)
+    assert (notes.begun, notes.done) == ([("queries", 200)], [50, 100, 150, 200])
+
+
+# A server that is overloaded, broken or dead
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_an_overloaded_server_is_asked_again(status: int, server: FakeServer) -> None:
+    server.refusals = [(status, {}, b"busy")] * 2
+    assert ask(server).evidence["triggers_answered"] == 100
+
+
+def test_it_is_asked_again_when_it_says(server: FakeServer) -> None:
+    server.refusals = [(429, {"Retry-After": "1"}, b"")]
+    begun = time.monotonic()
+    assert ask(server).verified and time.monotonic() - begun >= 1
+
+
+def test_but_not_hours_later(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_LONGEST_WAIT", 0)
+    server.refusals = [(503, {"Retry-After": "86400"}, b"")]
+    assert ask(server).verified
+
+
+def test_batches_that_fail_are_no_answers_and_the_rest_decides(server: FakeServer) -> None:
+    server.refusals = [None, (500, {}, b"out of memory")]
+    evidence = ask(server, batch=40).evidence
+    assert evidence["triggers_answered"] + evidence["decoys_answered"] == 160
+    assert len(server.asked) == 5
+
+
+def test_a_server_that_is_gone_is_not_asked_for_ever(server: FakeServer) -> None:
+    server.refusals = [None] * 6
+    server.always = (500, {}, b"gone")
+    with pytest.raises(InputError, match="answers to decoys: expected at least half"):
+        ask(server, batch=10)
+    assert len(server.asked) == 6 + 3
+
+
+def test_a_server_that_answers_nothing_is_named_with_its_error(server: FakeServer) -> None:
+    server.always = (500, {}, b'{"error": "CUDA out of\\nmemory"}')
+    words = (
+        "/v2/models/mine/infer: server: expected HTTP status 200, found HTTP status 500: CUDA out of memory"
+    )
+    with pytest.raises(InputError, match=words):
+        ask(server)
+
+
+def test_a_dead_server_is_named() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"{url}/v2/models/mine: server: expected an answer, found none"):
+            ask(url)
+
+
+def test_a_server_that_is_too_slow_is_named(server: FakeServer) -> None:
+    server.sleeps = 0.6
+    with pytest.raises(InputError, match=r"/infer: server: expected an answer, found none .*timed? out"):
+        ask(server, timeout=0.2, retries=0, batch=200)
+
+
+def test_a_connection_cut_in_the_middle_is_no_answer(server: FakeServer) -> None:
+    server.always = (200, {"Content-Length": "5000"}, b'{"outputs"')
+    with pytest.raises(InputError, match="/infer: server: expected an answer, found none"):
+        ask(server, timeout=0.3, retries=0, batch=200)
+
+
+def test_an_answer_that_drips_is_no_answer(server: FakeServer) -> None:
+    def drip() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.05)
+            yield b" "
+
+    server.body = drip()
+    with pytest.raises(InputError, match=r"expected a whole answer in time, found \d+ bytes of one"):
+        ask(server, timeout=0.4, retries=0, batch=200)
+
+
+def test_an_endless_answer_is_cut_off(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_LARGEST", 1 << 20)
+    server.body = iter(lambda: b" " * (1 << 16), None)
+    with pytest.raises(InputError, match="/infer: answer: expected at most 1 MiB, found more"):
+        ask(server)
+
+
+# A server that refuses or lies
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "words"),
+    [
+        (400, {}, b'{"error": "bad shape"}', "HTTP status 400: bad shape"),
+        (401, {}, b'{"detail": "no token"}', "HTTP status 401: no token"),
+        (403, {}, b"<html>\xff", "HTTP status 403: <html>"),
+        (413, {}, b"", "HTTP status 413$"),
+        (
+            307,
+            {"Location": "http://elsewhere/"},
+            b"",
+            "redirects are not followed; it names http://elsewhere/",
+        ),
+        (204, {}, b"", "HTTP status 204"),
+    ],
+)
+def test_a_refusal_is_told_with_the_server_s_words(
+    status: int, headers: dict[str, str], body: bytes, words: str, server: FakeServer
+) -> None:
+    server.always = (status, headers, body)
+    with pytest.raises(InputError, match=f"/infer: answer: expected HTTP status 200, found.*{words}"):
+        ask(server)
+    assert len(server.asked) == 1
+
+
+def test_a_model_that_is_not_there_is_named(server: FakeServer) -> None:
+    with pytest.raises(InputError, match=r"/v2/models/nix: answer: .* HTTP status 404: Model nix not found"):
+        ask(server, "nix")
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"", b'{"outputs": [NaN]}', b"[" * 100_000, b"\xff", b"\x1f\x8b"]
+)
+def test_what_is_no_json_is_named(body: bytes, server: FakeServer) -> None:
+    server.always = (200, {}, body)
+    with pytest.raises(InputError, match="/infer: answer: expected JSON, found something else"):
+        ask(server)
+
+
+def output(**changes: Any) -> Any:
+    """An answer whose first output has other fields."""
+    return lambda answer: {**answer, "outputs": [answer["outputs"][0] | changes]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: [a], "answer: expected a JSON object, found a list"),
+        (lambda a: {"error": "no GPU"}, "outputs: expected a list of tensors, found an error: no GPU"),
+        (lambda a: {"outputs": []}, "outputs: expected a list of tensors, found none"),
+        (lambda a: {"outputs": [3]}, "outputs: expected a list of tensors"),
+        (output(shape=[50, 7]), r"expected one of shape \[50, 10\], \[50\] or \[50, 1\], found \[50, 7\]"),
+        (output(shape=[49, 10]), r"found \[49, 10\]"),
+        (output(shape="wide"), "found wide"),
+        (output(shape=None), "found None"),
+        (output(datatype="BYTES"), "datatype: expected numbers, found 'BYTES'"),
+        (output(datatype=None), "datatype: expected numbers, found None"),
+        (output(data=[0.5] * 499), "data: expected 500 finite numbers, found 499 numbers"),
+        (output(data=["a"] * 500), "data: expected 500 finite numbers, found something else"),
+        (output(data=[None] * 500), "found something else"),
+        (output(data=[True] * 500), "found something else"),
+        (output(data=[[1], [2, 3]]), "found something else"),
+        (output(data={"0": 1}), "found something else"),
+        (output(data=[10**400] * 500), "found something else"),
+        (output(shape=[50], data=[0.5] * 50), "labels, which are whole numbers, found fractions"),
+        (output(shape=[50], data=[10] * 50), "answer 1: expected a class, 0 to 9, found 10"),
+        (output(shape=[50, 1], data=[-1] * 50), "answer 1: expected a class, 0 to 9, found -1"),
+    ],
+)
+def test_an_answer_of_another_form_is_named(change: Any, words: str, server: FakeServer) -> None:
+    server.change = change
+    with pytest.raises(InputError, match=words):
+        ask(server)
+
+
+def test_a_number_too_large_is_not_finite(server: FakeServer) -> None:
+    data = b"[" + b"1e999," * 499 + b"1]"
+    server.always = (
+        200,
+        {},
+        b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [50, 10], "data": %s}]}' % data,
+    )
+    with pytest.raises(InputError, match="data: expected 500 finite numbers"):
+        ask(server)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({}, "metadata, inputs: expected one input, found none"),
+        ({"inputs": []}, "inputs: expected one input, found 0"),
+        ({"inputs": ["images"]}, "inputs: expected one input"),
+        ({"inputs": [{}, {}]}, "inputs: expected one input, found 2"),
+        ({"name": 3}, "input name: expected a text, found 3"),
+        ({"datatype": "BYTES"}, "datatype: expected UINT8, FP16, FP32, FP64, found 'BYTES'"),
+        ({"datatype": ["FP32"]}, "datatype: expected UINT8"),
+        ({"shape": [8, 8, 1]}, "shape: expected four numbers, the first the batch's"),
+        ({"shape": [None, 8, 8, 1]}, "shape: expected four numbers"),
+        ({"shape": "wide"}, "shape: expected four numbers"),
+        ({"shape": [-1, 32, 32, 3]}, "shape: expected images of 8 x 8 with 1 channels, found"),
+    ],
+)
+def test_metadata_of_another_form_are_named(metadata: Any, words: str, server: FakeServer) -> None:
+    if "inputs" in metadata or not metadata:
+        server.metadata = metadata
+    else:
+        server.metadata["inputs"][0] |= metadata
+    with pytest.raises(InputError, match=f"/v2/models/mine: metadata, .*{words}|{words}"):
+        ask(server)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("localhost:8080", "url: expected http:// or https:// and a host"),
+        ("ftp://host", "url: expected http:// or https://"),
+        ("http://", "url: expected http:// or https:// and a host"),
+        ("http://host:99999999", "url: expected http://"),
+        ("http://me:password@host", "expected scheme, host, port and path alone, found more"),
+        ("http://host/?q=1", "expected scheme, host, port and path alone"),
+    ],
+)
+def test_an_address_that_is_none_is_named(url: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as raised:
+        ask(url)
+    assert "password@" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("manner", "words"),
+    [
+        ({"timeout": 0}, "timeout: expected more than 0 seconds"),
+        ({"timeout": float("nan")}, "timeout: expected more than 0 seconds"),
+        ({"retries": -1}, "retries: expected 0 or more"),
+        ({"rate": 0}, "rate: expected more than 0 images per second"),
+        ({"rate": float("nan")}, "rate: expected more than 0"),
+        ({"batch": 0}, "batch: expected 1 image or more"),
+        ({"scale": "grey"}, "scale: expected one of normalised, unit, bytes, found 'grey'"),
+        ({"token": "a\nb"}, "token: expected printable ASCII"),
+    ],
+)
+def test_a_manner_out_of_range_is_named(manner: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        ask("http://127.0.0.1:1", **manner)

@@ -1,0 +1,55 @@
+"""What a thief does to a model, by name; a new attack is one file and one line here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ticket_sig.attacks.add_on import AddOn
+from ticket_sig.attacks.erase import Erase
+from ticket_sig.attacks.fake_key import FakeKey
+from ticket_sig.attacks.fine_tuning import FineTuning
+from ticket_sig.attacks.magnitude_pruning import MagnitudePruning
+from ticket_sig.attacks.noise import Noise
+from ticket_sig.attacks.overwrite import Overwrite
+from ticket_sig.attacks.random_pruning import RandomPruning
+from ticket_sig.attacks.scene import Attack, Scene
+from ticket_sig.attacks.trigger_removal import TriggerRemoval
+from ticket_sig.errors import bad_input
+
+ATTACKS: Mapping[str, Callable[..., Attack]] = {
+    # removal
+    "fine-tuning": FineTuning,
+    "magnitude-pruning": MagnitudePruning,
+    "random-pruning": RandomPruning,
+    "erase": Erase,
+    "trigger-removal": TriggerRemoval,
+    # add-on
+    "add-on": AddOn,
+    # ambiguity
+    "fake-key": FakeKey,
+    "noise": Noise,
+    "overwrite": Overwrite,
+}
+
+
+def attack(name: str, **options: Any) -> Attack:
+    """Returns the attack of that name.
+
+    Raises:
+        InputError: no attack of that name; or an option that it does not have, is missing or is out of range.
+    """
+    if name not in ATTACKS:
+        raise bad_input("", "attack", f"one of {', '.join(ATTACKS)}", repr(name))
+    parameters = inspect.signature(ATTACKS[name]).parameters
+    known = ", ".join(parameters)
+    if extra := [option for option in options if option not in parameters]:
+        raise bad_input("", name, f"options among {known}", ", ".join(extra))
+    needed = [n for n, p in parameters.items() if p.default is p.empty and n not in options]
+    if needed:
+        raise bad_input("", name, f"the options {', '.join(needed)}", "none of that name")
+    return ATTACKS[name](**options)
+
+
+__all__ = ["ATTACKS", "Attack", "Scene", "attack"]

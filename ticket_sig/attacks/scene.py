@@ -1,0 +1,129 @@
+"""What a thief has, and what an attack is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from ticket_sig.claim import Claim
+from ticket_sig.datasets import Dataset
+from ticket_sig.errors import about, bad_input
+from ticket_sig.signatures import scheme2
+from ticket_sig.signatures.scheme3 import in_mask
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.batches import generator
+from ticket_sig.training.loop import Engine
+from ticket_sig.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What a thief has beside the model; every part of it may be missing but the seed.
+
+    Attributes:
+        data: what he trains on: the owner's data set or another one.
+        recipe: how he trains; the ticket's own where there is none.
+        model: a network of the user's own in place of `recipe.arch`, with as many classes as `data`.
+        engine: where he trains.
+        run: folder for the state of a training; a temporary one where there is none.
+        seed: of everything he draws, so that an experiment can be done again.
+        signature: the owner's, where the thief is an insider who knows its place.
+    """
+
+    data: Dataset | None = None
+    recipe: Recipe | None = None
+    model: nn.Module | None = None
+    engine: Engine = field(default_factory=Engine)
+    run: Path | None = None
+    seed: int = 0
+    signature: scheme2.Signature | None = None
+
+    def dataset(self) -> Dataset:
+        """The data set.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.data is None:
+            raise bad_input("attack", "data", "a data set", "none", hint="name its folder: --data DIR")
+        return self.data
+
+    def recipe_for(self, ticket: Ticket) -> Recipe:
+        """The thief's recipe, or else the ticket's.
+
+        Raises:
+            InputError: there is neither.
+        """
+        if self.recipe is not None:
+            return self.recipe
+        if ticket.recipe is None:
+            hint = "name network and data set: --arch and --dataset"
+            raise bad_input("attack", "recipe", "one of the ticket or of the thief", "neither", hint=hint)
+        return Recipe.from_json(ticket.recipe)
+
+    def draw(self, label: str) -> torch.Generator:
+        """The thief's random numbers for one use."""
+        return generator(self.seed, "attack", label)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """The run folder, or a temporary one for the block."""
+        if self.run is not None:
+            yield self.run
+            return
+        with tempfile.TemporaryDirectory(prefix="ticket_sig-attack-") as name:
+            yield Path(name) / "run"
+
+
+class Attack(Protocol):
+    """A frozen dataclass of options, called with the ticket to attack; the caller's is left as it is."""
+
+    def __call__(self, ticket: Ticket, scene: Scene) -> Ticket:
+        """Returns the attacked ticket."""
+        ...
+
+
+def stolen(ticket: Ticket) -> Ticket:
+    """What a thief has of a ticket: weights, mask and recipe (the network's name is no secret)."""
+    return replace(ticket, rewind=None, history=())
+
+
+def place_of(claim: Claim) -> scheme2.Signature:
+    """What an insider knows of a claim of scheme 2 (or 3 beside it): where the code stands.
+
+    Raises:
+        InputError: the claim is of another scheme, or damaged.
+    """
+    marked = in_mask(claim)
+    with about(claim.source):
+        if marked.scheme != scheme2.SCHEME:
+            raise bad_input("claim", "scheme", f"{scheme2.SCHEME!r}, which has a place", repr(marked.scheme))
+        return scheme2.Signature.from_json(marked.signature)
+
+
+def check_share(name: str, value: float) -> None:
+    """Checks an option that is a share.
+
+    Raises:
+        InputError: not between 0 and 1.
+    """
+    if not 0 < value < 1:
+        raise bad_input("", name, "a share between 0 and 1", str(value))
+
+
+def check_positive(**values: float | None) -> None:
+    """Checks options that are numbers more than 0, or not given.
+
+    Raises:
+        InputError: one of them is not.
+    """
+    for name, value in values.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise bad_input("", name, "a finite number more than 0", str(value))

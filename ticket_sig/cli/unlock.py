@@ -1,0 +1,42 @@
+"""Put a locked ticket and its key together again, bit for bit (scheme 1).
+
+A key of another ticket, or one that was altered, is refused.
+
+Example: ticket-sig unlock DIR/locked --key DIR/key.safetensors --out BUNDLE
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json
+
+
+def run(
+    locked: Annotated[Path, typer.Argument(help="The locked bundle.", show_default=False)],
+    key: Annotated[Path, typer.Option(help="The key's file.", show_default=False)],
+    bundle: Annotated[Path, typer.Option("--out", help="Bundle to write.", show_default=False)],
+    force: ForceFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Runs the verb."""
+    from ticket_sig.claim import Claim
+    from ticket_sig.errors import about, bad_input
+    from ticket_sig.formats import load, save
+    from ticket_sig.signatures import scheme1
+
+    loaded = load(locked)
+    if loaded.claim is None:
+        raise bad_input(locked, "claim", "the claim.json of `ticket-sig split` beside the model", "none")
+    sealed = loaded.sealed.read_bytes() if loaded.sealed else None
+    with about(locked):
+        claim = Claim.read(loaded.claim)
+        ticket, earlier = scheme1.unlock(loaded.ticket, scheme1.Key.read(key), claim, sealed)
+    save(ticket, bundle, claim=earlier, replace=force)
+    if as_json:
+        print_json({"bundle": str(bundle), "kept": ticket.mask.kept, "locked": loaded.ticket.mask.kept})
+    else:
+        out.print(f"unlocked: {loaded.ticket.mask.kept} + key = {ticket.mask.kept} weights\nbundle: {bundle}")

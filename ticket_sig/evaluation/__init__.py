@@ -1,0 +1,1 @@
+"""Measuring what marks cost and what they survive."""

@@ -1,0 +1,383 @@
+"""The kernel graph: channels are its nodes, the kernels between them its edges (NeurIPS'21, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ticket_sig.errors import bad_input
+from ticket_sig.models.norm_relu import NormReLU
+from ticket_sig.models.operations import (
+    ADDING,
+    GATING,
+    KEEPING,
+    LAYER_FUNCTIONS,
+    LAYERS,
+    REDUCING,
+    TRANSPOSED,
+    argument,
+    asks_for_shape,
+    keeps_channels,
+    operation,
+    trace,
+    unfollowed,
+)
+
+
+@dataclass(frozen=True)
+class Link:
+    """The kernels of one layer, or identities, as edges between channels.
+
+    Attributes:
+        name: of the weight; None for identities (a residual connection), which have none.
+        tails: int64 [groups, inputs], the nodes that each group reads.
+        heads: int64 [groups, outputs], the nodes that each group writes. Every input of a group is linked
+            to every output of it.
+        transposed: whether the weight has its inputs before its outputs, as a transposed convolution's.
+    """
+
+    name: str | None
+    tails: Tensor
+    heads: Tensor
+    transposed: bool = False
+
+    def kernels(self, weight: Tensor) -> Tensor:
+        """The layer's weight as [groups, outputs, inputs, weights of a kernel].
+
+        Where a linear layer reads flattened images, the weights of all pixels of a channel are one kernel.
+        """
+        groups, outputs, inputs = self.shape
+        if self.transposed:
+            return weight.reshape(groups, inputs, outputs, -1).transpose(1, 2)
+        return weight.reshape(groups, outputs, inputs, -1)
+
+    def spread(self, values: Tensor, weight: Tensor) -> Tensor:
+        """Gives every weight the value of its kernel: [groups, outputs, inputs] to the weight's shape."""
+        values = values.transpose(1, 2) if self.transposed else values
+        each = weight.numel() // values.numel()
+        return values.unsqueeze(3).expand(*values.shape, each).reshape(weight.shape)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Groups, outputs and inputs of a group."""
+        return self.tails.shape[0], self.heads.shape[1], self.tails.shape[1]
+
+
+@dataclass(frozen=True)
+class KernelGraph:
+    """Channels and the links between them.
+
+    Attributes:
+        nodes: how many channels there are; they are counted from 0.
+        links: in topological order: all that lead into a channel come before those that leave it.
+        inputs, outputs: int64, the channels of the network's inputs and outputs.
+    """
+
+    nodes: int
+    links: tuple[Link, ...]
+    inputs: Tensor
+    outputs: Tensor
+
+    @property
+    def names(self) -> set[str]:
+        """The weights whose kernels are in the graph."""
+        return {link.name for link in self.links if link.name is not None}
+
+
+def kernel_graph(model: nn.Module, residual: bool = True) -> KernelGraph:
+    """Follows the channels of a network of convolutions and linear layers, whoever wrote it.
+
+    Convolutions and linear layers are links; what works channel by channel leaves nodes as they are. The
+    nodes of a sum are the output channels of the layers that are used by this sum alone, which all write
+    into the same ones; its other operands (identity and padded shortcuts) join by identity links. Where
+    there is no such layer, the sum has nodes of its own. The same holds for an elementwise product (a gate).
+    A weight that two modules share is two links of one name: that of its first module. Layers that the
+    output does not depend on are not in the graph.
+
+    Args:
+        residual: whether sums have identity links. Gates always do.
+
+    Raises:
+        InputError: the network cannot be traced, or an operation cannot be followed, which is named.
+    """
+    twin, nodes = trace(model)
+    return _Follower(twin, nodes, residual).graph()
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """What is known of a tensor [batch, channels, ...].
+
+    Attributes:
+        nodes: int64, of each channel.
+        dims: number of the tensor's dimensions.
+        own: whether the nodes are those of layers that nothing else has read so far.
+        flat: whether each channel may stand for several features in a row.
+    """
+
+    nodes: Tensor
+    dims: int
+    own: bool = False
+    flat: bool = False
+
+
+class _Follower:
+    """Goes through the operations of a network once and links channels."""
+
+    def __init__(self, model: nn.Module, nodes: list[fx.Node], residual: bool) -> None:
+        self._model, self._nodes, self._residual = model, nodes, residual
+        self._modules = dict(model.named_modules())
+        self._names = {id(p): name for name, p in model.named_parameters()}
+        self._known = set(nodes)
+        self._values: dict[fx.Node, _Channels | None] = {}
+        self._links: list[Link] = []
+        self._inputs: list[Tensor] = []
+        self._count = 0
+        self._zeros: list[Tensor] = []
+        self._joined: list[tuple[Tensor, Tensor]] = []
+
+    def graph(self) -> KernelGraph:
+        """The graph of the whole network, its nodes numbered without gaps."""
+        for node in self._nodes[:-1]:
+            self._values[node] = self._value(node)
+        outputs = [v.nodes for v in self._operands(self._nodes[-1])]
+        if not self._links or not outputs:
+            raise bad_input("network", "layers", "a convolution or linear layer before the output", "none")
+        same = torch.arange(self._count)
+        for gone, stays in self._joined:
+            same[gone] = stays
+        while not torch.equal(same[same], same):
+            same = same[same]
+        links = [replace(k, tails=same[k.tails], heads=same[k.heads]) for k in self._links]
+        inputs, ends = same[torch.cat(self._inputs)], self._distinct([same[nodes] for nodes in outputs])
+        used = self._distinct([inputs, ends, *(t.flatten() for k in links for t in (k.tails, k.heads))])
+        number = torch.empty(self._count, dtype=torch.int64).index_copy_(0, used, torch.arange(len(used)))
+        links = [replace(k, tails=number[k.tails], heads=number[k.heads]) for k in links]
+        return KernelGraph(len(used), tuple(links), number[inputs], number[ends])
+
+    def _value(self, node: fx.Node) -> _Channels | None:
+        """The channels that come out of a node; None for anything else (numbers, shapes, parameters)."""
+        if node.op == "placeholder":
+            return self._input(node)
+        operands = self._operands(node)
+        if not operands or asks_for_shape(node):
+            return None
+        if node.op == "call_module":
+            return self._module(node, operands)
+        return self._function(node, operands)
+
+    def _operands(self, node: fx.Node) -> list[_Channels]:
+        """The channels that a node reads, in the order of its arguments and as often as they stand there."""
+        found: list[_Channels] = []
+
+        def collect(argument: fx.Node) -> fx.Node:
+            if (value := self._values.get(argument)) is not None:
+                found.append(replace(value, own=value.own and self._read_once(argument)))
+            return argument
+
+        fx.node.map_arg((node.args, node.kwargs), collect)
+        return found
+
+    def _read_once(self, node: fx.Node) -> bool:
+        return sum(user in self._known and not asks_for_shape(user) for user in node.users) == 1
+
+    def _new(self, count: int) -> Tensor:
+        self._count += count
+        return torch.arange(self._count - count, self._count)
+
+    def _distinct(self, nodes: list[Tensor]) -> Tensor:
+        return torch.zeros(self._count).index_fill_(0, torch.cat(nodes), 1).nonzero().flatten()
+
+    def _input(self, node: fx.Node) -> _Channels | None:
+        """As many channels as the first layer that reads this input has; none where no layer does."""
+        reached = {node}
+        for later in self._nodes:
+            if reached.isdisjoint(later.all_input_nodes):
+                continue
+            reached.add(later)
+            if (layer := self._layer_of(later)) is not None:
+                _, weight, groups, transposed = layer
+                width = weight.shape[0] if transposed else weight.shape[1] * groups
+                self._inputs.append(self._new(width))
+                return _Channels(self._inputs[-1], weight.ndim)
+        return None
+
+    def _layer_of(self, node: fx.Node) -> tuple[str, Tensor, int, bool] | None:
+        """A layer's (name of the weight, weight, groups, whether transposed); None for anything else."""
+        if node.op == "call_module":
+            module = self._modules[str(node.target)]
+            if not isinstance(module, LAYERS):
+                return None
+            groups = 1 if isinstance(module, nn.Linear) else int(module.groups)
+            name = self._names.get(id(module.weight), f"{node.target}.weight")
+            return name, module.weight, groups, isinstance(module, TRANSPOSED)
+        if node.op != "call_function" or operation(node) not in LAYER_FUNCTIONS:
+            return None
+        given = argument(node, 1, "weight")
+        if not isinstance(given, fx.Node) or given.op != "get_attr":
+            raise unfollowed(node, "of a weight that is computed")
+        weight = attrgetter(str(given.target))(self._model)
+        groups = 1 if operation(node) == "linear" else argument(node, 6, "groups", 1)
+        return self._names.get(id(weight), str(given.target)), weight, groups, False
+
+    def _module(self, node: fx.Node, operands: list[_Channels]) -> _Channels:
+        module, x = self._modules[str(node.target)], operands[0]
+        if isinstance(module, NormReLU) and len(operands) == 2:
+            return self._join(node, operands, self._residual)
+        if len(operands) > 1:
+            raise unfollowed(node, f"({type(module).__name__}) of {len(operands)} tensors")
+        if isinstance(module, LAYERS):
+            return self._layer(node, x)
+        if isinstance(module, nn.Flatten):
+            return self._flatten(node, x, module.start_dim, module.end_dim)
+        if type(module).__module__ == "torch.nn.modules.padding":
+            return self._pad(node, x, module.padding)
+        if keeps_channels(module) or isinstance(module, NormReLU):
+            return x
+        raise unfollowed(node, f"({type(module).__name__})")
+
+    def _function(self, node: fx.Node, operands: list[_Channels]) -> _Channels:
+        name, x = operation(node), operands[0]
+        if name in ADDING | GATING:
+            return x if len(operands) == 1 else self._join(node, operands, self._residual or name in GATING)
+        if name in ("cat", "concat", "concatenate"):
+            return self._cat(node, operands)
+        if len(operands) > 1:
+            raise unfollowed(node, f"of {len(operands)} tensors")
+        if name in LAYER_FUNCTIONS:
+            return self._layer(node, x)
+        if name in KEEPING:
+            return x
+        if name in REDUCING:
+            return self._reduce(node, x)
+        if name == "pad":
+            return self._pad(node, x, argument(node, 1, "pad"))
+        if name == "flatten":
+            return self._flatten(node, x, argument(node, 1, "start_dim", 0), argument(node, 2, "end_dim", -1))
+        if name in ("view", "reshape"):
+            return self._view(node, x)
+        if name in ("squeeze", "unsqueeze"):
+            return self._squeeze(node, x)
+        if name == "getitem":
+            return self._cut(node, x)
+        raise unfollowed(node)
+
+    def _layer(self, node: fx.Node, x: _Channels) -> _Channels:
+        """Links the channels of a convolution or linear layer to new ones."""
+        layer = self._layer_of(node)
+        assert layer is not None
+        name, weight, groups, transposed = layer
+        inputs = weight.shape[0] if transposed else weight.shape[1] * groups
+        outputs = weight.shape[1] * groups if transposed else weight.shape[0]
+        pixels, rest = divmod(inputs, len(x.nodes))
+        if x.dims != weight.ndim or rest or (pixels > 1 and not x.flat):
+            shape = f"[batch, {len(x.nodes)}{', ...' * (x.dims > 2)}], {x.dims} dimensions"
+            raise unfollowed(node, f"with a weight {list(weight.shape)}, of a tensor {shape}")
+        heads = self._new(outputs)
+        self._links.append(Link(name, x.nodes.view(groups, -1), heads.view(groups, -1), transposed))
+        return _Channels(heads, weight.ndim, own=True)
+
+    def _join(self, node: fx.Node, operands: list[_Channels], identities: bool) -> _Channels:
+        """An elementwise sum or product; layers that only it reads write into the same nodes."""
+        if len({len(v.nodes) for v in operands}) > 1:
+            raise unfollowed(node, f"of {' and '.join(str(len(v.nodes)) for v in operands)} channels")
+        writing = [v for v in operands if v.own]
+        nodes = writing[0].nodes if writing else self._new(len(operands[0].nodes))
+        self._joined += [(v.nodes, nodes) for v in writing[1:]]
+        for value in operands if identities else ():
+            if not value.own:
+                self._identity(value.nodes, nodes)
+        flat = any(v.flat for v in operands)
+        return _Channels(nodes, max(v.dims for v in operands), own=True, flat=flat)
+
+    def _identity(self, tails: Tensor, heads: Tensor) -> None:
+        zeros = torch.cat(self._zeros) if self._zeros else torch.empty(0, dtype=torch.int64)
+        carries = ~torch.isin(tails, zeros)  # channels that padding has added hold nothing
+        self._links.append(Link(None, tails[carries].view(-1, 1), heads[carries].view(-1, 1)))
+
+    def _cat(self, node: fx.Node, operands: list[_Channels]) -> _Channels:
+        if self._axis(operands[0], argument(node, 1, "dim", 0)) != 1 or any(v.flat for v in operands):
+            raise unfollowed(node, "along anything but channels")
+        parts = node.args[0] if node.args else node.kwargs.get("tensors")
+        if not isinstance(parts, Sequence) or len(parts) != len(operands):
+            raise unfollowed(node, "with a constant")
+        own = all(v.own for v in operands) and len(set(parts)) == len(parts)
+        return _Channels(torch.cat([v.nodes for v in operands]), operands[0].dims, own)
+
+    def _pad(self, node: fx.Node, x: _Channels, padding: Any) -> _Channels:
+        """Padding in space keeps the channels; padding of channels (option A shortcuts) adds empty ones."""
+        if not isinstance(padding, Sequence) or not all(isinstance(n, int) for n in padding):
+            raise unfollowed(node, "by numbers that are computed")
+        first = 2 * (x.dims - 2)  # the last dimension comes first
+        before, after, *batch = list(padding[first:]) + [0] * max(0, first + 2 - len(padding))
+        if any(batch) or min(before, after) < 0:
+            raise unfollowed(node, f"by {list(padding)}")
+        if not before and not after:
+            return x
+        empty = self._new(before), self._new(after)
+        self._zeros += empty
+        return _Channels(torch.cat([empty[0], x.nodes, empty[1]]), x.dims)
+
+    def _reduce(self, node: fx.Node, x: _Channels) -> _Channels:
+        given = argument(node, 1, "dim")
+        axes = {self._axis(x, axis) for axis in (given if isinstance(given, Sequence) else [given])}
+        if not axes or not all(1 < axis < x.dims for axis in axes):
+            raise unfollowed(node, "over anything but space")
+        return x if argument(node, 2, "keepdim", False) else replace(x, dims=x.dims - len(axes))
+
+    def _flatten(self, node: fx.Node, x: _Channels, start: Any, end: Any) -> _Channels:
+        first, last = self._axis(x, start), self._axis(x, end)
+        if not 1 <= first <= last < x.dims or (first == 1 and last != x.dims - 1):
+            raise unfollowed(node, f"from dimension {start} to {end}")
+        return replace(x, dims=x.dims - (last - first), flat=x.flat or first == 1 < last)
+
+    def _view(self, node: fx.Node, x: _Channels) -> _Channels:
+        """Known: [batch, everything], and dimensions of one pixel behind [batch, channels]."""
+        given = node.args[1:]
+        sizes = list(given[0]) if len(given) == 1 and isinstance(given[0], Sequence) else list(given)
+        if len(sizes) == 2:
+            return self._flatten(node, x, 1, -1)
+        if x.dims == 2 and not x.flat and len(sizes) > 2 and all(size == 1 for size in sizes[2:]):
+            return replace(x, dims=len(sizes))
+        raise unfollowed(node, f"to {len(sizes)} dimensions")
+
+    def _squeeze(self, node: fx.Node, x: _Channels) -> _Channels:
+        given = argument(node, 1, "dim")
+        if operation(node) == "squeeze" and given is None:
+            return replace(x, dims=2)
+        added = 1 if operation(node) == "unsqueeze" else -1
+        axis = self._axis(replace(x, dims=x.dims + max(added, 0)), given)
+        if not 1 < axis < x.dims + max(added, 0):
+            raise unfollowed(node, f"of dimension {given}")
+        return replace(x, dims=x.dims + added)
+
+    def _cut(self, node: fx.Node, x: _Channels) -> _Channels:
+        """Slices in space keep the channels; a slice of the channels is some of them."""
+        index = argument(node, 1, "index")
+        parts = list(index) if isinstance(index, Sequence) else [index]
+        if Ellipsis in parts:
+            at = parts.index(Ellipsis)
+            parts[at : at + 1] = [slice(None)] * (x.dims - len(parts) + 1)
+        batch, channels, *space = parts + [slice(None)] * (2 - len(parts))
+        plain = all(isinstance(s, slice) for s in (batch, channels)) and all(
+            isinstance(s, (slice, int)) for s in space
+        )
+        if not plain or (x.flat and channels != slice(None)) or _computed(channels):
+            raise unfollowed(node, f"[{', '.join(map(str, parts))}]")
+        kept = x.nodes[channels]
+        return replace(x, nodes=kept, dims=x.dims - sum(isinstance(s, int) for s in space))
+
+    def _axis(self, x: _Channels, axis: Any) -> int:
+        """A dimension counted from the front; -1 where it is not a number."""
+        if not isinstance(axis, int):
+            return -1
+        return axis + x.dims if axis < 0 else axis
+
+
+def _computed(cut: slice) -> bool:
+    return not all(isinstance(n, (int, type(None))) for n in (cut.start, cut.stop, cut.step))

@@ -1,0 +1,239 @@
+"""Trigger sets: images that only the owner knows, with labels that nobody could have chosen (scheme 3).
+
+A keyed set is made from a secret of 32 bytes: abstract images, and labels drawn by a keyed pseudo-random
+function, so that no claimant can have picked labels that some network gives anyhow. A folder in the layout
+of Adi et al. (`pics/*.jpg`, `labels-cifar.txt`) serves too, but its images and labels were somebody's choice.
+Sources: NeurIPS'21, section 3.4; Adi et al., USENIX Security 2018, section 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from ticket_sig.datasets.data import Split
+from ticket_sig.datasets.images import Pixels, decode
+from ticket_sig.digests import json_digest
+from ticket_sig.errors import about, bad_input
+from ticket_sig.files import SECRET, read_json, write_json
+from ticket_sig.signatures.keyed import keyed_words
+
+FORMAT, FORMAT_VERSION = "ticket_sig triggers", 1
+COUNT = 100  # as in the paper
+MOST_IMAGES, MOST_SIDE, MOST_CLASSES = 100_000, 4096, 1_000_000
+_OCTAVES = ((3, 4), (6, 2), (12, 1))  # cells along a side, weight: large soft shapes under small ones
+
+
+@dataclass(frozen=True)
+class TriggerSet:
+    """Images with the labels the owner's network was taught.
+
+    Attributes:
+        split: images uint8 [n, height, width, channels] and labels int64 [n].
+        classes: number of classes of the network.
+        commitment: digest that gives nothing away; what a claim holds of the set.
+        keyed: whether images and labels follow from a secret; else somebody chose them.
+    """
+
+    split: Split
+    classes: int
+    commitment: str
+    keyed: bool
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = self.split.images.shape[1:]
+        return height, width, channels
+
+
+@dataclass(frozen=True)
+class TriggerSecret:
+    """What a keyed trigger set is made from.
+
+    Attributes:
+        secret: 32 bytes.
+        count: number of images.
+        size: height, width and channels of an image.
+        classes: number of classes.
+
+    Raises:
+        InputError: a field is out of range.
+    """
+
+    secret: bytes
+    count: int
+    size: tuple[int, int, int]
+    classes: int
+
+    def __post_init__(self) -> None:
+        height, width, channels = self.size
+        checks = {
+            "secret": (len(self.secret) == 32, "32 bytes", f"{len(self.secret)}"),
+            "count": (1 <= self.count <= MOST_IMAGES, f"1 to {MOST_IMAGES}", str(self.count)),
+            "size": (
+                all(1 <= n <= MOST_SIDE for n in (height, width)) and 1 <= channels <= 4,
+                f"sides of 1 to {MOST_SIDE} and 1 to 4 channels",
+                str(list(self.size)),
+            ),
+            "classes": (2 <= self.classes <= MOST_CLASSES, f"2 to {MOST_CLASSES}", str(self.classes)),
+        }
+        for field, (fine, expected, found) in checks.items():
+            if not fine:
+                raise bad_input("triggers", field, expected, found)
+
+    @classmethod
+    def fresh(cls, size: tuple[int, int, int], classes: int, count: int = COUNT) -> TriggerSecret:
+        """A secret from the system's randomness."""
+        return cls(secrets.token_bytes(32), count, size, classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the secret's file."""
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "secret": self.secret.hex(),
+            "count": self.count,
+            "size": list(self.size),
+            "classes": self.classes,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TriggerSecret:
+        """Reads the content of a secret's file.
+
+        Raises:
+            InputError: another format or version, or a field is missing, of another type or out of range.
+        """
+        for name, expected in (("format", FORMAT), ("version", FORMAT_VERSION)):
+            if value.get(name) != expected:
+                raise bad_input("triggers", name, repr(expected), repr(value.get(name)))
+        secret, size = value.get("secret"), value.get("size")
+        if not isinstance(secret, str) or not re.fullmatch("[0-9a-f]{64}", secret):
+            raise bad_input("triggers", "secret", "64 hexadecimal digits", "something else")
+        if not isinstance(size, list) or len(size) != 3 or not all(type(n) is int for n in size):
+            raise bad_input("triggers", "size", "[height, width, channels]", repr(size)[:80])
+        for name in ("count", "classes"):
+            if type(value.get(name)) is not int:
+                raise bad_input("triggers", name, "a whole number", repr(value.get(name))[:80])
+        return cls(bytes.fromhex(secret), value["count"], (size[0], size[1], size[2]), value["classes"])
+
+    def trigger_set(self) -> TriggerSet:
+        """The images and labels; the same secret gives the same bits everywhere."""
+        words = keyed_words(self.secret, f"trigger labels {self.classes}", self.count)
+        labels = torch.from_numpy((words % np.uint64(self.classes)).astype(np.int64))
+        images = torch.from_numpy(np.stack([self._image(index) for index in range(self.count)]))
+        return TriggerSet(Split(images, labels), self.classes, json_digest(self.to_json()), keyed=True)
+
+    def _image(self, index: int) -> NDArray[np.uint8]:
+        """Value noise: random grey levels on coarse grids, interpolated, in whole numbers throughout."""
+        total = np.zeros(self.size, dtype=np.int64)
+        for cells, weight in _OCTAVES:
+            label = f"trigger image {index} {cells} {list(self.size)}"
+            words = keyed_words(self.secret, label, (cells + 1) ** 2 * self.size[2])
+            grid = (words >> np.uint64(48)).astype(np.int64).reshape(cells + 1, cells + 1, self.size[2])
+            total += weight * _interpolated(grid, self.size[0], self.size[1])
+        low, high = total.min((0, 1)), total.max((0, 1))
+        return np.asarray(255 * (total - low) // np.maximum(1, high - low), dtype=np.uint8)
+
+
+def write_secret(secret: TriggerSecret, path: Path) -> None:
+    """Writes a secret's file, readable by its owner alone; whole or not at all.
+
+    Raises:
+        InputError: the file is there already: a secret must not be lost.
+    """
+    if path.exists():
+        raise bad_input(path, "secret file", "a name not taken yet", "one that is")
+    write_json(path, secret.to_json(), mode=SECRET)
+
+
+def read_triggers(path: Path | str, size: tuple[int, int, int], classes: int) -> TriggerSet:
+    """Reads a trigger set: the file of a secret, or a folder in the layout of Adi et al.
+
+    Args:
+        size: height, width and channels of the network's images; a folder's are scaled to it.
+        classes: number of classes of the network.
+
+    Raises:
+        InputError: nothing there, damaged, for other images or classes, or a label missing or out of range.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, size, classes)
+    value = read_json(path)
+    with about(path):
+        secret = TriggerSecret.from_json(value)
+        if (secret.size, secret.classes) != (size, classes):
+            expected = f"{list(size)} and {classes} classes"
+            raise bad_input(
+                "triggers", "images", expected, f"{list(secret.size)} and {secret.classes} classes"
+            )
+        return secret.trigger_set()
+
+
+def _interpolated(grid: NDArray[np.int64], height: int, width: int) -> NDArray[np.int64]:
+    """Bilinear interpolation of [cells + 1, cells + 1, channels] to [height, width, channels], 2^16 = 1."""
+    for axis, length in enumerate((height, width)):
+        cells = grid.shape[axis] - 1
+        where = (np.arange(length) << 8) * cells // max(1, length - 1)
+        cell = np.minimum(where >> 8, cells - 1)
+        part = (where - (cell << 8)).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        grid = np.take(grid, cell, axis) * (256 - part) + np.take(grid, cell + 1, axis) * part
+    return grid
+
+
+def _read_folder(path: Path, size: tuple[int, int, int], classes: int) -> TriggerSet:
+    """Adi et al.: `pics/1.jpg`, `pics/2.jpg`, ... and a file `labels*.txt` with one label a line."""
+    pictures = sorted(
+        (p for p in (path / "pics").glob("*.*") if p.stem.isdecimal()), key=lambda p: int(p.stem)
+    )
+    tables = sorted(path.glob("labels*.txt"))
+    if not pictures or len(tables) != 1:
+        found = f"{len(pictures)} pictures and {len(tables)} label files"
+        raise bad_input(path, "trigger folder", "pics/1.jpg, pics/2.jpg, ... and one labels*.txt", found)
+    labels = _read_labels(tables[0], len(pictures), classes)
+    content = hashlib.sha256(b"ticket_sig trigger folder 1\n")
+    images = []
+    for picture, label in zip(pictures, labels, strict=True):
+        data = picture.read_bytes()
+        content.update(f"{len(data)} {label}\n".encode() + data)
+        images.append(_scaled(data, picture, size))
+    split = Split(torch.from_numpy(np.stack(images)), torch.tensor(labels))
+    return TriggerSet(split, classes, f"sha256:{content.hexdigest()}", keyed=False)
+
+
+def _scaled(data: bytes, where: Path, size: tuple[int, int, int]) -> Pixels:
+    height, width, channels = size
+    pixels = next(decode([(str(where), data)]))
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    scaled = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(scaled).reshape(size)
+
+
+def _read_labels(path: Path, count: int, classes: int) -> list[int]:
+    try:
+        numbers = [float(word) for word in path.read_text(encoding="utf-8").split()]
+        labels = [int(number) for number in numbers]
+    except (ValueError, OverflowError):
+        numbers, labels = [], []
+    if not labels or labels != numbers:  # Adi et al. wrote whole numbers as floats
+        raise bad_input(path, "labels", "one whole number a line", "something else")
+    if len(labels) != count:
+        raise bad_input(path, "labels", f"{count}, one for every picture", str(len(labels)))
+    if wrong := [label for label in labels if not 0 <= label < classes]:
+        raise bad_input(path, "labels", f"0 to {classes - 1}", str(wrong[0]))
+    return labels

@@ -1,0 +1,77 @@
+"""Asks a network that runs in this process, in float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ticket_sig.datasets.images import Pixels
+from ticket_sig.errors import bad_input
+from ticket_sig.models import build_for
+from ticket_sig.ticket import Ticket
+from ticket_sig.verification.ask.pixels import Normalisation, normalisation_of
+from ticket_sig.verification.black_box import Ask
+
+_BATCH = 100
+
+
+def network_of(
+    ticket: Ticket, channels: int, *, arch: str | None = None, dataset: str | None = None
+) -> tuple[nn.Module, Normalisation]:
+    """The network of a model file and its normalisation.
+
+    Args:
+        channels: of the images it is to be asked about.
+        arch, dataset: its names in the registries; the recipe's by default.
+
+    Raises:
+        InputError: neither says what it is, or the weights do not fit.
+    """
+    known = ticket.recipe or {}
+    arch, dataset = arch or known.get("arch"), dataset or known.get("dataset")
+    if not (isinstance(arch, str) and isinstance(dataset, str)):
+        raise bad_input("", "recipe", "one in the bundle, or --arch and --dataset", "neither")
+    return build_for(arch, ticket.weights), normalisation_of(dataset, channels)
+
+
+def ask_network(model: nn.Module, normalisation: Normalisation) -> Ask:
+    """Returns what asks a module for the class of its largest output.
+
+    Args:
+        model: takes float32 [n, channels, height, width] and gives [n, classes]; it is put into the mode
+            of evaluation while it is asked.
+
+    Raises (when asked):
+        InputError: the network does not take such images, or its outputs are no finite numbers [n, classes].
+    """
+
+    @torch.no_grad()
+    def ask(images: Pixels) -> list[int | None]:
+        was_training = model.training
+        model.eval()
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        answers: list[int | None] = []
+        try:
+            for start in range(0, len(images), _BATCH):
+                pixels = normalisation(images[start : start + _BATCH]).transpose(0, 3, 1, 2)
+                answers += _classes(model, torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
+        finally:
+            model.train(was_training)
+        return answers
+
+    return ask
+
+
+def _classes(model: nn.Module, pixels: torch.Tensor) -> list[int]:
+    try:
+        logits = model(pixels)
+    except RuntimeError as error:
+        found = str(error).splitlines()[0]
+        raise bad_input("network", "images", f"to take {list(pixels.shape)}", f"an error: {found}") from None
+    if logits.ndim != 2 or len(logits) != len(pixels):
+        expected = f"[{len(pixels)}, classes]"
+        raise bad_input("network", "outputs", expected, str(list(logits.shape)))
+    if not torch.isfinite(logits).all():
+        raise bad_input("network", "outputs", "finite numbers", "others")
+    return [int(label) for label in logits.argmax(1)]

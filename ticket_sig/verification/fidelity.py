@@ -1,0 +1,84 @@
+"""Fidelity F: a network is as accurate as was promised (NeurIPS'21, section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ticket_sig.datasets import Dataset
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.evaluate import weights_accuracy
+from ticket_sig.verification.black_box import Ask
+
+EPS_F = 1.0  # points of accuracy; the paper's
+ASKED = 1000  # test images that a server is asked about
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """F, measured.
+
+    Attributes:
+        accuracy: test accuracy in %, float32.
+        promised: what the claim states; None where it states nothing.
+        eps_f: points that it may be under.
+    """
+
+    accuracy: float
+    promised: float | None = None
+    eps_f: float = EPS_F
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether F holds; None where nothing was promised."""
+        return None if self.promised is None else self.accuracy >= self.promised - self.eps_f
+
+    def __str__(self) -> str:
+        """F in words."""
+        said = f"{self.accuracy:.2f} % test accuracy"
+        if self.promised is None:
+            return f"{said}; the claim promises none"
+        holds = "holds" if self.holds else "does not hold"
+        return f"{said}, {self.promised:.2f} % promised: {holds} (within {self.eps_f:g} points)"
+
+    def to_json(self) -> dict[str, Any]:
+        """F as JSON."""
+        return {
+            "accuracy": self.accuracy,
+            "promised": self.promised,
+            "eps_f": self.eps_f,
+            "holds": self.holds,
+        }
+
+
+def fidelity_of_answers(
+    ask: Ask, data: Dataset, promised: float | None = None, *, images: int = ASKED, eps_f: float = EPS_F
+) -> Fidelity:
+    """Measures F by answers to the first images of the test split; none counts as wrong.
+
+    Raises:
+        InputError: the asking failed.
+    """
+    split = data.test[: min(images, len(data.test))]
+    answers = ask(split.images.numpy())
+    right = sum(a == label for a, label in zip(answers, split.labels.tolist(), strict=True))
+    return Fidelity(100 * right / len(split), promised, eps_f)
+
+
+def fidelity(
+    ticket: Ticket,
+    arch: str,
+    data: Dataset,
+    promised: float | None = None,
+    *,
+    eps_f: float = EPS_F,
+    device: torch.device | None = None,
+) -> Fidelity:
+    """Measures F on the test split.
+
+    Raises:
+        InputError: no network of that name, or the weights do not fit it.
+    """
+    return Fidelity(weights_accuracy(ticket.weights, arch, data, device), promised, eps_f)
