@@ -41,7 +41,7 @@ from ticket_sig.training.loop import Engine
 
 HERE = Path(__file__).parent
 CHECKPOINTS = HERE.parent / "checkpoints"
-TRIGGERS, TRIGGER_BATCH, OTHER_BATCHES = 100, 8, (4, 16)
+TRIGGERS, TRIGGER_BATCH, OTHER_BATCHES = 100, 6, (4, 8, 16)
 
 
 @dataclass(frozen=True)
@@ -392,16 +392,14 @@ def write(experiment: Experiment, result: Result, bench: Bench, folder: Path) ->
 
 
 def _made_how(experiment: Experiment, bench: Bench, result: Result) -> list[str]:
-    measured = [m for cell in experiment.cells(bench) if (m := bench.store.measured(cell)) is not None]
+    cells = {cell.file: cell for cell in experiment.cells(bench)}.values()
+    if not cells:
+        return []
+    measured = [m for cell in cells if (m := bench.store.measured(cell)) is not None]
     made = dict.fromkeys(json.dumps(m["made_with"]) for m in measured if m.get("made_with"))
     recipe = [f"Recipe (seed 0): `{json.dumps(result.recipe.to_json())}`", ""] if result.recipe else []
-    return [
-        "",
-        *recipe,
-        f"{len(measured)} of {len(experiment.cells(bench))} cells measured. Made with:",
-        "",
-        *(f"`{text}`" for text in made),
-    ]
+    how = [f"`{text}`" for text in made]
+    return ["", *recipe, f"{len(measured)} of {len(cells)} cells measured. Made with:", "", *how]
 
 
 def plot(path: Path, title: str, result: Result) -> None:

@@ -68,7 +68,7 @@ def result(bench: Bench) -> Result:
         f"{TRIGGERS} keyed triggers, appended to batches of 128. `taught`: the signed ticket retrained "
         "with them; the first two accuracies: the same training without them, and the answers of the "
         "ticket that never saw them. Lost: seed by seed. How many a batch was chosen by this very table: "
-        f"{' and '.join(map(str, OTHER_BATCHES))} were tried first, with one seed each; its rows stay.",
+        f"{', '.join(map(str, OTHER_BATCHES))} were tried first, with one seed each; its rows stay.",
         "The paper's first pair is the ticket before signing, its second with code and triggers.",
     )
     recipe = bench.recipe(bench.scale.subjects[0], 0)

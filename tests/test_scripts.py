@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -73,6 +74,56 @@ def test_an_experiment_without_its_data_says_so_in_one_line(script: str, tmp_pat
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"{script}: --data: expected the folder of cifar10, found none")
+
+
+def test_every_table_and_figure_is_reproduced_at_its_smallest_scale(tmp_path: Path) -> None:
+    arguments = ["--scale", "smoke", "--out", tmp_path / "run", "--results", tmp_path]
+    said = run("experiments/reproduce.py", *arguments)
+    for number in range(1, 9):
+        assert f"## Table {number}: " in said
+    for number in range(2, 7):
+        assert f"## Figure {number}: " in said
+    assert "## Attack table: " in said and "\n0 of " not in said
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert all(part.strip() in results for part in said.split("\n## ")[1:])
+    names = [f"table{n}" for n in range(1, 9)] + [f"figure{n}" for n in range(2, 7)] + ["attack_table"]
+    for name in names:
+        columns, *rows = csv.reader((tmp_path / "tables" / f"{name}-smoke.csv").open())
+        assert all(len(row) == len(columns) for row in rows) and (rows or name == "figure4")
+    for name in ("figure2", "figure3", "figure5", "figure6", "table6"):
+        assert Image.open(tmp_path / "figures" / f"{name}-smoke.png").width > 300
+    # Another process, without the run folder: every cell is read from its file, and nothing is trained.
+    again = run(
+        "experiments/reproduce.py",
+        "table5",
+        "figure2",
+        *arguments[:2],
+        "--out",
+        tmp_path / "other",
+        "--results",
+        tmp_path,
+        "--minutes",
+        0,
+    )
+    assert again.split("\n## ")[0].strip() in results
+
+
+def test_an_experiment_that_had_no_time_says_what_was_not_run(tmp_path: Path) -> None:
+    arguments = ["--scale", "smoke", "--out", tmp_path / "run", "--results", tmp_path, "--minutes", 0]
+    said = run("experiments/table6.py", *arguments)
+    assert "not run" in said and "0 of " in said
+
+
+def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "experiments/reproduce.py", "table9", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "expected names of figure2, " in done.stderr
+
+
+def test_a_running_server_is_asked_about_ours_and_an_innocent_network(tmp_path: Path) -> None:
+    pytest.importorskip("mlserver")
+    said = run("experiments/black_box.py", "--smoke", "--out", tmp_path / "run", "--results", tmp_path)
+    assert "| resnet20-digits | innocent | 0 of 1 |" in said and "| ours | " in said
 
 
 def test_fidelity_puts_the_two_precisions_side_by_side(tmp_path: Path) -> None:

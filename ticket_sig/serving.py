@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,7 +90,7 @@ def serve(bundles: Mapping[str, Path]) -> Iterator[str]:
     """Runs MLServer with these bundles, by model name, on the loopback interface; yields its address.
 
     Raises:
-        InputError: it does not start; the end of its log is in the message.
+        InputError: it does not start; what its log has of an error is in the message.
     """
     with TemporaryDirectory(prefix="ticket_sig-serving-") as name:
         folder, (http, grpc, metrics) = Path(name), _free_ports(3)
@@ -106,8 +106,11 @@ def serve(bundles: Mapping[str, Path]) -> Iterator[str]:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ))
         try:
-            _wait_until_ready(process, f"http://127.0.0.1:{http}", folder / "log")
-            yield f"http://127.0.0.1:{http}"
+            url = f"http://127.0.0.1:{http}"
+            _wait_until_ready(
+                process, [f"{url}/v2/models/{model}/ready" for model in bundles], folder / "log"
+            )
+            yield url
         finally:
             _stop(process)
 
@@ -122,14 +125,14 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], urls: Sequence[str], log: Path) -> None:
     pool, begun = urllib3.PoolManager(retries=False, timeout=2), time.monotonic()
     while True:
         if process.poll() is not None or time.monotonic() - begun > _START:
-            said = log.read_text(errors="replace").strip().splitlines()
-            raise bad_input(url, "server", f"ready within {_START:g} s", said[-1] if said else "nothing")
+            lines = [line for line in log.read_text(errors="replace").splitlines() if "Error" in line]
+            raise bad_input("", "server", f"ready within {_START:g} s", lines[-1] if lines else "none")
         try:
-            if pool.request("GET", f"{url}/v2/health/ready").status == 200:
+            if all(pool.request("GET", url).status == 200 for url in urls):
                 return
         except urllib3.exceptions.HTTPError:
             pass

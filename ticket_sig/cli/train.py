@@ -52,7 +52,7 @@ def run(
     bundle: Bundle,
     data: options.Data = None,
     triggers: Triggers = None,
-    trigger_batch: TriggerSize = 8,
+    trigger_batch: TriggerSize = 6,
     start: Start = "rewind",
     arch: Arch = None,
     dataset: DatasetName = None,

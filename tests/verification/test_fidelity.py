@@ -1,0 +1,47 @@
+"""Fidelity: the accuracy against the one that was promised; and the paper's tuple for every scheme."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import tiny_data
+
+from ticket_sig.attacks import ATTACKS
+from ticket_sig.verification.fidelity import Fidelity, fidelity_of_answers
+from ticket_sig.verification.framework import FRAMEWORKS
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "promised", "holds"),
+    [(90.0, 91.0, True), (89.9, 91.0, False), (99.0, 91.0, True), (50.0, None, None)],
+)
+def test_fidelity_holds_within_a_point(accuracy: float, promised: float | None, holds: bool | None) -> None:
+    found = Fidelity(accuracy, promised)
+    assert found.holds is holds and found.to_json()["holds"] is holds
+    assert ("does not hold" in str(found)) is (holds is False)
+
+
+def test_answers_are_enough_to_measure_it() -> None:
+    data = tiny_data()
+    labels = {
+        image.numpy().tobytes(): int(label) for image, label in zip(*vars(data.test).values(), strict=True)
+    }
+
+    def ask(images: np.ndarray) -> list[int | None]:
+        """Right, but every fourth time no answer comes."""
+        return [None if i % 4 == 0 else labels[image.tobytes()] for i, image in enumerate(images)]
+
+    n = len(data.test)
+    assert fidelity_of_answers(ask, data).accuracy == pytest.approx(100 * (n - -(-n // 4)) / n)
+    assert fidelity_of_answers(ask, data, images=4).accuracy == 75
+    assert fidelity_of_answers(ask, data, 90.0, eps_f=50).holds
+    assert not replace(fidelity_of_answers(ask, data, 90.0)).holds
+
+
+def test_every_scheme_has_its_tuple() -> None:
+    assert list(FRAMEWORKS) == ["scheme 1", "scheme 2", "scheme 3"]
+    for framework in FRAMEWORKS.values():
+        assert all(callable(part) for part in framework[:4])
+        assert framework.inversion and set(framework.inversion.values()) <= set(ATTACKS.values())
