@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench import Bench, Subject, summary
+from bench import TRIGGER_BATCH, TRIGGERS, Bench, Subject, summary
 from cells import Cell, Measured
 from trainings import intact_ticket, on_triggers, taught_ticket
 
@@ -46,7 +46,10 @@ def attacked(
         before = MODELS[model](bench, subject, seed)
         return _measure(bench, subject, before, name, seed, dict(options), model == "taught")
 
-    return bench.cell(f"attacked {model}", subject, measure, attack=name or "none", seed=seed, **options)
+    taught = {"triggers": [TRIGGERS, TRIGGER_BATCH]} if model == "taught" else {}
+    return bench.cell(
+        f"attacked {model}", subject, measure, attack=name or "none", seed=seed, **options, **taught
+    )
 
 
 def _measure(

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from attacked import found
-from bench import CHECKPOINTS, Bench, Result, Subject, main
+from bench import CHECKPOINTS, TRIGGER_BATCH, TRIGGERS, Bench, Result, Subject, main
 from cells import Cell
 from figure2 import SCORES
 from trainings import intact_ticket, parts_of, seeds_for, taught_ticket, triggers_of
@@ -49,7 +49,8 @@ def asked(bench: Bench, subject: Subject, name: str, network: Callable[[], Ticke
             "decoy_rate": verdict.evidence["decoy_rate"],
         }
 
-    return bench.cell("asked", subject, measure, network=name, seed=seed, decoys=DECOYS)
+    taught = {"triggers": [TRIGGERS, TRIGGER_BATCH]} if name == "taught" else {}
+    return bench.cell("asked", subject, measure, network=name, seed=seed, decoys=DECOYS, **taught)
 
 
 def ours(bench: Bench, subject: Subject) -> list[Cell]:

@@ -6,6 +6,7 @@ it is another cell. Several processes can work on one list: each takes the next 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Cell:
     @property
     def file(self) -> str:
         """The cell's file: its name and the beginning of its digest."""
-        return f"{self.name.replace(' ', '_')}-{json_digest(self.asked).removeprefix('sha256:')[:8]}.json"
+        words = re.sub(r"[^\w.-]+", "_", self.name)
+        return f"{words}-{json_digest(self.asked).removeprefix('sha256:')[:8]}.json"
 
 
 class Store:

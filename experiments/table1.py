@@ -34,7 +34,7 @@ def result(bench: Bench) -> Result:
     ours = {str(subject): bench.signed(subject).ticket for subject in bench.scale.subjects}
     for name in dict.fromkeys([*ours, *PUBLISHED]):
         paper = PUBLISHED.get(name)
-        published = "" if paper is None else f"{paper[0]}, {paper[1] or ''}, {paper[2]} %, ({paper[3]})"
+        published = "" if paper is None else _in_words(*paper)
         if name not in ours:
             rows.append((name, "not run", "", "", "", published))
             continue
@@ -55,6 +55,11 @@ def result(bench: Bench) -> Result:
         "so). How the shipped search differs from the paper's, rate by rate, is on its card.",
     )
     return Result(columns, rows, notes, lines, "weights kept in %")
+
+
+def _in_words(dense: float, ticket: float | None, kept: float, rounds: str) -> str:
+    parts = [f"{dense:.2f}", f"{ticket:.2f}" if ticket else "not given", f"{kept:g} %"]
+    return ", ".join([*parts, *([f"({rounds})"] if rounds else [])])
 
 
 if __name__ == "__main__":
