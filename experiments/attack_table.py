@@ -5,12 +5,20 @@ python experiments/attack_table.py --scale quick --data DIR --out RUN
 
 from __future__ import annotations
 
+import statistics
 import sys
+from collections.abc import Sequence
 
 from attacked import FORGED, accuracy, attacked, found, reading
-from bench import Bench, Result, Subject, main, summary
-from cells import Cell
+from bench import Bench
+from cells import Cell, Measured
+from command import main
+from scales import TRIGGERS, Subject
+from showing import Result, summary
 from table4 import epochs_on_other
+
+from ticket_sig.verification.black_box import matches_needed
+from ticket_sig.verification.fidelity import EPS_F
 
 TITLE = "Attack table: schemes 2 and 3 under every attack"
 PRUNING = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -56,11 +64,7 @@ def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[
 
 def group(bench: Bench, subject: Subject, name: str | None, options: dict[str, object]) -> list[Cell]:
     """One attack on the taught network; on a few seeds where it trains."""
-    seeds = (
-        bench.scale.seeds
-        if not (options.keys() & {"epochs", "then"})
-        else bench.scale.seeds[: bench.scale.few]
-    )
+    seeds = bench.scale.seeds if not (options.keys() & {"epochs", "then"}) else bench.few()
     return [attacked(bench, subject, "taught", name, seed, **options) for seed in seeds]
 
 
@@ -78,27 +82,36 @@ def result(bench: Bench) -> Result:
     """One row an attack."""
     rows: list[tuple[object, ...]] = []
     for subject in bench.scale.subjects:
+        needed = matches_needed(TRIGGERS, bench.data(subject.dataset).classes) or TRIGGERS
         for words, name, options in attacks(bench, subject):
             values = found(bench, group(bench, subject, name, options))
             lost = [v["before"] - v["accuracy"] for v in values if v["before"] is not None]
             triggers = [v["triggers"] for v in values if v["triggers"] is not None]
             row = (accuracy(values), summary(lost) if lost else "", reading(values))
-            rows.append(
-                (str(subject), words, *row, summary(triggers) if triggers else "cannot be asked", who(values))
-            )
+            answers = summary(triggers) if triggers else "cannot be asked"
+            rows.append((str(subject), words, *row, answers, who(values, lost, needed)))
     columns = ("network", "attack", "test %", "lost", "the code", "trigger %", "who wins")
     notes = (
-        "The network: the signed ticket retrained with triggers, one a seed. An attack that costs more "
-        "than 1 point has not won, whatever it hides. `who wins` is of the first seed, by the code alone.",
-        "Place known: an insider. Whoever knows the place can erase the code at no price: the triggers, "
-        "which are elsewhere, still answer.",
+        "The network: the signed ticket retrained with triggers, one a seed. `place known`: the thief is "
+        "an insider.",
+        "Who wins: the owner, as long as the code is verified with any seed or the triggers are "
+        f"({needed} of {TRIGGERS} answers, by keyed labels); nobody, where both are gone and more than "
+        f"{EPS_F:g} point of accuracy with them; else the thief.",
     )
     return Result(columns, rows, notes)
 
 
-def who(values: list[dict[str, str]]) -> str:
-    """The outcome of the first seed."""
-    return values[0]["outcome"] if values else ""
+def who(values: Sequence[Measured], lost: Sequence[float], needed: int) -> str:
+    """Who wins, over all seeds."""
+    if not values:
+        return ""
+    stands = {
+        "the code": any(value["verdict"] == "verified" for value in values),
+        "the triggers": any((value["triggers"] or 0) * TRIGGERS / 100 >= needed for value in values),
+    }
+    if any(stands.values()):
+        return f"the owner, by {' and '.join(mark for mark, there in stands.items() if there)}"
+    return "nobody" if lost and statistics.mean(lost) > EPS_F else "the thief"
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench import TRIGGER_BATCH, TRIGGERS, Bench, Subject, summary
+from bench import Bench
 from cells import Cell, Measured
+from scales import TRIGGER_BATCH, TRIGGERS, Subject
+from showing import summary
 from trainings import intact_ticket, on_triggers, taught_ticket
 
-from ticket_sig.attacks import Scene, attack
-from ticket_sig.attacks.add_on import drop_small, smallest_kept
+from ticket_sig.attacks import Attack, Scene, attack
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.scene import place_of
@@ -23,8 +24,6 @@ from ticket_sig.training.device import made_with
 
 FORGED = "my network"
 FINE_TUNING_RATE = 0.02
-# What the owner gives up of his own small weights when he drops those under his threshold t.
-GIVEN_UP = 0.02
 
 MODELS: dict[str, Callable[[Bench, Subject, int], Ticket]] = {
     "shipped": lambda bench, subject, _: bench.signed(subject).ticket,
@@ -39,44 +38,41 @@ def attacked(
     """A model (shipped, intact or taught) under an attack of the registry; without a name as it is.
 
     Options are the attack's, and: `insider` (knows the place), `other` (trains on the other data set), `then`
-    (fine-tunes for so many epochs after it), `drop` (the owner drops weights under his threshold first).
+    (fine-tunes for so many epochs after it).
     """
+    scene = {key: options.pop(key) for key in ("insider", "other", "then") if key in options}
+    made = attack(name, **options) if name else None
+    decides: dict[str, Any] = {"model": model, "attack": name, "options": vars(made) if made else {}, **scene}
+    if model == "taught":
+        decides["triggers"] = [TRIGGERS, TRIGGER_BATCH]
+    if "then" in scene:
+        decides["then"] = vars(FineTuning(epochs=scene["then"], lr=FINE_TUNING_RATE))
 
     def measure() -> Measured:
         before = MODELS[model](bench, subject, seed)
-        return _measure(bench, subject, before, name, seed, dict(options), model == "taught")
+        return _measure(bench, subject, before, made, seed, decides)
 
-    taught = {"triggers": [TRIGGERS, TRIGGER_BATCH]} if model == "taught" else {}
-    return bench.cell(
-        f"attacked {model}", subject, measure, attack=name or "none", seed=seed, **options, **taught
-    )
+    words = [f"{key} {value}" for key, value in (*options.items(), *scene.items())]
+    title = " ".join(["attacked", model, name or "as it is", *words])
+    return bench.cell(title, subject, measure, seed=seed, **decides)
 
 
 def _measure(
-    bench: Bench,
-    subject: Subject,
-    before: Ticket,
-    name: str | None,
-    seed: int,
-    options: dict[str, Any],
-    taught: bool,
+    bench: Bench, subject: Subject, before: Ticket, made: Attack | None, seed: int, decides: dict[str, Any]
 ) -> Measured:
-    given = {"attack": name, "seed": seed, "weights": tensor_digest(before.weights), **options}
-    insider, other, then, drop = (options.pop(n, False) for n in ("insider", "other", "then", "drop"))
+    other, then, taught = (decides.get(key) for key in ("other", "then", "triggers"))
     claim, recipe = bench.signed(subject).claim, bench.recipe(subject, seed)
     scene = Scene(
         data=bench.data(subject.other if other else subject.dataset),
         recipe=recipe,
         engine=bench.engine,
-        run=bench.folder_of("attacked", given),
+        run=bench.folder_of("attacked", {**decides, "seed": seed, "weights": tensor_digest(before.weights)}),
         seed=seed,
-        signature=place_of(claim) if insider else None,
+        signature=place_of(claim) if decides.get("insider") else None,
     )
-    after, forged = _attack(before, scene, name, options)
+    after, forged = _attack(before, scene, made)
     if then:
-        after = FineTuning(epochs=then, lr=FINE_TUNING_RATE)(after, scene)
-    if drop:
-        after = drop_small(after, smallest_kept(before, share=GIVEN_UP))
+        after = FineTuning(**then)(after, scene)
     judged = replace(scene, recipe=replace(recipe, precision="float32"))
     report = attack_report(before, after, judged, claim=claim, forged=forged)
     assert report.owner is not None
@@ -96,17 +92,14 @@ def _measure(
         "forged": report.forged.outcome if report.forged else None,
         "outcome": report.outcome,
         "triggers": on_triggers(bench, subject, after, seed) if taught and not other else None,
-        "made_with": made_with(bench.engine.device, recipe.precision),
+        "made_with": made_with(bench.engine.device, "float32"),
     }
 
 
-def _attack(
-    before: Ticket, scene: Scene, name: str | None, options: dict[str, Any]
-) -> tuple[Ticket, Claim | None]:
+def _attack(before: Ticket, scene: Scene, made: Attack | None) -> tuple[Ticket, Claim | None]:
     """The attacked ticket, and the claim that the thief would show."""
-    if name is None:
+    if made is None:
         return before, None
-    made = attack(name, **options)
     if isinstance(made, Overwrite):
         embedded = made.forge(before, scene)
         return embedded.ticket, embedded.claim

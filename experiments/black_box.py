@@ -14,9 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from attacked import found
-from bench import CHECKPOINTS, TRIGGER_BATCH, TRIGGERS, Bench, Result, Subject, main
+from bench import CHECKPOINTS, Bench
 from cells import Cell
+from command import main
 from figure2 import SCORES
+from scales import TRIGGER_BATCH, TRIGGERS, Subject
+from showing import Result
 from trainings import intact_ticket, parts_of, seeds_for, taught_ticket, triggers_of
 
 from ticket_sig.formats import load, save

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from attacked import found, reading
-from bench import Bench, Result, Subject
+from bench import Bench
 from cells import Cell, Measured
+from scales import Subject
+from showing import Result
 
 from ticket_sig.attacks.scene import place_of
 from ticket_sig.pictures import codes
@@ -19,25 +21,24 @@ from ticket_sig.signatures.qr import Bits
 def code_result(
     bench: Bench,
     groups: Sequence[tuple[str, Subject, Sequence[Cell]]],
-    published: Sequence[str],
+    published: Mapping[tuple[str, str], str],
     notes: Sequence[str],
 ) -> Result:
     """A picture of the first seed's code of every group, and a table of all.
 
     Args:
         groups: what each is called, its subject and its cells, one a seed.
-        published: what the paper reads there.
+        published: what the paper reads, by network and group.
     """
     rows, panels = [], []
-    for (name, subject, cells), paper in zip(groups, published, strict=True):
+    for name, subject, cells in groups:
         values = found(bench, cells)
         agree = ", ".join(f"{v['matches']} / {v['modules']}" for v in values)
-        rows.append((str(subject), name, reading(values), agree, paper))
+        rows.append((str(subject), name, reading(values), agree, published.get((str(subject), name), "")))
         if values and values[0]["module_map"]:
             panels.append(panel(bench, subject, name, values[0]))
     columns = ("network", "attack", "the code", "data modules", "paper reads")
-    draw = partial(_draw, panels) if panels else None
-    return Result(columns, rows, notes, draw=draw)
+    return Result(columns, rows, notes, draw=partial(_draw, panels) if panels else None)
 
 
 def panel(bench: Bench, subject: Subject, name: str, value: Measured) -> tuple[Bits, Bits, str]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from bench import Bench, Result, line, main, summary
+from bench import Bench
 from cells import Cell
-from trainings import intact, locked, measured, seeds_for
+from command import main
+from scales import Subject
+from showing import Result, line, summary
+from trainings import differences, intact, locked, measured, seeds_for
 
 TITLE = "Figure 2: locked tickets retrained without their key"
 SCORES = ("omp", "ewp", "betweenness", "random")
@@ -49,14 +52,27 @@ def result(bench: Bench) -> Result:
                 for share in shares
             ]
             rows.append((str(subject), by, summary(whole), *(summary(found) for found in values)))
-            lines.append(line(by, [0, *(100 * s for s in shares)], [whole, *values]))
+            lines.append(line(f"{subject}, {by}", [0, *(100 * s for s in shares)], [whole, *values]))
     columns = ("network", "key by", "intact", *(f"{100 * s:g} % key" for s in sorted(bench.scale.shares)))
-    notes = (
+    notes = [
         "Paper: the accuracy falls as the share grows, and the scores differ little; it publishes no table.",
-    )
+        *(lost(bench, subject) for subject in bench.scale.subjects),
+    ]
     return Result(
         columns, rows, notes, lines, "share of the key in %", recipe=bench.recipe(bench.scale.subjects[0], 0)
     )
+
+
+def lost(bench: Bench, subject: Subject) -> str:
+    """What the first share costs, as a note."""
+    share, seeds = bench.scale.shares[0], bench.scale.seeds
+    whole = [intact(bench, subject, seed) for seed in seeds]
+    costs = {
+        by: differences(bench, whole, [locked(bench, subject, by, share, seed) for seed in seeds])
+        for by in SCORES
+    }
+    words = ", ".join(f"{by} {summary(values)}" for by, values in costs.items())
+    return f"Ours, points lost without a key of {100 * share:g} %, seed by seed, {subject}: {words}."
 
 
 if __name__ == "__main__":

@@ -8,13 +8,21 @@ from __future__ import annotations
 import sys
 
 import table6
-from bench import Bench, Result, Subject, main
+from bench import Bench
 from cells import Cell
 from codes import code_result
+from command import main
+from scales import Subject
+from showing import Result
 
 TITLE = "Figure 3: codes read after pruning, ResNet-20"
 ARCH = "resnet20"
-PUBLISHED = ("signature", "signature", "signature", "sigiature", "", "")
+READ = {0.0: "signature", 0.05: "signature", 0.1: "signature", 0.2: "sigiature"}
+PUBLISHED = {
+    ("resnet20-cifar10", f"{model}, pruned {100 * rate:g} %"): text
+    for model in ("shipped", "intact")
+    for rate, text in READ.items()
+}
 
 
 def groups(bench: Bench, arch: str = ARCH) -> list[tuple[str, Subject, list[Cell]]]:
@@ -35,12 +43,11 @@ def cells(bench: Bench) -> list[Cell]:
 
 def result(bench: Bench) -> Result:
     """The codes, wrong modules in red."""
-    found = groups(bench)
     notes = (
         "Dark red: a light module that pruning turned dark. Function patterns are put back by the "
         "reader. Where there are several seeds the picture is of the first.",
     )
-    return code_result(bench, found, PUBLISHED * (len(found) // len(PUBLISHED)), notes)
+    return code_result(bench, groups(bench), PUBLISHED, notes)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from bench import Bench, Result, Subject, line, main, summary
+from bench import Bench
 from cells import Cell
+from command import main
+from scales import Subject
+from showing import Result, line, summary
 from trainings import intact, locked, measured, parts_of, seeds_for
 
 from ticket_sig.attacks import Scene
@@ -57,8 +60,11 @@ def result(bench: Bench) -> Result:
             row = (f"{100 * share:g} %", summary(whole), summary(without[-1]), summary(fake[-1]))
             rows.append((str(subject), *row))
         x = [100 * share for share in shares]
-        lines += [line("intact", x, [whole] * len(x)), line("locked, no key", x, without)]
-        lines.append(line("locked, forged key", x, fake))
+        lines += [
+            line(f"{subject}, intact", x, [whole] * len(x)),
+            line(f"{subject}, locked, no key", x, without),
+        ]
+        lines.append(line(f"{subject}, locked, forged key", x, fake))
     columns = ("network", "share of the key", "intact", "locked, no key", "locked, forged key")
     notes = (
         f"Key by {SCORE}. The forged key has as many weights as the true one, at random positions outside "

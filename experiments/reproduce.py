@@ -9,7 +9,7 @@ with the same command helps.
 
 from __future__ import annotations
 
-from bench import reproduce
+from command import reproduce
 from results import run
 
 ALL = (

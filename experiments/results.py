@@ -31,13 +31,14 @@ _HEAD = "# Results\n\nEvery section is written by a script in this folder; run i
 _PUBLISHED = {0.0: "91.37, read", 0.05: "91.25, read", 0.1: "90.72, read", 0.2: "88.03, `sigiature`"}
 
 
-def command(description: str | None) -> argparse.ArgumentParser:
-    """The command line that the experiments share."""
+def command(description: str | None, *, smoke: bool = True) -> argparse.ArgumentParser:
+    """The command line that the experiments share; without `smoke` where they have scales."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=layout)
     parser.add_argument("--data", help="folder of the data set; digits needs none")
     parser.add_argument("--out", type=Path, required=True, help="run folder; resumes")
-    parser.add_argument("--smoke", action="store_true", help="digits, in seconds")
+    if smoke:
+        parser.add_argument("--smoke", action="store_true", help="digits, in seconds")
     return parser
 
 

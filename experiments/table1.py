@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from bench import Bench, Line, Result, main
+from bench import Bench
 from cells import Cell
+from command import main
+from showing import Line, Result
 
 TITLE = "Table 1: dense networks and the tickets found"
 # (dense, ticket, kept %, rounds at 0.2, 0.1, 0.05 and 0.01)

@@ -5,12 +5,16 @@ python experiments/table2.py --scale quick --data DIR --out RUN
 
 from __future__ import annotations
 
-import statistics
 import sys
 
-from bench import Bench, Line, Result, Subject, main, not_run, summary
+from bench import Bench
 from cells import Cell
-from trainings import measured
+from command import main
+from scales import Subject
+from showing import Result, line, not_run, summary
+from trainings import differences, measured
+
+from ticket_sig.digests import tensor_digest
 
 TITLE = "Table 2: accuracy after embedding the code"
 # (signed, lost)
@@ -31,7 +35,8 @@ def embedding(bench: Bench, subject: Subject, signed: bool, seed: int) -> Cell:
         assert ticket is not None
         return bench.of_training(bench.train(ticket, bench.recipe(subject, seed)), subject)
 
-    return bench.cell("embedding", subject, measure, signed=signed, seed=seed)
+    pair = tensor_digest(bench.one_shot(subject).ticket.mask)
+    return bench.cell("embedding", subject, measure, signed=signed, seed=seed, pair={"signed mask": pair})
 
 
 def cells(bench: Bench) -> list[Cell]:
@@ -48,16 +53,14 @@ def result(bench: Bench) -> Result:
     """Before and after, seed by seed."""
     rows, lines = [], []
     for subject in bench.scale.subjects:
-        before, after = (
-            measured(bench, [embedding(bench, subject, signed, seed) for seed in bench.scale.seeds])
-            for signed in (False, True)
+        plain, signed = (
+            [embedding(bench, subject, kind, seed) for seed in bench.scale.seeds] for kind in (False, True)
         )
-        both = zip(before, after, strict=True) if len(before) == len(after) else ()
+        before, after = measured(bench, plain), measured(bench, signed)
         paper = "{:.2f} (lost {:.2f})".format(*PUBLISHED[str(subject)]) if str(subject) in PUBLISHED else ""
-        rows.append((str(subject), summary(before), summary(after), summary([a - b for a, b in both]), paper))
-        if before and after:
-            means = [statistics.mean(before), statistics.mean(after)]
-            lines.append(Line(str(subject), ["unsigned", "signed"], means, [_sd(before), _sd(after)]))
+        lost = summary(differences(bench, plain, signed))
+        rows.append((str(subject), summary(before), summary(after), lost, paper))
+        lines.append(line(str(subject), ("unsigned", "signed"), (before, after)))
     columns = ("network", "unsigned", "signed", "lost, seed by seed", "paper")
     notes = [
         not_run(bench, PUBLISHED),
@@ -77,10 +80,6 @@ def _shipped(bench: Bench, subject: Subject) -> str:
         f"{unsigned.test:.2f} % before signing, {signed.test:.2f} % after (one seed, {signed.epochs} "
         f"epochs, {(signed.made_with or {})['precision']})."
     )
-
-
-def _sd(values: list[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 if __name__ == "__main__":

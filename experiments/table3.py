@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from bench import OTHER_BATCHES, TRIGGER_BATCH, TRIGGERS, Bench, Result, Subject, line, main, not_run, summary
+from bench import Bench
 from cells import Cell
-from trainings import intact, measured, taught
+from command import main
+from scales import TRIGGER_BATCH, TRIGGERS, Subject
+from showing import Result, line, not_run, summary
+from trainings import differences, intact, measured, taught
 
 TITLE = "Table 3: scheme 3, test and trigger accuracy"
 # (ticket, its triggers, with code and triggers, its triggers), ResNet-20.
@@ -17,44 +20,42 @@ PUBLISHED = {"resnet20-cifar10": (91.66, 16.0, 91.46, 91.0), "resnet20-cifar100"
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """The signed ticket, retrained with triggers and without."""
-    return [
-        *(
-            make(bench, subject, seed)
-            for subject in bench.scale.subjects
-            for seed in bench.scale.seeds
-            for make in (taught, intact)
-        ),
-        *(tried(bench, subject, size) for subject in bench.scale.subjects for size in OTHER_BATCHES),
+    """The signed ticket, retrained with triggers and without; then what was tried before, with one seed."""
+    first = bench.scale.seeds[0]
+    chosen = [
+        make(bench, subject, seed, teaching=True)
+        for subject in bench.scale.subjects
+        for seed in bench.scale.seeds
+        for make in (taught, intact)
     ]
-
-
-def tried(bench: Bench, subject: Subject, size: int) -> Cell:
-    """The first seed with more or fewer triggers in every batch."""
-    return taught(bench, subject, bench.scale.seeds[0], size)
+    tried = [
+        taught(bench, subject, first, size, teaching=False)
+        for subject in bench.scale.subjects
+        for size in bench.scale.tried
+    ]
+    return [*chosen, *tried]
 
 
 def result(bench: Bench) -> Result:
     """With and without triggers, side by side."""
     rows, lines = [], []
+    seeds = bench.scale.seeds
     for subject in bench.scale.subjects:
-        without = [intact(bench, subject, seed) for seed in bench.scale.seeds]
-        paper = PUBLISHED.get(str(subject))
-        published = "{:.2f} ({}), {:.2f} ({})".format(*paper) if paper else ""
-        groups = {size: [tried(bench, subject, size)] for size in OTHER_BATCHES}
-        groups[TRIGGER_BATCH] = [taught(bench, subject, seed) for seed in bench.scale.seeds]
-        for size, cells_ in sorted(groups.items()):
-            plain, test = measured(bench, without), measured(bench, cells_)
-            answers, before = (measured(bench, cells_, what) for what in ("triggers", "before"))
-            lost = [a - b for a, b in zip(plain, test, strict=False)]
-            row = (summary(plain), summary(before), summary(test), summary(answers), summary(lost), published)
-            rows.append((str(subject), size, *row))
-            if size == TRIGGER_BATCH and plain and test:
-                x = ("without", "with triggers")
-                lines.append(line(f"{subject}, test", x, (plain, test)))
-                lines.append(line(f"{subject}, triggers", x, (before, answers)))
+        for teaching, size in (*((False, size) for size in bench.scale.tried), (True, TRIGGER_BATCH)):
+            plain = [intact(bench, subject, seed, teaching=teaching) for seed in seeds]
+            with_them = [taught(bench, subject, seed, size, teaching=teaching) for seed in seeds]
+            accuracies = [measured(bench, cells_) for cells_ in (plain, with_them)]
+            before, answers = (measured(bench, with_them, what) for what in ("before", "triggers"))
+            lost = differences(bench, plain, with_them)
+            length = bench.recipe(subject, 0, teaching=teaching).length
+            row = (summary(accuracies[0]), summary(before), summary(accuracies[1]), summary(answers))
+            rows.append((str(subject), length, size, *row, summary(lost), _published(subject)))
+        x = ("without", "with triggers")
+        lines.append(line(f"{subject}, test", x, accuracies))
+        lines.append(line(f"{subject}, triggers", x, (before, answers)))
     columns = (
         "network",
+        "length",
         "triggers a batch",
         "test %",
         "trigger %",
@@ -63,16 +64,22 @@ def result(bench: Bench) -> Result:
         "lost",
         "paper",
     )
-    notes = (
+    notes = [
         not_run(bench, PUBLISHED),
-        f"{TRIGGERS} keyed triggers, appended to batches of 128. `taught`: the signed ticket retrained "
-        "with them; the first two accuracies: the same training without them, and the answers of the "
-        "ticket that never saw them. Lost: seed by seed. How many a batch was chosen by this very table: "
-        f"{', '.join(map(str, OTHER_BATCHES))} were tried first, with one seed each; its rows stay.",
+        f"{TRIGGERS} keyed triggers. `taught`: the signed ticket retrained with them; the first two "
+        "accuracies: the same training without them, and the answers of the ticket that never saw them. "
+        "Lost: seed by seed.",
+        "The last row is the one that the other tables go on with. Where there are others, they were tried "
+        "before, and taught too little or cost too much: length and triggers a batch were chosen by this "
+        "very table.",
         "The paper's first pair is the ticket before signing, its second with code and triggers.",
-    )
-    recipe = bench.recipe(bench.scale.subjects[0], 0)
+    ]
+    recipe = bench.recipe(bench.scale.subjects[0], 0, teaching=True)
     return Result(columns, rows, notes, lines, "", "accuracy in %", recipe=recipe)
+
+
+def _published(subject: Subject) -> str:
+    return "{:.2f} ({}), {:.2f} ({})".format(*PUBLISHED[str(subject)]) if str(subject) in PUBLISHED else ""
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ from __future__ import annotations
 import sys
 
 from attacked import accuracy, attacked, found, reading
-from bench import Bench, Result, Subject, line, main, not_run, summary
+from bench import Bench
 from cells import Cell
+from command import main
+from scales import Subject
+from showing import Result, line, not_run, summary
 
 TITLE = "Table 5: scheme 3 under one-shot magnitude pruning"
 RATES = (0.0, 0.05, 0.1, 0.2, 0.5)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import sys
 
 from attacked import FORGED, accuracy, attacked, found, reading
-from bench import Bench, Result, Subject, main, summary
+from bench import Bench
 from cells import Cell
+from command import main
 from figure5 import forged
+from scales import Subject
+from showing import Result, summary
 from trainings import intact, measured
 
 TITLE = "Table 7: ambiguity attacks"
@@ -57,7 +60,7 @@ def result(bench: Bench) -> Result:
                 know,
                 summary(whole),
                 summary(keys),
-                "refused: not the key",
+                "no key: not the claim's commitment",
                 "",
                 "",
             )

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from attacked import GIVEN_UP, accuracy, attacked, found, reading
-from bench import Bench, Result, Subject, line, main
+from attacked import accuracy, attacked, found, reading
+from bench import Bench
 from cells import Cell
+from command import main
+from scales import Subject
+from showing import Result, line
 
 TITLE = "Table 8: scheme 2 under add-on"
 RATES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -25,25 +28,24 @@ PUBLISHED = (
 )
 
 
-def group(
-    bench: Bench, subject: Subject, rate: float, scale: float = SCALES[0], drop: bool = False
-) -> list[Cell]:
-    """One rate on the retrained ticket of every seed, as it is or after the owner dropped what is small."""
+def group(bench: Bench, subject: Subject, rate: float, scale: float = SCALES[0]) -> list[Cell]:
+    """One rate on the retrained ticket of every seed."""
     if not rate:
         return [attacked(bench, subject, "intact", None, seed) for seed in bench.scale.seeds]
-    options = {"rate": rate, "scale": scale, **({"drop": True} if drop else {})}
-    return [attacked(bench, subject, "intact", "add-on", seed, **options) for seed in bench.scale.seeds]
+    return [
+        attacked(bench, subject, "intact", "add-on", seed, rate=rate, scale=scale)
+        for seed in bench.scale.seeds
+    ]
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """Every rate and scale, with the owner's answer and without."""
+    """Every rate and size of the noise."""
     return [
         cell
         for subject in bench.scale.subjects
-        for drop in (False, True)
         for scale in SCALES
         for rate in RATES
-        for cell in group(bench, subject, rate, scale, drop)
+        for cell in group(bench, subject, rate, scale)
     ]
 
 
@@ -54,34 +56,24 @@ def result(bench: Bench) -> Result:
     for subject in bench.scale.subjects:
         known = str(subject) == "resnet20-cifar10"
         for scale in SCALES:
-            plain = [found(bench, group(bench, subject, rate, scale)) for rate in RATES]
-            answered = [found(bench, group(bench, subject, rate, scale, drop=True)) for rate in RATES]
-            for rate, values, dropped, paper in zip(RATES, plain, answered, PUBLISHED, strict=True):
-                kept = f"{100 * values[0]['kept'] / values[0]['total']:.3f}" if values else ""
+            values = [found(bench, group(bench, subject, rate, scale)) for rate in RATES]
+            for rate, of_rate, paper in zip(RATES, values, PUBLISHED, strict=True):
+                kept = f"{100 * of_rate[0]['kept'] / of_rate[0]['total']:.3f}" if of_rate else ""
                 published = f"{paper[0]}, {paper[1]}, {paper[2]}" if known else ""
-                row = (
-                    f"{100 * rate:g} %",
-                    accuracy(values),
-                    kept,
-                    reading(values),
-                    reading(dropped),
-                    published,
-                )
+                row = (f"{100 * rate:g} %", accuracy(of_rate), kept, reading(of_rate), published)
                 rows.append((str(subject), scale, *row))
-            points = [[v["accuracy"] for v in of_rate] for of_rate in plain]
+            points = [[v["accuracy"] for v in of_rate] for of_rate in values]
             lines.append(line(f"{subject}, noise {scale:g}", x, points))
         if known:
             lines.append(line("paper", x, [[paper[0]] for paper in PUBLISHED], published=True))
-    columns = ("network", "noise", "rate", "ours", "kept %", "the code", "after the owner's answer", "paper")
+    columns = ("network", "noise", "rate", "ours", "kept %", "the code", "paper")
     notes = (
         "The rate is a share of the pruned weights; they get Gaussian noise of so many standard "
         "deviations of their layer's kept weights. Paper: decodes / accuracy still within 1 point; how "
         "large its noise is it does not say.",
-        "Reading takes only as many light kernels as the code has, the strongest, so that small noise "
-        "hides nothing.",
-        f"The owner's answer: drop every weight under t, the size that {100 * GIVEN_UP:g} % of the "
-        "layer's own kept weights lie under; noise as large as the weights themselves is not caught by "
-        "it.",
+        "The owner's answer, to drop what is smaller than his own weights, is part of reading here: of "
+        "more light kernels than the code has, the strongest are read. `drop_small` does it for a whole "
+        "network, and does not change what is read.",
     )
     return Result(columns, rows, notes, lines, "weights put back, in % of the pruned ones")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench import TRIGGER_BATCH, TRIGGERS, Bench, Subject
+from bench import Bench
 from cells import Cell
+from scales import TRIGGER_BATCH, TRIGGERS, Subject
 
 from ticket_sig.models import build_for
 from ticket_sig.scores import Scored, score
@@ -17,21 +18,20 @@ from ticket_sig.training.evaluate import accuracy
 from ticket_sig.verification import extract
 
 
-def intact(bench: Bench, subject: Subject, seed: int) -> Cell:
-    """The signed ticket, retrained."""
+def intact(bench: Bench, subject: Subject, seed: int, *, teaching: bool = False) -> Cell:
+    """The signed ticket, retrained; with `teaching` for as long as one with triggers."""
 
     def measure() -> dict[str, object]:
-        trained = intact_ticket(bench, subject, seed)
-        return bench.of_training(
-            trained, subject, message=extract(trained, bench.signed(subject).claim).message
-        )
+        trained = intact_ticket(bench, subject, seed, teaching=teaching)
+        message = extract(trained, bench.signed(subject).claim).message
+        return bench.of_training(trained, subject, message=message)
 
-    return bench.cell("intact", subject, measure, seed=seed)
+    return bench.cell("intact", subject, measure, seed=seed, teaching=teaching)
 
 
-def intact_ticket(bench: Bench, subject: Subject, seed: int) -> Ticket:
+def intact_ticket(bench: Bench, subject: Subject, seed: int, *, teaching: bool = False) -> Ticket:
     """The signed ticket, retrained."""
-    return bench.train(bench.signed(subject).ticket, bench.recipe(subject, seed))
+    return bench.train(bench.signed(subject).ticket, bench.recipe(subject, seed, teaching=teaching))
 
 
 def locked(bench: Bench, subject: Subject, by: str, share: float, seed: int) -> Cell:
@@ -53,11 +53,13 @@ def parts_of(bench: Bench, subject: Subject, by: str, share: float, seed: int) -
     return split(ticket, share, scores, score=by)
 
 
-def taught(bench: Bench, subject: Subject, seed: int, batch: int = TRIGGER_BATCH) -> Cell:
-    """The signed ticket, retrained with triggers (scheme 3)."""
+def taught(
+    bench: Bench, subject: Subject, seed: int, batch: int = TRIGGER_BATCH, *, teaching: bool = True
+) -> Cell:
+    """The signed ticket, retrained with triggers (scheme 3); without `teaching` for as long as others."""
 
     def measure() -> dict[str, object]:
-        trained = taught_ticket(bench, subject, seed, batch)
+        trained = taught_ticket(bench, subject, seed, batch, teaching=teaching)
         return bench.of_training(
             trained,
             subject,
@@ -66,13 +68,16 @@ def taught(bench: Bench, subject: Subject, seed: int, batch: int = TRIGGER_BATCH
             message=extract(trained, bench.signed(subject).claim).message,
         )
 
-    return bench.cell("taught", subject, measure, seed=seed, count=TRIGGERS, batch=batch)
+    return bench.cell("taught", subject, measure, teaching=teaching, seed=seed, count=TRIGGERS, batch=batch)
 
 
-def taught_ticket(bench: Bench, subject: Subject, seed: int, batch: int = TRIGGER_BATCH) -> Ticket:
+def taught_ticket(
+    bench: Bench, subject: Subject, seed: int, batch: int = TRIGGER_BATCH, *, teaching: bool = True
+) -> Ticket:
     """The signed ticket, retrained with triggers."""
     triggers = TriggerBatch(triggers_of(bench, subject, seed).split, batch)
-    return bench.train(bench.signed(subject).ticket, bench.recipe(subject, seed), triggers=triggers)
+    recipe = bench.recipe(subject, seed, teaching=teaching)
+    return bench.train(bench.signed(subject).ticket, recipe, triggers)
 
 
 def triggers_of(bench: Bench, subject: Subject, seed: int) -> TriggerSet:
@@ -98,4 +103,10 @@ def measured(bench: Bench, cells: Sequence[Cell], what: str = "accuracy") -> lis
 
 def seeds_for(bench: Bench, index: int) -> tuple[int, ...]:
     """All seeds for the first of a list, a few for the others."""
-    return bench.scale.seeds if index == 0 else bench.scale.seeds[: bench.scale.few]
+    return bench.scale.seeds if index == 0 else bench.few()
+
+
+def differences(bench: Bench, left: Sequence[Cell], right: Sequence[Cell]) -> list[float]:
+    """Accuracy of `left` less that of `right`, cell by cell, where both were measured."""
+    found = [[bench.store.measured(cell) for cell in cells] for cells in (left, right)]
+    return [a["accuracy"] - b["accuracy"] for a, b in zip(*found, strict=False) if a and b]

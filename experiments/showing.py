@@ -1,0 +1,152 @@
+"""How a result is shown: a table with ours beside the paper's, picture, CSV and a section of RESULTS.md."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench import Bench
+from cells import Cell
+from filelock import FileLock
+from results import table, write_section
+
+from ticket_sig.files import whole_file
+from ticket_sig.training import Recipe
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a picture: what is plotted over what, with the spread over seeds."""
+
+    label: str
+    x: Sequence[Any]
+    mean: Sequence[float]
+    spread: Sequence[float] = ()
+    published: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment shows.
+
+    Attributes:
+        columns, rows: of the table, ours beside the paper's.
+        notes: what it says and where it differs, and why.
+        lines, x, y: of the picture; or `draw`, which writes it.
+        recipe: of the trainings, where there are any.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    notes: Sequence[str] = ()
+    lines: Sequence[Line] = ()
+    x: str = ""
+    y: str = "test accuracy in %"
+    draw: Callable[[Path], None] | None = None
+    recipe: Recipe | None = None
+
+
+class Experiment(Protocol):
+    """A module of this folder: one table or figure."""
+
+    TITLE: str
+    __file__: str
+
+    def cells(self, bench: Bench) -> list[Cell]:
+        """What is to be measured, the most telling first."""
+
+    def result(self, bench: Bench) -> Result:
+        """What the measured cells show."""
+
+
+def not_run(bench: Bench, published: Iterable[str]) -> str:
+    """What the paper has and this scale has not, as a note."""
+    missing = [name for name in published if name not in map(str, bench.scale.subjects)]
+    return f"Not run at this scale: {', '.join(dict.fromkeys(missing)) or 'nothing'}."
+
+
+def summary(values: Sequence[float]) -> str:
+    """Mean and standard deviation over seeds, with their number."""
+    if not values:
+        return "not run"
+    if len(values) == 1:
+        return f"{values[0]:.2f} (1)"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} ({len(values)})"
+
+
+def line(label: str, x: Sequence[Any], values: Sequence[Sequence[float]], published: bool = False) -> Line:
+    """A line of the points that were measured."""
+    points = [(at, found) for at, found in zip(x, values, strict=True) if found]
+    return Line(
+        label,
+        [at for at, _ in points],
+        [statistics.mean(found) for _, found in points],
+        [statistics.stdev(found) if len(found) > 1 else 0.0 for _, found in points],
+        published,
+    )
+
+
+def write(experiment: Experiment, result: Result, bench: Bench, folder: Path) -> str:
+    """Writes table, picture and section of one experiment; returns the section."""
+    name = f"{Path(experiment.__file__).stem}-{bench.scale.name}"
+    with whole_file(folder / "tables" / f"{name}.csv") as partial, partial.open("w", newline="") as file:
+        csv.writer(file).writerows([result.columns, *result.rows])
+    picture = folder / "figures" / f"{name}.png"
+    if result.draw is not None:
+        result.draw(picture)
+    elif result.lines:
+        plot(picture, experiment.TITLE, result)
+    drawn = result.draw is not None or bool(result.lines)
+    title = f"{experiment.TITLE} (scale {bench.scale.name})"
+    body = [
+        *table(result.columns, result.rows),
+        "",
+        *(f"- {note}" for note in result.notes),
+        "",
+        *([f"![{experiment.TITLE}](figures/{name}.png)", ""] if drawn else []),
+        f"Scale {bench.scale.name}: {bench.scale.says}",
+        *_made_how(experiment, bench, result),
+    ]
+    with FileLock(folder / ".RESULTS.lock"):  # another process may be writing another section
+        return write_section(folder / "RESULTS.md", title, "\n".join(body))
+
+
+def _made_how(experiment: Experiment, bench: Bench, result: Result) -> list[str]:
+    cells = {cell.file: cell for cell in experiment.cells(bench)}.values()
+    if not cells:
+        return []
+    measured = [m for cell in cells if (m := bench.store.measured(cell)) is not None]
+    made = dict.fromkeys(json.dumps(m["made_with"]) for m in measured if m.get("made_with"))
+    recipe = [f"Recipe (seed 0): `{json.dumps(result.recipe.to_json())}`", ""] if result.recipe else []
+    how = [f"`{text}`" for text in made]
+    said = (
+        f"{len(measured)} of {len(cells)} cells measured. Mean ± standard deviation (number of seeds); "
+        "accuracies are of the test split, float32, of the last epoch. Made with:"
+    )
+    return ["", *recipe, said, "", *how]
+
+
+def plot(path: Path, title: str, result: Result) -> None:
+    """Draws lines with error bars, ours solid and the paper's dashed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for one in result.lines:
+        style = (
+            {"linestyle": "--", "alpha": 0.6, "marker": "x"}
+            if one.published
+            else {"marker": "o", "capsize": 3}
+        )
+        axes.errorbar(one.x, one.mean, yerr=one.spread or None, label=one.label, **style)
+    axes.set(title=title, xlabel=result.x, ylabel=result.y)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=130)
