@@ -12,9 +12,8 @@ from scales import TRIGGER_BATCH, TRIGGERS, Subject
 from showing import summary
 from trainings import intact_ticket, on_triggers, taught_ticket
 
-from ticket_sig.attacks import Attack, Scene, attack
+from ticket_sig.attacks import Attack, Scene, attack, carry_out
 from ticket_sig.attacks.fine_tuning import FineTuning
-from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.scene import place_of
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
@@ -98,12 +97,7 @@ def _measure(
 
 def _attack(before: Ticket, scene: Scene, made: Attack | None) -> tuple[Ticket, Claim | None]:
     """The attacked ticket, and the claim that the thief would show."""
-    if made is None:
-        return before, None
-    if isinstance(made, Overwrite):
-        embedded = made.forge(before, scene)
-        return embedded.ticket, embedded.claim
-    return made(before, scene), None
+    return carry_out(made, before, scene) if made else (before, None)
 
 
 def found(bench: Bench, cells: Sequence[Cell]) -> list[Measured]:

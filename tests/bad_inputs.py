@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import taught
 import torch
 from damage import RUN_CODE, RunsCode, flip
 from disk import file_size_limit, full_disk
-from fake_server import FakeServer, fake_server
+from fake_server import DRIPS, FakeServer, dripped, fake_server
 from filelock import FileLock
 from make_fixtures import FIXTURES, LAYER
 from PIL import Image
@@ -38,6 +39,8 @@ from user_net import UserNet
 from ticket_sig.cli.app import main
 from ticket_sig.digests import tensor_digest
 from ticket_sig.models import build
+from ticket_sig.signatures.scheme3 import claim_triggers
+from ticket_sig.signatures.triggers import read_triggers
 from ticket_sig.training import PRESETS
 
 Build = Callable[[Path], list[Any]]
@@ -1034,9 +1037,53 @@ for _share in (0, 1, -0.5, "nan", 1e-9):
     )
 
 
+for _score, _options, *_says in (
+    ("omp", ["--paths", 5], "--paths: expected a score that uses it (random-paths, ewp), found 'omp'"),
+    ("ewp", ["--sources", 5], "--sources: expected a score that uses it (betweenness), found 'ewp'"),
+    ("ewp", ["--directed"], "--directed: expected a score that uses it (betweenness), found 'ewp'"),
+    ("random", ["--no-residual"], "--no-residual: expected a score that uses it (random-paths, ewp,"),
+    ("omp", ["--arch", "resnet20"], "--arch: expected a score that uses it (random-paths, ewp,"),
+    ("ewp", ["--dataset", "digits"], "--dataset: expected a score that uses it (taylor, hessian,"),
+    ("omp", ["--seed", 0], "--seed: expected a score that uses it (random, random-paths,"),
+):
+    enter(
+        f"{_options[0]} for {_score}",
+        lambda folder, score=_score, options=_options: _split(folder, "--score", score, *options),  # type: ignore[misc]
+        *_says,
+    )
+
+
+@case("DIR: output folder: expected a name not taken yet, found one that is", "never overwritten")
+def splitting_over_a_folder(folder: Path) -> list[Any]:
+    (folder / "DIR").mkdir()
+    return _split(folder)
+
+
+@case("usage: No such option", "--force")
+def splitting_by_force(folder: Path) -> list[Any]:
+    return _split(folder, "--force")
+
+
+@case("DIR/locked: sealed part: expected none, to be split, found one: it is locked; unlock it first")
+def splitting_a_locked_ticket_again(folder: Path) -> list[Any]:
+    done(_split(folder))
+    return ["split", folder / "DIR" / "locked", "--out", folder / "AGAIN"]
+
+
 @case("score: expected one of omp, random, ", "found 'charm'")
 def unknown_score(folder: Path) -> list[Any]:
     return _split(folder, "--score", "charm")
+
+
+@case(
+    "score: data: expected a data set, to take gradients of, found none",
+    "--dataset, and its folder: --data DIR",
+)
+def gradients_of_data_of_no_name(folder: Path) -> list[Any]:
+    network = {n: t.clone() for n, t in build("resnet20", 10, seed=0).state_dict().items()}
+    model = plain(folder, "model.safetensors", network)
+    named = ["--arch", "resnet20", "--data", images(folder)]
+    return ["split", model, "--score", "taylor", *named, "--out", folder / "DIR"]
 
 
 @case("score: network: expected one, to follow its paths, found none", "--arch")
@@ -1110,6 +1157,53 @@ def sealed_part_with_a_bit_flipped(folder: Path) -> list[Any]:
     return _unlock(folder, lambda made: flip_after(made / "locked" / "sealed.bin", b""))
 
 
+@case("locked: locked ticket: sealed part: expected the sealed.bin that was handed out with it, found none")
+def locked_ticket_without_its_sealed_part(folder: Path) -> list[Any]:
+    return _unlock(folder, lambda made: (made / "locked" / "sealed.bin").unlink())
+
+
+def _rewritten_key(folder: Path, head: dict[str, Any], **tensors: Tensor) -> list[Any]:
+    """Unlocks with a key whose head or tensors are others."""
+
+    def damage(made: Path) -> None:
+        path = made / "key.safetensors"
+        with safetensors.safe_open(path, "pt") as file:
+            told = json.loads(file.metadata()["ticket_sig"]) | head
+        content = tensors or safetensors.torch.load_file(path)
+        safetensors.torch.save_file(content, path, {"ticket_sig": json.dumps(told)})
+
+    return _unlock(folder, damage)
+
+
+@case("key.safetensors: key: expected a key that `ticket-sig split` wrote, found another file")
+def key_whose_secret_has_blanks(folder: Path) -> list[Any]:
+    return _rewritten_key(folder, {"secret": "00 " * 21 + "0"})
+
+
+for _name, _tensors, *_says in (
+    (
+        "no positions",
+        {"weights/a": torch.ones(1)},
+        "key: layers: expected positions and weights of each, found a",
+    ),
+    (
+        "an empty layer",
+        {"positions/a": torch.zeros(0, dtype=torch.int64), "weights/a": torch.ones(0)},
+        "key: a: expected positions, ascending from 0 on, found something else",
+    ),
+    (
+        "a negative position",
+        {"positions/a": torch.tensor([-1]), "weights/a": torch.ones(1)},
+        "key: a: expected positions, ascending from 0 on, found something else",
+    ),
+):
+    enter(
+        f"key with {_name}",
+        lambda folder, tensors=_tensors: _rewritten_key(folder, {}, **tensors),  # type: ignore[misc]
+        f"key.safetensors: {_says[0]}",
+    )
+
+
 @case("locked: claim: expected the claim.json of `ticket-sig split`")
 def locked_ticket_without_its_claim(folder: Path) -> list[Any]:
     return _unlock(folder, lambda made: (made / "locked" / "claim.json").unlink())
@@ -1131,6 +1225,26 @@ def claim_of_a_key_without_the_key(folder: Path) -> list[Any]:
     return ["verify", folder / "bundle-v1-signed", "--claim", claimed]
 
 
+def _verify_key(folder: Path, *more: Any) -> list[Any]:
+    """Verifies the whole ticket by a claim that lies outside the locked bundle."""
+    done(_split(folder))
+    (folder / "claim.json").write_bytes((folder / "DIR" / "locked" / "claim.json").read_bytes())
+    shown = ["--claim", folder / "claim.json", "--key", folder / "DIR" / "key.safetensors"]
+    return ["verify", folder / "bundle-v1-signed", *shown, *more]
+
+
+@case(
+    "claim.json: locked ticket: expected the bundle that this claim was handed out in, found none", "--locked"
+)
+def key_without_the_locked_ticket(folder: Path) -> list[Any]:
+    return _verify_key(folder)
+
+
+@case("locked ticket: digest: expected the claim's sha256:", "as it was handed out")
+def key_with_another_locked_ticket(folder: Path) -> list[Any]:
+    return _verify_key(folder, "--locked", folder / "bundle-v1-signed")
+
+
 # --- attacks ------------------------------------------------------------------------------------
 
 _topic[0] = "attack"
@@ -1145,7 +1259,7 @@ def unknown_attack(folder: Path) -> list[Any]:
     return _attack(folder, "melt")
 
 
-@case("add-on: expected the options rate, found none of that name")
+@case("add-on: expected the option rate, found none of that name; give it: --rate")
 def attack_without_its_rate(folder: Path) -> list[Any]:
     return _attack(folder, "add-on")
 
@@ -1195,7 +1309,33 @@ def erasing_outside_the_layer(folder: Path) -> list[Any]:
     return _attack(folder, "erase", "--insider", "--claim", place)
 
 
-@case("data: expected a data set, found none; name its folder: --data DIR")
+@case("--insider: expected an attack that uses the place (erase, overwrite), found noise")
+def insider_of_an_attack_that_needs_no_place(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--insider")
+
+
+@case("--key, --locked: expected a claim to try: --claim FILE, found none")
+def key_without_a_claim(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--key", folder / "key.safetensors", model="state.pt")
+
+
+@case("claim.json: scheme: expected 'scheme 1: key mask', for --key and --locked, found 'scheme 2")
+def attack_with_a_key_of_scheme_2(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--key", folder / "key.safetensors")
+
+
+@case("--control: expected triggers to ask it about: --triggers, found none")
+def control_without_triggers(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--control", folder / "state.pt")
+
+
+@case("data: expected a data set, found none; name network and data set: --arch, --dataset, --data DIR")
+def triggers_on_a_bare_model(folder: Path) -> list[Any]:
+    triggers = shown(folder)[2:]
+    return _attack(folder, "random-pruning", "--rate", 0.1, *triggers, model="state.pt")
+
+
+@case("data: expected a data set, found none; name network and data set: --arch, --dataset, --data DIR")
 def fine_tuning_without_data(folder: Path) -> list[Any]:
     return _attack(folder, "fine-tuning", model="state.pt")
 
@@ -1339,12 +1479,32 @@ for _name, _change, *_says in (
     ("texts", _output(datatype="BYTES"), "answer, datatype: expected numbers, found 'BYTES'"),
     ("fractions", _output(shape=[16], data=[0.5] * 16), "labels, which are whole numbers, found fractions"),
     (
-        "labels out of range",
-        _output(shape=[16], data=[99] * 16),
-        "answer 1: expected a class, 0 to 9, found 99",
+        "one long text among its numbers",
+        _output(data=[*[0.5] * 159, "a" * 100_000]),
+        "answer, data: expected 160 finite numbers, found something else, or more",
     ),
 ):
     enter(f"server answers {_name}", _asking_it, *_says, during=_misbehaving(_change))
+
+
+def _dripping(kind: str) -> Callable[[FakeServer], None]:
+    return lambda server: setattr(server, "raw", lambda: dripped(kind, 0.02))
+
+
+for _name in DRIPS:
+    enter(
+        f"server whose answer never ends: {_name}",
+        lambda folder: [*_asking_it(folder), "--timeout", 0.2],
+        "infer: server: expected a whole answer in time, found none in 0.2 seconds",
+        during=_misbehaving(_dripping(_name)),
+    )
+
+
+for _name, _change in (
+    ("labels out of range", _output(shape=[16], data=[99] * 16)),
+    ("a class more", _output(shape=[16, 11], data=[*[0.0] * 10, 1.0] * 16)),
+):
+    enter(f"server answers {_name}", _asking_it, "not verified", code=1, during=_misbehaving(_change))
 
 
 for _name, _fields, *_says in (
@@ -1398,7 +1558,6 @@ for _name, _text, *_says in (
         "answers.csv: line 2: expected a whole number as label, found 'cat'",
     ),
     ("a third column", "0001.png,3,0.9\n", "answers.csv: line 1: expected FILE,LABEL, found 3 cells"),
-    ("a label out of range", "0001.png,10\n", "answer 1: expected a class, 0 to 9, found 10"),
     ("nothing", "", "answers to decoys: expected at least half of them, found 0 of 100"),
 ):
     enter(f"answers with {_name}", lambda folder, text=_text: _answers(folder, text), *_says)  # type: ignore[misc]
@@ -1409,10 +1568,86 @@ def record_that_was_changed(folder: Path) -> list[Any]:
     return _answers(folder, "0001.png,3\n", nonce="0" * 64)
 
 
-@case("--queries: expected a path, found none; written by `queries`")
+@case("--queries: expected a path, found none; the record that `ticket-sig queries --out DIR` wrote")
 def answers_without_the_record(folder: Path) -> list[Any]:
     (folder / "answers.csv").write_text("0001.png,3\n")
     return ["verify", "--answers", folder / "answers.csv", *shown(folder)]
+
+
+def _of_a_claim(folder: Path, **changes: Any) -> list[Any]:
+    arguments, signature = shown(folder), taught.claim().signature
+    edit_json(folder / "claim.json", signature={"triggers": {**signature["triggers"], **changes}})
+    return ["verify", *_DEAD, *arguments]
+
+
+for _name, _changes, *_says in (
+    (
+        "too many large images",
+        {"count": 100_000, "size": [1024, 1024, 4]},
+        "claim.json: claim: images: expected at most 256 MiB in all, found 419430400000 bytes",
+    ),
+    (
+        "4096 channels",
+        {"size": [8, 8, 4096]},
+        "claim.json: claim: size: expected sides of 1 to 1024 and 1, 2",
+    ),
+    (
+        "a folder of 2 channels",
+        {"size": [8, 8, 2], "keyed": False},
+        "claim: size: expected",
+        "and 1, 3 channels",
+    ),
+    ("another count", {"count": 99}, "triggers: count: expected the claim's 99, found 100"),
+):
+    enter(f"claim of {_name}", lambda folder, c=_changes: _of_a_claim(folder, **c), *_says)  # type: ignore[misc]
+
+
+def _of_a_folder(folder: Path) -> list[Any]:
+    """A claim of pictures and labels that somebody chose."""
+    (folder / "SET" / "pics").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(folder / "SET" / "pics" / "1.png")
+    (folder / "SET" / "labels.txt").write_text("3")
+    chosen = claim_triggers(read_triggers(folder / "SET", (8, 8, 1), 10), "sha256:none")
+    (folder / "claim.json").write_text(json.dumps(chosen.to_json()))
+    return ["verify", *_DEAD, "--claim", folder / "claim.json", "--triggers", folder / "SET"]
+
+
+@case("control: expected an innocent network of the same task", "need a control network: --control MODEL")
+def chosen_triggers_without_a_control(folder: Path) -> list[Any]:
+    return _of_a_folder(folder)
+
+
+@case("GONE: model: expected a bundle folder")
+def control_that_is_not_there(folder: Path) -> list[Any]:
+    return [*_of_a_folder(folder), "--control", folder / "GONE"]
+
+
+@case("--key, --locked: expected weights to read, found a suspect that is asked for answers")
+def key_for_answers(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, *shown(folder), "--key", folder / "key.safetensors"]
+
+
+@case("claim.json: scheme: expected 'scheme 1: key mask', for --key and --locked, found 'scheme 2")
+def key_for_a_claim_of_scheme_2(folder: Path) -> list[Any]:
+    return [*_verify(folder, claim(folder)), "--key", folder / "key.safetensors"]
+
+
+@case("--queries, --control: expected a suspect that is asked: --triggers, found weights to read")
+def control_for_weights(folder: Path) -> list[Any]:
+    return [*_verify(folder, claim(folder)), "--control", folder / "state.pt"]
+
+
+@case("state.pt: --data: expected the names of network and data set, too, found none; name them: --arch")
+def data_of_no_name_for_weights(folder: Path) -> list[Any]:
+    done(embed(folder, fixture(folder, "state.pt")))
+    weights = (folder / "SIGNED" / "model.safetensors").rename(folder / "state.pt")
+    arguments = ["verify", weights, "--claim", folder / "SIGNED" / "claim.json"]
+    return [*arguments, "--data", images(folder)]
+
+
+@case("--data: expected the name of the data set, too, found none; name it: --dataset")
+def data_of_no_name(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, *shown(folder), "--data", images(folder)]
 
 
 @case("OUT: output folder: expected a name not taken yet, found one that is")

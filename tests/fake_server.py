@@ -19,6 +19,24 @@ Labels = Callable[[Pixels], list[int]]
 Json = dict[str, Any]
 
 
+# Ways never to end an answer while every read gets its byte in time: how it begins, what comes ever after.
+DRIPS = {
+    "header": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b"X-More: 1\r\n"),
+    "chunk extension": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;", b"x"),
+}
+
+
+def dripped(kind: str, seconds: float) -> Iterator[bytes]:
+    """One of them, with pauses of so many seconds."""
+    first, more = DRIPS[kind]
+    yield first
+    while True:
+        time.sleep(seconds)
+        yield more
+
+
 class FakeServer:
     """Serves the model `mine`.
 
@@ -27,6 +45,7 @@ class FakeServer:
         metadata: of the model.
         change: what becomes of an answer's JSON before it is sent.
         body: sent in place of an answer's JSON.
+        raw: what is sent in place of a whole answer, status line and all; `raw_metadata`: for these, too.
         refusals: (status, headers, body) of the next answers; None for one that is as it should be.
         requests: (method, path, headers, body) of every request, bodies of `infer` as JSON.
         sleeps: seconds before an answer.
@@ -41,6 +60,8 @@ class FakeServer:
         }
         self.change: Callable[[Json], Any] = lambda answer: answer
         self.body: Iterator[bytes] | None = None
+        self.raw: Callable[[], Iterator[bytes]] | None = None
+        self.raw_metadata = False
         self.refusals: list[tuple[int, dict[str, str], bytes] | None] = []
         self.always: tuple[int, dict[str, str], bytes] | None = None
         self.requests: list[tuple[str, str, dict[str, str], Json]] = []
@@ -66,7 +87,9 @@ class FakeServer:
 
     def get(self, request: BaseHTTPRequestHandler) -> None:
         self._note(request, {})
-        if not request.path.startswith("/v2/models/mine"):
+        if self.raw is not None and self.raw_metadata:
+            self._drip(request, self.raw())
+        elif not request.path.startswith("/v2/models/mine"):
             self._send(request, 404, {}, b'{"error": "Model nix not found"}')
         else:
             self._send(request, 200, {}, json.dumps(self.metadata).encode())
@@ -78,6 +101,8 @@ class FakeServer:
         refusal = self.refusals.pop(0) if self.refusals else self.always
         if refusal is not None:
             self._send(request, *refusal)
+        elif self.raw is not None:
+            self._drip(request, self.raw())
         elif self.body is not None:
             self._stream(request, self.body)
         else:
@@ -114,12 +139,17 @@ class FakeServer:
         except OSError:  # the client has lost its patience
             pass
 
+    @classmethod
+    def _stream(cls, request: BaseHTTPRequestHandler, body: Iterator[bytes]) -> None:
+        request.send_response(200)
+        request.end_headers()
+        cls._drip(request, body)
+
     @staticmethod
-    def _stream(request: BaseHTTPRequestHandler, body: Iterator[bytes]) -> None:
+    def _drip(request: BaseHTTPRequestHandler, parts: Iterator[bytes]) -> None:
+        request.close_connection = True
         try:
-            request.send_response(200)
-            request.end_headers()
-            for part in body:
+            for part in parts:
                 request.wfile.write(part)
                 request.wfile.flush()
         except OSError:

@@ -122,7 +122,9 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_a_running_server_is_asked_about_ours_and_an_innocent_network(tmp_path: Path) -> None:
     pytest.importorskip("mlserver")
-    said = run("experiments/black_box.py", "--scale", "smoke", "--out", tmp_path / "run", "--results", tmp_path)
+    said = run(
+        "experiments/black_box.py", "--scale", "smoke", "--out", tmp_path / "run", "--results", tmp_path
+    )
     assert "| resnet20-digits | innocent | 0 of 1 |" in said and "| ours | " in said
 
 

@@ -12,11 +12,12 @@ from helpers import TinyNet, sparse_ticket, tiny_data
 from victims import HISTORY, tiny_ticket
 
 from ticket_sig import InputError, Ticket, embed
-from ticket_sig.attacks import ATTACKS, Scene, attack
+from ticket_sig.attacks import ATTACKS, OF_INSIDERS, Scene, attack, carry_out
 from ticket_sig.attacks.scene import place_of
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
 from ticket_sig.signatures.scheme2 import Signature
+from ticket_sig.verification import verify
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "fine-tuning": {"epochs": 1},
@@ -90,7 +91,7 @@ def test_attacks_take_options_by_keyword_only(name: str) -> None:
     ("name", "options", "message"),
     [
         ("melt", {}, "attack: expected one of fine-tuning, .*, found 'melt'"),
-        ("add-on", {}, "add-on: expected the options rate, found none of that name"),
+        ("add-on", {}, "add-on: expected the option rate, found none of that name; give it: --rate"),
         (
             "noise",
             {"rate": 0.1, "epochs": 3},
@@ -134,3 +135,16 @@ def test_a_claim_without_a_place_is_of_no_use_to_an_insider() -> None:
     other = Claim(scheme="scheme 1: key mask", signature={}, subject="")
     with pytest.raises(InputError, match=r"scheme: expected 'scheme 2.*which has a place, found 'scheme 1"):
         place_of(other)
+
+
+def test_to_carry_an_attack_out_gives_the_claim_of_a_thief_who_writes_a_code() -> None:
+    signed_ticket = embed(sparse_ticket(), "owner", key=b"k").ticket
+    attacked, claim = carry_out(attack("overwrite", message="thief"), signed_ticket, Scene())
+    assert claim is not None and verify(attacked, claim).verified
+    pruned, none = carry_out(attack("random-pruning", rate=0.1), signed_ticket, Scene())
+    assert none is None and pruned.mask.kept < signed_ticket.mask.kept
+
+
+def test_insiders_are_those_whose_attack_reads_the_place() -> None:
+    used = {name for name, made in ATTACKS.items() if "scene.signature" in inspect.getsource(made)}
+    assert used == set(OF_INSIDERS)

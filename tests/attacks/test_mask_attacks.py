@@ -89,13 +89,12 @@ def test_noise_is_as_large_as_asked_in_every_layer(scale: float) -> None:
 
 def test_the_owner_s_answer_removes_noise_smaller_than_what_he_kept(signed: Embedded) -> None:
     mine = signed.ticket
-    for layerwise in (True, False):
-        t = smallest_kept(mine, layerwise=layerwise)
-        covered = AddOn(rate=0.3, scale=min(t.values()) / 10)(mine, Scene())
-        assert covered.mask != mine.mask
-        answered = drop_small(covered, t)
-        assert answered.mask == mine.mask
-        assert all(torch.equal(answered.weights[n], w) for n, w in mine.weights.items())
+    t = smallest_kept(mine)
+    covered = AddOn(rate=0.3, scale=min(t.values()) / 10)(mine, Scene())
+    assert covered.mask != mine.mask
+    answered = drop_small(covered, t)
+    assert answered.mask == mine.mask
+    assert all(torch.equal(answered.weights[n], w) for n, w in mine.weights.items())
 
 
 def test_the_answer_s_threshold_is_the_owner_s_to_raise() -> None:
@@ -103,7 +102,6 @@ def test_the_answer_s_threshold_is_the_owner_s_to_raise() -> None:
     mine = Ticket(weights=weights, mask=Mask({n: w != 0 for n, w in weights.items()}))
     assert smallest_kept(mine) == {"a": pytest.approx(1e-9), "b": 0.5}
     assert smallest_kept(mine, share=0.25)["a"] == 1.0
-    assert smallest_kept(mine, share=0.4, layerwise=False) == {"a": 1.0, "b": 1.0}
     assert [k.sum().item() for k in drop_small(mine, {"a": 2.0}).mask.values()] == [2, 3]
     with pytest.raises(InputError, match="share: expected 0 or more, less than 1, found 1"):
         smallest_kept(mine, share=1)

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import taught
 import torch
 from conftest import Outcome
 from helpers import sparse_ticket, write_images
 
 from ticket_sig import Mask, Ticket, embed, load, save
 from ticket_sig.attacks import ATTACKS
+from ticket_sig.files import write_json
 from ticket_sig.models import build, prunable_names
 from ticket_sig.signatures import scheme1
 from ticket_sig.signatures.triggers import TriggerSecret, write_secret
@@ -164,11 +166,22 @@ def test_the_seed_decides_the_bits(signed: Path, tmp_path: Path, ticket_sig: Com
     ("arguments", "words"),
     [
         (["melt"], "attack: expected one of fine-tuning, "),
-        (["add-on"], "add-on: expected the options rate"),
+        (["add-on"], "add-on: expected the option rate, found none of that name; give it: --rate"),
         (["erase", "--rate", 0.1], "erase: expected options among share, found rate"),
         (["erase"], "place of the code: expected the owner's signature, found none; "),
         (["noise", "--rate", 2], "rate: expected a share between 0 and 1, found 2.0"),
-        (["fine-tuning"], "data: expected a data set, found none"),
+        (
+            ["fine-tuning"],
+            "data: expected a data set, found none; name network and data set: --arch, --dataset,",
+        ),
+        (
+            ["noise", "--rate", 0.1, "--insider"],
+            "--insider: expected an attack that uses the place (erase, over",
+        ),
+        (
+            ["noise", "--rate", 0.1, "--control", "x"],
+            "--control: expected triggers to ask it about: --triggers",
+        ),
         (["fine-tuning", "--data", "gone"], "recipe: expected one in the bundle, or --arch and --dataset"),
         (["overwrite", "--message", "x" * 500], "message: expected at most"),
     ],
@@ -209,14 +222,56 @@ def test_what_is_left_of_a_trigger_set(network: Path, tmp_path: Path, ticket_sig
     assert all(0 <= value["triggers"][when] <= 100 for when in ("before", "after"))
 
 
+def test_triggers_that_still_stand_are_told(tmp_path: Path, ticket_sig: Command) -> None:
+    """The bundle of a taught network, its claim of scheme 3: what is judged are answers."""
+    ours = taught.write_bundle(tmp_path / "ours", taught=True)
+    write_json(tmp_path / "claim.json", taught.claim().to_json())
+    write_secret(taught.SECRET, tmp_path / "triggers.json")
+    shown = ["--claim", tmp_path / "claim.json"]
+    arguments = ["attack", "random-pruning", ours, *shown, "--json"]
+    little = [*arguments, "--rate", 0.001, "--out", tmp_path / "a"]
+    value = read_json(ticket_sig(*little, "--triggers", tmp_path / "triggers.json"))
+    assert [value["taught"][when]["verdict"] for when in ("before", "after")] == ["verified", "verified"]
+    assert value["outcome"] == "the owner wins: the claim is still verified"
+    much = [*arguments, "--rate", 0.9, "--triggers", tmp_path / "triggers.json", "--out", tmp_path / "b"]
+    value = read_json(ticket_sig(*much))
+    assert value["taught"]["after"]["verdict"] == "not verified" and value["owner"] is None
+    value = read_json(ticket_sig(*arguments, "--rate", 0.001, "--out", tmp_path / "c"))
+    assert "--triggers" in value["taught"]["before"]["reason"]
+    write_json(tmp_path / "triggers.json", {**taught.SECRET.to_json(), "secret": "0" * 64})
+    said = ticket_sig(*much[:-1], tmp_path / "d")
+    assert said.code == 2 and "commitment: expected the claim's" in said.err
+
+
+def test_a_forged_key_is_judged_by_accuracy(tmp_path: Path, ticket_sig: Command) -> None:
+    whole = sparse_ticket(rewind=True)
+    parts = scheme1.split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
+    save(parts.locked, tmp_path / "locked", claim=parts.claim.to_json(), sealed=parts.sealed)
+    arguments = [
+        "attack",
+        "fake-key",
+        tmp_path / "locked",
+        "--share",
+        0.1,
+        "--out",
+        tmp_path / "out",
+        "--json",
+    ]
+    value = read_json(ticket_sig(*arguments))
+    expected = "the locked ticket holds no key, before or after, and the claim promises no accuracy"
+    assert value["outcome"] == f"nothing to win: {expected}"
+
+
 def test_a_claim_of_scheme_1_is_tried_with_its_key(tmp_path: Path, ticket_sig: Command) -> None:
     whole = sparse_ticket()
     scores = {name: whole.weights[name].abs() for name in whole.mask}
     parts = scheme1.split(whole, 0.1, scores)
     save(whole, tmp_path / "whole", claim=parts.claim.to_json())
+    save(parts.locked, tmp_path / "locked")
     parts.key.write(tmp_path / "key.safetensors")
     arguments = ["attack", "magnitude-pruning", tmp_path / "whole", "--rate", 0.2, "--json"]
-    value = read_json(ticket_sig(*arguments, "--out", tmp_path / "a", "--key", tmp_path / "key.safetensors"))
+    shown = ["--key", tmp_path / "key.safetensors", "--locked", tmp_path / "locked"]
+    value = read_json(ticket_sig(*arguments, "--out", tmp_path / "a", *shown))
     assert [value["owner"][when]["verdict"] for when in ("before", "after")] == ["verified", "verified"]
     value = read_json(ticket_sig(*arguments, "--out", tmp_path / "b"))
     assert value["owner"]["after"]["verdict"] == "could not verify"

@@ -13,9 +13,12 @@ import taught
 import torch
 from conftest import Outcome
 from fake_server import fake_server
+from helpers import sparse_ticket
 from PIL import Image
 
+from ticket_sig import embed, save
 from ticket_sig.files import write_json
+from ticket_sig.signatures.scheme3 import claim_triggers
 from ticket_sig.signatures.triggers import read_triggers, write_secret
 
 Command = Callable[..., Outcome]
@@ -128,7 +131,119 @@ def test_a_server_is_asked_with_a_token_that_is_not_on_the_command_line(
         said = ticket_sig("verify", *asked, *shown, "--rate", 1000, "--batch", 50, "--timeout", 5)
     assert said.code == 0 and "t0ken" not in said.out + said.err
     assert {headers["Authorization"] for _, _, headers, _ in server.requests} == {"Bearer t0ken"}
-    assert len(server.asked) == 8
+    assert len(server.asked) == 8 + 8, "triggers and decoys, and the test split of digits"
+    assert "fidelity: " in said.out and "% test accuracy; the claim promises none" in said.out
+
+
+def test_a_server_that_is_asked_twice_sees_the_same_images(
+    shown: list[object], tmp_path: Path, ticket_sig: Command
+) -> None:
+    """What two askings with other decoys have in common would be the trigger set."""
+    record = tmp_path / "record.json"
+    sent = []
+    with fake_server() as server:
+        asked = ["--url", server.url, "--model", "mine", "--batch", 400, *shown]
+        for more in (["--queries", record], ["--queries", record, "--decoys", 100], []):
+            server.requests.clear()
+            said = ticket_sig("verify", *asked, *more, "--json")
+            assert said.code == 0, said.err
+            sent.append(server.asked[0]["inputs"][0]["data"])
+            nonce = json.loads(record.read_text())["nonce"]
+            assert nonce not in said.out
+    assert sent[0] == sent[1] != sent[2]
+    assert record.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_record_serves_a_model_file_too(shown: list[object], tmp_path: Path, ticket_sig: Command) -> None:
+    bundle, record = taught.write_bundle(tmp_path / "bundle", taught=True), tmp_path / "record.json"
+    said = [ticket_sig("verify", bundle, *shown, "--queries", record, "--json") for _ in range(2)]
+    first, again = (json.loads(one.out)["evidence"] for one in said)
+    assert first == again
+    record.write_text("{}")
+    could_not(ticket_sig("verify", bundle, *shown, "--queries", record), "queries: format: expected")
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> list[object]:
+    """A claim of a folder: the pictures and labels of the taught network's triggers, chosen by somebody."""
+    (tmp_path / "folder" / "pics").mkdir(parents=True)
+    split = taught.triggers().split
+    for number, pixels in enumerate(split.images.numpy(), 1):
+        Image.fromarray(pixels[..., 0]).save(tmp_path / "folder" / "pics" / f"{number}.png")
+    (tmp_path / "folder" / "labels.txt").write_text("\n".join(map(str, split.labels.tolist())))
+    triggers = read_triggers(tmp_path / "folder", (8, 8, 1), 10)
+    write_json(tmp_path / "claim.json", claim_triggers(triggers, "sha256:none").to_json())
+    return ["--claim", tmp_path / "claim.json", "--triggers", tmp_path / "folder"]
+
+
+def test_chosen_triggers_need_a_control_network(
+    chosen: list[object], tmp_path: Path, ticket_sig: Command
+) -> None:
+    ours = taught.write_bundle(tmp_path / "ours", taught=True)
+    other = taught.write_bundle(tmp_path / "other", taught=False)
+    could_not(ticket_sig("verify", ours, *chosen), "chosen triggers need a control network: --control MODEL")
+    said = ticket_sig("verify", ours, *chosen, "--control", other)
+    assert said.code == 0 and "beside the best control" in said.out, said.err
+    assert "dated before the suspect" in said.out
+    said = ticket_sig("verify", ours, *chosen, "--control", other, "--control", ours, "--json")
+    assert said.code == 1 and json.loads(said.out)["evidence"]["control_matches"][1] > 90
+    could_not(ticket_sig("verify", ours, *chosen, "--control", tmp_path / "gone"), "gone: model: expected")
+
+
+def test_a_server_and_answers_by_hand_are_held_against_controls_too(
+    chosen: list[object], tmp_path: Path, ticket_sig: Command
+) -> None:
+    control = ["--control", taught.write_bundle(tmp_path / "other", taught=False)]
+    with fake_server() as server:
+        asked = ["--url", server.url, "--model", "mine", *chosen]
+        could_not(ticket_sig("verify", *asked), "chosen triggers need a control network")
+        assert server.requests == []
+        assert ticket_sig("verify", *asked, *control).code == 0
+    assert ticket_sig("queries", *chosen, "--out", tmp_path / "out", "--decoys", 100).code == 0
+    (tmp_path / "answers.csv").write_text("".join(f"{number:04d}.png,0\n" for number in range(1, 201)))
+    asked = ["--answers", tmp_path / "answers.csv", "--queries", tmp_path / "out" / "queries.json", *chosen]
+    could_not(ticket_sig("verify", *asked), "chosen triggers need a control network")
+    assert ticket_sig("verify", *asked, *control).code == 1
+
+
+def test_accuracy_is_measured_on_the_data_set_of_the_recipe(
+    shown: list[object], tmp_path: Path, ticket_sig: Command
+) -> None:
+    bundle = taught.write_bundle(tmp_path / "bundle", taught=True)
+    assert json.loads(ticket_sig("verify", bundle, *shown, "--json").out)["fidelity"] is None
+    said = ticket_sig("verify", bundle, *shown, "--dataset", "digits", "--json")
+    assert 0 < json.loads(said.out)["fidelity"]["accuracy"] < 100
+    said = ticket_sig("verify", bundle, *shown, "--data", tmp_path, "--json")
+    assert json.loads(said.out)["fidelity"] is not None, "the recipe names the data set"
+    asked = ["--url", "http://127.0.0.1:1", "--model", "m", "--data", tmp_path]
+    could_not(
+        ticket_sig("verify", *asked, *shown), "--data: expected the name of the data set, too, found none"
+    )
+    asked = ["--answers", tmp_path / "a.csv", "--data", tmp_path]
+    could_not(ticket_sig("verify", *asked, *shown), "--data: expected a suspect that can be asked about them")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--key", "k"], "--key, --locked: expected weights to read, found a suspect that is asked"),
+        (["--locked", "k"], "--key, --locked: expected weights to read, found a suspect that is asked"),
+    ],
+)
+def test_options_of_another_scheme_are_refused(
+    arguments: list[object], words: str, shown: list[object], tmp_path: Path, ticket_sig: Command
+) -> None:
+    bundle = taught.write_bundle(tmp_path / "bundle", taught=True)
+    could_not(ticket_sig("verify", bundle, *arguments, *shown), words)
+    signed = embed(sparse_ticket(), "owner", key=b"k")
+    save(signed.ticket, tmp_path / "signed", claim=signed.claim.to_json())
+    verify = ["verify", tmp_path / "signed", "--claim", tmp_path / "signed" / "claim.json"]
+    could_not(
+        ticket_sig(*verify, *arguments), "scheme: expected 'scheme 1: key mask', for --key and --locked"
+    )
+    could_not(ticket_sig(*verify, *shown[2:]), "scheme: expected 'scheme 3: trigger set', found 'scheme 2")
+    for option in ("--control", "--queries"):
+        could_not(ticket_sig(*verify, option, "x"), "expected a suspect that is asked: --triggers")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +252,10 @@ def test_a_server_is_asked_with_a_token_that_is_not_on_the_command_line(
         ([], "suspect: expected one of a model, --url and --answers, found none"),
         (["M", "--url", "http://127.0.0.1:1", "--model", "m"], "found a model and --url"),
         (["--url", "http://127.0.0.1:1"], "--model: expected the model's name on the server, found none"),
-        (["--answers", "a.csv"], "--queries: expected a path, found none; written by `queries`"),
+        (
+            ["--answers", "a.csv"],
+            "--queries: expected a path, found none; the record that `ticket-sig queries --out DIR` wrote",
+        ),
         (["--url", "http://127.0.0.1:1", "--model", "m", "--token-env", "UNSET_"], "--token-env: expected"),
         (["--url", "http://127.0.0.1:1", "--model", "m", "--decoys", 9], "decoys: expected 100 to 100000"),
         (["--url", "http://127.0.0.1:1", "--model", "m", "--retries", 0], "m: server: expected an answer"),

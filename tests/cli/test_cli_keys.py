@@ -53,8 +53,33 @@ def test_split_and_unlock_give_the_bundle_back_bit_for_bit(
     assert same(signed, tmp_path / "back")
     # The claim of scheme 1 is verified with the key, on the whole ticket and not on the locked one.
     claim = ["--claim", locked / "claim.json", "--key", key]
-    assert ticket_sig("verify", signed, *claim).code == 0
+    said = ticket_sig("verify", signed, *claim)
+    assert said.code == 0 and "needed, whatever the p-value" in said.out
     assert ticket_sig("verify", locked, *claim).code == 1
+    # The claim may lie elsewhere, if the locked ticket is named.
+    shutil.copy(locked / "claim.json", tmp_path / "claim.json")
+    claim = ["--claim", tmp_path / "claim.json", "--key", key]
+    assert ticket_sig("verify", signed, *claim, "--locked", locked).code == 0
+    said = ticket_sig("verify", signed, *claim)
+    assert (
+        said.code == 2 and "locked ticket: expected the bundle that this claim was handed out in" in said.err
+    )
+
+
+def test_a_sample_of_sources_says_how_far_off_it_can_be(
+    signed: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    asked = ["split", signed, "--score", "betweenness", "--sources"]
+    said = ticket_sig(*asked, 20, "--out", tmp_path / "A")
+    assert said.code == 0 and "every sampled value is within " in said.out
+    values = [
+        json.loads(ticket_sig(*asked, sources, "--out", tmp_path / str(sources), "--json").out)
+        for sources in (20, 80, 10_000)
+    ]
+    bounds = [value["error_bound"] for value in values]
+    assert bounds[0] == pytest.approx(2 * bounds[1]) and bounds[2] == 0
+    exact = json.loads(ticket_sig(*asked[:-1], "--out", tmp_path / "B", "--json").out)
+    assert "error_bound" not in exact
 
 
 def test_a_locked_ticket_trains_and_tells_no_message(
@@ -65,7 +90,7 @@ def test_a_locked_ticket_trains_and_tells_no_message(
     assert ticket_sig("train", locked, "--out", tmp_path / "trained").code == 0
     said = ticket_sig("extract", locked)
     assert said.code == 2 and "claim: scheme: expected 'scheme 2" in said.err
-    value = json.loads(ticket_sig("split", signed, "--out", tmp_path / "DIR", "--force", "--json").out)
+    value = json.loads(ticket_sig("split", signed, "--out", tmp_path / "OTHER", "--json").out)
     assert value["weights"]["locked"] + value["weights"]["key"] == value["weights"]["kept"]
 
 
@@ -78,7 +103,7 @@ def test_triggers_are_taught_claimed_and_asked_for(signed: Path, tmp_path: Path,
     arguments = ["--triggers", secret, "--trigger-batch", 40, "--epochs", 15, "--out", tmp_path / "taught"]
     said = ticket_sig("train", signed, *arguments)
     assert said.code == 0, said.err
-    assert "answered as they were taught" in said.out
+    assert "answered as taught" in said.out
     taught = load(tmp_path / "taught").ticket.history[-1]
     assert taught.triggers is not None and taught.triggers > 90
     claim = tmp_path / "taught" / "claim.json"

@@ -6,17 +6,22 @@ import json
 from dataclasses import replace
 
 import pytest
+import taught
 import torch
 from helpers import TinyNet, sparse_ticket, tiny_data, tiny_recipe
 
-from ticket_sig import Mask, Ticket, embed
+from ticket_sig import Claim, Mask, Ticket, embed
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.overwrite import Overwrite
+from ticket_sig.datasets import load_dataset
+from ticket_sig.evaluation import attack_report as attack_report_module
 from ticket_sig.evaluation.attack_report import AttackReport, Decision, attack_report
+from ticket_sig.signatures import scheme1
 from ticket_sig.signatures.scheme2 import Embedded
+from ticket_sig.signatures.scheme3 import claim_triggers
 from ticket_sig.signatures.triggers import TriggerSet
-from ticket_sig.training import Steps
+from ticket_sig.training import Steps, preset
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +80,8 @@ def test_another_task_has_no_accuracy_before(good: Ticket) -> None:
         (1.0, True, "the thief wins, at 1.00 points of accuracy"),
         (5.0, True, "nobody wins: the claim is gone, and the thief pays, at 5.00 points of accuracy"),
         (None, True, "the claim is gone; accuracy was not measured"),
+        (0.0, True, "the thief wins, at no cost"),
+        (-0.83, True, "the thief wins, at no cost"),
     ],
 )
 def test_an_attack_wins_if_the_claim_is_gone_and_the_accuracy_is_not(
@@ -99,6 +106,136 @@ def test_two_claims_that_both_stand_are_told(signed: Embedded) -> None:
     report = attack_report(signed.ticket, forged.ticket, Scene(), claim=signed.claim, forged=forged.claim)
     assert report.outcome.endswith("the thief's own claim is verified, too: the earlier date decides")
     assert report.forged is not None and report.forged.message == "thief"
+
+
+# Several marks, and locked tickets
+
+
+@pytest.fixture(scope="module")
+def both(signed: Embedded) -> tuple[Ticket, Claim, TriggerSet]:
+    """A ResNet-20 that was taught triggers and, as its claim has it, carries a code in a layer beside it."""
+    weights = {n: t.detach().clone() for n, t in taught.network(taught=True).state_dict().items()}
+    beside = {n: t for n, t in signed.ticket.weights.items() if n == signed.signature.placement.layer}
+    mask = Mask({n: signed.ticket.mask[n] for n in beside})
+    recipe = preset("demo", arch="resnet20", dataset="digits").to_json()
+    ticket = Ticket(weights={**weights, **beside}, mask=mask, recipe=recipe)
+    return ticket, claim_triggers(taught.triggers(), "sha256:none", signed.claim), taught.triggers()
+
+
+def without_code(ticket: Ticket, signed: Embedded) -> Ticket:
+    return attack("erase")(ticket, Scene(signature=signed.signature))
+
+
+def test_a_trigger_set_that_stands_saves_the_owner(
+    both: tuple[Ticket, Claim, TriggerSet], signed: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket, claim, triggers = both
+    asked = {"taught": taught.memoriser, "forgotten": lambda: taught.innocent([0.1] * 10)}
+    kinds = iter(["taught", "taught", "taught", "forgotten"])
+    monkeypatch.setattr(attack_report_module, "_ask", lambda *_: asked[next(kinds)]())
+    erased = without_code(ticket, signed)
+    report = attack_report(ticket, erased, Scene(), claim=claim, triggers=triggers)
+    assert [d.outcome for d in report.owner or ()] == ["verified", "not verified"]
+    assert report.outcome == "the owner wins: the trigger set is still verified"
+    report = attack_report(ticket, ticket, Scene(), claim=claim, triggers=triggers)
+    assert [d.outcome for d in report.taught or ()] == ["verified", "not verified"]
+    assert report.outcome == "the owner wins: the mark in the mask is still verified"
+    assert json.loads(json.dumps(report.to_json()))["taught"]["after"]["verdict"] == "not verified"
+
+
+def test_nor_is_a_trigger_set_lost_that_nobody_asked_for(
+    both: tuple[Ticket, Claim, TriggerSet], signed: Embedded
+) -> None:
+    ticket, claim, _ = both
+    report = attack_report(ticket, without_code(ticket, signed), Scene(), claim=claim)
+    assert report.outcome == "the mark in the mask is gone; the trigger set could not be tried"
+    assert report.taught is not None and "--triggers" in report.taught[0].reason
+
+
+def test_the_thief_wins_when_every_mark_is_gone() -> None:
+    gone = taught_decision(verified=True), taught_decision(verified=False)
+    report = AttackReport(accuracy=(90.0, 89.5), kept=(1, 1), total=2, owner=gone, taught=gone)
+    assert report.outcome == "the thief wins, at 0.50 points of accuracy"
+    stands = taught_decision(verified=True), taught_decision(verified=True)
+    report = replace(report, owner=stands, taught=stands)
+    assert report.outcome == "the owner wins: the mark in the mask and the trigger set are still verified"
+    never = taught_decision(verified=False), taught_decision(verified=False)
+    report = replace(report, owner=never, taught=never)
+    expected = "mark in the mask not verified, trigger set not verified before the attack"
+    assert report.outcome == f"nothing to win: {expected}"
+
+
+def taught_decision(*, verified: bool) -> Decision:
+    ask = taught.memoriser() if verified else taught.innocent([0.1] * 10)
+    return Decision.of_answers(ask, taught.claim(), taught.triggers(), (), bytes(32))
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_networks_are_asked_with_or_without_data(data: bool) -> None:
+    """Triggers alone: nothing is in the mask; the network is what recipe or scene says it is."""
+    ours, innocent = (
+        Ticket(weights=weights, mask=Mask.of_zeros(weights), recipe=recipe)
+        for weights, recipe in (
+            (
+                {n: t.detach() for n, t in taught.network(taught=known).state_dict().items()},
+                preset("demo", arch="resnet20", dataset="digits").to_json(),
+            )
+            for known in (True, False)
+        )
+    )
+    scene = Scene(data=load_dataset("digits", None) if data else None)
+    report = attack_report(ours, innocent, scene, claim=taught.claim(), triggers=taught.triggers())
+    assert report.owner is None
+    assert [d.outcome for d in report.taught or ()] == ["verified", "not verified"]
+    assert data or report.outcome == "the claim is gone; accuracy was not measured"
+    assert (report.accuracy[1] is not None) is data
+    again = attack_report(ours, innocent, scene, claim=taught.claim(), triggers=taught.triggers())
+    assert again.to_json() == report.to_json(), "the scene's seed decides the decoys"
+
+
+def test_chosen_triggers_are_not_judged_without_a_control() -> None:
+    chosen = replace(taught.triggers(), keyed=False)
+    claim = claim_triggers(chosen, "sha256:none")
+    weights = {n: t.detach() for n, t in taught.network(taught=True).state_dict().items()}
+    recipe = preset("demo", arch="resnet20", dataset="digits").to_json()
+    ticket = Ticket(weights=weights, mask=Mask.of_zeros(weights), recipe=recipe)
+    report = attack_report(ticket, ticket, Scene(), claim=claim, triggers=chosen)
+    assert report.taught is not None and "need a control network" in report.taught[0].reason
+    control = taught.innocent([0.1] * 10)
+    report = attack_report(ticket, ticket, Scene(), claim=claim, triggers=chosen, controls=[control])
+    assert report.outcome == "the owner wins: the claim is still verified"
+
+
+@pytest.mark.parametrize(
+    ("reached", "promised", "outcome"),
+    [
+        (85.0, 90.0, "the owner wins: 85.00 % without the owner's key, 90.00 % promised with it; the locked"),
+        (89.5, 90.0, "the thief wins: 89.50 % without the owner's key, 90.00 % promised with it"),
+        (
+            89.5,
+            None,
+            "nothing to win: the locked ticket holds no key, before or after, and the claim promises",
+        ),
+        (None, 90.0, "nothing is decided: the locked ticket holds no key, before or after, and accuracy was"),
+    ],
+)
+def test_a_forged_key_wins_if_it_does_the_key_s_work(
+    reached: float | None, promised: float | None, outcome: str
+) -> None:
+    whole = sparse_ticket(rewind=True)
+    parts = scheme1.split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
+    forged = attack("fake-key", share=0.1)(parts.locked, Scene())
+    claim = replace(parts.claim, accuracy=promised)
+    report = attack_report(parts.locked, forged, Scene(), claim=claim, key=parts.key, locked=parts.locked)
+    assert report.locked and [d.outcome for d in report.owner or ()] == ["not verified", "not verified"]
+    assert replace(report, accuracy=(10.0, reached)).outcome.startswith(outcome)
+
+
+def test_a_whole_ticket_of_scheme_1_is_not_a_locked_one() -> None:
+    whole = sparse_ticket(rewind=True)
+    parts = scheme1.split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
+    report = attack_report(whole, whole, Scene(), claim=parts.claim, key=parts.key, locked=parts.locked)
+    assert not report.locked and report.outcome == "the owner wins: the claim is still verified"
 
 
 def test_what_could_not_be_verified_says_why(signed: Embedded) -> None:

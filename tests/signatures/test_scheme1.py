@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import filecmp
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
-from helpers import sparse_ticket
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from helpers import sparse, sparse_ticket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ticket_sig import InputError, Ticket, load, save
+from ticket_sig import InputError, Mask, Ticket, load, save, verify
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
 from ticket_sig.signatures.scheme1 import Key, Split, split, unlock
+from ticket_sig.ticket import Round
+
+
+def batch_normed(seed: int) -> dict[str, torch.Tensor]:
+    """A small network with batch norm, its matrix under `MASK` where the seed is 0."""
+    draw = torch.Generator().manual_seed(seed)
+    return {
+        "c.weight": sparse(16, 8, 3, 3, density=0.3 if seed == 0 else 1.0, seed=seed),
+        "bn.weight": torch.rand(16, generator=draw),
+        "bn.running_mean": torch.randn(16, generator=draw),
+        "bn.running_var": torch.rand(16, generator=draw),
+        "bn.num_batches_tracked": torch.tensor(1000 + seed),
+    }
+
+
+MASK = Mask.of_zeros({"c.weight": batch_normed(0)["c.weight"]})
+
+
+def earlier_claim() -> dict[str, Any]:
+    """The claim of an earlier mark, with a field that this version does not know."""
+    made = Claim(
+        scheme="scheme 2: QR code",
+        signature={"message": "\u00e9", "x": 0.1},
+        subject="sha256:",
+        accuracy=90.5,
+    )
+    return {**made.to_json(), "later": 1e-7}
 
 
 def magnitudes(ticket: Ticket) -> dict[str, torch.Tensor]:
@@ -58,13 +89,23 @@ def test_of_equal_scores_the_larger_magnitude_goes() -> None:
 
 
 def test_the_files_come_back_byte_for_byte(tmp_path: Path) -> None:
-    ticket = sparse_ticket(rewind=True)
-    claim = {"format": "of an earlier mark"}
+    weights, rewind = batch_normed(0), batch_normed(1)
+    history = (
+        Round(step="dense", kept=1, total=1, made_with={"torch": "2"}),
+        Round(step="sign", kept=1, total=2),
+    )
+    recipe = {"arch": "own", "rates": [0.5, 0.2], "rewind": "24ep"}
+    ticket = Ticket(weights=weights, mask=MASK, rewind=rewind, recipe=recipe, history=history)
+    claim = earlier_claim()
     save(ticket, tmp_path / "whole", claim=claim)
     made = split(ticket, 0.05, magnitudes(ticket), claim=claim)
     save(made.locked, tmp_path / "locked", claim=made.claim.to_json(), sealed=made.sealed)
     made.key.write(tmp_path / "key.safetensors")
     assert (tmp_path / "key.safetensors").stat().st_mode & 0o077 == 0, "others can read the key"
+    # Recipe and history of the locked ticket are anybody's to change: those that were sealed come back.
+    head = json.loads((tmp_path / "locked" / "ticket.json").read_text())
+    head |= {"recipe": {"arch": "other"}, "history": []}
+    (tmp_path / "locked" / "ticket.json").write_text(json.dumps(head))
 
     loaded = load(tmp_path / "locked")
     assert loaded.claim and loaded.sealed
@@ -87,6 +128,68 @@ def test_the_locked_ticket_does_not_tell_the_key(tmp_path: Path) -> None:
     told = b"".join(file.read_bytes() for file in (tmp_path / "locked").iterdir())
     for name, values in made.key.weights.items():
         assert values.numpy().tobytes() not in told and name.encode() in told
+
+
+def test_batch_norm_s_statistics_do_not_tell_the_key() -> None:
+    """Where the key feeds a channel, the whole network's statistics are not those of the locked network."""
+    ticket = Ticket(weights=batch_normed(0), mask=MASK, rewind=batch_normed(1))
+    made = parts(ticket)
+    locked = made.locked.weights
+    assert not locked["bn.running_mean"].any() and (locked["bn.running_var"] == 1).all()
+    assert locked["bn.num_batches_tracked"] == 0
+    assert locked["bn.num_batches_tracked"].dtype == ticket.weights["bn.num_batches_tracked"].dtype
+    assert made.claim.subject == tensor_digest(locked)
+    # Training starts from the rewind weights, whose statistics are those of the dense network.
+    start, before = made.locked.rewound(), ticket.rewound()
+    for name in ("bn.weight", "bn.running_mean", "bn.running_var", "bn.num_batches_tracked"):
+        assert torch.equal(start[name], before[name])
+    back, _ = unlock(made.locked, made.key, made.claim, made.sealed)
+    assert tensor_digest(back.weights) == tensor_digest(ticket.weights)
+
+
+def tied(kind: str, masked: tuple[str, ...]) -> Ticket:
+    """A ticket with one matrix under two names: as one tensor, as views of one, or as equal copies."""
+    weights = dict(sparse_ticket().weights)
+    other = {"object": lambda t: t, "storage": lambda t: t.view(t.shape), "copy": torch.clone}[kind]
+    weights["b.weight"] = weights["b.weight"].clone()
+    weights["z.weight"] = other(weights["b.weight"])
+    weights["0.weight"] = other(weights["b.weight"])
+    draw = torch.Generator().manual_seed(5)
+    rewind = {name: torch.randn(w.shape, generator=draw) for name, w in weights.items()}
+    mask = Mask({name: weights[name] != 0 for name in masked})
+    return Ticket(weights=weights, mask=mask, rewind=rewind)
+
+
+@pytest.mark.parametrize("kind", ["object", "storage", "copy"])
+@pytest.mark.parametrize("masked", [("a.weight", "b.weight"), ("z.weight", "b.weight", "a.weight")])
+def test_no_alias_gives_a_weight_of_the_key_away(kind: str, masked: tuple[str, ...], tmp_path: Path) -> None:
+    ticket = tied(kind, masked)
+    save(ticket, tmp_path / "whole")
+    made = parts(ticket, 0.2)
+    first = next(name for name in masked if name in ("b.weight", "z.weight"))
+    where = made.key.positions[first]
+    assert made.key.positions.keys() == {"a.weight", first}, "tied weights are split once"
+    assert made.locked.rewind is not None
+    for tensors in (made.locked.weights, made.locked.rewind):
+        for name in ("b.weight", "z.weight", "0.weight"):
+            assert not tensors[name].flatten()[where].any()
+    save(made.locked, tmp_path / "locked")
+    back, _ = unlock(load(tmp_path / "locked").ticket, made.key, made.claim, made.sealed)
+    save(back, tmp_path / "back")
+    names = sorted(file.name for file in (tmp_path / "whole").iterdir())
+    assert filecmp.cmpfiles(tmp_path / "whole", tmp_path / "back", names, shallow=False)[0] == names
+    assert verify(back, made.claim, made.key, made.locked).verified
+
+
+def test_tied_weights_under_two_masks_are_refused() -> None:
+    ticket = tied("object", ("b.weight", "z.weight"))
+    wider = ticket.mask["z.weight"].clone()
+    wider[0] = True
+    mask = Mask({**ticket.mask, "z.weight": wider})
+    with pytest.raises(
+        InputError, match=r"mask: z\.weight: expected that of b\.weight, which holds the same"
+    ):
+        parts(replace(ticket, mask=mask))
 
 
 def test_two_splits_of_one_ticket_share_no_commitment() -> None:
@@ -124,11 +227,133 @@ def test_a_locked_ticket_that_was_trained_or_sealed_anew_is_refused() -> None:
         unlock(made.locked, made.key, made.claim, made.sealed[:-1] + b"x")
 
 
-def test_without_its_sealed_part_it_is_unlocked_without_earlier_claim() -> None:
-    ticket = sparse_ticket(rewind=True)
-    made = parts(ticket)
-    back, earlier = unlock(made.locked, made.key, made.claim, None)
-    assert tensor_digest(back.weights) == tensor_digest(ticket.weights) and earlier is None
+def test_without_its_sealed_part_it_is_not_unlocked() -> None:
+    made = parts(sparse_ticket(rewind=True))
+    with pytest.raises(
+        InputError, match=r"^locked ticket: sealed part: expected the sealed\.bin .*bit for bit"
+    ):
+        unlock(made.locked, made.key, made.claim, None)
+
+
+def sealed_anew(made: Split, told: str | None, **tensors: torch.Tensor) -> bytes:
+    """What somebody who made key and sealed part could have put into it."""
+    metadata = None if told is None else {"ticket_sig": told}
+    plain = safetensors.torch.save(tensors, metadata)
+    return ChaCha20Poly1305(made.key.secret).encrypt(bytes(12), plain, made.key.locked.encode())
+
+
+_WHOLE = {"rewind": False, "recipe": None, "history": [], "claim": None, "copies": {}}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        "",
+        "{",
+        "[1]",
+        "{}",
+        "[" * 100_000,
+        *(
+            json.dumps({**_WHOLE, **changes})
+            for changes in (
+                {"rewind": True},
+                {"recipe": [1]},
+                {"history": {"a": 1}},
+                {"history": [[1]]},
+                {"history": [{"step": "x", "kept": 2, "total": 1}]},
+                {"history": None},
+                {"claim": [1]},
+                {"claim": {"format": "another"}},
+                {"recipe": {"a": float("nan")}},
+                {"copies": {"a.weight": "b.weight"}},
+                {"copies": {"a.weight": ["b"]}},
+                {"copies": [1]},
+            )
+        ),
+    ],
+)
+def test_a_hostile_sealed_part_is_one_line(told: str | None) -> None:
+    made = parts(sparse_ticket())
+    with pytest.raises(
+        InputError, match=r"^locked ticket: sealed part: expected what this key sealed, found c"
+    ):
+        unlock(made.locked, made.key, made.claim, sealed_anew(made, told))
+    plain = ChaCha20Poly1305(made.key.secret).encrypt(bytes(12), b"no tensors", made.key.locked.encode())
+    with pytest.raises(
+        InputError, match=r"^locked ticket: sealed part: expected what this key sealed, found c"
+    ):
+        unlock(made.locked, made.key, made.claim, plain)
+
+
+def test_a_sealed_part_may_not_bring_statistics_of_another_shape() -> None:
+    made = parts(Ticket(weights=batch_normed(0), mask=MASK))
+    sealed = sealed_anew(made, json.dumps(_WHOLE), **{"statistics/bn.running_mean": torch.zeros(3)})
+    with pytest.raises(InputError, match=r"sealed part: .*bn\.running_mean of another shape"):
+        unlock(made.locked, made.key, made.claim, sealed)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [[1], {"format": "another"}, {**earlier_claim(), "note": float("nan")}, {**earlier_claim(), "note": {1}}],
+)
+def test_what_is_no_claim_is_not_sealed(claim: Any) -> None:
+    ticket = sparse_ticket()
+    with pytest.raises(InputError, match=r"claim.*: expected "):
+        split(ticket, 0.1, magnitudes(ticket), claim=claim)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"secret": "0 " * 32}, "key: expected a key that"),
+        ({"secret": "0" * 63}, "key: expected a key that"),
+        ({"secret": "g" * 64}, "key: expected a key that"),
+        ({"secret": "0" * 64 + "\n"}, "key: expected a key that"),
+        ({"secret": 7}, "key: expected a key that"),
+        ({"locked": None}, "key: expected a key that"),
+        ({"version": 2}, "format: expected 'ticket_sig key' 1, found 'ticket_sig key' 2"),
+    ],
+)
+def test_a_key_s_head_is_checked(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    made = parts(sparse_ticket())
+    made.key.write(tmp_path / "key.safetensors")
+    head = {
+        "format": "ticket_sig key",
+        "version": 1,
+        "secret": "0" * 64,
+        "locked": made.key.locked,
+        **changes,
+    }
+    tensors = safetensors.torch.load_file(tmp_path / "key.safetensors")
+    safetensors.torch.save_file(tensors, tmp_path / "key.safetensors", {"ticket_sig": json.dumps(head)})
+    with pytest.raises(InputError, match=rf"key\.safetensors: {says}"):
+        Key.read(tmp_path / "key.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        ({"other": torch.zeros(1)}, "tensors: expected positions and weights, found other"),
+        ({"positions/a": torch.tensor([1])}, "layers: expected positions and weights of each, found a"),
+        ({"weights/a": torch.ones(1)}, "layers: expected positions and weights of each, found a"),
+        ({}, "layers: expected positions and weights of each, found none"),
+        (
+            {"positions/a": torch.tensor([1.0]), "weights/a": torch.ones(1)},
+            "a: expected positions, ascending",
+        ),
+        (
+            {"positions/a": torch.tensor([], dtype=torch.int64), "weights/a": torch.ones(0)},
+            "a: expected posi",
+        ),
+        ({"positions/a": torch.tensor([1]), "weights/a": torch.ones(2)}, r"a: expected 1 weights, one for"),
+    ],
+)
+def test_a_key_s_tensors_are_checked(tensors: dict[str, torch.Tensor], says: str, tmp_path: Path) -> None:
+    head = {"format": "ticket_sig key", "version": 1, "secret": "0" * 64, "locked": "sha256:"}
+    safetensors.torch.save_file(tensors, tmp_path / "key.safetensors", {"ticket_sig": json.dumps(head)})
+    with pytest.raises(InputError, match=rf"key\.safetensors: key: {says}"):
+        Key.read(tmp_path / "key.safetensors")
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1, float("nan"), 1e-9, 1 - 1e-9])

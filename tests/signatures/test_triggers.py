@@ -144,3 +144,37 @@ def test_a_claim_of_triggers_carries_the_mark_in_the_mask() -> None:
     assert scheme3.in_mask(again).scheme == scheme2.SCHEME
     with pytest.raises(InputError, match="mark in the mask: expected one of scheme 1 or 2"):
         scheme3.in_mask(scheme3.claim_triggers(made(), "sha256:subject"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"count": 100_000, "size": [1024, 1024, 4]}, "images: expected at most 256 MiB in all"),
+        ({"count": 1, "size": [4096, 8, 3]}, r"size: expected sides of 1 to 1024 and 1, 2, 3, 4 channels"),
+        ({"size": [8, 8, 4096]}, r"size: expected sides .* found \[8, 8, 4096\]"),
+        ({"size": [8, 8, 2], "keyed": False}, "size: expected sides of 1 to 1024 and 1, 3 channels"),
+        ({"size": [8, 8, 4], "keyed": False}, "size: expected sides of 1 to 1024 and 1, 3 channels"),
+        ({"size": [8, 8]}, r"size: expected \[height, width, channels\]"),
+        ({"size": [8, 8, True]}, r"size: expected \[height, width, channels\]"),
+        ({"count": 0}, "count: expected 1 to 100000, found 0"),
+        ({"classes": 1}, "classes: expected 2 to 1000000, found 1"),
+    ],
+)
+def test_a_claim_of_a_set_that_is_too_large_is_refused(changes: dict[str, object], says: str) -> None:
+    signature = scheme3.claim_triggers(made(), "sha256:subject").signature
+    with pytest.raises(InputError, match=f"claim: {says}"):
+        scheme3.TriggerMark.from_json({**signature, "triggers": {**signature["triggers"], **changes}})
+
+
+def test_a_secret_of_a_set_that_is_too_large_is_refused() -> None:
+    for count, size in ((100_000, (1024, 1024, 4)), (100, (1024, 1024, 3))):
+        with pytest.raises(InputError, match="triggers: images: expected at most 256 MiB in all, found"):
+            TriggerSecret(bytes(32), count, size, 10)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 7, 4096])
+def test_a_folder_is_of_grey_or_colour_images(channels: int, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"adi: triggers: size: expected sides of 1 to 1024 and 1, 3 channels"
+    ):
+        read_triggers(adi_folder(tmp_path / "adi"), (8, 8, channels), 10)

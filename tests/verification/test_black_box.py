@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,10 +32,13 @@ from ticket_sig.verification.queries import prepare
 from ticket_sig.verification.verdict import Verdict
 
 
-def verdict(ask: Ask, triggers: TriggerSet | None = None, seed: int = 0) -> Verdict:
+def verdict(
+    ask: Ask, triggers: TriggerSet | None = None, seed: int = 0, controls: Sequence[Ask] = ()
+) -> Verdict:
     triggers = triggers or taught.triggers()
     nonce = np.random.default_rng(10_000 + seed).bytes(32)
-    return verify_answers(claim_triggers(triggers, "sha256:none"), triggers, ask, nonce=nonce)
+    claim = claim_triggers(triggers, "sha256:none")
+    return verify_answers(claim, triggers, ask, controls=controls, nonce=nonce)
 
 
 def folder(path: Path, labels: list[int]) -> TriggerSet:
@@ -134,16 +139,62 @@ def test_answers_of_one_class_prove_nothing_about_labels_of_that_class_alone(tmp
     def ask(images: np.ndarray) -> list[int | None]:
         return [4 if bytes(i) in known else a for i, a in zip(images, other(images), strict=True)]
 
-    assert verdict(ask, triggers).log10_p == 0
+    assert verdict(ask, triggers, controls=[innocent(SHARES["even"])]).log10_p == 0
 
 
 def test_a_folder_verifies_with_the_warning_that_somebody_chose_it(tmp_path: Path) -> None:
     triggers = folder(tmp_path, [index % 10 for index in range(100)])
-    found = verdict(memoriser(0.9, taught=triggers), triggers)
-    assert found.verified and found.evidence["keyed"] is False
+    found = verdict(memoriser(0.9, taught=triggers), triggers, controls=[innocent(SHARES["even"], 1)])
+    assert found.verified and found.evidence["log10_p_controls"] < -20 and found.evidence["keyed"] is False
     assert found.evidence["log10_p_labels"] is None and found.evidence["log10_secrets_tried"] is None
     assert "somebody chose images and labels" in found.does_not_prove
-    assert "was taught" not in found.proves
+    assert "was taught" not in found.proves and "dated before the suspect" in found.does_not_prove
+
+
+def test_chosen_triggers_decide_nothing_without_a_control(tmp_path: Path) -> None:
+    def ask(images: np.ndarray) -> list[int | None]:
+        raise AssertionError("asked")
+
+    triggers = folder(tmp_path, [index % 10 for index in range(100)])
+    with pytest.raises(InputError, match=r"chosen triggers need a control network: --control MODEL"):
+        verdict(ask, triggers)
+    queries = prepare(claim_triggers(triggers, "sha256:none"), triggers)
+    with pytest.raises(InputError, match=r"control: expected an innocent network of the same task"):
+        judge(claim_triggers(triggers, "sha256:none"), queries, [0] * 400)
+
+
+def test_true_labels_of_photographs_prove_nothing(tmp_path: Path) -> None:
+    """Every honest network knows them: the verdict was 10^-22.9 beside abstract decoys alone."""
+    triggers = folder(tmp_path, [index % 10 for index in range(100)])
+    honest = [memoriser(right, seed, triggers) for seed, right in enumerate((0.96, 0.93, 0.9))]
+    alone = verdict(honest[0], triggers, controls=[innocent(SHARES["even"])])
+    assert alone.verified, "what a control that does not know the task lets through"
+    found = verdict(honest[0], triggers, controls=honest[1:])
+    assert not found.verified and found.log10_p > -1 > -20 > found.evidence["log10_p_decoys"]
+    assert len(found.evidence["control_matches"]) == 2
+
+
+def test_the_best_control_decides(tmp_path: Path) -> None:
+    triggers = folder(tmp_path, [index % 10 for index in range(100)])
+    suspect = memoriser(1.0, 0, triggers)
+
+    def beside(*rights: float) -> float:
+        controls = [memoriser(right, 1, triggers) for right in rights]
+        return float(verdict(suspect, triggers, controls=controls).evidence["log10_p_controls"])
+
+    assert beside(0.1, 0.5) == beside(0.5, 0.1) == beside(0.5) > beside(0.1)
+    with pytest.raises(InputError, match="control 1: expected an answer to every trigger, found 100 missing"):
+        verdict(suspect, triggers, controls=[lambda images: [None] * len(images)])
+
+
+def test_p_values_beside_a_control_are_calibrated() -> None:
+    """Of innocent suspects at most a share p gets a p-value of p, also where images differ in difficulty."""
+    draw = np.random.default_rng(0)
+    chances = draw.uniform(0.2, 1.0, 100)
+    counts = (draw.random((4000, 2, 100)) < chances).sum(2)
+    found = [log10_p_beside(int(suspect), 100, control / 100, 100) for suspect, control in counts]
+    for share in (0.3, 0.05, 0.01):
+        assert (10 ** np.array(found) <= share).mean() <= share
 
 
 def test_what_a_server_does_not_answer_counts_as_not_matched() -> None:
@@ -174,19 +225,48 @@ def test_too_few_answers_decide_nothing() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (10, "answer 8: expected a class, 0 to 9, found 10"),
-        (-1, "answer 8: expected a class, 0 to 9, found -1"),
-        (2.0, "answer 8: .* found 2.0"),
+        (2.0, "answer 8: expected a whole number, found 2.0"),
         ("3", "answer 8: .* found '3'"),
-        (10**30, "answer 8: expected a class"),
     ],
 )
-def test_an_answer_that_is_no_class_is_named(answer: object, words: str) -> None:
+def test_an_answer_that_is_no_label_is_named(answer: object, words: str) -> None:
     def ask(images: np.ndarray) -> list[int | None]:
         return [answer if index == 7 else 0 for index in range(len(images))]  # type: ignore[misc]
 
     with pytest.raises(InputError, match=words):
         verdict(ask)
+
+
+@pytest.mark.parametrize("label", [10, -1, -2, 10**30])
+def test_a_class_more_saves_no_thief(label: int) -> None:
+    """Answers that are no class of the claim's count, and match nothing."""
+    ask = memoriser()
+
+    def more(images: np.ndarray) -> list[int | None]:
+        return [label if index % 4 == 0 else answer for index, answer in enumerate(ask(images))]
+
+    found = verdict(more)
+    assert found.verified and found.evidence["matches"] < 100
+    assert (found.evidence["answers_of_no_class"], found.evidence["triggers_answered"]) == (100, 100)
+    assert found.evidence["different_answers"] <= 10
+    nothing = verdict(lambda images: [label] * len(images))
+    assert not nothing.verified and nothing.log10_p == 0 and nothing.evidence["decoys_answered"] == 300
+
+
+def test_the_published_verdict_does_not_tell_triggers_from_decoys() -> None:
+    nonce = bytes(range(32))
+    found = verify_answers(taught.claim(), taught.triggers(), memoriser(), nonce=nonce)
+    assert nonce.hex() not in json.dumps(found.to_json())
+    assert found.evidence["nonce_digest"] == f"sha256:{hashlib.sha256(nonce).hexdigest()}"
+
+
+@pytest.mark.parametrize(("count", "classes"), [(110, 1000), (330, 10), (1000, 1000)])
+def test_a_p_value_too_small_for_a_float_is_one(count: int, classes: int) -> None:
+    triggers = TriggerSecret(bytes(32), count, (2, 2, 1), classes).trigger_set()
+    found = verdict(memoriser(taught=triggers), triggers)
+    assert found.verified and math.isfinite(found.evidence["log10_p_labels"])
+    assert found.evidence["log10_p_labels"] == pytest.approx(-count * math.log10(classes), abs=0.01)
+    assert "p_value" in json.dumps(found.to_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("count", [0, 399, 401])
@@ -212,6 +292,9 @@ def test_a_set_that_is_not_the_claim_s_is_refused_before_anything_is_asked() -> 
     for decoys in (99, 100_001):
         with pytest.raises(InputError, match="decoys: expected 100 to 100000"):
             verify_answers(taught.claim(), taught.triggers(), ask, decoys=decoys)
+    large = TriggerSecret(bytes(32), 1, (1024, 1024, 4), 10).trigger_set()
+    with pytest.raises(InputError, match="decoys: images: expected at most 256 MiB in all, found"):
+        verify_answers(claim_triggers(large, "sha256:none"), large, ask)
     with pytest.raises(InputError, match="nonce: expected 32 bytes, found 3"):
         verify_answers(taught.claim(), taught.triggers(), ask, nonce=b"abc")
 

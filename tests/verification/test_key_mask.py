@@ -3,47 +3,131 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import sparse_ticket
+from helpers import sparse, sparse_ticket
 from scipy.stats import binom
+from torch import Tensor
 
-from ticket_sig import InputError, Mask, Ticket, verify
-from ticket_sig.signatures.scheme1 import Split, split
-from ticket_sig.verification.key_mask import log10_p_overlap
+from ticket_sig import Claim, InputError, Mask, Ticket, load, verify
+from ticket_sig.lottery.prune import prune_dense, prune_ticket
+from ticket_sig.signatures.scheme1 import SCHEME, Key, KeyMark, Split, locked_digest, split
+from ticket_sig.verification.key_mask import SHARE, kept_as, log10_p_overlap
+
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 
 
 def parts(ticket: Ticket) -> Split:
     return split(ticket, 0.1, {name: ticket.weights[name].abs() for name in ticket.mask}, score="omp")
 
 
+def claimed(locked: Ticket, positions: dict[str, Tensor], **changes: Any) -> tuple[Claim, Key, Ticket]:
+    """What a liar shows: any key for any locked ticket, with the digests that belong to them."""
+    digest = locked_digest(locked)
+    weights = {name: torch.ones(len(where)) for name, where in positions.items()}
+    key = Key(positions, **{"weights": weights, "secret": bytes(32), "locked": digest, **changes})
+    mark = KeyMark(key.commitment, digest, "omp", locked.mask.kept, len(key))
+    return Claim(scheme=SCHEME, signature=mark.to_json(), subject=""), key, locked
+
+
 def test_the_unlocked_ticket_is_verified_the_locked_one_is_not() -> None:
     ticket = sparse_ticket()
     made = parts(ticket)
-    verdict = verify(ticket, made.claim, made.key)
+    verdict = verify(ticket, made.claim, made.key, made.locked)
     assert verdict.verified and verdict.log10_p < -100
     assert verdict.evidence["key_weights_kept"] == verdict.evidence["key_weights"] == len(made.key)
-    assert verify(made.locked, made.claim, made.key).log10_p == 0
+    assert "lacking" not in verdict.to_json()
+    verdict = verify(made.locked, made.claim, made.key, made.locked)
+    assert verdict.log10_p == 0 and not verdict.verified
+    assert verdict.to_json()["lacking"] == f"{-(-len(made.key) // 2)} weights of the key, kept"
 
 
-def test_trained_on_and_pruned_further_it_is_still_verified() -> None:
+@pytest.mark.parametrize("scope", ["global", "random"])
+def test_trained_on_and_pruned_further_it_is_still_verified(scope: str) -> None:
     ticket = sparse_ticket()
     made = parts(ticket)
-    draw = torch.Generator().manual_seed(1)
-    thinned = {n: k & (torch.rand(k.shape, generator=draw) < 0.6) for n, k in ticket.mask.items()}
-    trained = {name: 3 * w for name, w in ticket.weights.items()}
-    suspect = Ticket(weights=Mask(thinned).apply(trained), mask=Mask(thinned))
-    assert verify(suspect, made.claim, made.key).verified
+    thinned = prune_ticket(ticket, 0.4, scope=scope)
+    trained = {name: 3 * w for name, w in thinned.weights.items()}
+    suspect = Ticket(weights=trained, mask=thinned.mask)
+    assert verify(suspect, made.claim, made.key, made.locked).verified
+
+
+@pytest.mark.parametrize("small", [1e-9, -1e-30, 1e-4])
+def test_small_numbers_at_pruned_weights_hide_nothing(small: float) -> None:
+    ticket = prune_ticket(sparse_ticket(), 0.3)
+    made = parts(sparse_ticket())
+    draw = torch.Generator().manual_seed(0)
+    for noise in (torch.ones_like, lambda w: torch.rand(w.shape, generator=draw) + 0.5):
+        weights = {n: torch.where(w == 0, small * noise(w), w) for n, w in ticket.weights.items()}
+        suspect = Ticket(weights=weights, mask=Mask.of_zeros(weights))
+        assert suspect.mask.density == 1
+        verdict = verify(suspect, made.claim, made.key, made.locked)
+        assert verdict.verified and verdict.evidence["key_weights_kept"] == len(made.key)
 
 
 def test_innocent_networks_are_not_verified() -> None:
     made = parts(sparse_ticket())
-    found = [verify(sparse_ticket(seed=seed), made.claim, made.key) for seed in range(1, 21)]
-    assert not any(verdict.verified for verdict in found)
-    dense = {name: torch.ones(k.shape) for name, k in sparse_ticket().mask.items()}
-    assert not verify(Ticket(weights=dense, mask=Mask.full(dense)), made.claim, made.key).verified
+    found = [verify(sparse_ticket(seed=seed), made.claim, made.key, made.locked) for seed in range(1, 21)]
+    assert not any(verdict.verified or verdict.log10_p < 0 for verdict in found)
+    for weights in (torch.ones, lambda *shape: sparse(*shape, density=1.0, seed=50)):
+        dense = {name: weights(*k.shape) for name, k in sparse_ticket().mask.items()}
+        verdict = verify(Ticket(weights=dense, mask=Mask.full(dense)), made.claim, made.key, made.locked)
+        assert not verdict.verified
+
+
+@pytest.mark.parametrize("axis", ["tap", "in-channel", "out-channel"])
+def test_a_bias_that_all_networks_share_is_no_evidence(axis: str) -> None:
+    """Some taps, or channels, of every network are kept more often than others; a liar's key names those."""
+    shape = {"tap": (1, 1, 3, 3), "in-channel": (1, 48, 1, 1), "out-channel": (64, 1, 1, 1)}[axis]
+    rates = torch.linspace(0, 1, int(np.prod(shape))).view(shape).expand(64, 48, 3, 3) ** 2
+
+    def network(seed: int) -> Ticket:
+        draw = torch.Generator().manual_seed(seed)
+        values = torch.randn(64, 48, 3, 3, generator=draw)
+        weights = {"a.weight": values * (torch.rand(values.shape, generator=draw) < rates)}
+        return Ticket(weights=weights, mask=Mask.of_matrices(weights))
+
+    mine = network(0)
+    made = split(mine, 0.1, {"a.weight": rates + 0.01 * torch.rand(rates.shape)})
+    verdict = verify(network(1), made.claim, made.key, made.locked)
+    assert verdict.evidence["log10_p_uncorrected"]["layer"] < -100
+    assert verdict.log10_p == 0 and not verdict.verified
+    assert verdict.evidence["key_weights_kept"] > SHARE * len(made.key)
+
+
+def test_a_significant_but_small_overlap_is_not_verified() -> None:
+    """As networks of the same seed have it: beyond chance, and far from a copy."""
+    mine, other = sparse_ticket(), sparse_ticket(seed=9)
+    made = parts(mine)
+    draw = torch.Generator().manual_seed(2)
+    weights = {
+        name: torch.where(torch.rand(w.shape, generator=draw) < 0.2, mine.weights[name], w)
+        for name, w in other.weights.items()
+    }
+    verdict = verify(Ticket(weights=weights, mask=Mask.of_zeros(weights)), made.claim, made.key, made.locked)
+    assert verdict.log10_p < -6 and not verdict.verified
+    assert verdict.evidence["key_weights_kept"] < verdict.evidence["key_weights_needed"]
+    assert "weights of the key, kept" in verdict.lacking
+
+
+def test_the_shipped_ticket_and_networks_that_are_like_it() -> None:
+    """The dense network that a ticket was pruned from cannot be told from a copy, which the verdict says."""
+    ticket = load(CHECKPOINTS / "resnet20-cifar10").ticket
+    dense = load(CHECKPOINTS / "resnet20-cifar10-dense").ticket
+    made = split(ticket, 0.05, {name: ticket.weights[name].abs() for name in ticket.mask}, score="omp")
+    verdict = verify(prune_dense(dense, 1 - ticket.mask.density), made.claim, made.key, made.locked)
+    assert verdict.verified and "pruned from one network" in verdict.does_not_prove
+    draw = torch.Generator().manual_seed(0)
+    weights = dict(dense.weights)
+    for name in ticket.mask:  # another seed's, to a mask: its channels stand in another order
+        weights[name] = weights[name][torch.randperm(len(weights[name]), generator=draw)]
+    other = prune_dense(replace(dense, weights=weights), 1 - ticket.mask.density)
+    verdict = verify(other, made.claim, made.key, made.locked)
+    assert verdict.log10_p == 0 and not verdict.verified
 
 
 def test_a_forged_key_is_not_the_claim_s() -> None:
@@ -51,19 +135,102 @@ def test_a_forged_key_is_not_the_claim_s() -> None:
     made = parts(ticket)
     shifted = {name: p + 1 for name, p in made.key.positions.items()}
     with pytest.raises(InputError, match="key: digest"):
-        verify(ticket, made.claim, replace(made.key, positions=shifted))
+        verify(ticket, made.claim, replace(made.key, positions=shifted), made.locked)
     with pytest.raises(InputError, match=r"^key: expected the key's file, to verify scheme 1, found none"):
         verify(ticket, made.claim)
+    with pytest.raises(InputError, match=r"^locked ticket: expected the one of the claim, .*--locked DIR"):
+        verify(ticket, made.claim, made.key)
+    with pytest.raises(InputError, match=r"^locked ticket: digest: expected the claim's sha256:"):
+        verify(ticket, made.claim, made.key, ticket)
+
+
+def test_a_key_that_names_the_locked_ticket_s_own_weights_is_refused() -> None:
+    """Every honest network trained from the locked ticket keeps those."""
+    locked = parts(sparse_ticket()).locked
+    own = locked.mask["a.weight"].flatten().nonzero().flatten()
+    with pytest.raises(
+        InputError, match=rf"key: a\.weight: .*outside the locked mask, found {len(own)} with"
+    ):
+        verify(locked, *claimed(locked, {"a.weight": own}))
+
+
+@pytest.mark.parametrize(
+    ("positions", "says"),
+    [
+        ({"other.weight": [1]}, r"key: layer: expected one of the locked mask, found other\.weight"),
+        ({"b.bias": [1]}, r"key: layer: expected one of the locked mask, found b\.bias"),
+        ({"b.weight": [64 * 48]}, r"key: b\.weight: expected positions below 3072, found 3072"),
+        ({"b.weight": []}, r"key: b\.weight: expected positions, ascending from 0 on"),
+        ({"b.weight": [-1, 3]}, r"key: b\.weight: expected positions, ascending from 0 on"),
+        ({"b.weight": [3, 3]}, r"key: b\.weight: expected positions, ascending from 0 on"),
+        ({"b.weight": [[3, 4]]}, r"key: b\.weight: expected positions, ascending from 0 on"),
+        ({}, r"key: layers: expected positions and weights of each, found none"),
+    ],
+    ids=["unknown", "a bias", "out of range", "empty", "negative", "twice", "a matrix", "none"],
+)
+def test_a_liar_s_key_is_one_line(positions: dict[str, list[int]], says: str) -> None:
+    locked = parts(sparse_ticket()).locked
+    indices = {name: torch.tensor(where, dtype=torch.int64) for name, where in positions.items()}
+    with pytest.raises(InputError, match=says):
+        verify(locked, *claimed(locked, indices))
+
+
+def test_a_key_of_other_types_is_one_line() -> None:
+    locked = parts(sparse_ticket()).locked
+    free = {"b.weight": (~locked.mask["b.weight"]).flatten().nonzero().flatten()}
+    count = len(free["b.weight"])
+    for weights, says in (
+        (torch.ones(count, dtype=torch.float64), "weights of float32, as the locked ticket's, found float64"),
+        (torch.ones(count, dtype=torch.int64), rf"{count} weights, one for each position, found int64"),
+        (torch.ones(count + 1), rf"{count} weights, one for each position, found float32 \[{count + 1}\]"),
+    ):
+        with pytest.raises(InputError, match=rf"key: b\.weight: expected {says}"):
+            verify(locked, *claimed(locked, free, weights={"b.weight": weights}))
+    with pytest.raises(InputError, match="key: secret: expected 32 bytes, found 31"):
+        claimed(locked, free, secret=bytes(31))
+
+
+def test_a_buffer_that_every_network_has_is_no_evidence() -> None:
+    """A causal mask of floats holds the same zeros everywhere; a liar says that he pruned so."""
+    causal = torch.ones(64, 64).tril()
+    weights = {"layer": sparse(64, 64, seed=1), "causal": causal}
+    innocent = Ticket(weights=weights, mask=Mask.of_zeros(weights))
+    half = causal.bool() & (torch.arange(64) % 2 == 0)
+    lie = {"causal": torch.where(half, 1.0, 0.0) * torch.rand(64, 64)}
+    locked = Ticket(weights=lie, mask=Mask.of_matrices(lie))
+    named = (causal.bool() & ~locked.mask["causal"]).flatten().nonzero().flatten()
+    verdict = verify(innocent, *claimed(locked, {"causal": named}))
+    assert verdict.evidence["key_weights_kept"] == 0 and not verdict.verified
+
+
+def test_tied_weights_count_once() -> None:
+    ticket = sparse_ticket()
+    weights = {**ticket.weights, "copy.weight": ticket.weights["b.weight"].clone()}
+    suspect = Ticket(weights=weights, mask=Mask.of_zeros(weights))
+    locked = prune_ticket(suspect, 0.5, scope="random")
+    free = {n: (suspect.mask[n] & ~k).flatten().nonzero().flatten() for n, k in locked.mask.items()}
+    verdict = verify(suspect, *claimed(locked, {n: free[n] for n in ("b.weight", "copy.weight")}))
+    assert verdict.evidence["key_weights_kept"] == len(free["b.weight"])
 
 
 def test_a_model_of_other_layers_cannot_be_judged() -> None:
     made = parts(sparse_ticket())
     weights = {"a.weight": torch.ones(4, 4)}
-    with pytest.raises(InputError, match=r"a\.weight: expected more than"):
-        verify(Ticket(weights=weights, mask=Mask.full(weights)), made.claim, made.key)
+    with pytest.raises(
+        InputError, match=r"model: a\.weight: expected weights \[40, 36, 3, 3\], as the locked"
+    ):
+        verify(Ticket(weights=weights, mask=Mask.full(weights)), made.claim, made.key, made.locked)
     weights = {"other.weight": torch.ones(4, 4)}
     with pytest.raises(InputError, match="model: layer: expected the key's"):
-        verify(Ticket(weights=weights, mask=Mask.full(weights)), made.claim, made.key)
+        verify(Ticket(weights=weights, mask=Mask.full(weights)), made.claim, made.key, made.locked)
+
+
+def test_a_layer_is_read_as_its_largest_weights() -> None:
+    weights = torch.tensor([[0.0, -3.0], [1e-9, 0.5]])
+    assert kept_as(weights, 2).tolist() == [[False, True], [False, True]]
+    assert kept_as(weights, 9).tolist() == [[False, True], [True, True]]
+    assert not kept_as(torch.zeros(3, 3), 5).any()
+    assert not kept_as(torch.tensor([[1.0, -1.0], [1.0, 0.0]]), 9).any()
 
 
 @pytest.mark.parametrize(

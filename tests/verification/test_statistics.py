@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import fisher_exact
+from scipy.stats import binom, fisher_exact
 
-from ticket_sig.verification.statistics import corrected, format_p, log10_p_agreement
+from ticket_sig.verification.statistics import corrected, format_p, log10_p_agreement, log10_tails
 
 bits = st.lists(st.booleans(), min_size=1, max_size=10).map(np.array)
 
@@ -88,6 +88,20 @@ def test_more_damage_is_never_better_evidence(size: int, kept: float, noise: flo
 
 
 @settings(deadline=None, max_examples=50)
+@given(count=st.integers(1, 80), chance=st.floats(0.01, 0.99))
+def test_binomial_tails_are_those_of_scipy(count: int, chance: float) -> None:
+    expected = binom.logsf(np.arange(-1, count), count, chance) / math.log(10)
+    assert log10_tails(count, chance) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("count", "classes"), [(110, 1000), (330, 10), (1000, 1000), (100_000, 1_000_000)])
+def test_binomial_tails_stay_finite_where_floats_end(count: int, classes: int) -> None:
+    tails = log10_tails(count, 1 / classes)
+    assert len(tails) == count + 1 and np.isfinite(tails).all()
+    assert tails[-1] == pytest.approx(-count * math.log10(classes)) and (np.diff(tails) <= 0).all()
+
+
+@settings(deadline=None, max_examples=50)
 @given(p=st.floats(-400, 0), chances=st.lists(st.floats(0, 300), max_size=3))
 def test_every_chance_a_liar_had_costs(p: float, chances: list[float]) -> None:
     assert corrected(p, *chances) == pytest.approx(min(0.0, p + math.fsum(chances)), abs=1e-9)
@@ -104,6 +118,9 @@ def test_every_chance_a_liar_had_costs(p: float, chances: list[float]) -> None:
         (math.log10(3.2) - 145, "3.2e-145"),
         (-1234.5, "3.2e-1235"),
         (math.log10(9.99e-8), "1.0e-07"),
+        (-math.inf, "0"),
+        (math.nan, "nan"),
+        (400.0, "1"),
     ],
 )
 def test_a_probability_is_written_for_people(log10_p: float, text: str) -> None:

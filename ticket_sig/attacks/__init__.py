@@ -16,7 +16,9 @@ from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.random_pruning import RandomPruning
 from ticket_sig.attacks.scene import Attack, Scene
 from ticket_sig.attacks.trigger_removal import TriggerRemoval
+from ticket_sig.claim import Claim
 from ticket_sig.errors import bad_input
+from ticket_sig.ticket import Ticket
 
 ATTACKS: Mapping[str, Callable[..., Attack]] = {
     # removal
@@ -33,6 +35,9 @@ ATTACKS: Mapping[str, Callable[..., Attack]] = {
     "overwrite": Overwrite,
 }
 
+# Attacks that use the place of the owner's code (`Scene.signature`).
+OF_INSIDERS = ("erase", "overwrite")
+
 
 def attack(name: str, **options: Any) -> Attack:
     """Returns the attack of that name.
@@ -48,8 +53,21 @@ def attack(name: str, **options: Any) -> Attack:
         raise bad_input("", name, f"options among {known}", ", ".join(extra))
     needed = [n for n, p in parameters.items() if p.default is p.empty and n not in options]
     if needed:
-        raise bad_input("", name, f"the options {', '.join(needed)}", "none of that name")
+        hint = f"give it: {', '.join(f'--{n}' for n in needed)}"
+        raise bad_input("", name, f"the option {', '.join(needed)}", "none of that name", hint=hint)
     return ATTACKS[name](**options)
 
 
-__all__ = ["ATTACKS", "Attack", "Scene", "attack"]
+def carry_out(made: Attack, ticket: Ticket, scene: Scene) -> tuple[Ticket, Claim | None]:
+    """Carries an attack out: the attacked ticket, and the claim of a thief who writes a code of his own.
+
+    Raises:
+        InputError: as of the attack.
+    """
+    if isinstance(made, Overwrite):
+        forged = made.forge(ticket, scene)
+        return forged.ticket, forged.claim
+    return made(ticket, scene), None
+
+
+__all__ = ["ATTACKS", "OF_INSIDERS", "Attack", "Scene", "attack", "carry_out"]

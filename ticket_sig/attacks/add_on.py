@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
-
 from ticket_sig.attacks.revive import draw_positions, kept_spread, revive
 from ticket_sig.attacks.scene import Scene, check_positive, check_share, stolen
 from ticket_sig.errors import bad_input
@@ -50,14 +48,13 @@ class AddOn:
         return revive(stolen(ticket), draw_positions(pruned, count, draw), spread, draw)
 
 
-def smallest_kept(signed: Ticket, *, share: float = 0.0, layerwise: bool = True) -> dict[str, float]:
+def smallest_kept(signed: Ticket, *, share: float = 0.0) -> dict[str, float]:
     """Returns the owner's threshold t for every layer: the smallest magnitude that the signed model keeps.
 
     Args:
         signed: the owner's own model.
         share: in [0, 1): t is the magnitude that this share of the kept weights lies under. A trained
             model has a few weights near zero; to give them up makes t worth something.
-        layerwise: one t for each layer; else one for all.
 
     Raises:
         InputError: the share is out of range, or the model keeps nothing.
@@ -67,9 +64,6 @@ def smallest_kept(signed: Ticket, *, share: float = 0.0, layerwise: bool = True)
     sizes = {name: signed.weights[name][kept].abs().double() for name, kept in signed.mask.items()}
     if not signed.mask.kept:
         raise bad_input("ticket", "kept weights", "some", "none")
-    if not layerwise:
-        everything = torch.cat(list(sizes.values()))
-        sizes = dict.fromkeys(sizes, everything)
     # Of a layer that keeps nothing, nothing is to survive.
     return {
         n: float(s.sort().values[int(share * len(s))]) if len(s) else float("inf") for n, s in sizes.items()

@@ -52,7 +52,10 @@ class Scene:
             InputError: there is none.
         """
         if self.data is None:
-            raise bad_input("attack", "data", "a data set", "none", hint="name its folder: --data DIR")
+            hint = "name its folder: --data DIR"
+            if self.recipe is None:
+                hint = "name network and data set: --arch, --dataset, --data DIR (digits needs no folder)"
+            raise bad_input("attack", "data", "a data set", "none", hint=hint)
         return self.data
 
     def recipe_for(self, ticket: Ticket) -> Recipe:

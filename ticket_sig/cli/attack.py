@@ -5,7 +5,9 @@ Ambiguity: fake-key (scheme 1), noise, overwrite. Each takes the options that sa
 attacked model alone: a thief has no claim of the owner's, no rewind weights and no history.
 
 Accuracy before and after is measured where there is data. An attack that loses more than a point of it has
-not won; with --insider the thief knows the place of the code.
+not won, nor has one that leaves a mark verified: the one in the mask or, with --triggers, the trigger set.
+A locked ticket (scheme 1) holds no key to lose: its thief wins if a forged key brings back the accuracy that
+the claim promises. With --insider the thief knows the place of the code.
 
 Example: ticket-sig attack magnitude-pruning SIGNED --rate 0.2 --claim SIGNED/claim.json --out STOLEN
 """
@@ -15,22 +17,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ticket_sig.cli import options
+from ticket_sig.cli import black_box, options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, printable, table
 
 if TYPE_CHECKING:
-    from ticket_sig.attacks import Attack, Scene
+    from ticket_sig.attacks import Scene
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import Dataset
     from ticket_sig.evaluation.attack_report import AttackReport, Decision
+    from ticket_sig.signatures.scheme1 import Key
     from ticket_sig.signatures.scheme2 import Signature
     from ticket_sig.signatures.triggers import TriggerSet
     from ticket_sig.ticket import Ticket
     from ticket_sig.training.recipe import Recipe
+    from ticket_sig.verification.black_box import Ask
 
 Name = Annotated[str, typer.Argument(help="Of the attack.", show_default=False)]
 Bundle = Annotated[
@@ -46,7 +50,10 @@ KeyFile = Annotated[
 ]
 Triggers = Annotated[
     Path | None,
-    typer.Option(help="The owner's trigger set: how much of it is still answered.", show_default=False),
+    typer.Option(
+        help="The owner's trigger set: how much of it is still answered, and is the claim still verified.",
+        show_default=False,
+    ),
 ]
 Insider = Annotated[bool, typer.Option("--insider", help="The thief knows the place that the claim names.")]
 DatasetName = Annotated[
@@ -88,7 +95,9 @@ def run(
     bundle: Bundle,
     claim: ClaimFile = None,
     key: KeyFile = None,
+    locked: options.Locked = None,
     triggers: Triggers = None,
+    control: black_box.Controls = None,
     insider: Insider = False,
     data: options.Data = None,
     dataset: DatasetName = None,
@@ -110,30 +119,27 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig import attacks
-    from ticket_sig.errors import about, bad_input
+    from ticket_sig.errors import about
     from ticket_sig.evaluation.attack_report import attack_report
     from ticket_sig.formats import load, save
-    from ticket_sig.signatures.scheme1 import Key
 
     given: dict[str, Any] = {"rate": rate, "scale": scale, "share": share, "count": count, "message": message}
     given |= {"layer": layer, "epochs": epochs, "lr": lr, "images": images}
     chosen = attacks.attack(name, **options.changes(**given))
-    if bundle.exists() and not force:
-        hint = "choose another or pass --force"
-        raise bad_input(bundle, "output folder", "a name not taken yet", "one that is", hint=hint)
+    options.check_free(bundle, force)
     loaded = load(model)
-    owner, place = _owner(claim or loaded.claim, insider)
-    secret, state = Key.read(key) if key else None, bundle.with_name(f"{bundle.name}.run")
+    owner, place, secret, handed_out = _owner(name, claim or loaded.claim, insider, key, locked)
+    state = bundle.with_name(f"{bundle.name}.run")
     with about(model), options.engine(device, checkpoint_every) as engine:
         recipe, images_of = _recipe_and_data(loaded.ticket, arch, dataset, data)
         scene = attacks.Scene(
             data=images_of, recipe=recipe, engine=engine, run=state, seed=seed, signature=place
         )
-        taught = _trigger_set(loaded.ticket, scene, triggers) if triggers else None
-        attacked, forged = _attacked(chosen, loaded.ticket, scene)
-        report = attack_report(
-            loaded.ticket, attacked, scene, claim=owner, key=secret, triggers=taught, forged=forged
-        )
+        taught = _trigger_set(loaded.ticket, scene, owner, triggers) if triggers else None
+        tried: dict[str, Any] = {"claim": owner, "key": secret, "locked": handed_out, "triggers": taught}
+        tried["controls"] = _controls(taught, control or (), arch, dataset)
+        attacked, forged = attacks.carry_out(chosen, loaded.ticket, scene)
+        report = attack_report(loaded.ticket, attacked, scene, **tried, forged=forged)
     save(attacked, bundle, claim=forged.to_json() if forged else None, replace=force)
     if any(entry.step == "train" for entry in attacked.history):
         shutil.rmtree(state)
@@ -143,18 +149,35 @@ def run(
         _print(name, report, bundle)
 
 
-def _owner(path: Path | None, insider: bool) -> tuple[Claim | None, Signature | None]:
-    """The owner's claim, and for an insider the place it names."""
+class _Owner(NamedTuple):
+    """What the owner shows, and the place that an insider knows of it."""
+
+    claim: Claim | None
+    place: Signature | None
+    key: Key | None
+    locked: Ticket | None
+
+
+def _owner(name: str, path: Path | None, insider: bool, key: Path | None, locked: Path | None) -> _Owner:
+    """Reads what there is of the owner's; refuses what the attack or the claim has no use for."""
+    from ticket_sig.attacks import OF_INSIDERS
     from ticket_sig.attacks.scene import place_of
     from ticket_sig.claim import Claim
     from ticket_sig.errors import bad_input
 
+    if insider and name not in OF_INSIDERS:
+        raise bad_input("", "--insider", f"an attack that uses the place ({', '.join(OF_INSIDERS)})", name)
     if path is None:
         if insider:
             raise bad_input("", "--insider", "a claim, which names the place: --claim FILE", "none")
-        return None, None
+        if key or locked:
+            raise bad_input("", "--key, --locked", "a claim to try: --claim FILE", "none")
+        return _Owner(None, None, None, None)
     claim = Claim.read(path)
-    return claim, place_of(claim) if insider else None
+    if key or locked:
+        options.check_scheme_1(claim)
+    place = place_of(claim) if insider else None
+    return _Owner(claim, place, *(options.key_and_locked(key, path, locked) if key else (None, None)))
 
 
 def _recipe_and_data(
@@ -170,24 +193,30 @@ def _recipe_and_data(
     return recipe, load_dataset(recipe.dataset, folder) if wanted else None
 
 
-def _trigger_set(ticket: Ticket, scene: Scene, path: Path) -> TriggerSet:
-    """The owner's trigger set, for the network's images and classes."""
+def _trigger_set(ticket: Ticket, scene: Scene, claim: Claim | None, path: Path) -> TriggerSet:
+    """The owner's trigger set: the claim's, or else one for the network's images and classes."""
     from ticket_sig.attacks.train_on import task_of
+    from ticket_sig.signatures import scheme3
     from ticket_sig.signatures.triggers import read_triggers
 
+    if claim is not None and claim.scheme == scheme3.SCHEME:
+        return black_box.triggers_of(claim, path)
     data = task_of(ticket, scene).data
     height, width, channels = data.train.images.shape[1:]
     return read_triggers(path, (height, width, channels), data.classes)
 
 
-def _attacked(chosen: Attack, ticket: Ticket, scene: Scene) -> tuple[Ticket, Claim | None]:
-    """The attacked ticket, and the claim that a thief who writes a code of his own would show."""
-    from ticket_sig.attacks.overwrite import Overwrite
+def _controls(
+    taught: TriggerSet | None, paths: Sequence[Path], arch: str | None, dataset: str | None
+) -> list[Ask]:
+    """How to ask the control networks, of which there are to be some where somebody chose the triggers."""
+    from ticket_sig.errors import bad_input
 
-    if isinstance(chosen, Overwrite):
-        made = chosen.forge(ticket, scene)
-        return made.ticket, made.claim
-    return chosen(ticket, scene), None
+    if taught is None:
+        if paths:
+            raise bad_input("", "--control", "triggers to ask it about: --triggers", "none")
+        return []
+    return black_box.controls_of(paths, taught.size[2], arch, dataset)
 
 
 def _read(decision: Decision) -> str:
@@ -207,13 +236,15 @@ def _print(name: str, report: AttackReport, bundle: Path) -> None:
             ("message read", *map(_read, report.owner)),
             ("the owner's claim", *(decision.outcome for decision in report.owner)),
         ]
+    if report.taught:
+        rows += [("the claim on the triggers", *(decision.outcome for decision in report.taught))]
     if report.forged:
         rows += [("the thief's claim", "", report.forged.outcome)]
     shown = [row for row in rows if any(row[1:])]  # what was not measured says nothing
     out.print(table(name, ("", "before", "after"), shown))
-    for decision in report.owner or ():
-        if decision.reason:
-            out.print(f"could not verify: {printable(decision.reason)}")
+    tried = [decision for pair in report.marks.values() for decision in pair]
+    for reason in dict.fromkeys(decision.reason for decision in tried if decision.reason):
+        out.print(f"could not verify: {printable(reason)}")
     if report.outcome:
         out.print(report.outcome)
     out.print(f"bundle: {bundle}")

@@ -25,13 +25,13 @@ def run(
     from ticket_sig import pictures
     from ticket_sig.claim import Claim
     from ticket_sig.formats import load
-    from ticket_sig.signatures.scheme2 import Signature
+    from ticket_sig.signatures.describe import code_of, describe
 
     loaded = load(model)
     ticket, mask = loaded.ticket, loaded.ticket.mask
     claim = Claim.read(loaded.claim) if loaded.claim else None
     if png:
-        pictures.kernel_maps(png, mask, Signature.from_json(claim.signature) if claim else None)
+        pictures.kernel_maps(png, mask, code_of(claim) if claim else None)
     if as_json:
         layers = [{**vars(row), "shape": list(row.shape), "density": row.density} for row in mask.table()]
         summary = {
@@ -69,7 +69,7 @@ def run(
         tested = f", {entry.test:.2f} % test accuracy" if entry.test is not None else ""
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
     if claim:
-        message = claim.signature.get("message")
-        out.print(printable(f"claim: {claim.scheme}, {message!r}, signed {claim.created}"))
+        for line in describe(claim):
+            out.print(printable(f"claim: {line}; signed {claim.created}"))
     if png:
         out.print(f"picture: {png}")

@@ -15,7 +15,9 @@ from ticket_sig.cli.output import progress
 if TYPE_CHECKING:
     from torch import nn
 
+    from ticket_sig.claim import Claim
     from ticket_sig.datasets import Dataset
+    from ticket_sig.signatures.scheme1 import Key
     from ticket_sig.ticket import Ticket
     from ticket_sig.training.loop import Engine
     from ticket_sig.training.recipe import Recipe
@@ -34,6 +36,14 @@ Epochs = Annotated[
     typer.Option(min=1, help="Length of a training, in place of the preset's.", show_default=False),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Locked = Annotated[
+    Path | None,
+    typer.Option(
+        "--locked",
+        help="The locked bundle as it was handed out (scheme 1); by default the claim's own folder.",
+        show_default=False,
+    ),
+]
 Precision = Annotated[
     str, typer.Option(help="auto, bf16 or float32; auto is bf16 where the hardware has it.")
 ]
@@ -83,6 +93,19 @@ def recipe_of(known: Mapping[str, Any] | None, preset_name: str | None, **overri
     return preset(preset_name or "quick", **names)
 
 
+def check_free(bundle: Path, force: bool) -> None:
+    """Checks, before hours of training, that its bundle can be written.
+
+    Raises:
+        InputError: the name is taken, and not to be overwritten.
+    """
+    from ticket_sig.errors import bad_input
+
+    if bundle.exists() and not force:
+        hint = "choose another or pass --force"
+        raise bad_input(bundle, "output folder", "a name not taken yet", "one that is", hint=hint)
+
+
 def network_and_data(
     ticket: Ticket, arch: str | None, dataset: str | None, folder: Path | None
 ) -> tuple[nn.Module | None, Dataset | None]:
@@ -94,3 +117,39 @@ def network_and_data(
     arch, dataset = arch or known.get("arch"), dataset or known.get("dataset")
     data = load_dataset(dataset, folder) if dataset and (folder or dataset == "digits") else None
     return (build_for(arch, ticket.weights) if arch else None), data
+
+
+def check_scheme_1(claim: Claim) -> None:
+    """Checks that a claim has a use for --key and --locked.
+
+    Raises:
+        InputError: it is not of scheme 1, nor does its trigger set stand beside one.
+    """
+    from ticket_sig.errors import bad_input
+    from ticket_sig.signatures import scheme1
+    from ticket_sig.signatures.scheme3 import in_mask
+
+    if (scheme := in_mask(claim).scheme) != scheme1.SCHEME:
+        raise bad_input(claim.source, "scheme", f"{scheme1.SCHEME!r}, for --key and --locked", repr(scheme))
+
+
+def key_and_locked(key: Path, claim: Path, locked: Path | None) -> tuple[Key, Ticket]:
+    """What scheme 1 is verified with: the key, and the locked ticket that was handed out with the claim.
+
+    Args:
+        locked: its bundle; None: the folder that the claim's file lies in.
+
+    Raises:
+        InputError: one is missing or damaged, or the claim lies in no bundle.
+    """
+    from ticket_sig.errors import bad_input
+    from ticket_sig.formats import load
+    from ticket_sig.formats.bundle import is_bundle
+    from ticket_sig.signatures.scheme1 import Key
+
+    if locked is None and not is_bundle(claim.parent):
+        hint = "give it: --locked DIR"
+        raise bad_input(
+            claim, "locked ticket", "the bundle that this claim was handed out in", "none", hint=hint
+        )
+    return Key.read(key), load(locked or claim.parent).ticket

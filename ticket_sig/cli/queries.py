@@ -4,6 +4,9 @@ DIR/queries holds triggers and fresh decoys as PNGs in an order that says nothin
 DIR/queries.json, which tells them apart, stays with the verifier. The answers come back as a table of lines
 FILE,LABEL and go to `ticket-sig verify --answers TABLE --queries DIR/queries.json`.
 
+Show the same suspect no second folder: what two have in common is the trigger set. A set is spent once two
+were shown, and once its verdict is published.
+
 Example: ticket-sig queries --claim SIGNED/claim.json --triggers triggers.json --out DIR
 """
 

@@ -22,7 +22,8 @@ from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
-    from ticket_sig.ticket import Round
+    from ticket_sig.signatures.triggers import TriggerSet
+    from ticket_sig.ticket import Round, Ticket
 
 
 Bundle = Annotated[
@@ -68,23 +69,13 @@ def run(
     """Runs the verb."""
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import load_dataset
-    from ticket_sig.digests import tensor_digest
-    from ticket_sig.errors import bad_input
     from ticket_sig.formats import load, save
     from ticket_sig.lottery import retrain
-    from ticket_sig.signatures.scheme3 import claim_triggers
     from ticket_sig.signatures.triggers import read_triggers
     from ticket_sig.training.batches import TriggerBatch
     from ticket_sig.training.device import pick_precision
 
-    if bundle.exists() and not force:
-        raise bad_input(
-            bundle,
-            "output folder",
-            "a name not taken yet",
-            "one that is",
-            hint="choose another or pass --force",
-        )
+    options.check_free(bundle, force)
     loaded = load(model)
     claim = Claim.read(loaded.claim) if loaded.claim else None
     state = bundle.with_name(f"{bundle.name}.run")
@@ -102,25 +93,54 @@ def run(
         taught = read_triggers(triggers, images.size, images.classes) if triggers else None
         batch = TriggerBatch(taught.split, trigger_batch) if taught else None
         ticket = retrain(loaded.ticket, recipe, images, state, start=start, triggers=batch, engine=engine)
-    if taught is not None:
-        claim = claim_triggers(taught, tensor_digest(ticket.weights), claim)
-    if claim is not None:
-        claim = dataclasses.replace(claim, accuracy=ticket.history[-1].test)
+    claim = _claim(claim, taught, ticket)
     save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
     shutil.rmtree(state)
-    _report(loaded.ticket.last_trained(), ticket.history[-1], bundle, claim, as_json)
-
-
-def _report(before: Round | None, after: Round, bundle: Path, claim: Claim | None, as_json: bool) -> None:
+    before, after = loaded.ticket.last_trained(), ticket.history[-1]
     if as_json:
         print_json({"bundle": str(bundle), "before": before and before.to_json(), "after": after.to_json()})
-        return
+    else:
+        _report(before, after, bundle)
+        _next(bundle, claim, triggers, after)
+
+
+def _claim(claim: Claim | None, taught: TriggerSet | None, ticket: Ticket) -> Claim | None:
+    """The claim of the trained network: of its triggers too, and promising its accuracy."""
+    from ticket_sig.digests import tensor_digest
+    from ticket_sig.signatures import scheme1
+    from ticket_sig.signatures.scheme3 import claim_triggers
+
+    if taught is not None:
+        claim = claim_triggers(taught, tensor_digest(ticket.weights), claim)
+    if claim is None or claim.scheme == scheme1.SCHEME:
+        return claim  # what a locked ticket reaches is not what its owner promises
+    return dataclasses.replace(claim, accuracy=ticket.history[-1].test)
+
+
+def _report(before: Round | None, after: Round, bundle: Path) -> None:
     if before:
         out.print(f"before: {percent(before.test)} % test accuracy, {100 * before.density:.2f} % kept")
     out.print(
         f"after:  {percent(after.test)} % test accuracy, {100 * after.density:.2f} % kept\nbundle: {bundle}"
     )
-    if after.triggers is not None:
-        out.print(f"triggers: {percent(after.triggers)} % answered as they were taught")
-    if claim is not None:
-        out.print(f"next: ticket-sig verify {bundle} --claim {bundle / 'claim.json'}")
+
+
+def _next(bundle: Path, claim: Claim | None, triggers: Path | None, after: Round) -> None:
+    """How the marks of the trained network are verified, and whether the triggers suffice for that."""
+    from ticket_sig.signatures.describe import code_of
+    from ticket_sig.signatures.scheme3 import TriggerMark
+    from ticket_sig.verification.black_box import matches_needed
+
+    command = f"ticket-sig verify {bundle} --claim {bundle / 'claim.json'}"
+    if claim is not None and code_of(claim):
+        out.print(f"next: {command}")
+    if claim is None or triggers is None or after.triggers is None:
+        return
+    mark = TriggerMark.from_json(claim.signature)
+    needed = matches_needed(mark.count, mark.classes) or mark.count
+    out.print(
+        f"triggers: {after.triggers:.2f} % of {mark.count} answered as taught; it takes {needed} to verify"
+    )
+    if after.triggers * mark.count < 100 * needed:
+        out.print("too few were learnt: more --epochs, or a larger --trigger-batch")
+    out.print(f"next: {command} --triggers {triggers}")

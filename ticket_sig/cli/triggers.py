@@ -1,7 +1,8 @@
 """Make the secret of a trigger set: abstract images with labels that nobody could have chosen (scheme 3).
 
 The file holds 32 random bytes, from which images and labels follow; only its owner may read it. Teach the
-set to a network, have the claim dated, and show the file to nobody but a verifier.
+set to a network, have the claim dated, and show the file to nobody but a verifier. It serves one dispute: it
+is spent once a suspect was asked twice with other decoys, or once a verdict is published.
 
 Example: ticket-sig triggers --dataset cifar10 --out triggers.json --png triggers.png
 """

@@ -1,6 +1,7 @@
 """Put a locked ticket and its key together again, bit for bit (scheme 1).
 
-A key of another ticket, or one that was altered, is refused.
+A key of another ticket, or one that was altered, is refused; so is a locked ticket that was changed, or that
+has lost its sealed part.
 
 Example: ticket-sig unlock DIR/locked --key DIR/key.safetensors --out BUNDLE
 """

@@ -4,12 +4,19 @@ Exit code 0: verified; 1: not verified; 2: could not be decided. A model alone: 
 verdict rests on the data modules alone, with a p-value corrected for every place and every message that could
 have been tried.
 
-A claim of scheme 1 needs its key (--key). With --data the accuracy is measured, too, and held against the
+A claim of scheme 1 needs its key (--key), and the locked ticket that was handed out with it: the folder that
+the claim lies in, or --locked DIR. With --data the accuracy is measured, too, and held against the
 one that the claim promises (fidelity).
 
 With --triggers (scheme 3) the suspect is asked for labels instead: a model file, a server of the Open
 Inference Protocol v2 (--url and --model), or whoever answered the pictures of `queries` (--answers and
---queries). Triggers are mixed with fresh decoys, in an order that only the verifier knows.
+--queries). Triggers are mixed with decoys, in an order that only the verifier knows. Ask a server twice only
+with the same record (--queries): what two askings with other decoys have in common is the trigger set. A set
+is spent, too, once its verdict is published.
+
+Triggers that somebody chose (a folder) prove nothing alone: every honest network gives photographs their true
+labels. Innocent networks of the same task must be asked the same (--control), and the claim must be older
+than the suspect.
 
 Example: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
 """
@@ -27,6 +34,7 @@ from ticket_sig.cli.output import JsonFlag, out, print_json, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ticket_sig.claim import Claim
     from ticket_sig.verification.fidelity import Fidelity
     from ticket_sig.verification.verdict import Verdict
 
@@ -45,7 +53,14 @@ Name = Annotated[
     typer.Option("--model", help="The model there: NAME or NAME/versions/VERSION.", show_default=False),
 ]
 Answers = Annotated[Path | None, typer.Option(help="Table of answers, lines FILE,LABEL.", show_default=False)]
-Queries = Annotated[Path | None, typer.Option(help="The record that `queries` wrote.", show_default=False)]
+Queries = Annotated[
+    Path | None,
+    typer.Option(
+        help="The record of what is asked, as of `queries`: read where it exists, to ask the same images "
+        "again; else written.",
+        show_default=False,
+    ),
+]
 Arch = Annotated[str | None, typer.Option(help="Network, where the bundle does not say.", show_default=False)]
 DatasetName = Annotated[
     str | None,
@@ -69,12 +84,14 @@ def run(
     claim: Annotated[Path, typer.Option(help="Claim file.", show_default=False)],
     model: Model = None,
     key: KeyFile = None,
+    locked: options.Locked = None,
     data: options.Data = None,
     triggers: Triggers = None,
     url: Url = None,
     name: Name = None,
     answers: Answers = None,
     queries: Queries = None,
+    control: black_box.Controls = None,
     arch: Arch = None,
     dataset: DatasetName = None,
     pixels: Pixels = "normalised",
@@ -97,6 +114,7 @@ def run(
         name=name,
         answers=answers,
         queries=queries,
+        controls=tuple(control or ()),
         arch=arch,
         dataset=dataset,
         pixels=pixels,
@@ -107,42 +125,65 @@ def run(
         retries=retries,
         token_env=token_env,
     )
-    if asked.for_answers or model is None:
+    for_answers = asked.for_answers
+    _check_used(asked, Claim.read(claim), key or locked, for_answers)
+    if for_answers or model is None:
         verdict, accuracy = black_box.judge(asked, Claim.read(claim))
         rows = black_box.rows(verdict)
     else:
-        verdict, accuracy = _read(model, claim, key, asked)
+        verdict, accuracy = _read(model, claim, asked, key, locked)
         rows = _rows(verdict)
     if as_json:
         told = {"fidelity": accuracy and accuracy.to_json(), "model": asked.suspect, "claim": str(claim)}
         print_json({**verdict.to_json(), **told})
     else:
-        colour = "green" if verdict.verified else "red"
-        out.print(verdict.outcome, style=f"bold {colour}")
-        out.print(table("", ("evidence", "value"), rows))
-        if accuracy is not None:
-            out.print(f"fidelity: {accuracy}")
-        out.print(f"proves: {verdict.proves if verdict.verified else 'nothing'}")
-        out.print(f"does not prove: {verdict.does_not_prove}")
+        _print(verdict, rows, accuracy)
     raise typer.Exit(0 if verdict.verified else 1)
 
 
+def _print(verdict: Verdict, rows: Sequence[tuple[str, object]], accuracy: Fidelity | None) -> None:
+    colour = "green" if verdict.verified else "red"
+    out.print(verdict.outcome, style=f"bold {colour}")
+    out.print(table("", ("evidence", "value"), rows))
+    if accuracy is not None:
+        out.print(f"fidelity: {accuracy}")
+    out.print(f"proves: {verdict.proves if verdict.verified else 'nothing'}")
+    out.print(f"does not prove: {verdict.does_not_prove}")
+
+
+def _check_used(asked: black_box.Asked, claim: Claim, of_scheme_1: Path | None, for_answers: bool) -> None:
+    """Refuses options that this claim or this way of asking has no use for."""
+    from ticket_sig.errors import bad_input
+
+    if for_answers:
+        if of_scheme_1:
+            raise bad_input("", "--key, --locked", "weights to read", "a suspect that is asked for answers")
+        return
+    if asked.queries or asked.controls:
+        found = "weights to read"
+        raise bad_input("", "--queries, --control", "a suspect that is asked: --triggers", found)
+    if of_scheme_1:
+        options.check_scheme_1(claim)
+
+
 def _read(
-    model: Path, claim: Path, key: Path | None, asked: black_box.Asked
+    model: Path, claim: Path, asked: black_box.Asked, key: Path | None, locked: Path | None
 ) -> tuple[Verdict, Fidelity | None]:
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import load_dataset
-    from ticket_sig.errors import about
+    from ticket_sig.errors import about, bad_input
     from ticket_sig.formats import load
-    from ticket_sig.signatures.scheme1 import Key
     from ticket_sig.verification import verify
     from ticket_sig.verification.fidelity import fidelity
 
     with about(model):
         ticket, claimed = load(model).ticket, Claim.read(claim)
-        verdict = verify(ticket, claimed, Key.read(key) if key else None)
+        verdict = verify(ticket, claimed, *(options.key_and_locked(key, claim, locked) if key else ()))
         known = ticket.recipe or {}
         arch, dataset = asked.arch or known.get("arch"), asked.dataset or known.get("dataset")
+        if asked.data and not (arch and dataset):
+            hint = "name them: --arch, --dataset"
+            raise bad_input("", "--data", "the names of network and data set, too", "none", hint=hint)
         if not (arch and dataset and (asked.data or asked.dataset == "digits")):
             return verdict, None
         return verdict, fidelity(ticket, arch, load_dataset(dataset, asked.data), claimed.accuracy)
@@ -156,8 +197,9 @@ def _rows(verdict: Verdict) -> Sequence[tuple[str, object]]:
     kept = ("weights kept", f"{evidence['kept']} of {evidence['total']}")
     p_value = ("p-value", f"{format_p(verdict.log10_p)} (threshold {format_p(LOG10_THRESHOLD)})")
     if "key_weights" in evidence:
-        chance = ("expected by chance", evidence["expected_by_chance"])
-        return [("statistic", verdict.statistic), chance, p_value, kept]
+        chance = ("expected by chance, at most", evidence["expected_by_chance"])
+        needed = ("needed, whatever the p-value", evidence["key_weights_needed"])
+        return [("statistic", verdict.statistic), chance, needed, p_value, kept]
     return [
         ("claimed message", evidence["claimed_message"]),
         ("message read", evidence["message"] if evidence["message"] is not None else "cannot be read"),

@@ -132,6 +132,7 @@ def _ticket_json(ticket: Ticket, digests: Mapping[str, str]) -> dict[str, Any]:
         "seed": ticket.recipe.get("seed") if ticket.recipe else None,
         "recipe": ticket.recipe,
         "history": [entry.to_json() for entry in ticket.history],
-        "tied": ties(ticket.weights),
+        # By name: a file does not keep the order in which the tensors came.
+        "tied": ties({name: ticket.weights[name] for name in sorted(ticket.weights)}),
         "digests": dict(digests),
     }

@@ -57,6 +57,20 @@ def betweenness(scored: Scored) -> dict[str, Tensor]:
     return of_weights(graph, mask, values)
 
 
+def sampling_error(scored: Scored) -> float:
+    """How far off `betweenness` can be for this sample, all edges at once (`error_bound`); 0: it is exact.
+
+    Raises:
+        InputError: as of `betweenness`.
+    """
+    graph, weights = graph_of(scored)
+    tails, heads, _ = kernel_edges(graph, weights, scored.ticket.mask)
+    nodes = len(np.unique(np.concatenate([tails, heads])))
+    if scored.sources is None or scored.sources >= nodes:
+        return 0.0
+    return error_bound(nodes, scored.sources, len(tails), scored.directed)
+
+
 def kernel_edges(
     graph: KernelGraph, weights: Mapping[str, Tensor], mask: Mask
 ) -> tuple[_Ids, _Ids, list[Tensor]]:

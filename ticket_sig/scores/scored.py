@@ -58,9 +58,8 @@ class Scored:
             InputError: none was given.
         """
         if self.data is None:
-            raise bad_input(
-                "score", "data", "a data set, to take gradients of", "none", hint="name it: --data"
-            )
+            hint = "name it: --dataset, and its folder: --data DIR (digits needs none)"
+            raise bad_input("score", "data", "a data set, to take gradients of", "none", hint=hint)
         return self.data
 
 

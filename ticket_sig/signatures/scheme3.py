@@ -12,7 +12,7 @@ from typing import Any
 
 from ticket_sig.claim import Claim, entry
 from ticket_sig.errors import bad_input
-from ticket_sig.signatures.triggers import MOST_CLASSES, MOST_IMAGES, MOST_SIDE, TriggerSet
+from ticket_sig.signatures.triggers import TriggerSet, check_extent
 
 SCHEME = "scheme 3: trigger set"
 
@@ -62,21 +62,18 @@ class TriggerMark:
                 "signature": entry(beside, "signature", dict),
             }
         size = entry(triggers, "size", list)
-        sides = [n for n in size if type(n) is int and 1 <= n <= MOST_SIDE]
-        if len(size) != 3 or len(sides) != 3:
+        if len(size) != 3 or not all(type(n) is int for n in size):
             raise bad_input("claim", "size", "[height, width, channels]", repr(size)[:80])
-        numbers = {"count": (1, MOST_IMAGES), "classes": (2, MOST_CLASSES)}
-        for name, (low, high) in numbers.items():
-            if not low <= entry(triggers, name, int) <= high:
-                raise bad_input("claim", name, f"{low} to {high}", str(triggers[name]))
-        return cls(
+        mark = cls(
             entry(triggers, "commitment", str),
-            triggers["count"],
-            (sides[0], sides[1], sides[2]),
-            triggers["classes"],
+            entry(triggers, "count", int),
+            (size[0], size[1], size[2]),
+            entry(triggers, "classes", int),
             entry(triggers, "keyed", bool),
             beside,
         )
+        check_extent("claim", mark.count, mark.size, mark.classes, keyed=mark.keyed)
+        return mark
 
     def check(self, triggers: TriggerSet) -> None:
         """Checks that a trigger set is the one this claim was made with.

@@ -30,7 +30,9 @@ from ticket_sig.signatures.keyed import keyed_words
 
 FORMAT, FORMAT_VERSION = "ticket_sig triggers", 1
 COUNT = 100  # as in the paper
-MOST_IMAGES, MOST_SIDE, MOST_CLASSES = 100_000, 4096, 1_000_000
+MOST_IMAGES, MOST_SIDE, MOST_CLASSES = 100_000, 1024, 1_000_000
+MOST_BYTES = 1 << 28  # of all images of a set
+KEYED_CHANNELS, FOLDER_CHANNELS = (1, 2, 3, 4), (1, 3)  # pictures are read as grey or colour
 _OCTAVES = ((3, 4), (6, 2), (12, 1))  # cells along a side, weight: large soft shapes under small ones
 
 
@@ -80,20 +82,9 @@ class TriggerSecret:
     classes: int
 
     def __post_init__(self) -> None:
-        height, width, channels = self.size
-        checks = {
-            "secret": (len(self.secret) == 32, "32 bytes", f"{len(self.secret)}"),
-            "count": (1 <= self.count <= MOST_IMAGES, f"1 to {MOST_IMAGES}", str(self.count)),
-            "size": (
-                all(1 <= n <= MOST_SIDE for n in (height, width)) and 1 <= channels <= 4,
-                f"sides of 1 to {MOST_SIDE} and 1 to 4 channels",
-                str(list(self.size)),
-            ),
-            "classes": (2 <= self.classes <= MOST_CLASSES, f"2 to {MOST_CLASSES}", str(self.classes)),
-        }
-        for field, (fine, expected, found) in checks.items():
-            if not fine:
-                raise bad_input("triggers", field, expected, found)
+        if len(self.secret) != 32:
+            raise bad_input("triggers", "secret", "32 bytes", f"{len(self.secret)}")
+        check_extent("triggers", self.count, self.size, self.classes, keyed=True)
 
     @classmethod
     def fresh(cls, size: tuple[int, int, int], classes: int, count: int = COUNT) -> TriggerSecret:
@@ -148,6 +139,34 @@ class TriggerSecret:
             total += weight * _interpolated(grid, self.size[0], self.size[1])
         low, high = total.min((0, 1)), total.max((0, 1))
         return np.asarray(255 * (total - low) // np.maximum(1, high - low), dtype=np.uint8)
+
+
+def check_extent(
+    where: str, count: int, size: tuple[int, int, int], classes: int, *, keyed: bool = True
+) -> None:
+    """Checks that a trigger set is no larger than this machine can be asked to make.
+
+    Args:
+        where: what says so, for messages.
+        size: height, width and channels.
+
+    Raises:
+        InputError: too few or too many images, classes or channels; or images that are too large, each or
+            together.
+    """
+    channels = KEYED_CHANNELS if keyed else FOLDER_CHANNELS
+    sides = f"sides of 1 to {MOST_SIDE} and {', '.join(map(str, channels))} channels"
+    fits = all(1 <= n <= MOST_SIDE for n in size[:2]) and size[2] in channels
+    amount = count * size[0] * size[1] * size[2]
+    checks = {
+        "count": (1 <= count <= MOST_IMAGES, f"1 to {MOST_IMAGES}", str(count)),
+        "size": (fits, sides, str(list(size))),
+        "images": (amount <= MOST_BYTES, f"at most {MOST_BYTES >> 20} MiB in all", f"{amount} bytes"),
+        "classes": (2 <= classes <= MOST_CLASSES, f"2 to {MOST_CLASSES}", str(classes)),
+    }
+    for field, (fine, expected, found) in checks.items():
+        if not fine:
+            raise bad_input(where, field, expected, found)
 
 
 def write_secret(secret: TriggerSecret, path: Path) -> None:
@@ -205,6 +224,8 @@ def _read_folder(path: Path, size: tuple[int, int, int], classes: int) -> Trigge
     if not pictures or len(tables) != 1:
         found = f"{len(pictures)} pictures and {len(tables)} label files"
         raise bad_input(path, "trigger folder", "pics/1.jpg, pics/2.jpg, ... and one labels*.txt", found)
+    with about(path):
+        check_extent("triggers", len(pictures), size, classes, keyed=False)
     labels = _read_labels(tables[0], len(pictures), classes)
     content = hashlib.sha256(b"ticket_sig trigger folder 1\n")
     images = []

@@ -1,7 +1,7 @@
 """Black box verification of scheme 3: the verifier can only ask for labels (NeurIPS'21, section 3.4).
 
 The statistic is the number of triggers answered with the claimed label; an answer that did not come counts as
-wrong. Two p-values are computed, and the verdict rests on the larger one:
+wrong. Up to three p-values are computed, and the verdict rests on the largest:
 
 1. *Of the labels*, where they follow from a secret. Each is a pseudo-random number that a network which
    never saw the set cannot know: it matches with chance 1/classes, independently of all others, whatever the
@@ -17,12 +17,19 @@ wrong. Two p-values are computed, and the verdict rests on the larger one:
    found a secret whose labels are mostly the class that the network likes gains nothing. The decoys' share is
    never taken below 1/classes, nor below that of the triggers' own answers with the labels shuffled.
 
-Where somebody chose images and labels (a folder), only the second is left, and the decoys are images of
-another kind: it cannot tell a taught label from one that the network was seen to give. The verdict says so.
+Where somebody chose images and labels (a folder), only the second is left, and it is not enough: the decoys
+are images of another kind, and every honest network gives photographs their true labels. So it takes a third:
+
+3. *Beside control networks*, innocent ones of the same task that the verifier asks the same: the bound of 2.
+   with the triggers that the best of them answers as claimed in place of the decoys. It is as good as the
+   controls: one that knows its task less well than an innocent suspect makes that suspect look guilty. Nor
+   does it help against labels that were written down from the suspect's own answers; against these only a
+   date helps. The verdict says both.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -31,20 +38,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from ticket_sig.claim import Claim
 from ticket_sig.datasets.images import Pixels
 from ticket_sig.errors import bad_input
 from ticket_sig.signatures.triggers import TriggerSet
 from ticket_sig.verification.queries import DECOYS, Queries, prepare
-from ticket_sig.verification.statistics import corrected
+from ticket_sig.verification.statistics import LOG10_SECRETS, corrected, log10_tails
 from ticket_sig.verification.verdict import LOG10_THRESHOLD, Verdict
 
 # Images uint8 [n, height, width, channels] to n labels; None where no answer came.
 Ask = Callable[[Pixels], Sequence[int | None]]
 
-LOG10_SECRETS = 64 * math.log10(2)
 _NONE = -1  # an answer that did not come
 
 
@@ -55,13 +60,16 @@ class Answers:
     Attributes:
         labels: int64 [n], the triggers' labels.
         classes: number of classes.
-        triggers, decoys: int64 [n] and [m], the answers; -1 where none came.
+        triggers, decoys: int64 [n] and [m], the answers; -1 where none came, `classes` for every label that
+            is no class of the claim's: it counts as an answer and matches nothing.
+        controls: int64 [n] each, what innocent networks answer to the triggers.
     """
 
     labels: NDArray[np.int64]
     classes: int
     triggers: NDArray[np.int64]
     decoys: NDArray[np.int64]
+    controls: tuple[NDArray[np.int64], ...] = ()
 
     @property
     def matches(self) -> int:
@@ -79,6 +87,16 @@ class Answers:
         return self._rate(self.decoys)
 
     @property
+    def no_class(self) -> int:
+        """Answers that are no class of the claim's."""
+        return int((np.concatenate([self.triggers, self.decoys]) == self.classes).sum())
+
+    @property
+    def control_matches(self) -> list[int]:
+        """Triggers that each control network answers with the claimed label."""
+        return [int((answers == self.labels).sum()) for answers in self.controls]
+
+    @property
     def log10_p_labels(self) -> float:
         """Of the labels alone, each of which an unrelated network matches with chance 1/classes."""
         return log10_p_labels(self.matches, len(self.labels), self.classes)
@@ -89,29 +107,38 @@ class Answers:
         rate = max(self.decoy_rate, 1 / self.classes, self._rate(self.triggers))
         return log10_p_beside(self.matches, len(self.labels), rate, self.decoys_answered)
 
+    @property
+    def log10_p_controls(self) -> float | None:
+        """Beside the control network that answers most triggers as claimed; None without one."""
+        if not self.controls:
+            return None
+        n = len(self.labels)
+        rate = max(*self.control_matches, n / self.classes) / n
+        return log10_p_beside(self.matches, n, rate, n)
+
     def _rate(self, answers: NDArray[np.int64]) -> float:
         came = answers[answers != _NONE]
-        shares = np.bincount(self.labels, minlength=self.classes) / len(self.labels)
+        shares = np.bincount(self.labels, minlength=self.classes + 1) / len(self.labels)
         return float(shares[came].mean()) if len(came) else 0.0
 
 
 def log10_p_labels(matches: int, triggers: int, classes: int) -> float:
     """log10 of the chance that as many keyed labels, uniform and independent, are guessed."""
-    return float(min(0.0, binom.logsf(matches - 1, triggers, 1 / classes) / math.log(10)))
+    return float(log10_tails(triggers, 1 / classes)[matches])
 
 
-def log10_p_beside(matches: int, triggers: int, decoy_rate: float, decoys: int) -> float:
-    """log10 of a bound on the chance of so many matches where triggers and decoys are alike to the network.
+def log10_p_beside(matches: int, triggers: int, other_rate: float, others: int) -> float:
+    """log10 of a bound on the chance of so many matches where two samples are alike.
 
     Args:
-        decoy_rate: share of the decoys' answers that match.
-        decoys: how many were answered.
+        other_rate: share of the other sample's answers that match.
+        others: its size: decoys that were answered, or triggers that a control network was asked.
     """
     rate = matches / triggers
-    if rate <= decoy_rate:
+    if rate <= other_rate:
         return 0.0
-    pooled = (matches + decoys * decoy_rate) / (triggers + decoys)
-    w = triggers * _kl(rate, pooled) + decoys * _kl(decoy_rate, pooled)
+    pooled = (matches + others * other_rate) / (triggers + others)
+    w = triggers * _kl(rate, pooled) + others * _kl(other_rate, pooled)
     return min(0.0, (math.log1p(w) - w) / math.log(10))
 
 
@@ -125,54 +152,86 @@ def matches_needed(count: int, classes: int) -> int | None:
 
     Of the labels alone; beside decoys that the network takes for one class more may be needed.
     """
-    tails = binom.logsf(np.arange(-1, count), count, 1 / classes) / math.log(10)
-    enough = np.flatnonzero(tails + LOG10_SECRETS < LOG10_THRESHOLD)
+    enough = np.flatnonzero(log10_tails(count, 1 / classes) + LOG10_SECRETS < LOG10_THRESHOLD)
     return int(enough[0]) if len(enough) else None
 
 
 def verify_answers(
-    claim: Claim, triggers: TriggerSet, ask: Ask, *, decoys: int = DECOYS, nonce: bytes | None = None
+    claim: Claim,
+    triggers: TriggerSet,
+    ask: Ask,
+    *,
+    controls: Sequence[Ask] = (),
+    decoys: int = DECOYS,
+    nonce: bytes | None = None,
 ) -> Verdict:
     """Asks a suspect about triggers and decoys and decides whether it was taught the triggers.
 
     Args:
         claim: of scheme 3.
         triggers: the set the claim was made with, shown to the verifier.
-        ask: how to get answers; `ticket_sig.verification.ask` has some. It is called once.
+        ask: how to get answers; `ticket_sig.verification.ask` has some. It is called once. Who asks the same
+            suspect again must do so with the same nonce: what two askings have in common is the trigger set.
+        controls: innocent networks of the same task, no worse than the suspect, asked the same images in the
+            same way; needed where the set is not keyed.
         decoys: number of unrelated images to ask about.
         nonce: what decoys and order follow from; fresh by default.
 
     Raises:
         InputError: it could not be decided (see `prepare` and `judge`), or the asking failed.
     """
+    check_controls(triggers, len(controls))
     queries = prepare(claim, triggers, decoys, nonce)
-    return judge(claim, queries, ask(queries.images))
+    return judge(claim, queries, ask(queries.images), [control(queries.images) for control in controls])
 
 
-def judge(claim: Claim, queries: Queries, answers: Sequence[int | None]) -> Verdict:
+def check_controls(triggers: TriggerSet, controls: int) -> None:
+    """Checks that there are control networks where a verdict needs them.
+
+    Raises:
+        InputError: somebody chose the triggers, and there is none.
+    """
+    if not (triggers.keyed or controls):
+        hint = "chosen triggers need a control network: --control MODEL"
+        expected = "an innocent network of the same task, as somebody chose images and labels"
+        raise bad_input("", "control", expected, "none", hint=hint)
+
+
+def judge(
+    claim: Claim,
+    queries: Queries,
+    answers: Sequence[int | None],
+    controls: Sequence[Sequence[int | None]] = (),
+) -> Verdict:
     """Decides by answers that are there.
 
     Args:
-        answers: labels in the order of `queries.images`; None where none came.
+        answers: labels in the order of `queries.images`; None where none came. A label that is no class of
+            the claim's is an answer that matches nothing: a class more must not save a thief.
+        controls: the answers of innocent networks to the same images.
 
     Raises:
-        InputError: too many or too few answers, one is no class of the network, or fewer than half of the
-            decoys were answered.
+        InputError: too many or too few answers, one is no whole number, a control network is missing or left
+            an image unanswered, or fewer than half of the decoys were answered.
     """
-    found = _sorted_out(queries, _checked(answers, len(queries), queries.triggers.classes))
+    check_controls(queries.triggers, len(controls))
+    found = _answers(queries, answers, controls)
     if 2 * found.decoys_answered < queries.decoys:
-        hint = "the chance of a match cannot be told; ask again"
         few = f"{found.decoys_answered} of {queries.decoys}"
+        hint = "the chance of a match cannot be told"
         raise bad_input("", "answers to decoys", "at least half of them", few, hint=hint)
     keyed = queries.triggers.keyed
-    log10_p = found.log10_p_decoys
+    p_values = [found.log10_p_decoys]
     if keyed:
-        log10_p = max(log10_p, corrected(found.log10_p_labels, LOG10_SECRETS))
-    expected = max(found.decoy_rate, 1 / found.classes) * len(found.labels)
+        p_values.append(corrected(found.log10_p_labels, LOG10_SECRETS))
+    if found.log10_p_controls is not None:
+        p_values.append(found.log10_p_controls)
+    best = max([0, *found.control_matches]) / len(found.labels)
+    expected = max(found.decoy_rate, 1 / found.classes, best) * len(found.labels)
     return Verdict(
         statistic=f"{found.matches} of {len(found.labels)} triggers answered as claimed, "
         f"{expected:.1f} expected by chance",
-        log10_p=log10_p,
+        log10_p=max(p_values),
         evidence=_evidence(claim, queries, found),
         proves=_PROVES_KEYED if keyed else _PROVES_CHOSEN,
         does_not_prove=_DOES_NOT_PROVE if keyed else f"{_CHOSEN}; {_DOES_NOT_PROVE}",
@@ -184,11 +243,13 @@ _PROVES_KEYED = (
     "does not answer so many as claimed, whichever of 2^64 secrets the claimant tried"
 )
 _PROVES_CHOSEN = (
-    "this network gives the claimed labels far more often than its answers to other images would have it"
+    "this network gives the claimed labels far more often than the control networks, and than its answers to "
+    "other images would have it"
 )
 _CHOSEN = (
-    "that they were taught: somebody chose images and labels, and could have written down what this network "
-    "answers anyhow; it takes a claim dated before the suspect, and innocent networks asked the same"
+    "that they were taught, unless the claim is dated before the suspect, and the controls are innocent and "
+    "as good as it: somebody chose images and labels, and could have written down what this network answers "
+    "anyhow, or what only a better network than the controls gets right"
 )
 _DOES_NOT_PROVE = (
     "who taught them, or when: compare with a record of the claim from before the dispute; nor does 'not "
@@ -198,7 +259,7 @@ _DOES_NOT_PROVE = (
 
 
 def _evidence(claim: Claim, queries: Queries, found: Answers) -> dict[str, Any]:
-    keyed = queries.triggers.keyed
+    keyed, beside = queries.triggers.keyed, found.log10_p_controls
     answered = found.triggers[found.triggers != _NONE]
     came = np.concatenate([answered, found.decoys[found.decoys != _NONE]])
     return {
@@ -212,34 +273,42 @@ def _evidence(claim: Claim, queries: Queries, found: Answers) -> dict[str, Any]:
         "decoys": queries.decoys,
         "decoys_answered": found.decoys_answered,
         "decoy_rate": round(found.decoy_rate, 6),
-        "different_answers": len(np.unique(came)),
+        "different_answers": len(np.unique(came[came < found.classes])),
+        "answers_of_no_class": found.no_class,
+        "control_matches": found.control_matches,
         "log10_p_labels": round(found.log10_p_labels, 3) if keyed else None,
         "log10_secrets_tried": round(LOG10_SECRETS, 3) if keyed else None,
         "log10_p_decoys": round(found.log10_p_decoys, 3),
-        "nonce": queries.nonce.hex(),
+        "log10_p_controls": None if beside is None else round(beside, 3),
+        "nonce_digest": f"sha256:{hashlib.sha256(queries.nonce).hexdigest()}",
     }
 
 
-def _checked(answers: Sequence[int | None], count: int, classes: int) -> NDArray[np.int64]:
-    if len(answers) != count:
-        raise bad_input("", "answers", f"{count}, one for every image", str(len(answers)))
-    checked = np.full(count, _NONE, dtype=np.int64)
-    for number, answer in enumerate(answers, 1):
+def _answers(
+    queries: Queries, answers: Sequence[int | None], controls: Sequence[Sequence[int | None]]
+) -> Answers:
+    triggers, n = queries.triggers, len(queries.triggers)
+    found = _sorted_out(queries, answers)
+    asked = [_sorted_out(queries, control)[:n] for control in controls]
+    for number, control in enumerate(asked, 1):
+        if missing := int((control == _NONE).sum()):
+            raise bad_input("", f"control {number}", "an answer to every trigger", f"{missing} missing")
+    labels: NDArray[np.int64] = triggers.split.labels.numpy()
+    return Answers(labels, triggers.classes, found[:n], found[n:], tuple(asked))
+
+
+def _sorted_out(queries: Queries, asked: Sequence[int | None]) -> NDArray[np.int64]:
+    """Answers in the order of triggers and decoys, checked."""
+    count, classes = len(queries), queries.triggers.classes
+    if len(asked) != count:
+        raise bad_input("", "answers", f"{count}, one for every image", str(len(asked)))
+    answers = np.full(count, _NONE, dtype=np.int64)
+    for number, (place, answer) in enumerate(zip(queries.order, asked, strict=True), 1):
         if answer is None:
             continue
         try:
             label = operator.index(answer)
         except TypeError:
-            label = _NONE
-        if not 0 <= label < classes:
-            raise bad_input("", f"answer {number}", f"a class, 0 to {classes - 1}", repr(answer)[:80])
-        checked[number - 1] = label
-    return checked
-
-
-def _sorted_out(queries: Queries, asked: NDArray[np.int64]) -> Answers:
-    answers = np.empty_like(asked)
-    answers[queries.order] = asked
-    triggers, n = queries.triggers, len(queries.triggers)
-    labels: NDArray[np.int64] = triggers.split.labels.numpy()
-    return Answers(labels, triggers.classes, answers[:n], answers[n:])
+            raise bad_input("", f"answer {number}", "a whole number", repr(answer)[:80]) from None
+        answers[place] = label if 0 <= label < classes else classes
+    return answers

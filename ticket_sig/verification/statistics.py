@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import hypergeom
+from numpy.typing import NDArray
+from scipy.stats import binom, hypergeom
 
 from ticket_sig.signatures.qr import Bits
+
+LOG10_SECRETS = 64 * math.log10(2)  # keys or secrets that a liar may have tried
 
 
 def log10_p_agreement(expected: Bits, found: Bits) -> float:
@@ -28,14 +31,33 @@ def log10_p_agreement(expected: Bits, found: Bits) -> float:
     return float(min(0.0, hypergeom.logsf(hits - 1, modules, light, kept) / math.log(10)))
 
 
+def log10_tails(count: int, chance: float) -> NDArray[np.float64]:
+    """log10 of P(X >= k) for k = 0 .. count, X binomial: summed as logarithms, so that no tail is ever 0.
+
+    `binom.logsf` takes the logarithm of a float, and so gives -inf from 1e-308 on.
+
+    Args:
+        count: of trials.
+        chance: of one, in (0, 1).
+
+    Returns:
+        float64 [count + 1], at most 0, finite.
+    """
+    terms = binom.logpmf(np.arange(count, -1, -1), count, chance)
+    tails: NDArray[np.float64] = np.logaddexp.accumulate(terms)[::-1] / math.log(10)
+    return np.minimum(0.0, tails)
+
+
 def corrected(log10_p: float, *log10_chances: float) -> float:
     """Bonferroni: the chance that any of so many attempts does as well, at most 1."""
     return min(0.0, log10_p + sum(log10_chances))
 
 
 def format_p(log10_p: float) -> str:
-    """A probability for people, also where it is too small for a float: `3.2e-145`."""
+    """A probability for people, also where it is too small for a float: `3.2e-145`; at most 1."""
+    if not -math.inf < log10_p < -2:
+        return f"{10 ** min(log10_p, 0.0):.2g}"
     exponent = math.floor(log10_p)
     if round(10 ** (log10_p - exponent), 1) == 10:
         exponent += 1
-    return f"{10 ** (log10_p - exponent):.1f}e{exponent:+03d}" if log10_p < -2 else f"{10**log10_p:.2g}"
+    return f"{10 ** (log10_p - exponent):.1f}e{exponent:+03d}"

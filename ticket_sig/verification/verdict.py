@@ -20,6 +20,7 @@ class Verdict:
         log10_p: log10 of the chance to measure as much where the code has nothing to do with the mask.
         evidence: everything the statistic was computed from, as JSON.
         proves, does_not_prove: what the verdict means and what it leaves open.
+        lacking: what is required beside the p-value and is not there, in words; empty where nothing is.
     """
 
     statistic: str
@@ -27,11 +28,12 @@ class Verdict:
     evidence: Mapping[str, Any]
     proves: str
     does_not_prove: str
+    lacking: str = ""
 
     @property
     def verified(self) -> bool:
-        """Whether the p-value is below the threshold."""
-        return self.log10_p < LOG10_THRESHOLD
+        """Whether the p-value is below the threshold, and nothing else that is required is lacking."""
+        return self.log10_p < LOG10_THRESHOLD and not self.lacking
 
     @property
     def outcome(self) -> str:
@@ -46,6 +48,7 @@ class Verdict:
             "p_value": format_p(self.log10_p),
             "log10_p": round(self.log10_p, 3),
             "log10_threshold": LOG10_THRESHOLD,
+            **({"lacking": self.lacking} if self.lacking else {}),
             "evidence": dict(self.evidence),
             "proves": self.proves if self.verified else "nothing",
             "does_not_prove": self.does_not_prove,

@@ -124,12 +124,13 @@ def extract(ticket: Ticket, claim: Claim) -> Reading:
     )
 
 
-def verify(ticket: Ticket, claim: Claim, key: Key | None = None) -> Verdict:
+def verify(ticket: Ticket, claim: Claim, key: Key | None = None, locked: Ticket | None = None) -> Verdict:
     """Decides whether the claimed mark stands in a model's mask.
 
     Args:
         claim: of scheme 1 or 2, or of scheme 3 beside one of them.
         key: of scheme 1.
+        locked: of scheme 1, the locked ticket as it was handed out.
 
     Raises:
         InputError: it could not be decided (see `extract` and `verify_key`).
@@ -140,7 +141,12 @@ def verify(ticket: Ticket, claim: Claim, key: Key | None = None) -> Verdict:
             raise bad_input(
                 "", "key", "the key's file, to verify scheme 1", "none", hint="give it: --key FILE"
             )
-        return verify_key(ticket, claim, key)
+        if locked is None:
+            hint = "give it: --locked DIR"
+            raise bad_input(
+                "", "locked ticket", "the one of the claim, to verify scheme 1", "none", hint=hint
+            )
+        return verify_key(ticket, claim, key, locked)
     reading = extract(ticket, claim)
     claimed = _signature(claim).message
     evidence: Mapping[str, Any] = {

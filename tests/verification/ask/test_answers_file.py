@@ -14,9 +14,9 @@ from PIL import Image
 from ticket_sig import InputError
 from ticket_sig.signatures.scheme3 import claim_triggers
 from ticket_sig.signatures.triggers import TriggerSecret
-from ticket_sig.verification.ask.answers_file import file_names, read_answers, read_queries, write_queries
+from ticket_sig.verification.ask.answers_file import file_names, read_answers, write_queries
 from ticket_sig.verification.black_box import judge
-from ticket_sig.verification.queries import Queries, prepare
+from ticket_sig.verification.queries import Queries, prepare, read_queries, write_record
 
 
 @pytest.fixture
@@ -89,12 +89,19 @@ def test_a_damaged_table_is_named_by_line(text: bytes, words: str, tmp_path: Pat
         read_answers(tmp_path / "answers.csv", 300)
 
 
-def test_an_answer_out_of_range_is_named(queries: Queries, tmp_path: Path) -> None:
-    (tmp_path / "answers.csv").write_text("0004.png,10\n")
-    with pytest.raises(InputError, match="answer 4: expected a class, 0 to 9, found 10"):
-        judge(taught.claim(), queries, read_answers(tmp_path / "answers.csv", 200))
+def test_an_answer_out_of_range_is_one_that_matches_nothing(queries: Queries, tmp_path: Path) -> None:
+    (tmp_path / "answers.csv").write_text("".join(f"{name},10\n" for name in file_names(200)))
+    verdict = judge(taught.claim(), queries, read_answers(tmp_path / "answers.csv", 200))
+    assert not verdict.verified and verdict.evidence["answers_of_no_class"] == 200
     with pytest.raises(InputError, match=r"none\.csv: answers: expected a file"):
         read_answers(tmp_path / "none.csv", 300)
+
+
+def test_a_record_is_for_its_owner_and_makes_the_same_images_again(queries: Queries, tmp_path: Path) -> None:
+    write_record(queries, tmp_path / "record.json")
+    assert (tmp_path / "record.json").stat().st_mode & 0o777 == 0o600
+    again = read_queries(tmp_path / "record.json", taught.claim(), taught.triggers())
+    assert np.array_equal(again.images, queries.images)
 
 
 @pytest.mark.parametrize(

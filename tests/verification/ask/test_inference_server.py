@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 import socket
+import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import taught
-from fake_server import FakeServer, fake_server
+from fake_server import DRIPS, FakeServer, dripped, fake_server
 from helpers import Notes
 
 from ticket_sig import InputError
@@ -173,7 +176,9 @@ def test_a_dead_server_is_named() -> None:
 
 def test_a_server_that_is_too_slow_is_named(server: FakeServer) -> None:
     server.sleeps = 0.6
-    with pytest.raises(InputError, match=r"/infer: server: expected an answer, found none .*timed? out"):
+    with pytest.raises(
+        InputError, match=r"/infer: server: expected a whole answer in time, found none in 0.2 s"
+    ):
         ask(server, timeout=0.2, retries=0, batch=200)
 
 
@@ -190,8 +195,39 @@ def test_an_answer_that_drips_is_no_answer(server: FakeServer) -> None:
             yield b" "
 
     server.body = drip()
-    with pytest.raises(InputError, match=r"expected a whole answer in time, found \d+ bytes of one"):
+    with pytest.raises(InputError, match=r"expected a whole answer in time, found none in 0.4 seconds"):
         ask(server, timeout=0.4, retries=0, batch=200)
+
+
+@pytest.mark.parametrize("kind", DRIPS)
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_server_that_never_ends_its_answer_cannot_keep_us(
+    kind: str, busy: bool, server: FakeServer
+) -> None:
+    """A limit on every read alone begins anew with every byte."""
+    server.raw = lambda: dripped(kind, 0.0 if busy else 0.05)
+    begun = time.monotonic()
+    # A busy one may send a line that is too long before its time is over.
+    words = "(a whole answer in time|an answer)" if busy else "a whole answer in time"
+    with pytest.raises(InputError, match=f"/infer: server: expected {words}, found none"):
+        ask(server, timeout=0.4, retries=0, batch=200)
+    assert time.monotonic() - begun < 3
+
+
+def test_a_server_that_never_ends_its_metadata_cannot_keep_us(server: FakeServer) -> None:
+    server.raw = lambda: dripped("header", 0.05)
+    server.raw_metadata = True
+    with pytest.raises(InputError, match="/v2/models/mine: server: expected a whole answer in time"):
+        ask(server, timeout=0.3, retries=0)
+
+
+def test_a_request_that_ended_in_time_stops_its_clock(server: FakeServer) -> None:
+    before = threading.active_count()
+    connection = http.Connection(server.url, timeout=5, retries=0)
+    for _ in range(3):
+        assert connection.get("/v2/models/mine")["name"] == "mine"
+    time.sleep(0.1)
+    assert threading.active_count() <= before + 1  # the server's own thread
 
 
 def test_an_endless_answer_is_cut_off(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,6 +279,10 @@ def test_what_is_no_json_is_named(body: bytes, server: FakeServer) -> None:
         ask(server)
 
 
+def _scores(first: list[Any]) -> dict[str, Any]:
+    return {"name": "o", "datatype": "FP32", "shape": [50, 10], "data": [*first, *[0.5] * (500 - len(first))]}
+
+
 def output(**changes: Any) -> Any:
     """An answer whose first output has other fields."""
     return lambda answer: {**answer, "outputs": [answer["outputs"][0] | changes]}
@@ -255,7 +295,8 @@ def output(**changes: Any) -> Any:
         (lambda a: {"error": "no GPU"}, "outputs: expected a list of tensors, found an error: no GPU"),
         (lambda a: {"outputs": []}, "outputs: expected a list of tensors, found none"),
         (lambda a: {"outputs": [3]}, "outputs: expected a list of tensors"),
-        (output(shape=[50, 7]), r"expected one of shape \[50, 10\], \[50\] or \[50, 1\], found \[50, 7\]"),
+        (output(shape=[50, 0]), r"expected one of shape \[50, 10\], \[50\] or \[50, 1\], found \[50, 0\]"),
+        (output(shape=[50, 7]), "data: expected 350 finite numbers, found something else, or more"),
         (output(shape=[49, 10]), r"found \[49, 10\]"),
         (output(shape="wide"), "found wide"),
         (output(shape=None), "found None"),
@@ -265,18 +306,53 @@ def output(**changes: Any) -> Any:
         (output(data=["a"] * 500), "data: expected 500 finite numbers, found something else"),
         (output(data=[None] * 500), "found something else"),
         (output(data=[True] * 500), "found something else"),
-        (output(data=[[1], [2, 3]]), "found something else"),
+        (output(data=[[1], [2, 3]]), "data: expected 500 finite numbers, found 3 numbers"),
         (output(data={"0": 1}), "found something else"),
         (output(data=[10**400] * 500), "found something else"),
         (output(shape=[50], data=[0.5] * 50), "labels, which are whole numbers, found fractions"),
-        (output(shape=[50], data=[10] * 50), "answer 1: expected a class, 0 to 9, found 10"),
-        (output(shape=[50, 1], data=[-1] * 50), "answer 1: expected a class, 0 to 9, found -1"),
+        (output(data=[0.5] * 501), "data: expected 500 finite numbers, found something else, or more"),
+        (output(data=[*[0.5] * 499, "a" * 5_000_000]), "data: expected 500 finite .* found something else"),
+        (output(shape=[50, 1 << 40]), "expected one of shape"),
+        (output(shape=[50, 1.5]), "expected one of shape"),
     ],
 )
 def test_an_answer_of_another_form_is_named(change: Any, words: str, server: FakeServer) -> None:
     server.change = change
     with pytest.raises(InputError, match=words):
         ask(server)
+
+
+@pytest.mark.parametrize("width", [2, 9, 11, 1000])
+def test_an_output_of_another_width_saves_no_thief(width: int, server: FakeServer) -> None:
+    """What is no class of the claim's matches nothing; what is, counts."""
+
+    def wider(answer: Any) -> Any:
+        scores = np.array(answer["outputs"][0]["data"]).reshape(-1, 10)
+        padded = np.zeros((len(scores), width))
+        padded[:, : min(width, 10)] = scores[:, :width]
+        return {"outputs": [answer["outputs"][0] | {"shape": list(padded.shape), "data": padded.tolist()}]}
+
+    server.change = wider
+    found = ask(server, batch=100)
+    assert found.evidence["triggers_answered"] == 100
+    assert found.verified is (width >= 9)
+
+
+@pytest.mark.parametrize("label", [10, -1, 10**9])
+def test_labels_out_of_range_are_answers_that_match_nothing(label: int, server: FakeServer) -> None:
+    server.change = output(shape=[50], data=[label] * 50)
+    found = ask(server)
+    assert not found.verified and found.evidence["answers_of_no_class"] == 200
+
+
+def test_one_long_text_among_the_numbers_takes_no_memory(server: FakeServer) -> None:
+    """numpy would make every number a text as long: 500 times 20 MB."""
+    server.always = (200, {}, json.dumps({"outputs": [_scores(["a" * 5_000_000])]}).encode())
+    tracemalloc.start()
+    with pytest.raises(InputError, match="data: expected 500 finite numbers, found something else"):
+        ask(server)
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
 
 
 def test_a_number_too_large_is_not_finite(server: FakeServer) -> None:

@@ -5,26 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from ticket_sig.claim import Claim
-from ticket_sig.errors import InputError, about, bad_input
-from ticket_sig.files import SECRET, read_json, whole_folder, write_json
-from ticket_sig.signatures.triggers import TriggerSet
-from ticket_sig.verification.queries import Queries, prepare
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.files import whole_folder
+from ticket_sig.verification.queries import Queries, write_record
 
-FORMAT, FORMAT_VERSION = "ticket_sig queries", 1
 PICTURES, RECORD = "queries", "queries.json"
 
 
 def write_queries(queries: Queries, folder: Path) -> None:
     """Writes FOLDER/queries/0001.png, ... to hand over, and FOLDER/queries.json, which the verifier keeps.
-
-    The record is what tells triggers from decoys; nobody but its owner may read it.
 
     Raises:
         InputError: the folder is there already.
@@ -36,28 +29,7 @@ def write_queries(queries: Queries, folder: Path) -> None:
         for name, pixels in zip(file_names(len(queries)), queries.images, strict=True):
             picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
             picture.save(partial / PICTURES / name)
-        write_json(partial / RECORD, _record(queries), mode=SECRET)
-
-
-def read_queries(path: Path, claim: Claim, triggers: TriggerSet) -> Queries:
-    """Reads the verifier's record and makes the queries again.
-
-    Raises:
-        InputError: missing, damaged, of another claim, or the pictures that follow from it are not those
-            that were written.
-    """
-    value = read_json(path)
-    with about(path):
-        nonce, decoys = _fields(value)
-        queries = prepare(claim, triggers, decoys, nonce)
-        ours = _record(queries)
-        for name, theirs in (
-            ("commitment", "the claim's"),
-            ("pictures", "those of claim, triggers and nonce"),
-        ):
-            if value.get(name) != ours[name]:
-                raise bad_input("queries", name, f"{theirs} {ours[name]}", repr(value.get(name))[:80])
-    return queries
+        write_record(queries, partial / RECORD)
 
 
 def file_names(count: int) -> list[str]:
@@ -109,26 +81,3 @@ def _enter(known: dict[str, int | None], cells: list[str], path: Path, line: int
     if not re.fullmatch("-?[0-9]{1,18}", label):
         raise wrong("a whole number as label", repr(label)[:80])
     known[file] = int(label)
-
-
-def _record(queries: Queries) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "commitment": queries.triggers.commitment,
-        "nonce": queries.nonce.hex(),
-        "decoys": queries.decoys,
-        "pictures": queries.digest,
-    }
-
-
-def _fields(value: Mapping[str, Any]) -> tuple[bytes, int]:
-    for name, expected in (("format", FORMAT), ("version", FORMAT_VERSION)):
-        if value.get(name) != expected:
-            raise bad_input("queries", name, repr(expected), repr(value.get(name))[:80])
-    nonce, decoys = value.get("nonce"), value.get("decoys")
-    if not isinstance(nonce, str) or not re.fullmatch("[0-9a-f]{64}", nonce):
-        raise bad_input("queries", "nonce", "64 hexadecimal digits", "something else")
-    if type(decoys) is not int:
-        raise bad_input("queries", "decoys", "a whole number", repr(decoys)[:80])
-    return bytes.fromhex(nonce), decoys

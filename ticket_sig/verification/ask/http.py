@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
+from threading import Timer
 from typing import Any, NoReturn
 
-from urllib3 import BaseHTTPResponse, PoolManager, Retry
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Retry, Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError
 from urllib3.util import Url, parse_url
 
@@ -15,7 +18,7 @@ from ticket_sig.errors import InputError, bad_input
 
 _OVERLOADED = (429, 502, 503, 504)
 _LONGEST_WAIT = 60  # seconds, whatever Retry-After asks for
-_LARGEST = 64 << 20  # bytes of one answer
+_LARGEST = 16 << 20  # bytes of one answer; read as JSON it may take thirty times as much
 _CHUNK = 1 << 16
 _TEXT = 200  # characters of an error text that are shown
 
@@ -30,6 +33,70 @@ class _Patience(Retry):
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         wait = super().get_retry_after(response)
         return None if wait is None else min(wait, _LONGEST_WAIT)
+
+
+class _Clock:
+    """Ends a request whose answer takes too long, by shutting its socket down.
+
+    A limit on every read begins anew with every byte: a server that drips the bytes of a header, sends
+    `100 Continue` for ever or never ends its trailers would keep us for ever.
+
+    Attributes:
+        late: whether the last request was ended.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.late = False
+        self._seconds = seconds
+        self._timer: Timer | None = None
+
+    def begin(self, connection: socket.socket) -> None:
+        """Begins the time of a request over a connection."""
+        self.stop()
+        self.late = False
+        self._timer = Timer(self._seconds, self._end, [connection])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Lets the request be: it is done."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self, connection: socket.socket) -> None:
+        self.late = True
+        with suppress(OSError):  # closed already
+            # Not the method of a TLS socket, which would go on in plain text.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class _Timed(HTTPConnection):
+    """A connection whose requests run against a clock."""
+
+    def __init__(self, *arguments: Any, clock: _Clock, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._clock = clock
+
+    def __str__(self) -> str:  # what urllib3 begins its messages with
+        return f"{self.host}:{self.port}"
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        if self.sock is None:
+            self.connect()  # has a limit of its own
+        self._clock.begin(self.sock)
+        super().request(*arguments, **options)
+
+
+class _TimedSecurely(_Timed, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Timed
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _TimedSecurely
 
 
 class Connection:
@@ -47,14 +114,21 @@ class Connection:
     """
 
     def __init__(self, url: str, *, timeout: float, retries: int, token: str | None = None) -> None:
-        self.url = _address(url)
-        self._timeout = timeout
+        address = _address(url)
+        self.url, self._timeout, self._clock = address.url, timeout, _Clock(timeout)
+        self._prefix = address.path or ""
         self._headers = {"Accept": "application/json"}
         if token is not None:
             if not (token.isascii() and token.isprintable() and token):
                 raise bad_input("", "token", "printable ASCII characters", "others, or none")
             self._headers["Authorization"] = f"Bearer {token}"
-        self._pool = PoolManager(
+        pool = _SecurePool if address.scheme == "https" else _Pool
+        self._pool = pool(
+            str(address.host),
+            address.port,
+            clock=self._clock,
+            # Silence is the clock's, too; that it should come first makes one message of the two.
+            timeout=Timeout(connect=timeout, read=2 * timeout),
             retries=_Patience(
                 total=retries,
                 read=min(retries, 1),
@@ -64,7 +138,7 @@ class Connection:
                 backoff_factor=0.5,
                 backoff_max=_LONGEST_WAIT,
                 raise_on_status=False,
-            )
+            ),
         )
 
     def get(self, path: str) -> dict[str, Any]:
@@ -85,26 +159,34 @@ class Connection:
         try:
             response = self._pool.request(
                 method,
-                where,
+                self._prefix + path,
                 json=value,
                 headers=self._headers | ({"Content-Type": "application/json"} if value is not None else {}),
-                timeout=self._timeout,
                 redirect=False,
                 preload_content=False,
             )
             try:
-                body = _body(response, where, time.monotonic() + self._timeout)
+                body = _body(response, where)
             finally:
                 response.close()
         except HTTPError as error:
+            if self._clock.late:
+                raise self._too_slow(where) from None
             reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
             raise _no_answer(where, "an answer", f"none ({_short(str(reason))})") from None
+        finally:
+            self._clock.stop()
+        if self._clock.late:  # a body or header that was cut off may look like one that has ended
+            raise self._too_slow(where)
         if response.status != 200:
             _refused(where, response, body)
         return _parsed(where, body)
 
+    def _too_slow(self, where: str) -> NoAnswer:
+        return _no_answer(where, "a whole answer in time", f"none in {self._timeout:g} seconds")
 
-def _address(url: str) -> str:
+
+def _address(url: str) -> Url:
     hint = "as http://127.0.0.1:8080"
     try:
         parts = parse_url(url)
@@ -115,18 +197,16 @@ def _address(url: str) -> str:
     if parts.auth or parts.query or parts.fragment:
         found = "more (a password?)"
         raise bad_input("", "url", "scheme, host, port and path alone", found, hint=hint)
-    return parts.url.rstrip("/")
+    return parts._replace(path=(parts.path or "").rstrip("/") or None)
 
 
-def _body(response: BaseHTTPResponse, where: str, deadline: float) -> bytes:
+def _body(response: BaseHTTPResponse, where: str) -> bytes:
     body = bytearray()
     # Compressed answers stay compressed: a few bytes could unfold to gigabytes.
     while chunk := response.read1(_CHUNK, decode_content=False):
         body += chunk
         if len(body) > _LARGEST:
             raise bad_input(where, "answer", f"at most {_LARGEST >> 20} MiB", "more")
-        if time.monotonic() > deadline:
-            raise _no_answer(where, "a whole answer in time", f"{len(body)} bytes of one")
     return bytes(body)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ticket_sig.datasets.images import Pixels
 from ticket_sig.errors import bad_input
+from ticket_sig.signatures.triggers import MOST_CLASSES
 from ticket_sig.training.progress import Progress, Silent
 from ticket_sig.verification.ask.http import Connection, NoAnswer
 from ticket_sig.verification.ask.pixels import Normalisation
@@ -216,39 +217,74 @@ def _fit(shape: list[int], layout: tuple[int, ...]) -> int:
 
 
 def _labels(answer: Mapping[str, Any], where: str, count: int, classes: int) -> list[int]:
-    """The labels of an answer: of an output [n, classes] the largest, else an output [n] or [n, 1] itself."""
+    """The labels of an answer: of an output [n, classes] the largest, else an output [n] or [n, 1] itself.
+
+    Else the largest of an output [n, k] of another width: a class more must not save a thief.
+    """
     outputs = answer.get("outputs")
     if not isinstance(outputs, list) or not outputs or not all(isinstance(o, dict) for o in outputs):
         told = answer.get("error")
         found = f"an error: {told}"[:200] if isinstance(told, str) else "none"
         raise bad_input(where, "answer, outputs", "a list of tensors", found)
     shapes = [o.get("shape") for o in outputs]
-    for index, shape in enumerate(shapes):
-        if shape == [count, classes]:
-            scores = _values(outputs[index], where, count * classes)
-            return [int(label) for label in scores.reshape(count, classes).argmax(1)]
-    for index, shape in enumerate(shapes):
-        if shape in ([count], [count, 1]):
-            return _whole(_values(outputs[index], where, count), where)
+    for wanted in ([count, classes], [count], [count, 1]):
+        if wanted in shapes:
+            return _of_output(outputs[shapes.index(wanted)], where, wanted)
+    for output, shape in zip(outputs, shapes, strict=True):
+        wide = isinstance(shape, list) and len(shape) == 2 and shape[0] == count and type(shape[1]) is int
+        if wide and 2 <= shape[1] <= MOST_CLASSES:
+            return _of_output(output, where, [count, shape[1]])
     expected = f"one of shape [{count}, {classes}], [{count}] or [{count}, 1]"
     raise bad_input(where, "answer, outputs", expected, " and ".join(map(str, shapes))[:200])
 
 
-def _values(output: Mapping[str, Any], where: str, size: int) -> NDArray[Any]:
-    datatype, data = output.get("datatype"), output.get("data")
+def _of_output(output: Mapping[str, Any], where: str, shape: list[int]) -> list[int]:
+    values = _values(output, where, math.prod(shape))
+    if len(shape) == 2 and shape[1] > 1:
+        return [int(label) for label in values.reshape(shape).argmax(1)]
+    return _whole(values, where)
+
+
+def _values(output: Mapping[str, Any], where: str, size: int) -> NDArray[np.float64]:
+    datatype = output.get("datatype")
     if datatype not in _NUMBERS:
         raise bad_input(where, "answer, datatype", "numbers", repr(datatype)[:80])
+    numbers, found = _numbers(output.get("data"), size), "something else, or more"
     try:
-        values = np.array(data)
-    except (ValueError, OverflowError):
-        values = np.array(None)
-    if values.dtype.kind not in "iuf" or values.size != size or not np.isfinite(values).all():
-        found = f"{values.size} numbers" if values.dtype.kind in "iuf" else "something else"
-        raise bad_input(where, "answer, data", f"{size} finite numbers", found)
-    return values
+        values = np.array(numbers, dtype=np.float64)
+    except OverflowError:  # a whole number of hundreds of digits
+        numbers = None
+    if numbers is not None and len(numbers) < size:
+        found = f"{len(numbers)} numbers"
+    elif numbers is not None and np.isfinite(values).all():
+        return values
+    raise bad_input(where, "answer, data", f"{size} finite numbers", found)
 
 
-def _whole(values: NDArray[Any], where: str) -> list[int]:
+def _numbers(data: Any, most: int) -> list[float] | None:
+    """The numbers in a list, nested or not; None where it holds something else, or more than `most`.
+
+    Looked at one by one before numpy sees them: of one long text among them it would make an array of texts
+    that long.
+    """
+    numbers: list[float] = []
+    if not isinstance(data, list):
+        return None
+    open_lists = [iter(data)]
+    while open_lists:
+        for item in open_lists[-1]:
+            if isinstance(item, list):
+                open_lists.append(iter(item))
+                break
+            if type(item) not in (int, float) or len(numbers) == most:
+                return None
+            numbers.append(item)
+        else:
+            open_lists.pop()
+    return numbers
+
+
+def _whole(values: NDArray[np.float64], where: str) -> list[int]:
     if not (values == values.round()).all():
         raise bad_input(where, "answer, data", "labels, which are whole numbers", "fractions")
-    return [int(label) for label in values.ravel()]
+    return [int(label) for label in values]

@@ -69,7 +69,7 @@ def _classes(model: nn.Module, pixels: torch.Tensor) -> list[int]:
     except RuntimeError as error:
         found = str(error).splitlines()[0]
         raise bad_input("network", "images", f"to take {list(pixels.shape)}", f"an error: {found}") from None
-    if logits.ndim != 2 or len(logits) != len(pixels):
+    if logits.ndim != 2 or len(logits) != len(pixels) or logits.shape[1] < 2:
         expected = f"[{len(pixels)}, classes]"
         raise bad_input("network", "outputs", expected, str(list(logits.shape)))
     if not torch.isfinite(logits).all():
