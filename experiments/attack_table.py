@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from attacked import FORGED, accuracy, attacked, found, reading
 from bench import Bench
@@ -69,13 +70,13 @@ def group(bench: Bench, subject: Subject, name: str | None, options: dict[str, o
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """Every attack."""
-    return [
-        cell
+    """Every attack; the first seed of all before the second of any."""
+    groups = [
+        group(bench, subject, name, options)
         for subject in bench.scale.subjects
         for _, name, options in attacks(bench, subject)
-        for cell in group(bench, subject, name, options)
     ]
+    return [cell for of_seed in zip_longest(*groups) for cell in of_seed if cell is not None]
 
 
 def result(bench: Bench) -> Result:
@@ -88,7 +89,7 @@ def result(bench: Bench) -> Result:
             lost = [v["before"] - v["accuracy"] for v in values if v["before"] is not None]
             triggers = [v["triggers"] for v in values if v["triggers"] is not None]
             row = (accuracy(values), summary(lost) if lost else "", reading(values))
-            answers = summary(triggers) if triggers else "cannot be asked"
+            answers = summary(triggers) if triggers or not values else "cannot be asked"
             rows.append((str(subject), words, *row, answers, who(values, lost, needed)))
     columns = ("network", "attack", "test %", "lost", "the code", "trigger %", "who wins")
     notes = (

@@ -135,7 +135,7 @@ def plot(path: Path, title: str, result: Result) -> None:
     """Draws lines with error bars, ours solid and the paper's dashed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for one in result.lines:
         style = (
@@ -146,7 +146,7 @@ def plot(path: Path, title: str, result: Result) -> None:
         axes.errorbar(one.x, one.mean, yerr=one.spread or None, label=one.label, **style)
     axes.set(title=title, xlabel=result.x, ylabel=result.y)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, ncols=2, loc="outside lower center")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=130)
