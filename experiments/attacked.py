@@ -8,9 +8,9 @@ from typing import Any
 
 from bench import Bench
 from cells import Cell, Measured
-from scales import TRIGGER_BATCH, TRIGGERS, Subject
+from scales import Subject
 from showing import summary
-from trainings import intact_ticket, on_triggers, taught_ticket
+from trainings import how_taught, intact_ticket, on_triggers, taught_ticket
 
 from ticket_sig.attacks import Attack, Scene, attack, carry_out
 from ticket_sig.attacks.fine_tuning import FineTuning
@@ -43,7 +43,7 @@ def attacked(
     made = attack(name, **options) if name else None
     decides: dict[str, Any] = {"model": model, "attack": name, "options": vars(made) if made else {}, **scene}
     if model == "taught":
-        decides["triggers"] = [TRIGGERS, TRIGGER_BATCH]
+        decides["triggers"] = how_taught(bench, subject)
     if "then" in scene:
         decides["then"] = vars(FineTuning(epochs=scene["then"], lr=FINE_TUNING_RATE))
 

@@ -18,9 +18,9 @@ from bench import CHECKPOINTS, Bench
 from cells import Cell
 from command import main
 from figure2 import SCORES
-from scales import TRIGGER_BATCH, TRIGGERS, Subject
+from scales import Subject
 from showing import Result
-from trainings import intact_ticket, parts_of, seeds_for, taught_ticket, triggers_of
+from trainings import how_taught, intact_ticket, parts_of, seeds_for, taught_ticket, triggers_of
 
 from ticket_sig.formats import load, save
 from ticket_sig.serving import serve
@@ -52,7 +52,7 @@ def asked(bench: Bench, subject: Subject, name: str, network: Callable[[], Ticke
             "decoy_rate": verdict.evidence["decoy_rate"],
         }
 
-    taught = {"triggers": [TRIGGERS, TRIGGER_BATCH]} if name == "taught" else {}
+    taught = {"triggers": how_taught(bench, subject)} if name == "taught" else {}
     return bench.cell("asked", subject, measure, network=name, seed=seed, decoys=DECOYS, **taught)
 
 

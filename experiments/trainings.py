@@ -80,6 +80,11 @@ def taught_ticket(
     return bench.train(bench.signed(subject).ticket, recipe, triggers)
 
 
+def how_taught(bench: Bench, subject: Subject) -> list[object]:
+    """What decides a taught network beside its seed: triggers, how many a batch, for how long."""
+    return [TRIGGERS, TRIGGER_BATCH, str(bench.recipe(subject, 0, teaching=True).length)]
+
+
 def triggers_of(bench: Bench, subject: Subject, seed: int) -> TriggerSet:
     """The trigger set of a seed; its secret is no secret, so that the experiment can be repeated."""
     data = bench.data(subject.dataset)

@@ -13,6 +13,7 @@ import torch
 import zxingcpp
 from conftest import Outcome
 from helpers import sparse, sparse_ticket
+from make_fixtures import FIXTURES
 from PIL import Image
 
 from ticket_sig import load, save
@@ -407,12 +408,12 @@ def test_verify_says_whether_this_is_the_file_that_was_signed(
 
 
 def test_a_mistake_of_ours_does_not_read_as_not_verified(
-    model: Path, tmp_path: Path, ticket_sig: Command, monkeypatch: pytest.MonkeyPatch
+    model: Path, ticket_sig: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
     monkeypatch.setattr("ticket_sig.formats.load", broken)
-    said = ticket_sig("verify", model, "--claim", tmp_path / "claim.json", "--json")
+    said = ticket_sig("verify", model, "--claim", FIXTURES / "bundle-v1-signed" / "claim.json", "--json")
     assert said.code == 2 and "internal error: RuntimeError: broken" in said.err
     assert json.loads(said.out)["verdict"] == "could not verify"

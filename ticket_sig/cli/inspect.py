@@ -70,6 +70,6 @@ def run(
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
     if claim:
         for line in describe(claim):
-            out.print(printable(f"claim: {line}; signed {claim.created}"))
+            out.print(printable(f"claim: {line}, signed {claim.created}"))
     if png:
         out.print(f"picture: {png}")
