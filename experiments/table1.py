@@ -46,9 +46,11 @@ def result(bench: Bench) -> Result:
         rows.append(
             (name, f"{dense.test:.2f}", f"{last.test:.2f}", f"{100 * last.density:.3f} %", rates, published)
         )
-        tried = [e for e in (dense, *rounds) if e.step in ("dense", "prune") and e.test is not None]
+        tried = [e for e in (dense, *rounds) if e.step in ("dense", "prune") and e.accepted is not False]
         kept = [100 * entry.density for entry in tried]
-        lines.append(Line(f"{name}, every round", kept, [entry.test or 0.0 for entry in tried]))
+        lines.append(
+            Line(f"{name}, rounds that the search went on from", kept, [entry.test or 0.0 for entry in tried])
+        )
         if paper and paper[1]:
             lines.append(Line("paper: dense, extreme ticket", [100, paper[2]], paper[:2], published=True))
     columns = ("network", "dense", "ticket", "kept", "rate x rounds", "paper: dense, ticket, kept, (rounds)")
