@@ -15,7 +15,6 @@ from trainings import how_taught, intact_ticket, on_triggers, taught_ticket
 from ticket_sig.attacks import Attack, Scene, attack, carry_out
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.scene import place_of
-from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
 from ticket_sig.evaluation.attack_report import attack_report
 from ticket_sig.ticket import Ticket
@@ -69,7 +68,7 @@ def _measure(
         seed=seed,
         signature=place_of(claim) if decides.get("insider") else None,
     )
-    after, forged = _attack(before, scene, made)
+    after, forged = carry_out(made, before, scene) if made else (before, None)
     if then:
         after = FineTuning(**then)(after, scene)
     judged = replace(scene, recipe=replace(recipe, precision="float32"))
@@ -95,15 +94,9 @@ def _measure(
     }
 
 
-def _attack(before: Ticket, scene: Scene, made: Attack | None) -> tuple[Ticket, Claim | None]:
-    """The attacked ticket, and the claim that the thief would show."""
-    return carry_out(made, before, scene) if made else (before, None)
-
-
 def found(bench: Bench, cells: Sequence[Cell]) -> list[Measured]:
     """What was measured of these cells."""
-    values = (bench.store.measured(cell) for cell in cells)
-    return [value for value in values if value is not None]
+    return bench.store.found(cells)
 
 
 def reading(values: Sequence[Measured]) -> str:

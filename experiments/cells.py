@@ -54,6 +54,10 @@ class Store:
         path = self.folder / cell.file
         return read_json(path)["measured"] if path.exists() else None
 
+    def found(self, cells: Iterable[Cell]) -> list[Measured]:
+        """What was measured of these cells, without those that were not."""
+        return [values for cell in cells if (values := self.measured(cell)) is not None]
+
     def measure(self, cells: Iterable[Cell], deadline: float | None = None) -> None:
         """Measures every cell that is not there and nobody else is at; begins none after the deadline."""
         self.locks.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ def groups(bench: Bench) -> list[tuple[str, Subject, list[Cell]]]:
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """Those of Table 8, without the owner's answer."""
+    """Those of Table 8 with the larger noise."""
     return [cell for _, _, of_rate in groups(bench) for cell in of_rate]
 
 

@@ -120,7 +120,7 @@ def _made_how(experiment: Experiment, bench: Bench, result: Result) -> list[str]
     cells = {cell.file: cell for cell in experiment.cells(bench)}.values()
     if not cells:
         return []
-    measured = [m for cell in cells if (m := bench.store.measured(cell)) is not None]
+    measured = bench.store.found(cells)
     made = dict.fromkeys(json.dumps(m["made_with"]) for m in measured if m.get("made_with"))
     recipe = [f"Recipe (seed 0): `{json.dumps(result.recipe.to_json())}`", ""] if result.recipe else []
     how = [f"`{text}`" for text in made]

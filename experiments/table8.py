@@ -1,4 +1,4 @@
-"""Table 8 of NeurIPS'21: add-on, weights put back at pruned positions, and the owner's answer (scheme 2).
+"""Table 8 of NeurIPS'21: add-on, weights put back at pruned positions (scheme 2).
 
 python experiments/table8.py --scale quick --data DIR --out RUN
 """

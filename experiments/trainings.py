@@ -88,9 +88,7 @@ def how_taught(bench: Bench, subject: Subject) -> list[object]:
 def triggers_of(bench: Bench, subject: Subject, seed: int) -> TriggerSet:
     """The trigger set of a seed; its secret is no secret, so that the experiment can be repeated."""
     data = bench.data(subject.dataset)
-    height, width, channels = data.train.images.shape[1:]
-    secret = bytes([seed]) * 32
-    return TriggerSecret(secret, TRIGGERS, (height, width, channels), data.classes).trigger_set()
+    return TriggerSecret(bytes([seed]) * 32, TRIGGERS, data.size, data.classes).trigger_set()
 
 
 def on_triggers(bench: Bench, subject: Subject, ticket: Ticket, seed: int) -> float:
@@ -102,8 +100,7 @@ def on_triggers(bench: Bench, subject: Subject, ticket: Ticket, seed: int) -> fl
 
 def measured(bench: Bench, cells: Sequence[Cell], what: str = "accuracy") -> list[float]:
     """One number of every cell that was measured."""
-    found = (bench.store.measured(cell) for cell in cells)
-    return [float(values[what]) for values in found if values is not None]
+    return [float(values[what]) for values in bench.store.found(cells)]
 
 
 def seeds_for(bench: Bench, index: int) -> tuple[int, ...]:

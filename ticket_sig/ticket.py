@@ -170,6 +170,19 @@ def retie(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Ten
     return {name: changed.get(id(old[name]), t) for name, t in new.items()}
 
 
+def put_back(
+    tensors: Mapping[str, Tensor], where: Mapping[str, Tensor], values: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Returns the tensors with other values in some places; those not named pass as they are.
+
+    Args:
+        where: boolean, by name, of the tensors' shapes.
+        values: by name, one for each place, in order; they take the tensors' dtype.
+    """
+    put = {n: tensors[n].masked_scatter(w, values[n].to(tensors[n].dtype)) for n, w in where.items()}
+    return {**tensors, **put}
+
+
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """Checks that no floating-point tensor holds NaN or infinity.
 

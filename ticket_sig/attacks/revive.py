@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
-from ticket_sig.ticket import Ticket, retie
+from ticket_sig.ticket import Ticket, put_back, retie
 
 
 def draw_positions(candidates: Mapping[str, Tensor], count: int, draw: torch.Generator) -> dict[str, Tensor]:
@@ -42,9 +42,10 @@ def revive(
     """
     back = {name: w for name, w in where.items() if w.any()}
     values = {name: _gaussian(int(w.sum()), spread[name], draw) for name, w in back.items()}
-    rewind = ticket.rewind and _put(ticket.rewind, back, values)
+    weights = retie(ticket.weights, put_back(ticket.weights, back, values))
+    rewind = ticket.rewind and retie(ticket.rewind, put_back(ticket.rewind, back, values))
     mask = Mask({name: kept | back[name] if name in back else kept for name, kept in ticket.mask.items()})
-    return replace(ticket, weights=_put(ticket.weights, back, values), mask=mask, rewind=rewind)
+    return replace(ticket, weights=weights, mask=mask, rewind=rewind)
 
 
 def kept_spread(ticket: Ticket) -> dict[str, float]:
@@ -70,13 +71,3 @@ def _gaussian(count: int, spread: float, draw: torch.Generator) -> Tensor:
     values = torch.randn(count, generator=draw, dtype=torch.float64)
     # Kept means not zero, also after rounding to the weights' precision.
     return spread * torch.where(values.abs() < 1e-3, 1e-3, values)
-
-
-def _put(
-    tensors: Mapping[str, Tensor], where: Mapping[str, Tensor], values: Mapping[str, Tensor]
-) -> Mapping[str, Tensor]:
-    put = {
-        name: tensors[name].masked_scatter(w, values[name].to(tensors[name].dtype))
-        for name, w in where.items()
-    }
-    return retie(tensors, {**tensors, **put})

@@ -53,8 +53,7 @@ class TriggerRemoval:
 
         def misleading(data: Dataset, recipe: Recipe) -> TriggerBatch:
             draw = torch.randint(256, (32,), generator=scene.draw("abstract images"))
-            height, width, channels = data.train.images.shape[1:]
-            secret = TriggerSecret(bytes(draw.tolist()), self.images, (height, width, channels), data.classes)
+            secret = TriggerSecret(bytes(draw.tolist()), self.images, data.size, data.classes)
             return TriggerBatch(secret.trigger_set().split, min(self.images, _PER_BATCH))
 
         made = misleading if self.images else None

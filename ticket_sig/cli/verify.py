@@ -125,13 +125,13 @@ def run(
         retries=retries,
         token_env=token_env,
     )
-    for_answers = asked.for_answers
-    _check_used(asked, Claim.read(claim), key or locked, for_answers)
+    for_answers, claimed = asked.for_answers, Claim.read(claim)
+    _check_used(asked, claimed, key or locked, for_answers)
     if for_answers or model is None:
-        verdict, accuracy = black_box.judge(asked, Claim.read(claim))
+        verdict, accuracy = black_box.judge(asked, claimed)
         rows = black_box.rows(verdict)
     else:
-        verdict, accuracy = _read(model, claim, asked, key, locked)
+        verdict, accuracy = _read(model, claimed, asked, key, locked)
         rows = _rows(verdict)
     if as_json:
         told = {"fidelity": accuracy and accuracy.to_json(), "model": asked.suspect, "claim": str(claim)}
@@ -167,9 +167,8 @@ def _check_used(asked: black_box.Asked, claim: Claim, of_scheme_1: Path | None, 
 
 
 def _read(
-    model: Path, claim: Path, asked: black_box.Asked, key: Path | None, locked: Path | None
+    model: Path, claim: Claim, asked: black_box.Asked, key: Path | None, locked: Path | None
 ) -> tuple[Verdict, Fidelity | None]:
-    from ticket_sig.claim import Claim
     from ticket_sig.datasets import load_dataset
     from ticket_sig.errors import about, bad_input
     from ticket_sig.formats import load
@@ -177,8 +176,9 @@ def _read(
     from ticket_sig.verification.fidelity import fidelity
 
     with about(model):
-        ticket, claimed = load(model).ticket, Claim.read(claim)
-        verdict = verify(ticket, claimed, *(options.key_and_locked(key, claim, locked) if key else ()))
+        ticket = load(model).ticket
+        source = Path(claim.source)
+        verdict = verify(ticket, claim, *(options.key_and_locked(key, source, locked) if key else ()))
         known = ticket.recipe or {}
         arch, dataset = asked.arch or known.get("arch"), asked.dataset or known.get("dataset")
         if asked.data and not (arch and dataset):
@@ -186,7 +186,7 @@ def _read(
             raise bad_input("", "--data", "the names of network and data set, too", "none", hint=hint)
         if not (arch and dataset and (asked.data or asked.dataset == "digits")):
             return verdict, None
-        return verdict, fidelity(ticket, arch, load_dataset(dataset, asked.data), claimed.accuracy)
+        return verdict, fidelity(ticket, arch, load_dataset(dataset, asked.data), claim.accuracy)
 
 
 def _rows(verdict: Verdict) -> Sequence[tuple[str, object]]:

@@ -27,7 +27,7 @@ from ticket_sig.signatures.balance import add_weights, appeal, remove_weights
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.signatures.placement import Placement, best_code, best_placement
 from ticket_sig.signatures.qr import Bits
-from ticket_sig.ticket import Round, Ticket, retie
+from ticket_sig.ticket import Round, Ticket, put_back, retie
 
 SCHEME = "scheme 2: QR code in a kernel map"
 
@@ -167,7 +167,7 @@ def embed(
     back = {name: zero for name, kept in mask.items() if (zero := kept & (ticket.weights[name] == 0)).any()}
     values = {name: _values(ticket, name, zero, key) for name, zero in back.items()}
     signed = Ticket(
-        weights=retie(ticket.weights, mask.apply(_put(ticket.weights, back, values))),
+        weights=retie(ticket.weights, mask.apply(put_back(ticket.weights, back, values))),
         mask=mask,
         rewind=ticket.rewind and _put_where_zero(ticket.rewind, back, values),
         recipe=ticket.recipe,
@@ -276,19 +276,9 @@ def _small_magnitudes(weights: Tensor) -> tuple[float, float]:
     return low, high
 
 
-def _put(
-    tensors: Mapping[str, Tensor], back: Mapping[str, Tensor], values: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    put = {
-        name: tensors[name].masked_scatter(b, values[name].to(tensors[name].dtype))
-        for name, b in back.items()
-    }
-    return {**tensors, **put}
-
-
 def _put_where_zero(
     tensors: Mapping[str, Tensor], back: Mapping[str, Tensor], values: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """The same for rewind weights: those that are known stay bit for bit as they are."""
-    put = _put(tensors, back, values)
+    put = put_back(tensors, back, values)
     return {name: torch.where(t == 0, put[name], t) if name in back else t for name, t in tensors.items()}
