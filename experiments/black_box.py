@@ -25,10 +25,10 @@ from trainings import how_taught, intact_ticket, parts_of, seeds_for, taught_tic
 from ticket_sig.formats import load, save
 from ticket_sig.serving import serve
 from ticket_sig.signatures.scheme3 import claim_triggers
+from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Ticket
 from ticket_sig.verification.ask.inference_server import Manner, ask_server
 from ticket_sig.verification.black_box import verify_answers
-from ticket_sig.verification.statistics import format_p
 
 TITLE = "Black box: answers of a running server"
 MODEL, DECOYS = "suspect", 300

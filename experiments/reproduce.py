@@ -1,4 +1,4 @@
-"""Every table and figure of NeurIPS'21 at one scale, or those that are named.
+"""Every table and figure of the papers at one scale, or those that are named.
 
     python experiments/reproduce.py --scale quick --data DIR --out RUN
     python experiments/reproduce.py table6 figure2 --scale smoke --out RUN
@@ -27,6 +27,11 @@ ALL = (
     "attack_table",
     "table4",
     "table1",
+    "freezenet_learning",
+    "freezenet_transfer",
+    "freezenet_weak",
+    "freezenet_strong",
+    "freezenet_hit",
 )
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from ticket_sig.errors import InputError
 from ticket_sig.files import whole_file
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.signatures.scheme2 import Embedded, embed
+from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training import Recipe
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.verification import verify
-from ticket_sig.verification.statistics import format_p
 
 MESSAGE, VERSION, LEVEL = "signature", 3, "H"  # the paper's code
 TRIED_RATE = 0.1

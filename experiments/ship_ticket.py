@@ -31,13 +31,13 @@ from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.formats import load
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
 from ticket_sig.signatures.scheme2 import Signature
+from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.device import pick_device, pick_precision
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine
 from ticket_sig.verification import verify
-from ticket_sig.verification.statistics import format_p
 
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("paper", {}),

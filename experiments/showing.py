@@ -39,6 +39,7 @@ class Result:
         notes: what it says and where it differs, and why.
         lines, x, y: of the picture; or `draw`, which writes it.
         recipe: of the trainings, where there are any.
+        says: what this scale cannot show, where it is not what the scale itself says.
     """
 
     columns: Sequence[str]
@@ -49,6 +50,7 @@ class Result:
     y: str = "test accuracy in %"
     draw: Callable[[Path], None] | None = None
     recipe: Recipe | None = None
+    says: str = ""
 
 
 class Experiment(Protocol):
@@ -70,13 +72,14 @@ def not_run(bench: Bench, published: Iterable[str]) -> str:
     return f"Not run at this scale: {', '.join(dict.fromkeys(missing)) or 'nothing'}."
 
 
-def summary(values: Sequence[float]) -> str:
+def summary(values: Sequence[float], digits: int = 2) -> str:
     """Mean and standard deviation over seeds, with their number."""
     if not values:
         return "not run"
     if len(values) == 1:
-        return f"{values[0]:.2f} (1)"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} ({len(values)})"
+        return f"{values[0]:.{digits}f} (1)"
+    mean, spread = statistics.mean(values), statistics.stdev(values)
+    return f"{mean:.{digits}f} ± {spread:.{digits}f} ({len(values)})"
 
 
 def line(label: str, x: Sequence[Any], values: Sequence[Sequence[float]], published: bool = False) -> Line:
@@ -109,7 +112,7 @@ def write(experiment: Experiment, result: Result, bench: Bench, folder: Path) ->
         *(f"- {note}" for note in result.notes),
         "",
         *([f"![{experiment.TITLE}](figures/{name}.png)", ""] if drawn else []),
-        f"Scale {bench.scale.name}: {bench.scale.says}",
+        f"Scale {bench.scale.name}: {result.says or bench.scale.says}",
         *_made_how(experiment, bench, result),
     ]
     with FileLock(folder / ".RESULTS.lock"):  # another process may be writing another section

@@ -21,6 +21,7 @@ from ticket_sig.datasets.data import Split
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.signatures.scheme3 import claim_triggers
 from ticket_sig.signatures.triggers import TriggerSecret, TriggerSet, read_triggers
+from ticket_sig.verdict import Verdict
 from ticket_sig.verification.black_box import (
     Ask,
     judge,
@@ -29,7 +30,6 @@ from ticket_sig.verification.black_box import (
     verify_answers,
 )
 from ticket_sig.verification.queries import prepare
-from ticket_sig.verification.verdict import Verdict
 
 
 def verdict(

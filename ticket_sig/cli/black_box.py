@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from ticket_sig.signatures.triggers import TriggerSet
     from ticket_sig.ticket import Ticket
     from ticket_sig.training.progress import Progress
+    from ticket_sig.verdict import Verdict
     from ticket_sig.verification.black_box import Ask
     from ticket_sig.verification.fidelity import Fidelity
     from ticket_sig.verification.queries import Queries
-    from ticket_sig.verification.verdict import Verdict
 
 Decoys = Annotated[int, typer.Option(help="Unrelated images to ask about beside the triggers.")]
 Controls = Annotated[
@@ -142,8 +142,8 @@ def triggers_of(claim: Claim, path: Path | None) -> TriggerSet:
 
 def rows(verdict: Verdict) -> Sequence[tuple[str, object]]:
     """What the verdict rests on, for people."""
-    from ticket_sig.verification.statistics import format_p
-    from ticket_sig.verification.verdict import LOG10_THRESHOLD
+    from ticket_sig.statistics import format_p
+    from ticket_sig.verdict import LOG10_THRESHOLD
 
     evidence = verdict.evidence
     asked: list[tuple[str, object]] = [

@@ -34,8 +34,8 @@ def run(
     from ticket_sig.errors import about, bad_input
     from ticket_sig.formats import load
     from ticket_sig.signatures.qr import write_png
+    from ticket_sig.statistics import format_p
     from ticket_sig.verification import extract
-    from ticket_sig.verification.statistics import format_p
 
     loaded = load(model)
     found = claim or loaded.claim

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ticket_sig.claim import Claim
+    from ticket_sig.verdict import Verdict
     from ticket_sig.verification.fidelity import Fidelity
-    from ticket_sig.verification.verdict import Verdict
 
 Model = Annotated[
     Path | None,
@@ -190,8 +190,8 @@ def _read(
 
 
 def _rows(verdict: Verdict) -> Sequence[tuple[str, object]]:
-    from ticket_sig.verification.statistics import format_p
-    from ticket_sig.verification.verdict import LOG10_THRESHOLD
+    from ticket_sig.statistics import format_p
+    from ticket_sig.verdict import LOG10_THRESHOLD
 
     evidence = verdict.evidence
     kept = ("weights kept", f"{evidence['kept']} of {evidence['total']}")

@@ -29,13 +29,13 @@ from ticket_sig.signatures.scheme1 import Key
 from ticket_sig.signatures.triggers import TriggerSet
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import accuracy
+from ticket_sig.verdict import Verdict
 from ticket_sig.verification import verify
 from ticket_sig.verification.ask.network import ask_network, network_of
 from ticket_sig.verification.ask.pixels import Normalisation
 from ticket_sig.verification.black_box import Ask, verify_answers
 from ticket_sig.verification.fidelity import EPS_F
 from ticket_sig.verification.queries import NONCE_BYTES
-from ticket_sig.verification.verdict import Verdict
 
 _Pair = tuple[float | None, float | None]
 _IN_MASK, _TRIGGERS = "mark in the mask", "trigger set"

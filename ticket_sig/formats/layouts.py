@@ -7,7 +7,7 @@ weights under `init_weight`; or `X_mask` entries alone).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -63,9 +63,18 @@ def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
         if (odd := _odd(t))
     ]:
         raise InputError(f"{where}: " + "; ".join(problems), named=True)
-    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None):
-        tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
-    return tensors
+    prefix = shared_prefix(tensors)
+    return {name.removeprefix(prefix): t for name, t in tensors.items()}
+
+
+def shared_prefix(names: Iterable[str]) -> str:
+    """What wrappers put before every name: nothing, `module.`, `_orig_mod.`, or several of them."""
+    names, prefix = list(names), ""
+    while more := next((p for p in _PREFIXES if all(n.startswith(prefix + p) for n in names)), ""):
+        if not names:
+            break
+        prefix += more
+    return prefix
 
 
 def _odd(tensor: Tensor) -> str:

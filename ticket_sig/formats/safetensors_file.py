@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors
@@ -27,10 +28,26 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: missing, empty, cut short or otherwise damaged.
     """
+    with _damage_named(path):
+        return safetensors.torch.load_file(path)
+
+
+def check_safetensors(path: Path) -> None:
+    """Checks that a file is there and whole, from its header alone.
+
+    Raises:
+        InputError: missing, empty, cut short or otherwise damaged.
+    """
+    with _damage_named(path), safetensors.safe_open(path, framework="pt"):
+        pass
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
     if not path.is_file():
         raise bad_input(path, "file", "a safetensors file", "none")
     try:
-        return safetensors.torch.load_file(path)
+        yield
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise bad_input(path, "safetensors", "a whole file", f"a damaged one ({error})") from None
 

@@ -20,6 +20,7 @@ from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
+from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 
 _MASK, _MODEL, _REWIND, _STATE, _RESULT = (
@@ -40,6 +41,7 @@ class Trainer:
     recipe: Recipe
     engine: Engine
     triggers: TriggerBatch | None = None
+    mark: KeptMark | None = None
 
     def train_level(
         self,
@@ -84,6 +86,7 @@ class Trainer:
             self.engine,
             mask=mask,
             triggers=self.triggers,
+            mark=self.mark,
             start=self._rewind_step() if goes_on else 0,
             state=folder / _STATE,
             label=label,

@@ -17,6 +17,7 @@ from ticket_sig.models import build
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.batches import TriggerBatch
 from ticket_sig.training.loop import Engine
+from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import run_folder
 
@@ -31,6 +32,7 @@ def retrain(
     *,
     start: str = "rewind",
     triggers: TriggerBatch | None = None,
+    mark: KeptMark | None = None,
     model: nn.Module | None = None,
     engine: Engine | None = None,
 ) -> Ticket:
@@ -41,6 +43,7 @@ def retrain(
         start: "rewind" (from the rewind weights, as a ticket is trained) or "model" (fine-tuning:
             from the weights it has).
         triggers: trigger images appended to every batch (scheme 3).
+        mark: a watermark to keep or to teach.
         model: a network of the user's own in place of `recipe.arch`.
 
     Raises:
@@ -67,10 +70,12 @@ def retrain(
     }
     if triggers is not None:
         identity["triggers"] = triggers.digest
+    if mark is not None:
+        identity["mark"] = mark.digest
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
-        trainer = Trainer(model, data, recipe, engine, triggers)
+        trainer = Trainer(model, data, recipe, engine, triggers, mark)
         level = run / "level"
         trained = trainer.train_level(level, weights, ticket.mask, step="train", label=label, rewind=weights)
     return replace(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import weights_for
+from ticket_sig.models.freezenet import freezenet
 from ticket_sig.models.prunable import ends, prunable_names
 from ticket_sig.models.resnet import resnet18, resnet20, resnet20_proj, resnet50
 from ticket_sig.models.vgg import vgg16
@@ -19,6 +20,7 @@ MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet18": resnet18,
     "resnet50": resnet50,
     "vgg16": vgg16,
+    "freezenet": freezenet,
 }
 
 

@@ -1,4 +1,4 @@
-"""One iteration: a batch, forward, backward, the optimizer's step, and the mask; all on the device."""
+"""One iteration: a batch, forward, backward, the optimizer's step, mask and mark; all on the device."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ticket_sig.mask import Mask
 from ticket_sig.training.batches import Batches, generator
 from ticket_sig.training.capture import CapturedIteration
+from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 
 
@@ -31,12 +32,14 @@ class Iteration:
         device: torch.device,
         mask: Mask,
         *,
+        mark: KeptMark | None = None,
         capture: bool = False,
     ) -> None:
         self.model, self.batches, self.recipe, self.device = model, batches, recipe, device
         self.optimizer = _optimizer(model, recipe, device)
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
         self.hold = mask.bind(dict(model.named_parameters()))
+        self.mark = mark.bind(model) if mark is not None else None
         self._graphs = CapturedIteration(device) if capture and device.type == "cuda" else None
 
     def __call__(self, step: int) -> None:
@@ -59,18 +62,21 @@ class Iteration:
         images, labels = self.batches.take(rows)
         loss = self.learn(images, labels)
         self.hold()
+        if self.mark is not None:
+            self.mark.put_back()
         self.losses[0] += loss * len(labels)
         self.losses[1] += len(labels)
 
     def learn(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Forward, backward and the optimizer's step; returns the mean loss."""
+        """Forward, backward and the optimizer's step; returns the mean loss, a mark's penalty left out."""
         bf16 = self.recipe.precision == "bf16"
         # A cast that is kept from one step to the next would be captured with its old value.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=not self.captured):
             logits = self.model(images).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        penalty = None if self.mark is None else self.mark.penalty()
+        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
 

@@ -23,6 +23,7 @@ from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
 from ticket_sig.training.device import made_with
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.iteration import Iteration
+from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.memory import keep_freed_memory
 from ticket_sig.training.progress import Progress, Silent
 from ticket_sig.training.recipe import Recipe
@@ -78,6 +79,7 @@ def train(
     *,
     mask: Mask | None = None,
     triggers: TriggerBatch | None = None,
+    mark: KeptMark | None = None,
     start: int = 0,
     state: Path | None = None,
     label: str = "training",
@@ -89,6 +91,7 @@ def train(
         model: holds the weights to start from.
         mask: weights it prunes are zero after every step (promise 1).
         triggers: appended to every batch (scheme 3).
+        mark: a watermark to keep or to teach.
         state: checkpoint file; where it exists, training goes on from it with the same bits.
         snapshot: called with the weights at the recipe's rewind step.
 
@@ -97,7 +100,7 @@ def train(
             kept), the rewind step lies behind the end, or the checkpoint is damaged.
     """
     trained_with = engine.prepare(model, recipe.precision)
-    run = Run(model, data, recipe, engine, mask, state, start, triggers)
+    run = Run(model, data, recipe, engine, mask, state, start, triggers, mark)
     rewind = recipe.rewind.iterations(run.per_epoch)
     if (snapshot and rewind > run.total) or start > run.total:
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
@@ -153,6 +156,7 @@ class Run:
         state: Path | None,
         start: int,
         triggers: TriggerBatch | None = None,
+        mark: KeptMark | None = None,
     ) -> None:
         self.model, self.data, self.recipe, self.engine, self.state = model, data, recipe, engine, state
         training, self.validation = data.hold_out(recipe.validation)
@@ -164,7 +168,9 @@ class Run:
         self.per_epoch = len(batches)
         self.total = recipe.length.iterations(self.per_epoch)
         self.mask = mask or Mask({})
-        self.iteration = Iteration(model, batches, recipe, engine.device, self.mask, capture=engine.capture)
+        self.iteration = Iteration(
+            model, batches, recipe, engine.device, self.mask, mark=mark, capture=engine.capture
+        )
         self.optimizer, self.losses = self.iteration.optimizer, self.iteration.losses
         self.asynchronous = engine.device.type == "cuda"
         self.step, self.seconds = start, 0.0

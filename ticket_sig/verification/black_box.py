@@ -43,9 +43,9 @@ from ticket_sig.claim import Claim
 from ticket_sig.datasets.images import Pixels
 from ticket_sig.errors import bad_input
 from ticket_sig.signatures.triggers import TriggerSet
+from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
+from ticket_sig.verdict import LOG10_THRESHOLD, Verdict
 from ticket_sig.verification.queries import DECOYS, Queries, prepare
-from ticket_sig.verification.statistics import LOG10_SECRETS, corrected, log10_tails
-from ticket_sig.verification.verdict import LOG10_THRESHOLD, Verdict
 
 # Images uint8 [n, height, width, channels] to n labels; None where no answer came.
 Ask = Callable[[Pixels], Sequence[int | None]]

@@ -36,9 +36,9 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.select import lowest
 from ticket_sig.signatures.scheme1 import Key, mark_of
+from ticket_sig.statistics import LOG10_SECRETS, corrected
 from ticket_sig.ticket import Ticket
-from ticket_sig.verification.statistics import LOG10_SECRETS, corrected
-from ticket_sig.verification.verdict import Verdict
+from ticket_sig.verdict import Verdict
 
 SHARE, WAY = 0.5, 0.25  # of the key's weights; from what the most generous null model expects to all
 _MOST_TILT = 60.0  # of the exponent in Chernoff's bound; e^60 is beyond every density that a file can hold

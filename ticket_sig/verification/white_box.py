@@ -20,10 +20,10 @@ from ticket_sig.signatures.placement import count_placements
 from ticket_sig.signatures.qr import Bits
 from ticket_sig.signatures.scheme1 import Key
 from ticket_sig.signatures.scheme3 import in_mask
+from ticket_sig.statistics import corrected, log10_p_agreement
 from ticket_sig.ticket import Ticket
+from ticket_sig.verdict import Verdict
 from ticket_sig.verification.key_mask import verify_key
-from ticket_sig.verification.statistics import corrected, log10_p_agreement
-from ticket_sig.verification.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from fake_server import DRIPS, FakeServer, dripped, fake_server
 from helpers import Notes
 
 from ticket_sig import InputError
+from ticket_sig.verdict import Verdict
 from ticket_sig.verification.ask import http
 from ticket_sig.verification.ask.inference_server import Manner, ask_server
 from ticket_sig.verification.ask.pixels import normalisation_of
 from ticket_sig.verification.black_box import verify_answers
-from ticket_sig.verification.verdict import Verdict
 
 DIGITS = normalisation_of("digits", 1)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ticket_sig.verification.statistics import format_p
+from ticket_sig.statistics import format_p
 
 LOG10_THRESHOLD = -6.0
 

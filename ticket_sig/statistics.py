@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, hypergeom
 
-from ticket_sig.signatures.qr import Bits
-
 LOG10_SECRETS = 64 * math.log10(2)  # keys or secrets that a liar may have tried
 
 
-def log10_p_agreement(expected: Bits, found: Bits) -> float:
+def log10_p_agreement(expected: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
     """log10 of the chance that an unrelated mask agrees with the expected modules at least as well.
 
     Fisher's exact test. The unrelated mask keeps as many of these kernels as were found kept, in any

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, fisher_exact
 
-from ticket_sig.verification.statistics import corrected, format_p, log10_p_agreement, log10_tails
+from ticket_sig.statistics import corrected, format_p, log10_p_agreement, log10_tails
 
 bits = st.lists(st.booleans(), min_size=1, max_size=10).map(np.array)
 

@@ -1,0 +1,428 @@
+"""FreezeNet: a watermark of fixed weights, kept in after every step of training (Bouvard, 2020).
+
+    watermark = Watermark(b"Some block information", 4096)
+    watermark.apply(model)
+    with watermark.keep(model, optimizer):
+        ...  # train
+    watermark.verify(model)
+
+Anyone who knows the data knows the places: as a proof of work the data are public, as a proof of ownership
+they must hold enough secret bytes, and be kept until there is a dispute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ticket_sig.claim import entry
+from ticket_sig.digests import json_digest
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.formats.layouts import is_constant, shared_prefix
+from ticket_sig.formats.weights import Weights
+from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
+from ticket_sig.ticket import Round, Ticket, retie
+from ticket_sig.verdict import Verdict
+from ticket_sig.watermarks.derive import LEGACY, SCALES, Fixed, Manifest, derive, size_of
+from ticket_sig.watermarks.mark import as_weights
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_NAMED_AT_MOST = 8
+
+Model = nn.Module | Mapping[str, Tensor] | Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """How much of a watermark stands in a network.
+
+    Attributes:
+        found, length: values that stand, of all.
+        expected: how many would, at most, if the data had nothing to do with the network.
+        log10_p_here: chance of as many, for one watermark.
+        total: N, the weights that a watermark could have fixed.
+        odd: tensors with NaN or infinities at fixed places, with their count.
+    """
+
+    found: int
+    length: int
+    expected: float
+    log10_p_here: float
+    total: int
+    odd: Mapping[str, int]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every value stands: the paper's rule. An empty watermark stands everywhere."""
+        return self.found == self.length
+
+    @property
+    def log10_p(self) -> float:
+        """The p-value, corrected for every data, length and scale that a claimant could have tried."""
+        return corrected(
+            self.log10_p_here, LOG10_SECRETS, math.log10(self.total + 1), math.log10(len(SCALES) + 1)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The reading as JSON."""
+        return {
+            "matches": self.found,
+            "length": self.length,
+            "share": self.length / self.total,
+            "expected_by_chance": self.expected,
+            "log10_p": round(self.log10_p, 3),
+            "log10_p_uncorrected": round(self.log10_p_here, 3),
+            "parameters": self.total,
+        }
+
+    def verdict(self) -> Verdict:
+        """Verified where every value stands and no unrelated network would have as many."""
+        differ = self.length - self.found
+        return Verdict(
+            statistic=f"{self.found} of {self.length} values stand",
+            log10_p=self.log10_p,
+            evidence={"scheme": Watermark.scheme, **self.to_json()},
+            proves="these weights were made to carry the claimed data; no unrelated network does, "
+            "whatever data and length the claimant chose",
+            does_not_prove="who put them there, or when: whoever knows the data can apply them to any "
+            "network. Compare with a record of the claim from before the dispute, and measure the accuracy",
+            lacking=f"{differ} of {self.length} values differ, and all must stand" if differ else "",
+        )
+
+
+class Watermark:
+    """Values at places of a network that follow from bytes (Bouvard, 2020).
+
+    Args:
+        data: what is signed; not empty.
+        length: how many weights are fixed, 0 to the network's N.
+        scale: of the values: "unit", "layer" or "legacy" (`derive`).
+        manifest: names and shapes of the weights they are drawn from; by default those of the first network
+            that it meets: its trainable parameters, or of a state dict all weights that are no buffers.
+
+    Raises:
+        InputError: empty data, a length under 0, or an unknown scale.
+    """
+
+    scheme: ClassVar[str] = "freezenet"
+
+    def __init__(
+        self, data: bytes, length: int, *, scale: str = "unit", manifest: Manifest | None = None
+    ) -> None:
+        if not isinstance(data, bytes) or not data:
+            found = "none" if isinstance(data, bytes) else f"a {type(data).__name__}"
+            raise bad_input("watermark", "data", "1 byte or more", found)
+        if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+            raise bad_input("watermark", "length", "a whole number of 0 or more", repr(length)[:80])
+        if scale not in (*SCALES, LEGACY):
+            raise bad_input("watermark", "scale", f"one of {', '.join((*SCALES, LEGACY))}", repr(scale)[:80])
+        self.data, self.length, self.scale = data, length, scale
+        self.manifest: Manifest | None = None
+        self._fixed: dict[str, Fixed] = {}
+        if manifest is not None:
+            self._settle(manifest)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides the watermark; of the manifest, once it is known."""
+        return json_digest(self._json())
+
+    def apply(self, model: nn.Module) -> None:
+        """Writes the watermark into a network, in place.
+
+        Raises:
+            InputError: no trainable parameters, fewer than the length, parameters that cannot hold the
+                values, or other names or shapes than the watermark was first used with; each is named.
+        """
+        self.bind(model).put_back()
+
+    def verify(self, model: Model) -> bool:
+        """Whether every value stands, each as its tensor's dtype holds it (see `matches`). NaN never does."""
+        return self._match(model).whole
+
+    def read(self, model: Model) -> Matches:
+        """Counts the values that stand, and how surprising that is.
+
+        Reads no more than the fixed places: NaN elsewhere is not seen.
+
+        Raises:
+            InputError: NaN or infinities at fixed places; else as `apply`.
+        """
+        found = self._match(model)
+        if found.odd:
+            named = [
+                f"{n}: expected finite numbers, found {count} that are not" for n, count in found.odd.items()
+            ]
+            raise InputError("weights: " + "; ".join(named[:_NAMED_AT_MOST]))
+        return found
+
+    def embed(self, ticket: Ticket) -> Ticket:
+        """The network with the watermark written into it.
+
+        Raises:
+            InputError: as `apply`; or it is sparse where a value belongs.
+        """
+        fixed = self._fixed_in({n: tuple(t.shape) for n, t in _weights_of(ticket.weights).items()})
+        sparse = [
+            n
+            for n, f in fixed.items()
+            if n in ticket.mask and not ticket.mask[n].take(_tensor(f.places)).all()
+        ]
+        if sparse:
+            found = f"pruned weights in {', '.join(sparse[:_NAMED_AT_MOST])}"
+            raise bad_input(
+                "model", "weights", "a dense network", found, hint="a ticket is signed by `embed`"
+            )
+        _check_dtypes({name: ticket.weights[name] for name in fixed})
+        written = {
+            n: ticket.weights[n]
+            .clone()
+            .put_(_tensor(f.places), _tensor(f.values).to(ticket.weights[n].dtype))
+            for n, f in fixed.items()
+        }
+        signed = Round(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)
+        weights = retie(ticket.weights, {**ticket.weights, **written})
+        return replace(ticket, weights=weights, history=(*ticket.history, signed))
+
+    def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> RemovableHandle:
+        """Writes the watermark now and after every step of an optimizer, until the handle is removed.
+
+        Returns:
+            The hook's handle; `with watermark.keep(...):` removes it at the end of the block.
+        """
+        held = self.bind(model)
+        return optimizer.register_step_post_hook(lambda *_: held.put_back())
+
+    def bind(self, model: nn.Module) -> HeldValues:
+        """Writes the watermark into a network and returns what writes it again (`training/marks.py`)."""
+        parameters = _parameters_of(model, self.manifest)
+        fixed = self._fixed_in({name: tuple(p.shape) for name, p in parameters.items()})
+        return HeldValues([(parameters[name], f) for name, f in fixed.items()])
+
+    def to_json(self) -> dict[str, Any]:
+        """The claim's fields: the data too, so that who has the claim can find the values.
+
+        Raises:
+            InputError: the watermark was never used, and its manifest is not known.
+        """
+        if self.manifest is None:
+            raise bad_input(
+                "watermark", "manifest", "names and shapes of a network", "none", hint="apply it first"
+            )
+        return self._json()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Watermark:
+        """Reads the claim's fields.
+
+        Raises:
+            InputError: a field is missing, of another type, or out of range.
+        """
+        try:
+            data = bytes.fromhex(entry(value, "data", str))
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise bad_input("claim", "data", "hexadecimal digits", "others") from None
+        manifest = entry(value, "manifest", dict)
+        if odd := [name for name, shape in manifest.items() if not _is_shape(shape)]:
+            raise bad_input("claim", f"manifest, {odd[0]}", "a shape", repr(manifest[odd[0]])[:80])
+        return cls(
+            data,
+            entry(value, "length", int),
+            scale=entry(value, "scale", str),
+            manifest={name: tuple(shape) for name, shape in manifest.items()},
+        )
+
+    def _json(self) -> dict[str, Any]:
+        shapes = None if self.manifest is None else {n: list(s) for n, s in self.manifest.items()}
+        return {"data": self.data.hex(), "length": self.length, "scale": self.scale, "manifest": shapes}
+
+    def _settle(self, manifest: Manifest) -> None:
+        """Takes the names and shapes that the places are drawn from, once and for all.
+
+        Raises:
+            InputError: no weights, or fewer than the length.
+        """
+        total = size_of(manifest)
+        if not total:
+            raise bad_input("watermark", "network", "trainable parameters", "none")
+        if self.length > total:
+            raise bad_input(
+                "watermark", "length", f"0 to {total}, the network's parameters", str(self.length)
+            )
+        self.manifest = {name: tuple(manifest[name]) for name in sorted(manifest)}
+
+    def _fixed_in(self, shapes: Manifest) -> dict[str, Fixed]:
+        """What is fixed in a network of these shapes.
+
+        Raises:
+            InputError: it has not the tensors that the places were drawn from; all are named.
+        """
+        if self.manifest is None:
+            self._settle(shapes)
+        assert self.manifest is not None
+        problems = [
+            f"{name}: expected shape {list(shape)}, found {list(shapes[name]) if name in shapes else 'none'}"
+            for name, shape in self.manifest.items()
+            if shapes.get(name) != shape
+        ]
+        if problems:
+            more = f" and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
+            raise InputError("watermark: " + "; ".join(problems[:_NAMED_AT_MOST]) + more)
+        if self.length and not self._fixed:
+            self._fixed = derive(self.data, self.length, self.manifest, self.scale)
+        return self._fixed
+
+    def _match(self, model: Model) -> Matches:
+        weights = as_weights(_parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model)
+        shapes = weights.shapes if self.manifest is not None else _shapes_of(weights)
+        fixed = self._fixed_in(shapes)
+        found, chances, odd = 0, np.zeros(0), {}
+        for name, f in fixed.items():
+            _check_dtype(name, weights.dtypes[name])
+            values = weights.take(name, f.places).cpu()
+            if bad := int((~values.isfinite()).sum()):
+                odd[name] = bad
+            found += int(matches(values, f.values).sum())
+            chances = np.append(chances, chances_to_match(values, f.bound))
+        expected = float(chances.sum())
+        p = 0.0
+        # So far out, several chances make a thinner tail than their mean would (Hoeffding, 1956).
+        if 0 < expected < self.length and found >= expected + 1:
+            p = float(log10_tails(self.length, expected / self.length)[found])
+        assert self.manifest is not None
+        return Matches(
+            found=found,
+            length=self.length,
+            expected=expected,
+            log10_p_here=p,
+            total=size_of(self.manifest),
+            odd=odd,
+        )
+
+
+class HeldValues:
+    """A watermark's values at their places in the parameters of one network."""
+
+    def __init__(self, fixed: list[tuple[Tensor, Fixed]]) -> None:
+        self._held = [(p, _tensor(f.places).to(p.device), _tensor(f.values).to(p)) for p, f in fixed]
+        self.put_back()
+
+    def penalty(self) -> None:
+        """None: the values are not learnt."""
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Writes the values, in each parameter's dtype and on its device."""
+        for index, (parameter, places, values) in enumerate(self._held):
+            if (values.device, values.dtype) != (parameter.device, parameter.dtype):
+                places, values = places.to(parameter.device), values.to(parameter)
+                self._held[index] = parameter, places, values
+            parameter.put_(places, values)
+
+
+def matches(weights: Tensor, values: NDArray[np.float32]) -> Tensor:
+    """Which weights stand for their values, boolean [n]: two-sided, and never NaN.
+
+    The policy for every dtype: a weight stands if it is exactly the value, or the value rounded to
+    bfloat16, to float16, or to one after the other, each as the weight's own dtype holds it. So a network
+    that was cast to half precision verifies, and so does one that was cast and cast back.
+
+    Args:
+        weights: [n], of one of `DTYPES`.
+        values: [n].
+    """
+    exact = _tensor(values)
+    rounded = (exact, exact.bfloat16(), exact.half(), exact.half().bfloat16())
+    stands = torch.zeros(len(exact), dtype=torch.bool)
+    for value in rounded:
+        stands |= weights == value.to(weights.dtype)
+    return stands
+
+
+def chances_to_match(weights: Tensor, bound: float) -> NDArray[np.float64]:
+    """For each weight at most the chance that it `matches` a value that has nothing to do with it.
+
+    Values are uniform on 2^24 cells of (-bound, bound); a weight that half precision can hold is met by all
+    that round to it.
+    """
+    w = weights.to(torch.float64)
+    size = w.abs().nan_to_num(0.0, 0.0, 0.0).numpy()
+    in_bf16 = (w.bfloat16().double() == w).numpy()
+    in_half = (w.half().double() == w).numpy()
+    # float16 rounds small bfloat16 numbers, too.
+    in_bf16 |= (weights.dtype == torch.float16) & (size < 2.0**-14)
+    cells = in_bf16 * _spacing(size, 7, -126) + in_half * _spacing(size, 10, -14)
+    chances = 2.0**-23 + cells / (2 * bound) + in_bf16 * 2.0**-24 + in_half * 2.0**-24
+    reachable = size <= bound * (1 + 2.0**-7)
+    return np.where(reachable, np.minimum(1.0, chances), 0.0)
+
+
+def _spacing(size: NDArray[np.float64], digits: int, lowest: int) -> NDArray[np.float64]:
+    """Distance of neighbours at these sizes, of a format with so many binary digits behind the point."""
+    exponent = np.frexp(size)[1] - 1
+    distance: NDArray[np.float64] = np.exp2(np.maximum(exponent, lowest) - float(digits))
+    return distance
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(array)
+
+
+def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Tensor]:
+    """The trainable parameters by plain name, tied ones once; or those of a manifest, frozen or not."""
+    named = dict(model.named_parameters())
+    prefix = shared_prefix(named)
+    plain = {name.removeprefix(prefix): p for name, p in named.items()}
+    taken: dict[str, Tensor] = {
+        n: p for n, p in plain.items() if (p.requires_grad if manifest is None else n in manifest)
+    }
+    if lazy := [n for n, p in taken.items() if isinstance(p, nn.UninitializedParameter)]:
+        raise bad_input("watermark", lazy[0], "a parameter with a shape", "one not yet initialised")
+    _check_dtypes(taken)
+    return taken
+
+
+def _weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    weights = as_weights(tensors)
+    return {name: tensors[name] for name in _shapes_of(weights)}
+
+
+def _shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
+    """Shapes of what can be fixed in a model file: all its weights, without the buffers of norms."""
+    return {
+        name: shape
+        for name, shape in weights.shapes.items()
+        if weights.dtypes[name].is_floating_point
+        and name.rpartition(".")[2] not in _BUFFERS
+        and not is_constant(name)
+    }
+
+
+def _check_dtypes(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        _check_dtype(name, tensor.dtype)
+        if tensor.is_meta or tensor.layout != torch.strided:
+            raise bad_input("watermark", name, "a dense tensor in memory", "one without values or sparse")
+
+
+def _check_dtype(name: str, dtype: torch.dtype) -> None:
+    if dtype not in DTYPES:
+        expected = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
+        raise bad_input("watermark", name, f"one of {expected}", str(dtype).removeprefix("torch."))
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**48 for n in value
+    )
