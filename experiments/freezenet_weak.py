@@ -72,7 +72,7 @@ def result(bench: Bench) -> Result:
     lines = [line("ours", TAMPERED, accuracies)]
     notes = [
         f"The network carries the owner's watermark over a share of {OWNER}; another one of the share r is "
-        f"written over it, {own.draws} for each seed. The owner's no longer verifies: not every value stands.",
+        f"written over it, {own.draws} for each seed. The owner's is gone then: not every value stands.",
     ]
     points = [(share, value) for share, values in zip(TAMPERED, accuracies, strict=True) for value in values]
     if len(points) > 2:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ticket_sig.ticket import Ticket as Ticket
     from ticket_sig.verification import extract as extract
     from ticket_sig.verification import verify as verify
+    from ticket_sig.watermarks import Watermark as Watermark
 
 
 # Imported when first used: `ticket-sig --help` must not wait for torch.
@@ -34,6 +35,7 @@ _HOMES = {
     "embed": "ticket_sig.signatures.scheme2",
     "extract": "ticket_sig.verification",
     "verify": "ticket_sig.verification",
+    "Watermark": "ticket_sig.watermarks",
 }
 __all__ = ["__version__", *_HOMES]
 

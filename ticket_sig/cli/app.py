@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from types import ModuleType
 
 import typer
 
@@ -24,6 +25,7 @@ from ticket_sig.cli import (
     triggers,
     unlock,
     verify,
+    watermark,
 )
 from ticket_sig.cli.output import printable
 from ticket_sig.errors import InputError
@@ -53,10 +55,31 @@ VERBS = (
     data,
     demo,
 )
+
+
+def _help(module: ModuleType) -> str:
+    """The text of a module is its help; rich would keep the line breaks within paragraphs."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (module.__doc__ or "").split("\n\n"))
+
+
+def _name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def _group(module: ModuleType, into: typer.Typer) -> None:
+    """Adds a group of verbs, and the groups within it, under the name of its package."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    for one in module.VERBS:
+        if hasattr(one, "VERBS"):
+            _group(one, group)
+        else:
+            group.command(name=_name(one), help=_help(one))(one.run)
+    into.add_typer(group, name=_name(module), help=_help(module))
+
+
 for verb in VERBS:
-    # The text of a verb's module is its help; rich would keep the line breaks within paragraphs.
-    paragraphs = [" ".join(paragraph.split()) for paragraph in (verb.__doc__ or "").split("\n\n")]
-    app.command(name=verb.__name__.rpartition(".")[2], help="\n\n".join(paragraphs))(verb.run)
+    app.command(name=_name(verb), help=_help(verb))(verb.run)
+_group(watermark, app)
 
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
