@@ -86,14 +86,10 @@ def test_find_does_not_mix_two_runs(run: Path, ticket_sig: Command) -> None:
 
 
 def test_find_can_be_stopped_and_says_so(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "from ticket_sig.cli.app import main; main()",
-        "find",
-        "--preset",
-        "demo",
-    ]
+    # Where the tests run in the background, Ctrl-C is switched off for them and their children.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from ticket_sig.cli.app import main; main()"
+    command = [sys.executable, "-c", code, "find", "--preset", "demo"]
     out = tmp_path / "run"
     running = subprocess.Popen(
         [*command, "--epochs", "500", "--out", str(out)], stderr=subprocess.PIPE, text=True

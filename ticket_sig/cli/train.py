@@ -3,7 +3,8 @@
 The recipe is the bundle's own; options change it. A bundle made from a bare model file has none:
 give --arch, --dataset and --start model. Stopped and started again, it goes on where it was.
 
-With --triggers it is taught a trigger set beside the data (scheme 3), and the claim says so.
+With --triggers it is taught a trigger set beside the data (scheme 3), and the claim says so. A watermark that
+the bundle's claim is of is kept (FreezeNet) or taught on (Uchida).
 
 Example: ticket-sig train SIGNED --data DIR --out TRAINED
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,6 +75,7 @@ def run(
     from ticket_sig.signatures.triggers import read_triggers
     from ticket_sig.training.batches import TriggerBatch
     from ticket_sig.training.device import pick_precision
+    from ticket_sig.watermarks import WATERMARKS, mark_of
 
     options.check_free(bundle, force)
     loaded = load(model)
@@ -92,7 +94,9 @@ def run(
         images = load_dataset(recipe.dataset, data)
         taught = read_triggers(triggers, images.size, images.classes) if triggers else None
         batch = TriggerBatch(taught.split, trigger_batch) if taught else None
-        ticket = retrain(loaded.ticket, recipe, images, state, start=start, triggers=batch, engine=engine)
+        mark = mark_of(claim) if claim and claim.scheme in WATERMARKS else None
+        taught_too: dict[str, Any] = {"triggers": batch, "mark": mark, "engine": engine}
+        ticket = retrain(loaded.ticket, recipe, images, state, start=start, **taught_too)
     claim = _claim(claim, taught, ticket)
     save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
     shutil.rmtree(state)
@@ -130,9 +134,10 @@ def _next(bundle: Path, claim: Claim | None, triggers: Path | None, after: Round
     from ticket_sig.signatures.describe import code_of
     from ticket_sig.signatures.scheme3 import TriggerMark
     from ticket_sig.verification.black_box import matches_needed
+    from ticket_sig.watermarks import WATERMARKS
 
     command = f"ticket-sig verify {bundle} --claim {bundle / 'claim.json'}"
-    if claim is not None and code_of(claim):
+    if claim is not None and (claim.scheme in WATERMARKS or code_of(claim)):
         out.print(f"next: {command}")
     if claim is None or triggers is None or after.triggers is None:
         return

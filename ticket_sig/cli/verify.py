@@ -1,4 +1,4 @@
-"""Decide whether a claimed signature stands in a model, or a network was taught a claimed trigger set.
+"""Decide whether a claimed mark stands in a model, or a network was taught a claimed trigger set.
 
 Exit code 0: verified; 1: not verified; 2: could not be decided. A model alone: its weights are read, and the
 verdict rests on the data modules alone, with a p-value corrected for every place and every message that could
@@ -7,6 +7,9 @@ have been tried.
 A claim of scheme 1 needs its key (--key), and the locked ticket that was handed out with it: the folder that
 the claim lies in, or --locked DIR. With --data the accuracy is measured, too, and held against the
 one that the claim promises (fidelity).
+
+A claim of a watermark (FreezeNet, Uchida) is read off dense weights, also of models in many safetensors
+files, which are never loaded whole.
 
 With --triggers (scheme 3) the suspect is asked for labels instead: a model file, a server of the Open
 Inference Protocol v2 (--url and --model), or whoever answered the pictures of `queries` (--answers and
@@ -171,11 +174,14 @@ def _read(
 ) -> tuple[Verdict, Fidelity | None]:
     from ticket_sig.datasets import load_dataset
     from ticket_sig.errors import about, bad_input
-    from ticket_sig.formats import load
+    from ticket_sig.formats import load, open_weights
     from ticket_sig.verification import verify
     from ticket_sig.verification.fidelity import fidelity
+    from ticket_sig.watermarks import WATERMARKS
 
     with about(model):
+        if claim.scheme in WATERMARKS and not asked.data:
+            return verify(open_weights(model), claim), None
         ticket = load(model).ticket
         source = Path(claim.source)
         verdict = verify(ticket, claim, *(options.key_and_locked(key, source, locked) if key else ()))
@@ -190,10 +196,14 @@ def _read(
 
 
 def _rows(verdict: Verdict) -> Sequence[tuple[str, object]]:
+    from ticket_sig.cli.watermark.rows import watermark_rows
     from ticket_sig.statistics import format_p
     from ticket_sig.verdict import LOG10_THRESHOLD
+    from ticket_sig.watermarks import WATERMARKS
 
     evidence = verdict.evidence
+    if evidence["scheme"] in WATERMARKS:
+        return watermark_rows(verdict)
     kept = ("weights kept", f"{evidence['kept']} of {evidence['total']}")
     p_value = ("p-value", f"{format_p(verdict.log10_p)} (threshold {format_p(LOG10_THRESHOLD)})")
     if "key_weights" in evidence:

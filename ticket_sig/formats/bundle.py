@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
-from ticket_sig.files import read_json, whole_folder, write_json
+from ticket_sig.files import SECRET, read_json, whole_folder, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Round, Ticket, tie, ties
@@ -74,7 +74,7 @@ def save(
             folder / TICKET, _ticket_json(ticket, {name: tensor_digest(t) for name, t in tensors.items()})
         )
         if claim is not None:
-            write_json(folder / CLAIM, claim)
+            write_json(folder / CLAIM, claim, SECRET)  # it names the place of the mark
         if sealed is not None:
             (folder / SEALED).write_bytes(sealed)
     return path

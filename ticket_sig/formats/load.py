@@ -10,6 +10,7 @@ from ticket_sig.formats.bundle import CLAIM, MODEL, SEALED, TICKET, is_bundle, r
 from ticket_sig.formats.layouts import split_layout
 from ticket_sig.formats.safetensors_file import looks_like_safetensors, read_safetensors
 from ticket_sig.formats.torch_file import looks_like_torch, read_torch
+from ticket_sig.formats.weights import InMemory, Shards, Weights, is_safetensors
 from ticket_sig.ticket import Ticket
 
 
@@ -44,6 +45,18 @@ def load(path: Path | str) -> Loaded:
         return _load_file(path, "torch", read_torch(path))
     found = "an empty file" if not head else f"a file that begins with {head[:8]!r}"
     raise bad_input(path, "model", "a safetensors or torch file", found)
+
+
+def open_weights(path: Path | str) -> Weights:
+    """The weights of any model: safetensors files, which may be many, are read in parts; others as by `load`.
+
+    Raises:
+        InputError: as `load` and `Shards`.
+    """
+    path = Path(path)
+    if is_safetensors(path) and not is_bundle(path):
+        return Shards(path)
+    return InMemory(load(path).ticket.weights)
 
 
 def _load_folder(path: Path) -> Loaded:
