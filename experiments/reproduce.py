@@ -32,6 +32,8 @@ ALL = (
     "freezenet_weak",
     "freezenet_strong",
     "freezenet_hit",
+    "proof_of_work",
+    "uchida",
 )
 
 if __name__ == "__main__":

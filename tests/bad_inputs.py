@@ -33,6 +33,7 @@ from fake_server import DRIPS, FakeServer, dripped, fake_server
 from filelock import FileLock
 from make_fixtures import FIXTURES, LAYER
 from PIL import Image
+from shards import write_shards
 from torch import Tensor
 from user_net import UserNet
 
@@ -44,6 +45,7 @@ from ticket_sig.signatures.triggers import read_triggers
 from ticket_sig.training import PRESETS
 
 Build = Callable[[Path], list[Any]]
+FREEZENET, UCHIDA = ("watermark", "freezenet"), ("watermark", "uchida")
 PROOF = "code-was-run"  # the folder that hostile files would make
 CIFAR10_MD5, CIFAR10_URL = (
     "c58f30108f718f92721af3b95e74349a",
@@ -1673,6 +1675,130 @@ def too_few_triggers(folder: Path) -> list[Any]:
 
 
 # --- usage --------------------------------------------------------------------------------------
+
+_topic[0] = "watermark"
+
+
+def _apply(folder: Path, state: dict[str, Tensor], *more: Any, length: int = 4) -> list[Any]:
+    model = plain(folder, "net.pt", state)
+    return [*FREEZENET, "apply", model, "--length", length, *more, "--out", folder / "OUT"]
+
+
+def _marked(folder: Path, *write: Any) -> Path:
+    """The claim of a small network with a watermark."""
+    model = plain(folder, "owner.pt", {"a.weight": torch.randn(40, 30), "b.weight": torch.randn(6, 40)})
+    done(["watermark", *write[:2], model, *write[2:], "--out", folder / "MARKED"])
+    return folder / "MARKED" / "claim.json"
+
+
+for _name, _length, _says in (
+    (
+        "a negative length",
+        -1,
+        "watermark: length: expected a whole number of 0 or more, found a negative one",
+    ),
+    ("a length above N", 7, "length: expected 0 to 6, the network's parameters, found 7"),
+):
+    enter(
+        _name,
+        lambda folder, length=_length: _apply(
+            folder, {"a.weight": torch.ones(2, 3)}, "--text", "mine", length=length
+        ),
+        _says,
+    )
+
+
+@case("watermark: data: expected 1 byte or more, found none")
+def empty_data(folder: Path) -> list[Any]:
+    return _apply(folder, {"a.weight": torch.ones(2, 3)}, "--text", "")
+
+
+@case("watermark: network: expected trainable parameters, found none")
+def network_without_trainable_parameters(folder: Path) -> list[Any]:
+    return _apply(folder, {"steps": torch.tensor(7), "norm.running_mean": torch.ones(9)}, "--text", "mine")
+
+
+@case("watermark: a.weight: expected one of float64, float32, float16, bfloat16, found float8_e4m3fn")
+def weights_of_8_bits(folder: Path) -> list[Any]:
+    state = {"a.weight": torch.ones(2, 3).to(torch.float8_e4m3fn), "b.weight": torch.ones(2, 2)}
+    return _apply(folder, state, "--text", "mine", length=10)
+
+
+@case("watermark: a.weight: expected shape [40, 30], found [40, 31]")
+def parameters_that_changed_shape(folder: Path) -> list[Any]:
+    claimed = _marked(folder, "freezenet", "apply", "--text", "mine", "--length", 50)
+    other = {"a.weight": torch.randn(40, 31), "b.weight": torch.randn(6, 40)}
+    return ["verify", plain(folder, "net.pt", other), "--claim", claimed]
+
+
+@case("shards: expected 2 files, found no model-00002-of-00002.safetensors")
+def a_missing_shard(folder: Path) -> list[Any]:
+    claimed = _marked(folder, "freezenet", "apply", "--text", "mine", "--length", 50)
+    weights = {"a.weight": torch.randn(40, 30), "b.weight": torch.randn(6, 40)}
+    model = write_shards(folder / "model", weights, count=2)
+    (model / "model-00002-of-00002.safetensors").unlink()
+    return ["verify", model, "--claim", claimed]
+
+
+@case("model.safetensors: weights: a.weight: expected finite numbers, found 50 that are not")
+def fixed_values_that_are_nan(folder: Path) -> list[Any]:
+    claimed = _marked(folder, "freezenet", "apply", "--text", "mine", "--length", 50)
+    safetensors.torch.save_file({"a.weight": torch.full((40, 30), torch.nan)}, folder / "model.safetensors")
+    edit_json(
+        claimed,
+        signature={**json.loads(claimed.read_text())["signature"], "manifest": {"a.weight": [40, 30]}},
+    )
+    return ["verify", folder / "model.safetensors", "--claim", claimed]
+
+
+for _name, _changes, _says in (
+    ("data that are no digits", {"data": "mine"}, "data: expected hexadecimal digits"),
+    ("a length in words", {"length": "fifty"}, "length: expected int, found str"),
+    (
+        "a shape of negative numbers",
+        {"manifest": {"a.weight": [-40, 30]}},
+        "manifest, a.weight: expected a shape",
+    ),
+    ("an unknown scale", {"scale": "loud"}, "scale: expected one of unit, layer, legacy, found 'loud'"),
+):
+
+    def _hostile_claim(folder: Path, changes: dict[str, Any] = _changes) -> list[Any]:
+        claimed = _marked(folder, "freezenet", "apply", "--text", "mine", "--length", 50)
+        signature = json.loads(claimed.read_text())["signature"]
+        edit_json(claimed, signature={**signature, **changes})
+        return ["verify", folder / "owner.pt", "--claim", claimed]
+
+    enter(f"a claim with {_name}", _hostile_claim, "claim.json: ", _says)
+
+
+@case("payload: expected one of --message, --bits and --random")
+def two_payloads(folder: Path) -> list[Any]:
+    model = plain(folder, "net.pt", {"a.weight": torch.randn(40, 30)})
+    return [*UCHIDA, "embed", model, "--message", "a", "--bits", "01", "--out", folder / "OUT"]
+
+
+@case("model: capacity: expected a layer with 80 weights in a filter, one a bit, found 30")
+def more_bits_than_a_filter_has_weights(folder: Path) -> list[Any]:
+    model = plain(folder, "net.pt", {"a.weight": torch.randn(40, 30)})
+    return [*UCHIDA, "embed", model, "--message", "0123456789", "--out", folder / "OUT"]
+
+
+@case("claim.json: ", "scheme: expected 'uchida', found 'freezenet'")
+def bits_of_another_watermark(folder: Path) -> list[Any]:
+    claimed = _marked(folder, "freezenet", "apply", "--text", "mine", "--length", 50)
+    return [*UCHIDA, "decode", folder / "owner.pt", "--claim", claimed]
+
+
+@case("block: expected one of --block and --text, found neither")
+def a_challenge_without_a_block(folder: Path) -> list[Any]:
+    return [*FREEZENET, "mine", "--share", 0.5, "--target", 90, "--out", folder / "OUT"]
+
+
+@case("SOLUTION/solution.json: file: expected a JSON file, found none")
+def a_solution_that_is_none(folder: Path) -> list[Any]:
+    (folder / "SOLUTION").mkdir()
+    return [*FREEZENET, "check", folder / "SOLUTION", "--text", "block 7", "--share", 0.5, "--target", 90]
+
 
 _topic[0] = "usage"
 

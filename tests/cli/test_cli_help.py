@@ -25,6 +25,14 @@ VERBS = [
     "data",
     "demo",
 ]
+GROUPED = [
+    "watermark freezenet apply",
+    "watermark freezenet verify",
+    "watermark freezenet mine",
+    "watermark freezenet check",
+    "watermark uchida embed",
+    "watermark uchida decode",
+]
 Command = Callable[..., Outcome]
 
 
@@ -46,15 +54,24 @@ def test_help_lists_every_verb(ticket_sig: Command) -> None:
     assert all(re.search(rf"\b{verb}\s+\S", plain(said.out)) for verb in VERBS)
 
 
+def test_help_of_a_group_lists_its_verbs(ticket_sig: Command) -> None:
+    assert re.search(r"\bwatermark\s+\S", plain(ticket_sig("--help").out))
+    for words in GROUPED:
+        *group, verb = words.split()
+        said = ticket_sig(*group, "--help")
+        assert said.code == 0
+        assert re.search(rf"\b{verb}\s+\S", plain(said.out))
+
+
 def test_without_a_verb_the_verbs_are_shown(ticket_sig: Command) -> None:
     said = ticket_sig()
     assert said.code == 2
     assert all(verb in said.out + said.err for verb in VERBS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *GROUPED])
 def test_every_verb_has_an_example_that_its_own_options_fit(verb: str, ticket_sig: Command) -> None:
-    said = ticket_sig(verb, "--help")
+    said = ticket_sig(*verb.split(), "--help")
     assert said.code == 0
     help_text = plain(said.out)
     example = re.search(rf"Example: ticket-sig {verb}\b(.*)", help_text)

@@ -23,7 +23,8 @@ def test_resnet20_is_the_papers() -> None:
     assert sum(shapes[name].numel() for name in prunable_names(model)) == 267_264
 
 
-# resnet18 and resnet50 as in github.com/kuangliu/pytorch-cifar, whose vgg16 has 4,224 biases more than ours.
+# resnet18 and resnet50 as in github.com/kuangliu/pytorch-cifar, whose vgg16 has 4,224 biases more than ours;
+# freezenet as its paper counts it.
 @pytest.mark.parametrize(
     ("arch", "count"),
     [
@@ -31,6 +32,7 @@ def test_resnet20_is_the_papers() -> None:
         ("resnet18", 11_173_962),
         ("resnet50", 23_520_842),
         ("vgg16", 14_728_266 - 4_224),
+        ("freezenet", 1_306_922),
     ],
 )
 def test_the_other_networks_have_their_known_sizes(arch: str, count: int) -> None:
@@ -39,7 +41,7 @@ def test_the_other_networks_have_their_known_sizes(arch: str, count: int) -> Non
 
 @settings(deadline=None, max_examples=15)
 @given(
-    arch=st.sampled_from(["resnet20", "resnet20-proj"]),
+    arch=st.sampled_from(["resnet20", "resnet20-proj", "freezenet"]),
     height=st.integers(8, 40),
     width=st.integers(8, 40),
     channels=st.integers(1, 4),
@@ -53,7 +55,7 @@ def test_any_size_from_8x8_any_channels_any_classes(
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "vgg16"])
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "vgg16", "freezenet"])
 def test_the_large_networks_take_8x8_and_32x32(arch: str) -> None:
     model = build(arch, 7, 1).eval()
     for size in (8, 32):
@@ -92,5 +94,7 @@ def test_the_seed_alone_decides_the_initial_weights() -> None:
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"arch: expected one of resnet20, .*vgg16, found 'resnet21'"):
+    with pytest.raises(
+        InputError, match=r"arch: expected one of resnet20, .*vgg16, freezenet, found 'resnet21'"
+    ):
         build("resnet21", 10)

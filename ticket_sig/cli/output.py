@@ -7,12 +7,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from ticket_sig.verdict import Verdict
 
 # No markup: messages and paths are the user's, and may hold brackets.
 out = Console(highlight=False, soft_wrap=True, markup=False)
@@ -38,6 +41,17 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for row in rows:
         made.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     return made
+
+
+
+def print_verdict(verdict: Verdict, rows: Sequence[tuple[str, object]], *more: str) -> None:
+    """A verdict for people: the outcome, what it rests on, further lines, what it proves and what not."""
+    out.print(verdict.outcome, style=f"bold {'green' if verdict.verified else 'red'}")
+    out.print(table("", ("evidence", "value"), rows))
+    for line in more:
+        out.print(line)
+    out.print(f"proves: {verdict.proves if verdict.verified else 'nothing'}")
+    out.print(f"does not prove: {verdict.does_not_prove}")
 
 
 class Bars:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ticket_sig.cli import black_box, options
-from ticket_sig.cli.output import JsonFlag, out, print_json, table
+from ticket_sig.cli.output import JsonFlag, print_json, print_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,18 +140,8 @@ def run(
         told = {"fidelity": accuracy and accuracy.to_json(), "model": asked.suspect, "claim": str(claim)}
         print_json({**verdict.to_json(), **told})
     else:
-        _print(verdict, rows, accuracy)
+        print_verdict(verdict, rows, *([] if accuracy is None else [f"fidelity: {accuracy}"]))
     raise typer.Exit(0 if verdict.verified else 1)
-
-
-def _print(verdict: Verdict, rows: Sequence[tuple[str, object]], accuracy: Fidelity | None) -> None:
-    colour = "green" if verdict.verified else "red"
-    out.print(verdict.outcome, style=f"bold {colour}")
-    out.print(table("", ("evidence", "value"), rows))
-    if accuracy is not None:
-        out.print(f"fidelity: {accuracy}")
-    out.print(f"proves: {verdict.proves if verdict.verified else 'nothing'}")
-    out.print(f"does not prove: {verdict.does_not_prove}")
 
 
 def _check_used(asked: black_box.Asked, claim: Claim, of_scheme_1: Path | None, for_answers: bool) -> None:

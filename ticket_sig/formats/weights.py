@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Protocol
+import json
+import math
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Protocol, TypeVar
 
 import numpy as np
-import safetensors
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,14 +18,36 @@ from torch import Tensor
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.files import read_json
 from ticket_sig.formats.layouts import shared_prefix
-from ticket_sig.formats.safetensors_file import check_safetensors
+from ticket_sig.formats.safetensors_file import check_safetensors, looks_like_safetensors
 
 INDEX = "model.safetensors.index.json"
-_ONE = "model.safetensors"
+ONE = "model.safetensors"
+DTYPES: Mapping[str, torch.dtype] = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "U16": torch.uint16,
+    "I16": torch.int16,
+    "U32": torch.uint32,
+    "I32": torch.int32,
+    "U64": torch.uint64,
+    "I64": torch.int64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "C64": torch.complex64,
+}
+_WINDOW = 1 << 24  # bytes that are mapped at a time: mapped pages count as memory that the process uses
+_FEW = 128  # places of a window; for more of them the system does well to read what lies between, too
+_NAMED_AT_MOST = 8
+_T = TypeVar("_T")
 
 
 class Weights(Protocol):
-    """The tensors of a model by plain parameter name, tied ones under their first."""
+    """The tensors of a model by plain parameter name; tied ones are listed under their first name alone."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -41,13 +65,14 @@ class Weights(Protocol):
 
 
 class InMemory:
-    """A state dict; tensors that are one object count once."""
+    """A state dict; tensors that are one object are listed once, and found under each of their names."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         first = {id(t): name for name, t in reversed(list(tensors.items()))}
-        self._tensors = {name: t for name, t in tensors.items() if first[id(t)] == name}
-        self.shapes = {name: tuple(t.shape) for name, t in self._tensors.items()}
-        self.dtypes = {name: t.dtype for name, t in self._tensors.items()}
+        listed = [name for name, t in tensors.items() if first[id(t)] == name]
+        self._tensors = dict(tensors)
+        self.shapes = _Listed({name: tuple(t.shape) for name, t in tensors.items()}, listed)
+        self.dtypes = _Listed({name: t.dtype for name, t in tensors.items()}, listed)
 
     def tensor(self, name: str) -> Tensor:
         """One whole tensor."""
@@ -59,8 +84,29 @@ class InMemory:
         return tensor.take(torch.from_numpy(places).to(tensor.device))
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies.
+
+    Attributes:
+        file: which holds it, under `name`.
+        start: of its first byte in the file.
+    """
+
+    file: Path
+    name: str
+    start: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def count(self) -> int:
+        """How many entries it has."""
+        return math.prod(self.shape)
+
+
 class Shards:
-    """Safetensors files, mapped into memory: reading takes the pages that are looked at.
+    """Safetensors files that are read in parts; opening them takes their headers alone.
 
     Args:
         path: a file; or a folder with `model.safetensors`, or with `model.safetensors.index.json` and
@@ -72,85 +118,192 @@ class Shards:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files = _files(path)
-        self._home: dict[str, tuple[Path, str]] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.dtypes: dict[str, torch.dtype] = {}
-        stored: dict[str, Path] = {}
+        index = _index(path)
+        self.files = _files(path, index)
+        stored: dict[str, Stored] = {}
         for file in self.files:
-            check_safetensors(file)
-            with safetensors.safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 - no Mapping
-                    if name in stored:
-                        raise bad_input(
-                            file, name, "a tensor of one file", f"one of {stored[name].name}, too"
-                        )
-                    stored[name] = file
-        _check_index(path, stored)
+            for name, one in _header(file).items():
+                if name in stored:
+                    other = stored[name].file.name
+                    raise bad_input(file, name, "a tensor of one file", f"one of {other}, too")
+                stored[name] = one
+        if index is not None:
+            _check_index(path / INDEX, index, stored)
         prefix = shared_prefix(stored)
-        for name, file in stored.items():
-            self._home[name.removeprefix(prefix)] = file, name
-        for name in sorted(self._home):
-            part = self.tensor(name)
-            self.shapes[name], self.dtypes[name] = tuple(part.shape), part.dtype
+        self._stored = {name.removeprefix(prefix): stored[name] for name in sorted(stored)}
+        self.shapes = {name: one.shape for name, one in self._stored.items()}
+        self.dtypes = {name: one.dtype for name, one in self._stored.items()}
 
     def tensor(self, name: str) -> Tensor:
-        """One whole tensor, mapped: nothing is read before it is looked at."""
-        file, stored = self._home[name]
-        return self._open(file).get_tensor(stored)  # type: ignore[no-any-return,no-untyped-call]
+        """One whole tensor, mapped: nothing is read before it is looked at, and writing changes no file."""
+        one = self._stored[name]
+        if not one.count:
+            return torch.empty(one.shape, dtype=one.dtype)
+        skipped = one.start % mmap.ALLOCATIONGRANULARITY
+        size = skipped + one.count * one.dtype.itemsize
+        with one.file.open("rb") as file:
+            part = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=one.start - skipped)
+        flat = torch.frombuffer(part, dtype=one.dtype, count=one.count, offset=skipped)
+        return flat.reshape(one.shape)
 
     def take(self, name: str, places: NDArray[np.int64]) -> Tensor:
-        """Entries of one tensor."""
-        return self.tensor(name).reshape(-1)[torch.from_numpy(places)]
+        """Entries of one tensor. Takes memory in proportion to the number of places.
 
-    def home(self, name: str) -> tuple[Path, str]:
-        """The file that holds a tensor, and its name there."""
-        return self._home[name]
+        Raises:
+            IndexError: a place that the tensor has not.
+        """
+        one = self._stored[name]
+        if len(places) and (places.min() < 0 or places.max() >= one.count):
+            raise IndexError(f"{name} has {one.count} entries; asked for {places.min()} to {places.max()}")
+        size = one.dtype.itemsize
+        order = np.argsort(places, kind="stable")
+        found = np.empty((len(places), size), dtype=np.uint8)
+        found[order] = _read_entries(one.file, one.start + places[order] * size, size)
+        return torch.from_numpy(found.reshape(-1)).view(one.dtype)
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 - a few open files, closed with the object
-    def _open(self, file: Path) -> safetensors.safe_open:
-        return safetensors.safe_open(file, framework="pt")
+    def stored(self, name: str) -> Stored:
+        """Where a tensor lies."""
+        return self._stored[name]
 
 
 def is_safetensors(path: Path) -> bool:
     """Whether a path can be read as `Shards`: a safetensors file, or a folder with a model in them."""
     if path.is_dir():
-        return (path / INDEX).is_file() or (path / _ONE).is_file()
-    return path.suffix == ".safetensors"
+        return (path / INDEX).is_file() or (path / ONE).is_file()
+    if path.suffix == ".safetensors":
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return looks_like_safetensors(file.read(16))
 
 
-def _files(path: Path) -> list[Path]:
+def tensors_of(weights: Weights) -> Mapping[str, Tensor]:
+    """The tensors by name, each of them read when it is asked for."""
+    return _Lazy(weights)
+
+
+class _Lazy(Mapping[str, Tensor]):
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._weights.shapes:
+            raise KeyError(name)
+        return self._weights.tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights.shapes)
+
+    def __len__(self) -> int:
+        return len(self._weights.shapes)
+
+
+class _Listed(Mapping[str, _T]):
+    """Values by name, of which only some names are listed."""
+
+    def __init__(self, values: Mapping[str, _T], listed: list[str]) -> None:
+        self._values, self._listed = values, listed
+
+    def __getitem__(self, name: str) -> _T:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+
+def _read_entries(path: Path, positions: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """Reads `size` bytes at each of these positions, ascending, of a file: uint8 [len(positions), size]."""
+    found = np.empty((len(positions), size), dtype=np.uint8)
+    within = np.arange(size)
+    first = 0
+    with path.open("rb") as file:
+        length = file.seek(0, 2)
+        while first < len(positions):
+            base = int(positions[first]) // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+            last = int(np.searchsorted(positions, base + _WINDOW - size, "right"))
+            part = min(_WINDOW, length - base)
+            with mmap.mmap(file.fileno(), part, access=mmap.ACCESS_READ, offset=base) as window:
+                if last - first < _FEW and hasattr(window, "madvise"):
+                    window.madvise(mmap.MADV_RANDOM)
+                view = np.frombuffer(window, dtype=np.uint8)
+                found[first:last] = view[(positions[first:last] - base)[:, None] + within]
+                del view  # a window in use cannot be closed
+            first = last
+    return found
+
+
+def _header(path: Path) -> dict[str, Stored]:
+    """Where the tensors of a file lie.
+
+    Raises:
+        InputError: missing or damaged, or a tensor of a type that torch has not.
+    """
+    check_safetensors(path)  # that offsets, shapes and the length of the file fit together
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    if odd := [f"{name}: {one['dtype']}" for name, one in header.items() if one["dtype"] not in DTYPES]:
+        raise bad_input(path, "types", f"among {', '.join(DTYPES)}", ", ".join(odd[:_NAMED_AT_MOST]))
+    return {
+        name: Stored(
+            path, name, 8 + length + one["data_offsets"][0], tuple(one["shape"]), DTYPES[one["dtype"]]
+        )
+        for name, one in header.items()
+    }
+
+
+def _files(path: Path, index: Mapping[str, str] | None) -> list[Path]:
     if not path.is_dir():
         return [path]
-    if not (path / INDEX).is_file():
-        return [path / _ONE]
-    names = sorted(set(_index(path).values()))
+    if index is None:
+        if not (path / ONE).is_file():
+            others = sorted(p.name for p in path.iterdir() if p.name.endswith((".bin", ".bin.index.json")))
+            found = ", ".join(others[:_NAMED_AT_MOST]) or "neither"
+            raise bad_input(path, "folder", f"{ONE}, or {INDEX} and its shards", found)
+        return [path / ONE]
+    names = sorted(set(index.values()))
+    if (path / ONE).is_file() and ONE not in names:
+        raise bad_input(path, "folder", f"{ONE} or {INDEX}", "both", hint="take away what is not the model")
     if missing := [name for name in names if not (path / name).is_file()]:
         raise bad_input(path / INDEX, "shards", f"{len(names)} files", f"no {', '.join(missing)}")
     return [path / name for name in names]
 
 
-def _index(path: Path) -> dict[str, str]:
+def _index(path: Path) -> dict[str, str] | None:
+    if not (path / INDEX).is_file():
+        return None
     found = read_json(path / INDEX).get("weight_map")
-    if not isinstance(found, dict) or not all(_is_file_name(name) for name in found.values()) or not found:
-        raise bad_input(path / INDEX, "weight_map", "file names by tensor", repr(found)[:80])
+    if not isinstance(found, dict) or not found or not all(_is_file_name(name) for name in found.values()):
+        raise bad_input(
+            path / INDEX, "weight_map", "names of files of its folder, by tensor", repr(found)[:80]
+        )
     return found
 
 
 def _is_file_name(name: object) -> bool:
-    # An index from outside must not lead out of its folder.
-    return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\\" not in name
+    # An index from outside must not lead out of its folder, on any system.
+    return (
+        isinstance(name, str)
+        and name not in ("", "..")
+        and PurePosixPath(name).name == PureWindowsPath(name).name == name
+    )
 
 
-def _check_index(path: Path, stored: Mapping[str, Path]) -> None:
-    if not path.is_dir() or not (path / INDEX).is_file():
-        return
-    wanted = _index(path)
-    lost = [f"{n}: expected in {f}, not found" for n, f in wanted.items() if n not in stored]
-    moved = [
-        f"{n}: expected in {f}, found in {stored[n].name}"
+def _check_index(index: Path, wanted: Mapping[str, str], stored: Mapping[str, Stored]) -> None:
+    problems = [f"{n}: expected in {f}, not found" for n, f in wanted.items() if n not in stored]
+    problems += [
+        f"{n}: expected in {f}, found in {stored[n].file.name}"
         for n, f in wanted.items()
-        if n in stored and stored[n].name != f
+        if n in stored and stored[n].file.name != f
     ]
-    if problems := lost + moved:
-        raise InputError(f"{path / INDEX}: " + "; ".join(problems[:20]), named=True)
+    problems += [
+        f"{n}: found in {one.file.name}, not expected" for n, one in stored.items() if n not in wanted
+    ]
+    if problems:
+        more = f" and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
+        raise InputError(f"{index}: " + "; ".join(problems[:_NAMED_AT_MOST]) + more, named=True)

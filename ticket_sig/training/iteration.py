@@ -40,6 +40,8 @@ class Iteration:
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
         self.hold = mask.bind(dict(model.named_parameters()))
         self.mark = mark.bind(model) if mark is not None else None
+        if self.mark is not None:
+            mask.check(dict(model.named_parameters()), "mark")  # it would write over the mask at every step
         self._graphs = CapturedIteration(device) if capture and device.type == "cuda" else None
 
     def __call__(self, step: int) -> None:

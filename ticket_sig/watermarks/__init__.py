@@ -8,9 +8,11 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import about, bad_input
 from ticket_sig.watermarks.freezenet import Watermark
 from ticket_sig.watermarks.mark import Mark, Reading, as_weights, claim_of
+from ticket_sig.watermarks.uchida import Uchida
 
 WATERMARKS: Mapping[str, type[Mark]] = {
     Watermark.scheme: Watermark,
+    Uchida.scheme: Uchida,
 }
 
 
@@ -26,4 +28,4 @@ def mark_of(claim: Claim) -> Mark:
         return WATERMARKS[claim.scheme].from_json(claim.signature)
 
 
-__all__ = ["WATERMARKS", "Mark", "Reading", "Watermark", "as_weights", "claim_of", "mark_of"]
+__all__ = ["WATERMARKS", "Mark", "Reading", "Uchida", "Watermark", "as_weights", "claim_of", "mark_of"]

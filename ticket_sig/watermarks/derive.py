@@ -24,6 +24,7 @@ VERSION = 1
 SCALES = ("unit", "layer")
 LEGACY = "legacy"
 _BITS = 24  # of a value: as many as float32 holds exactly
+MOST = 2**63  # numbers from here on are no int64, and Python writes none of thousands of digits
 
 Manifest = Mapping[str, tuple[int, ...]]
 
@@ -48,6 +49,22 @@ def size_of(manifest: Manifest) -> int:
     return sum(math.prod(shape) for shape in manifest.values())
 
 
+def check_length(length: int, manifest: Manifest) -> None:
+    """Checks that so many of a network's weights can be fixed.
+
+    Raises:
+        InputError: no weights, too many to be counted in 63 bits, or a length under 0 or above N.
+    """
+    total = size_of(manifest)
+    if not total:
+        raise bad_input("watermark", "network", "trainable parameters", "none")
+    if total >= MOST:
+        raise bad_input("watermark", "network", "fewer than 2^63 parameters", "more")
+    if not 0 <= length <= total:
+        found = str(length) if abs(length) < MOST else "one of more than 63 bits"
+        raise bad_input("watermark", "length", f"0 to {total}, the network's parameters", found)
+
+
 def derive(data: bytes, length: int, manifest: Manifest, scale: str = "unit") -> dict[str, Fixed]:
     """Returns what the watermark fixes, by tensor; tensors of which nothing is fixed are left out.
 
@@ -63,16 +80,12 @@ def derive(data: bytes, length: int, manifest: Manifest, scale: str = "unit") ->
             tensor's own initial weights (`initial_bounds`); "legacy": `legacy_stream`.
 
     Raises:
-        InputError: no weights, or a length under 0 or above N.
+        InputError: as `check_length`.
     """
+    check_length(length, manifest)
     manifest = {name: tuple(manifest[name]) for name in sorted(manifest)}
-    total = size_of(manifest)
-    if not total:
-        raise bad_input("watermark", "network", "trainable parameters", "none")
-    if not 0 <= length <= total:
-        raise bad_input("watermark", "length", f"0 to {total}, the network's parameters", str(length))
     if scale == LEGACY:
-        indices, values = legacy_stream(data, length, total)
+        indices, values = legacy_stream(data, length, size_of(manifest))
     else:
         indices, values = _stream(data, length, manifest, scale)
     bounds = initial_bounds(manifest) if scale == "layer" else dict.fromkeys(manifest, 1.0)

@@ -31,7 +31,7 @@ from ticket_sig.formats.weights import Weights
 from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
 from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.verdict import Verdict
-from ticket_sig.watermarks.derive import LEGACY, SCALES, Fixed, Manifest, derive, size_of
+from ticket_sig.watermarks.derive import LEGACY, MOST, SCALES, Fixed, Manifest, check_length, derive, size_of
 from ticket_sig.watermarks.mark import as_weights
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -50,6 +50,7 @@ class Matches:
         expected: how many would, at most, if the data had nothing to do with the network.
         log10_p_here: chance of as many, for one watermark.
         total: N, the weights that a watermark could have fixed.
+        scale: of its values.
         odd: tensors with NaN or infinities at fixed places, with their count.
     """
 
@@ -58,6 +59,7 @@ class Matches:
     expected: float
     log10_p_here: float
     total: int
+    scale: str
     odd: Mapping[str, int]
 
     @property
@@ -77,6 +79,7 @@ class Matches:
         return {
             "matches": self.found,
             "length": self.length,
+            "scale": self.scale,
             "share": self.length / self.total,
             "expected_by_chance": self.expected,
             "log10_p": round(self.log10_p, 3),
@@ -87,13 +90,16 @@ class Matches:
     def verdict(self) -> Verdict:
         """Verified where every value stands and no unrelated network would have as many."""
         differ = self.length - self.found
+        # 32 bits are searched in minutes: a thief finds data of his own that give the owner's values.
+        other = "that the data are those that were signed: of scale legacy, others give the same values; "
         return Verdict(
             statistic=f"{self.found} of {self.length} values stand",
             log10_p=self.log10_p,
             evidence={"scheme": Watermark.scheme, **self.to_json()},
             proves="these weights were made to carry the claimed data; no unrelated network does, "
             "whatever data and length the claimant chose",
-            does_not_prove="who put them there, or when: whoever knows the data can apply them to any "
+            does_not_prove=f"{other if self.scale == LEGACY else ''}"
+            "who put them there, or when: whoever knows the data can apply them to any "
             "network. Compare with a record of the claim from before the dispute, and measure the accuracy",
             lacking=f"{differ} of {self.length} values differ, and all must stand" if differ else "",
         )
@@ -121,20 +127,29 @@ class Watermark:
         if not isinstance(data, bytes) or not data:
             found = "none" if isinstance(data, bytes) else f"a {type(data).__name__}"
             raise bad_input("watermark", "data", "1 byte or more", found)
-        if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+        if isinstance(length, bool) or not isinstance(length, int):
             raise bad_input("watermark", "length", "a whole number of 0 or more", repr(length)[:80])
+        if not 0 <= length < MOST:
+            found = "a negative one" if length < 0 else "one of more than 63 bits"
+            raise bad_input("watermark", "length", "a whole number of 0 or more", found)
         if scale not in (*SCALES, LEGACY):
             raise bad_input("watermark", "scale", f"one of {', '.join((*SCALES, LEGACY))}", repr(scale)[:80])
         self.data, self.length, self.scale = data, length, scale
         self.manifest: Manifest | None = None
+        self._given: Manifest | None = None
         self._fixed: dict[str, Fixed] = {}
         if manifest is not None:
             self._settle(manifest)
+            self._given = self.manifest
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides the watermark; of the manifest, once it is known."""
-        return json_digest(self._json())
+        """SHA-256 of all that decides the watermark; of the manifest, where it was given.
+
+        Not of one that it took from its first network: a training that is started again with the same
+        watermark must be known as the same.
+        """
+        return json_digest(self._json(self._given))
 
     def apply(self, model: nn.Module) -> None:
         """Writes the watermark into a network, in place.
@@ -165,6 +180,18 @@ class Watermark:
             raise InputError("weights: " + "; ".join(named[:_NAMED_AT_MOST]))
         return found
 
+    def fixed_in(self, model: Mapping[str, Tensor] | Weights) -> Mapping[str, Fixed]:
+        """What is fixed in a model file, by tensor; `apply_to_files` writes it.
+
+        Raises:
+            InputError: as `apply`.
+        """
+        weights = as_weights(model)
+        fixed = self._fixed_in(weights.shapes if self.manifest is not None else _shapes_of(weights))
+        for name in fixed:
+            _check_dtype(name, weights.dtypes[name])
+        return fixed
+
     def embed(self, ticket: Ticket) -> Ticket:
         """The network with the watermark written into it.
 
@@ -183,12 +210,9 @@ class Watermark:
                 "model", "weights", "a dense network", found, hint="a ticket is signed by `embed`"
             )
         _check_dtypes({name: ticket.weights[name] for name in fixed})
-        written = {
-            n: ticket.weights[n]
-            .clone()
-            .put_(_tensor(f.places), _tensor(f.values).to(ticket.weights[n].dtype))
-            for n, f in fixed.items()
-        }
+        written = {name: ticket.weights[name].clone() for name in fixed}
+        for name, f in fixed.items():
+            _put(written[name], *_held(written[name], f))
         signed = Round(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)
         weights = retie(ticket.weights, {**ticket.weights, **written})
         return replace(ticket, weights=weights, history=(*ticket.history, signed))
@@ -218,7 +242,7 @@ class Watermark:
             raise bad_input(
                 "watermark", "manifest", "names and shapes of a network", "none", hint="apply it first"
             )
-        return self._json()
+        return self._json(self.manifest)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Watermark:
@@ -243,23 +267,17 @@ class Watermark:
             manifest={name: tuple(shape) for name, shape in manifest.items()},
         )
 
-    def _json(self) -> dict[str, Any]:
-        shapes = None if self.manifest is None else {n: list(s) for n, s in self.manifest.items()}
+    def _json(self, manifest: Manifest | None) -> dict[str, Any]:
+        shapes = None if manifest is None else {n: list(s) for n, s in manifest.items()}
         return {"data": self.data.hex(), "length": self.length, "scale": self.scale, "manifest": shapes}
 
     def _settle(self, manifest: Manifest) -> None:
         """Takes the names and shapes that the places are drawn from, once and for all.
 
         Raises:
-            InputError: no weights, or fewer than the length.
+            InputError: as `check_length`.
         """
-        total = size_of(manifest)
-        if not total:
-            raise bad_input("watermark", "network", "trainable parameters", "none")
-        if self.length > total:
-            raise bad_input(
-                "watermark", "length", f"0 to {total}, the network's parameters", str(self.length)
-            )
+        check_length(self.length, manifest)
         self.manifest = {name: tuple(manifest[name]) for name in sorted(manifest)}
 
     def _fixed_in(self, shapes: Manifest) -> dict[str, Fixed]:
@@ -278,15 +296,22 @@ class Watermark:
         ]
         if problems:
             more = f" and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
-            raise InputError("watermark: " + "; ".join(problems[:_NAMED_AT_MOST]) + more)
+            # A name from a claim may hold line breaks.
+            raise InputError(" ".join(f"watermark: {'; '.join(problems[:_NAMED_AT_MOST])}{more}".split()))
         if self.length and not self._fixed:
             self._fixed = derive(self.data, self.length, self.manifest, self.scale)
         return self._fixed
 
     def _match(self, model: Model) -> Matches:
-        weights = as_weights(_parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model)
+        tensors = _parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model
+        if isinstance(tensors, Mapping):
+            prefix = shared_prefix(tensors)
+            tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
+        weights = as_weights(tensors)
         shapes = weights.shapes if self.manifest is not None else _shapes_of(weights)
         fixed = self._fixed_in(shapes)
+        if isinstance(tensors, Mapping):
+            _check_dtypes({name: tensors[name] for name in fixed})
         found, chances, odd = 0, np.zeros(0), {}
         for name, f in fixed.items():
             _check_dtype(name, weights.dtypes[name])
@@ -307,6 +332,7 @@ class Watermark:
             expected=expected,
             log10_p_here=p,
             total=size_of(self.manifest),
+            scale=self.scale,
             odd=odd,
         )
 
@@ -315,7 +341,8 @@ class HeldValues:
     """A watermark's values at their places in the parameters of one network."""
 
     def __init__(self, fixed: list[tuple[Tensor, Fixed]]) -> None:
-        self._held = [(p, _tensor(f.places).to(p.device), _tensor(f.values).to(p)) for p, f in fixed]
+        self._fixed = fixed
+        self._held = [_held(parameter, f) for parameter, f in fixed]
         self.put_back()
 
     def penalty(self) -> None:
@@ -324,11 +351,22 @@ class HeldValues:
     @torch.no_grad()
     def put_back(self) -> None:
         """Writes the values, in each parameter's dtype and on its device."""
-        for index, (parameter, places, values) in enumerate(self._held):
+        for index, (parameter, f) in enumerate(self._fixed):
+            values = self._held[index][1]
             if (values.device, values.dtype) != (parameter.device, parameter.dtype):
-                places, values = places.to(parameter.device), values.to(parameter)
-                self._held[index] = parameter, places, values
-            parameter.put_(places, values)
+                self._held[index] = _held(parameter, f)
+            _put(parameter, *self._held[index])
+
+
+def _held(tensor: Tensor, fixed: Fixed) -> tuple[tuple[Tensor, ...], Tensor]:
+    """What `_put` takes: places by dimension, after one of size 1, and values as the tensor holds them."""
+    places = np.unravel_index(fixed.places, (1, *tensor.shape))
+    return tuple(_tensor(p).to(tensor.device) for p in places), _tensor(fixed.values).to(tensor)
+
+
+def _put(tensor: Tensor, places: tuple[Tensor, ...], values: Tensor) -> None:
+    # Tensor.put_ has no deterministic form, and so fails where the user asks for deterministic algorithms.
+    tensor[None].index_put_(places, values)
 
 
 def matches(weights: Tensor, values: NDArray[np.float32]) -> Tensor:
@@ -357,14 +395,15 @@ def chances_to_match(weights: Tensor, bound: float) -> NDArray[np.float64]:
     that round to it.
     """
     w = weights.to(torch.float64)
-    size = w.abs().nan_to_num(0.0, 0.0, 0.0).numpy()
+    # Zero is met by all that float16 rounds to it.
+    size = w.abs().nan_to_num(0.0, 0.0, 0.0).clamp(min=2.0**-25).numpy()
     in_bf16 = (w.bfloat16().double() == w).numpy()
     in_half = (w.half().double() == w).numpy()
     # float16 rounds small bfloat16 numbers, too.
     in_bf16 |= (weights.dtype == torch.float16) & (size < 2.0**-14)
     cells = in_bf16 * _spacing(size, 7, -126) + in_half * _spacing(size, 10, -14)
     chances = 2.0**-23 + cells / (2 * bound) + in_bf16 * 2.0**-24 + in_half * 2.0**-24
-    reachable = size <= bound * (1 + 2.0**-7)
+    reachable = size <= bound * (1 + 2.0**-7) + 2.0**-24  # the smallest step of float16
     return np.where(reachable, np.minimum(1.0, chances), 0.0)
 
 
@@ -423,6 +462,7 @@ def _check_dtype(name: str, dtype: torch.dtype) -> None:
 
 
 def _is_shape(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**48 for n in value
-    )
+    # Bounded, so that a hostile claim cannot have numbers of thousands of digits multiplied.
+    if not isinstance(value, list) or len(value) > 64:
+        return False
+    return all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**48 for n in value)

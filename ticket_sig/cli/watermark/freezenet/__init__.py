@@ -1,3 +1,5 @@
 """FreezeNet: values fixed at places that follow from bytes, as a watermark and as a proof of work."""
 
-VERBS = ()
+from ticket_sig.cli.watermark.freezenet import apply, check, mine, verify
+
+VERBS = (apply, verify, mine, check)

@@ -1,3 +1,5 @@
 """Uchida: bits taught to the weights of one layer by a regularizer."""
 
-VERBS = ()
+from ticket_sig.cli.watermark.uchida import decode, embed
+
+VERBS = (embed, decode)

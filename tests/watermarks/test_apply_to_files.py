@@ -1,0 +1,202 @@
+"""A FreezeNet watermark in a copy of any model file: it verifies, and all else stays what it was."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from disk import content, file_size_limit, full_disk
+from shards import FLOATS, weights, write_shards
+from torch import Tensor
+
+from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, load, save, verify
+from ticket_sig.digests import tensor_digest
+from ticket_sig.formats import open_weights
+from ticket_sig.formats.weights import Shards, tensors_of
+from ticket_sig.models import build
+from ticket_sig.watermarks.files import apply_to_files, manifest_of
+
+
+def as_shards(folder: Path, tensors: dict[str, Tensor]) -> Path:
+    return write_shards(folder / "model", tensors)
+
+
+def as_file(folder: Path, tensors: dict[str, Tensor]) -> Path:
+    safetensors.torch.save_file(tensors, folder / "net.safetensors")
+    return folder / "net.safetensors"
+
+
+def as_torch(folder: Path, tensors: dict[str, Tensor]) -> Path:
+    torch.save({"state_dict": tensors}, folder / "net.pt")
+    return folder / "net.pt"
+
+
+def as_bundle(folder: Path, tensors: dict[str, Tensor]) -> Path:
+    return save(Ticket(weights=tensors, mask=Mask.of_zeros(tensors)), folder / "bundle")
+
+
+KINDS = [as_shards, as_file, as_torch, as_bundle]
+Write = Callable[[Path, dict[str, Tensor]], Path]
+
+
+def mark(length: int = 500, scale: str = "unit") -> Watermark:
+    return Watermark(b"nobody guesses this", length, scale=scale)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("write", KINDS)
+def test_a_marked_copy_of_any_kind_and_type_verifies(write: Write, dtype: str, tmp_path: Path) -> None:
+    before = weights(getattr(torch, dtype))
+    made = apply_to_files(mark(), write(tmp_path, before), tmp_path / "out")
+    assert (
+        made.reading.whole and made.reading.length == sum(len(f.places) for f in made.fixed.values()) == 500
+    )
+    claim = Claim.read(tmp_path / "out" / "claim.json")
+    assert claim.to_json() == made.claim.to_json()
+    assert stat.S_IMODE((tmp_path / "out" / "claim.json").stat().st_mode) == 0o600, "it holds the data"
+    after = open_weights(tmp_path / "out")
+    assert verify(after, claim).verified
+    assert claim.subject == tensor_digest(tensors_of(after))
+    for name, tensor in before.items():
+        same = after.tensor(name) == tensor
+        fixed = made.fixed[name].places if name in made.fixed else np.zeros(0, dtype=np.int64)
+        same.view(-1)[torch.from_numpy(fixed)] = True
+        assert same.all() and after.dtypes[name] == tensor.dtype
+
+
+@pytest.mark.parametrize("scale", ["unit", "layer", "legacy"])
+def test_every_kind_of_file_gets_the_same_values(scale: str, tmp_path: Path) -> None:
+    digests = set()
+    for write in KINDS:
+        (tmp_path / write.__name__).mkdir()
+        out = tmp_path / write.__name__ / "out"
+        made = apply_to_files(mark(scale=scale), write(tmp_path / write.__name__, weights()), out)
+        digests.add(made.claim.subject)
+        # Each claim is good for each copy: places and values follow from names and shapes alone.
+        assert all(
+            verify(open_weights(tmp_path / one.__name__ / "out"), made.claim).verified
+            for one in KINDS[: KINDS.index(write)]
+        )
+    assert len(digests) == 1
+
+
+def test_an_unmarked_model_does_not_verify(tmp_path: Path) -> None:
+    model = as_shards(tmp_path, weights())
+    made = apply_to_files(mark(), model, tmp_path / "out")
+    assert not verify(open_weights(model), made.claim).verified
+
+
+def test_buffers_stay_as_they_are(tmp_path: Path) -> None:
+    model = as_shards(tmp_path, weights())
+    everything = mark(sum(weights()[n].numel() for n in ("a.weight", "b.weight", "b.bias")))
+    apply_to_files(everything, model, tmp_path / "out")
+    after = Shards(tmp_path / "out")
+    for name, tensor in weights().items():
+        assert torch.equal(after.tensor(name), tensor) is name.startswith("norm.")
+
+
+def test_tied_weights_are_fixed_once(tmp_path: Path) -> None:
+    tensors = weights()
+    tensors["z.weight"] = tensors["b.weight"]
+    made = apply_to_files(mark(), as_torch(tmp_path, tensors), tmp_path / "out")
+    assert "z.weight" not in made.fixed and made.reading.total == sum(
+        weights()[n].numel() for n in ("a.weight", "b.weight", "b.bias")
+    )
+    back = load(tmp_path / "out").ticket.weights
+    assert back["z.weight"] is back["b.weight"]
+    assert verify(open_weights(tmp_path / "out"), made.claim).verified
+    # The bundle's model file holds both names; so does whatever is saved from it.
+    assert verify(open_weights(tmp_path / "out" / "model.safetensors"), made.claim).verified
+
+
+def test_a_manifest_is_of_all_weights_or_of_one_network_s_parameters(tmp_path: Path) -> None:
+    network = build("resnet20", 10, 1, seed=0)
+    tensors = {**network.state_dict(), "normalize.mean": torch.zeros(1)}
+    read = Shards(as_shards(tmp_path, tensors))
+    parameters = {name: tuple(p.shape) for name, p in network.named_parameters()}
+    assert manifest_of(read, "resnet20") == parameters
+    assert manifest_of(read) == parameters
+    with pytest.raises(InputError, match="layers: expected those of resnet20"):
+        manifest_of(Shards(write_shards(tmp_path / "other", weights())), "resnet20")
+
+
+@pytest.mark.parametrize("write", KINDS)
+def test_more_than_there_is_cannot_be_fixed(write: Write, tmp_path: Path) -> None:
+    model = write(tmp_path, weights())
+    before = content(tmp_path)
+    with pytest.raises(
+        InputError, match=r"length: expected 0 to 16096, the network's parameters, found 16097"
+    ):
+        apply_to_files(mark(16097), model, tmp_path / "out")
+    assert content(tmp_path) == before
+
+
+def test_values_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    made = apply_to_files(mark(), as_file(tmp_path, weights()), tmp_path / "out")
+    tensors = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
+    tensors["a.weight"].view(-1)[int(made.fixed["a.weight"].places[3])] = torch.nan
+    safetensors.torch.save_file(tensors, tmp_path / "nan.safetensors")
+    with pytest.raises(InputError, match=r"a\.weight: expected finite numbers, found 1 that are not"):
+        verify(open_weights(tmp_path / "nan.safetensors"), made.claim)
+
+
+def test_a_second_claim_does_not_take_the_first_one_along(tmp_path: Path) -> None:
+    apply_to_files(mark(), as_shards(tmp_path, weights()), tmp_path / "first")
+    second = Watermark(b"another", 300)
+    made = apply_to_files(second, tmp_path / "first", tmp_path / "second")
+    assert made.left_out == ("claim.json",)
+    assert Claim.read(tmp_path / "second" / "claim.json").signature["data"] == b"another".hex()
+    save(load(as_torch(tmp_path, weights())).ticket, tmp_path / "bundle", claim=made.claim.to_json())
+    assert apply_to_files(mark(), tmp_path / "bundle", tmp_path / "third").left_out == ("claim.json",)
+
+
+def test_a_locked_ticket_is_unlocked_first(tmp_path: Path) -> None:
+    locked = save(
+        Ticket(weights=weights(), mask=Mask.of_zeros(weights())), tmp_path / "locked", sealed=b"part"
+    )
+    with pytest.raises(
+        InputError, match="locked: sealed part: expected none, found one: the ticket is locked"
+    ):
+        apply_to_files(mark(), locked, tmp_path / "out")
+
+
+def test_a_model_is_never_written_over_itself(tmp_path: Path) -> None:
+    folder = as_shards(tmp_path, weights())
+    file = folder / "model-00001-of-00003.safetensors"
+    before = content(tmp_path)
+    for model in (folder, file):
+        with pytest.raises(InputError, match="output folder: expected another than the model's own"):
+            apply_to_files(mark(), model, folder, replace=True)
+    assert content(tmp_path) == before
+
+
+def test_only_a_model_is_overwritten_and_only_when_asked(tmp_path: Path) -> None:
+    model = as_shards(tmp_path, weights())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    before = content(tmp_path)
+    with pytest.raises(
+        InputError, match="mine: output folder: expected a model to overwrite, found something"
+    ):
+        apply_to_files(mark(), model, tmp_path / "mine", replace=True)
+    with pytest.raises(InputError, match="expected a name not taken yet"):
+        apply_to_files(mark(), model, tmp_path / "mine")
+    assert content(tmp_path) == before
+    apply_to_files(mark(), model, tmp_path / "out")
+    claim = apply_to_files(Watermark(b"another", 200), model, tmp_path / "out", replace=True).claim
+    assert verify(open_weights(tmp_path / "out"), claim).verified
+
+
+@pytest.mark.parametrize("write", KINDS)
+@pytest.mark.parametrize("fault", [full_disk, lambda: file_size_limit(4096)], ids=["full", "limit"])
+def test_a_full_disk_leaves_nothing(fault: Callable[[], object], write: Write, tmp_path: Path) -> None:
+    model = write(tmp_path, weights())
+    before = content(tmp_path)
+    with fault(), pytest.raises(OSError, match=r"out"):  # type: ignore[attr-defined]
+        apply_to_files(mark(), model, tmp_path / "out")
+    assert content(tmp_path) == before

@@ -1,0 +1,49 @@
+"""Check a proof of work: is this network accurate enough, and does it carry the watermark of this block?
+
+Exit code 0: verified; 1: not verified; 2: could not be decided. Block, difficulty, network and data are the
+checker's own; of the solution nothing is believed. The accuracy is measured on the test images of --data,
+which may be others than the miner's: those that he could see can be trained on. The training images must be
+the same.
+
+Example: ticket-sig watermark freezenet check SOLUTION --text "block 7, alice" --share 0.5 --target 90
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ticket_sig.cli import options
+from ticket_sig.cli.output import JsonFlag, print_json, print_verdict
+from ticket_sig.cli.watermark.freezenet import mine
+from ticket_sig.cli.watermark.rows import watermark_rows
+
+
+def run(
+    solution: Annotated[Path, typer.Argument(help="Folder that `mine` wrote.", show_default=False)],
+    share: mine.Share,
+    target: mine.Target,
+    block: mine.Block = None,
+    text: mine.Text = None,
+    arch: mine.Arch = "freezenet",
+    dataset: mine.DatasetName = "digits",
+    data: options.Data = None,
+    scale: mine.Scale = "unit",
+    as_json: JsonFlag = False,
+) -> None:
+    """Runs the verb."""
+    from ticket_sig.datasets import load_dataset
+    from ticket_sig.errors import about
+    from ticket_sig.watermarks.proof_of_work import check, read_solution
+
+    challenge = mine.challenge_of(block, text, arch, share, target, scale)
+    found, images = read_solution(solution), load_dataset(dataset, data)
+    with about(solution):
+        verdict = check(found, challenge, images)
+    if as_json:
+        print_json({**verdict.to_json(), "solution": str(solution)})
+    else:
+        print_verdict(verdict, watermark_rows(verdict))
+    raise typer.Exit(0 if verdict.verified else 1)

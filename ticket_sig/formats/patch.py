@@ -1,0 +1,119 @@
+"""Copies of safetensors models with other values in single entries: one pass, never loaded whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ticket_sig.errors import bad_input
+from ticket_sig.formats.bundle import CLAIM
+from ticket_sig.formats.weights import INDEX, ONE, Shards
+from ticket_sig.training.progress import Progress, Silent
+
+# Such files hold the weights as they were, and would be given away beside those that were changed.
+_HOLDS_WEIGHTS = (
+    *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz", ".h5", ".msgpack", ".onnx", ".gguf"),
+    ".index.json",
+)
+_CHUNK = 1 << 22
+
+Entries = tuple[NDArray[np.int64], Tensor]  # places of a tensor's C-order flattening, ascending; their values
+
+
+def copy_files(
+    weights: Shards, folder: Path, changed: Mapping[str, Entries], progress: Progress | None = None
+) -> None:
+    """Copies safetensors files into a folder, with other values in some entries; all else bit for bit.
+
+    A single file becomes `model.safetensors`, under which name readers look for it. Takes memory in
+    proportion to the number of entries.
+
+    Args:
+        changed: places and values by tensor name; values are rounded to the tensor's own dtype.
+        progress: counts the files' bytes.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    progress = progress or Silent()
+    progress.begin("weights", sum(file.stat().st_size for file in weights.files))
+    done = 0
+    for file in weights.files:
+        here = [name for name in changed if weights.stored(name).file == file]
+        positions, values = _bytes_to_write(weights, {name: changed[name] for name in here})
+        target = folder / (file.name if weights.path.is_dir() else ONE)
+        done = _copy(file, target, positions, values, progress, done)
+
+
+def other_files(path: Path, weights: Shards) -> tuple[list[Path], list[str]]:
+    """What belongs beside the weights in a copy of a model folder: its index, configuration, tokenizer.
+
+    Other files of weights, folders, and a claim, which is its owner's, do not, nor do hidden files.
+
+    Returns:
+        Files to copy; and names of what to leave, hidden files aside.
+
+    Raises:
+        InputError: a file is a link that leads out of the folder: what it leads to was hardly meant to be
+            given away. In a download cache, links of `snapshots/REVISION` may lead to `blobs`.
+    """
+    if not path.is_dir():
+        return [], []
+    taken: list[Path] = []
+    left: list[Path] = []
+    for file in sorted(path.iterdir()):
+        if file in weights.files or file.name.startswith("."):
+            continue
+        holds_weights = file.name != INDEX and file.name.lower().endswith(_HOLDS_WEIGHTS)
+        copied = file.is_file() and file.name != CLAIM and not holds_weights
+        (taken if copied else left).append(file)
+    _check_links(path, [*weights.files, *taken])
+    return taken, [file.name for file in left]
+
+
+def _check_links(path: Path, files: Sequence[Path]) -> None:
+    home = path.resolve()
+    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    for file in files:
+        if not any(file.resolve().is_relative_to(h) for h in homes):
+            hint = "copy the folder with what its links lead to"
+            raise bad_input(file, "file", "one of its folder", "a link that leads out of it", hint=hint)
+
+
+def _bytes_to_write(
+    weights: Shards, changed: Mapping[str, Entries]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Positions in a file, ascending, and the bytes that belong there."""
+    positions, values = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint8)]
+    for name in sorted(changed, key=lambda name: weights.stored(name).start):
+        places, new = changed[name]
+        one = weights.stored(name)
+        starts = one.start + places * one.dtype.itemsize
+        positions.append((starts[:, None] + np.arange(one.dtype.itemsize)).reshape(-1))
+        values.append(new.to(one.dtype).contiguous().view(torch.uint8).numpy())
+    return np.concatenate(positions), np.concatenate(values)
+
+
+def _copy(
+    source: Path,
+    target: Path,
+    positions: NDArray[np.int64],
+    values: NDArray[np.uint8],
+    progress: Progress,
+    done: int,
+) -> int:
+    """Copies a file in chunks, with these bytes at these positions; returns `done` and the bytes copied."""
+    buffer, start = bytearray(_CHUNK), 0
+    with source.open("rb") as read, target.open("wb") as write:
+        while size := read.readinto(buffer):
+            first, last = np.searchsorted(positions, (start, start + size))
+            np.frombuffer(buffer, dtype=np.uint8)[positions[first:last] - start] = values[first:last]
+            write.write(memoryview(buffer)[:size])
+            start += size
+            progress.advance(done + start)
+    return done + start
