@@ -34,6 +34,7 @@ ALL = (
     "freezenet_hit",
     "proof_of_work",
     "uchida",
+    "watermark_attacks",
 )
 
 if __name__ == "__main__":
