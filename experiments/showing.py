@@ -18,6 +18,8 @@ from results import table, write_section
 from ticket_sig.files import whole_file
 from ticket_sig.training import Recipe
 
+_CURVE = 50  # so many points are a curve, and have no marks of their own
+
 
 @dataclass(frozen=True)
 class Line:
@@ -141,11 +143,9 @@ def plot(path: Path, title: str, result: Result) -> None:
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for one in result.lines:
-        style = (
-            {"linestyle": "--", "alpha": 0.6, "marker": "x"}
-            if one.published
-            else {"marker": "o", "capsize": 3}
-        )
+        style: dict[str, Any] = {"marker": "o", "capsize": 3}
+        if one.published:
+            style = {"linestyle": "--", "alpha": 0.6, "marker": "x" if len(one.x) < _CURVE else ""}
         axes.errorbar(one.x, one.mean, yerr=one.spread or None, label=one.label, **style)
     axes.set(title=title, xlabel=result.x, ylabel=result.y)
     axes.grid(alpha=0.3)

@@ -629,6 +629,14 @@ def test_a_sparse_ticket_is_refused_with_its_layers() -> None:
         Watermark(b"a", 2000).embed(sparse_ticket())
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.complex64], ids=str)
+def test_a_ticket_that_cannot_hold_the_values_is_refused_by_name(dtype: torch.dtype) -> None:
+    weights = {"a.weight": torch.ones(4, 4), "b.weight": torch.ones(4, 4).to(dtype)}
+    watermark = Watermark(b"a", 32, manifest={name: (4, 4) for name in weights})
+    with pytest.raises(InputError, match=r"^watermark: b\.weight: expected one of float64, .*, found "):
+        watermark.embed(Ticket(weights=weights, mask=Mask({})))
+
+
 def through_a_file(claim: Claim, path: Path) -> Claim:
     path.write_text(json.dumps(claim.to_json()))
     return Claim.read(path)

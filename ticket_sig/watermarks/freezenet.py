@@ -198,7 +198,7 @@ class Watermark:
         Raises:
             InputError: as `apply`; or it is sparse where a value belongs.
         """
-        fixed = self._fixed_in({n: tuple(t.shape) for n, t in _weights_of(ticket.weights).items()})
+        fixed = self.fixed_in(ticket.weights)
         sparse = [
             n
             for n, f in fixed.items()
@@ -399,8 +399,6 @@ def chances_to_match(weights: Tensor, bound: float) -> NDArray[np.float64]:
     size = w.abs().nan_to_num(0.0, 0.0, 0.0).clamp(min=2.0**-25).numpy()
     in_bf16 = (w.bfloat16().double() == w).numpy()
     in_half = (w.half().double() == w).numpy()
-    # float16 rounds small bfloat16 numbers, too.
-    in_bf16 |= (weights.dtype == torch.float16) & (size < 2.0**-14)
     cells = in_bf16 * _spacing(size, 7, -126) + in_half * _spacing(size, 10, -14)
     chances = 2.0**-23 + cells / (2 * bound) + in_bf16 * 2.0**-24 + in_half * 2.0**-24
     reachable = size <= bound * (1 + 2.0**-7) + 2.0**-24  # the smallest step of float16
@@ -430,11 +428,6 @@ def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Ten
         raise bad_input("watermark", lazy[0], "a parameter with a shape", "one not yet initialised")
     _check_dtypes(taken)
     return taken
-
-
-def _weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    weights = as_weights(tensors)
-    return {name: tensors[name] for name in _shapes_of(weights)}
 
 
 def _shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
