@@ -29,9 +29,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fake-key": {"share": 0.05},
     "noise": {"rate": 0.1},
     "overwrite": {"message": "thief"},
+    "own-watermark": {"scheme": "uchida", "size": 4},
+    "cast": {"precision": "bf16"},
 }
 TRAINED = ("fine-tuning", "trigger-removal")
-DRAWS = [name for name in ATTACKS if name != "magnitude-pruning"]
+DRAWS = [name for name in ATTACKS if name not in ("magnitude-pruning", "cast")]
 
 
 def victim(name: str) -> tuple[Ticket, Scene]:

@@ -14,7 +14,8 @@ def test_the_first_convolution_and_the_classifier_stay_dense() -> None:
     for arch in MODELS:
         model = build(arch, 10, 1)
         convolutions = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)]
-        assert prunable_names(model) == [f"{n}.weight" for n in convolutions[1:]]
+        linears = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+        assert prunable_names(model) == [f"{n}.weight" for n in (*convolutions[1:], *linears[:-1])]
 
 
 def test_a_network_of_ones_own_convolutions_and_linear_layers() -> None:

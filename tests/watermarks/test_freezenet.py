@@ -257,6 +257,16 @@ def test_tied_weights_count_once_and_buffers_and_frozen_parameters_do_not() -> N
         Watermark(b"a", 97).apply(model)
 
 
+def test_tied_weights_of_a_state_dict_count_once() -> None:
+    # It holds two tensors, each of its own, over one memory.
+    model = Tied()
+    model.requires_grad_(True)
+    of_module, of_tensors = Watermark(b"a", 10), Watermark(b"a", 10)
+    of_module.apply(model)
+    assert of_tensors.verify(model.state_dict())
+    assert of_tensors.read(model.state_dict()).total == of_module.read(model).total
+
+
 def test_parameters_that_are_frozen_later_still_verify() -> None:
     watermark, model = marked()
     model.c2.requires_grad_(False)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ticket_sig.attacks.add_on import AddOn
+from ticket_sig.attacks.cast import Cast
 from ticket_sig.attacks.erase import Erase
 from ticket_sig.attacks.fake_key import FakeKey
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.magnitude_pruning import MagnitudePruning
 from ticket_sig.attacks.noise import Noise
 from ticket_sig.attacks.overwrite import Overwrite
+from ticket_sig.attacks.own_watermark import OwnWatermark
 from ticket_sig.attacks.random_pruning import RandomPruning
 from ticket_sig.attacks.scene import Attack, Scene
 from ticket_sig.attacks.trigger_removal import TriggerRemoval
@@ -27,12 +29,14 @@ ATTACKS: Mapping[str, Callable[..., Attack]] = {
     "random-pruning": RandomPruning,
     "erase": Erase,
     "trigger-removal": TriggerRemoval,
+    "cast": Cast,
     # add-on
     "add-on": AddOn,
     # ambiguity
     "fake-key": FakeKey,
     "noise": Noise,
     "overwrite": Overwrite,
+    "own-watermark": OwnWatermark,
 }
 
 # Attacks that use the place of the owner's code (`Scene.signature`).
@@ -59,12 +63,12 @@ def attack(name: str, **options: Any) -> Attack:
 
 
 def carry_out(made: Attack, ticket: Ticket, scene: Scene) -> tuple[Ticket, Claim | None]:
-    """Carries an attack out: the attacked ticket, and the claim of a thief who writes a code of his own.
+    """Carries an attack out: the attacked ticket, and the claim of a thief who writes a mark of his own.
 
     Raises:
         InputError: as of the attack.
     """
-    if isinstance(made, Overwrite):
+    if isinstance(made, (Overwrite, OwnWatermark)):
         forged = made.forge(ticket, scene)
         return forged.ticket, forged.claim
     return made(ticket, scene), None

@@ -1,8 +1,9 @@
 """Attack a model as a thief would, and see what it costs him and what is left of the signature.
 
-Removal: fine-tuning, magnitude-pruning, random-pruning, erase, trigger-removal. Adding: add-on.
-Ambiguity: fake-key (scheme 1), noise, overwrite. Each takes the options that say so. The bundle holds the
-attacked model alone: a thief has no claim of the owner's, no rewind weights and no history.
+Removal: fine-tuning, magnitude-pruning, random-pruning, erase, trigger-removal, cast. Adding: add-on.
+Ambiguity: fake-key (scheme 1), noise, overwrite, own-watermark (dense networks). Each takes the options that
+say so. The bundle holds the attacked model alone: a thief has no claim of the owner's, no rewind weights and
+no history.
 
 Accuracy before and after is measured where there is data. An attack that loses more than a point of it has
 not won, nor has one that leaves a mark verified: the one in the mask or, with --triggers, the trigger set.
@@ -81,6 +82,11 @@ Epochs = Annotated[
     int | None,
     typer.Option(help="Length of training, in place of the recipe's; trains a fake-key.", show_default=False),
 ]
+Scheme = Annotated[
+    str | None, typer.Option(help="Of the thief's own mark (own-watermark).", show_default=False)
+]
+Size = Annotated[int | None, typer.Option(help="Values or bits of it (own-watermark).", show_default=False)]
+Rounding = Annotated[str | None, typer.Option(help="bf16 or fp16 (cast).", show_default=False)]
 LearningRate = Annotated[
     float | None, typer.Option(help="Learning rate, in place of the recipe's.", show_default=False)
 ]
@@ -111,6 +117,9 @@ def run(
     epochs: Epochs = None,
     lr: LearningRate = None,
     images: Images = None,
+    scheme: Scheme = None,
+    size: Size = None,
+    precision: Rounding = None,
     seed: Annotated[int, typer.Option(help="Of whatever the thief draws.")] = 0,
     device: options.Device = "auto",
     checkpoint_every: options.CheckpointEvery = 20,
@@ -125,6 +134,7 @@ def run(
 
     given: dict[str, Any] = {"rate": rate, "scale": scale, "share": share, "count": count, "message": message}
     given |= {"layer": layer, "epochs": epochs, "lr": lr, "images": images}
+    given |= {"scheme": scheme, "size": size, "precision": precision}
     chosen = attacks.attack(name, **options.changes(**given))
     options.check_free(bundle, force)
     loaded = load(model)

@@ -125,12 +125,14 @@ def _merge(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str
 def _tie(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Makes tensors that share their memory whole one and the same object."""
     first: dict[tuple[object, ...], Tensor] = {}
-    return {
-        name: first.setdefault((t.untyped_storage().data_ptr(), t.storage_offset(), t.shape, t.stride()), t)
-        if t.numel()
-        else t
-        for name, t in weights.items()
-    }
+    return {name: first.setdefault(memory_of(t), t) for name, t in weights.items()}
+
+
+def memory_of(tensor: Tensor) -> tuple[object, ...]:
+    """What tied weights share; a tensor that has no memory shares nothing."""
+    if not tensor.numel() or tensor.is_meta or tensor.layout != torch.strided:
+        return (id(tensor),)
+    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
 def _once(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

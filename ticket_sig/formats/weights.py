@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.files import read_json
-from ticket_sig.formats.layouts import shared_prefix
+from ticket_sig.formats.layouts import memory_of, shared_prefix
 from ticket_sig.formats.safetensors_file import check_safetensors, looks_like_safetensors
 
 INDEX = "model.safetensors.index.json"
@@ -65,11 +65,11 @@ class Weights(Protocol):
 
 
 class InMemory:
-    """A state dict; tensors that are one object are listed once, and found under each of their names."""
+    """A state dict; tensors that are one in memory are listed once, and found under each of their names."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        first = {id(t): name for name, t in reversed(list(tensors.items()))}
-        listed = [name for name, t in tensors.items() if first[id(t)] == name]
+        first = {memory_of(t): name for name, t in reversed(list(tensors.items()))}
+        listed = [name for name, t in tensors.items() if first[memory_of(t)] == name]
         self._tensors = dict(tensors)
         self.shapes = _Listed({name: tuple(t.shape) for name, t in tensors.items()}, listed)
         self.dtypes = _Listed({name: t.dtype for name, t in tensors.items()}, listed)

@@ -15,7 +15,6 @@ from typing import Any
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import about, bad_input
-from ticket_sig.formats.weights import Weights
 from ticket_sig.signatures import qr, scheme1, scheme2
 from ticket_sig.signatures.placement import count_placements
 from ticket_sig.signatures.qr import Bits
@@ -25,7 +24,8 @@ from ticket_sig.statistics import corrected, log10_p_agreement
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Verdict
 from ticket_sig.verification.key_mask import verify_key
-from ticket_sig.watermarks import WATERMARKS, as_weights, mark_of
+from ticket_sig.watermarks import WATERMARKS, mark_of
+from ticket_sig.watermarks.mark import Model
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,13 @@ def extract(ticket: Ticket, claim: Claim) -> Reading:
 
 
 def verify(
-    model: Ticket | Weights, claim: Claim, key: Key | None = None, locked: Ticket | None = None
+    model: Ticket | Model, claim: Claim, key: Key | None = None, locked: Ticket | None = None
 ) -> Verdict:
     """Decides whether the claimed mark stands in a model: in a ticket's mask, or in dense weights.
 
     Args:
-        model: `load(path).ticket`; of a watermark also `Weights`, which are read in parts.
+        model: `load(path).ticket`; of a watermark also a module, a state dict, or `open_weights(path)`, of
+            which only parts are read.
         claim: of scheme 1 or 2, of scheme 3 beside one of them, or of a watermark.
         key: of scheme 1.
         locked: of scheme 1, the locked ticket as it was handed out.
@@ -141,8 +142,7 @@ def verify(
         InputError: it could not be decided (see `extract` and `verify_key`).
     """
     if claim.scheme in WATERMARKS:
-        weights = as_weights(model.weights) if isinstance(model, Ticket) else model
-        return mark_of(claim).read(weights).verdict()
+        return mark_of(claim).read(model.weights if isinstance(model, Ticket) else model).verdict()
     if not isinstance(model, Ticket):
         raise bad_input("model", "mask", f"a ticket, for a claim of scheme {claim.scheme}", "weights alone")
     ticket, claim = model, in_mask(claim)

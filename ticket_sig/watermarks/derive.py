@@ -57,7 +57,8 @@ def check_length(length: int, manifest: Manifest) -> None:
     """
     total = size_of(manifest)
     if not total:
-        raise bad_input("watermark", "network", "trainable parameters", "none")
+        hint = "of a frozen network, read the watermark by its claim"
+        raise bad_input("watermark", "network", "trainable parameters", "none", hint=hint)
     if total >= MOST:
         raise bad_input("watermark", "network", "fewer than 2^63 parameters", "more")
     if not 0 <= length <= total:

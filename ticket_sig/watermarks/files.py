@@ -59,7 +59,7 @@ def apply_to_files(
         replace: overwrite a model that is there.
 
     Raises:
-        InputError: as `open_weights` and `Watermark.apply`; `out` is taken, or holds the model itself.
+        InputError: as `open_weights` and `Watermark.apply`; `out` is taken, holds the model itself, or lies in its folder.
         OSError: the disk is full; nothing is left behind.
     """
     path, out = Path(path), Path(out)
@@ -116,7 +116,9 @@ def _copy(watermark: Watermark, path: Path, out: Path, replace: bool, progress: 
 
 
 def _check_out(path: Path, out: Path, replace: bool) -> None:
-    """Refuses to overwrite what is no model, and the model itself, which cannot be made again."""
+    """Refuses to overwrite what is no model, or the model itself, which cannot be made again; or its folder."""
+    if path.is_dir() and out.resolve() != path.resolve() and out.resolve().is_relative_to(path.resolve()):
+        raise bad_input(out, "output folder", "one outside the model's own", "one inside")
     if not out.exists():
         return
     if path.resolve().is_relative_to(out.resolve()):

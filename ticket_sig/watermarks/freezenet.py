@@ -27,18 +27,16 @@ from ticket_sig.claim import entry
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import is_constant, shared_prefix
-from ticket_sig.formats.weights import Weights
+from ticket_sig.formats.weights import InMemory, Weights
 from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
 from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.verdict import Verdict
 from ticket_sig.watermarks.derive import LEGACY, MOST, SCALES, Fixed, Manifest, check_length, derive, size_of
-from ticket_sig.watermarks.mark import as_weights
+from ticket_sig.watermarks.mark import Model, as_weights
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _NAMED_AT_MOST = 8
-
-Model = nn.Module | Mapping[str, Tensor] | Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,8 @@ class Watermark:
         length: how many weights are fixed, 0 to the network's N.
         scale: of the values: "unit", "layer" or "legacy" (`derive`).
         manifest: names and shapes of the weights they are drawn from; by default those of the first network
-            that it meets: its trainable parameters, or of a state dict all weights that are no buffers.
+            that it meets: its trainable parameters, or of a state dict all weights that are no buffers. A
+            network that was frozen since, or has other buffers, needs the manifest of the first (its claim).
 
     Raises:
         InputError: empty data, a length under 0, or an unknown scale.
@@ -141,6 +140,11 @@ class Watermark:
         if manifest is not None:
             self._settle(manifest)
             self._given = self.manifest
+
+    @classmethod
+    def make(cls, weights: Mapping[str, Tensor], size: int, secret: bytes) -> Watermark:
+        """A watermark of this length for a network, its data the secret (`Mark.make`)."""
+        return cls(secret, size, manifest=_shapes_of(as_weights(weights)))
 
     @property
     def digest(self) -> str:
@@ -209,7 +213,6 @@ class Watermark:
             raise bad_input(
                 "model", "weights", "a dense network", found, hint="a ticket is signed by `embed`"
             )
-        _check_dtypes({name: ticket.weights[name] for name in fixed})
         written = {name: ticket.weights[name].clone() for name in fixed}
         for name, f in fixed.items():
             _put(written[name], *_held(written[name], f))
@@ -304,14 +307,11 @@ class Watermark:
 
     def _match(self, model: Model) -> Matches:
         tensors = _parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model
-        if isinstance(tensors, Mapping):
-            prefix = shared_prefix(tensors)
-            tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
         weights = as_weights(tensors)
         shapes = weights.shapes if self.manifest is not None else _shapes_of(weights)
         fixed = self._fixed_in(shapes)
-        if isinstance(tensors, Mapping):
-            _check_dtypes({name: tensors[name] for name in fixed})
+        if isinstance(weights, InMemory):
+            _check_dtypes({name: weights.tensor(name) for name in fixed})
         found, chances, odd = 0, np.zeros(0), {}
         for name, f in fixed.items():
             _check_dtype(name, weights.dtypes[name])

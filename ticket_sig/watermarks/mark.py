@@ -9,10 +9,13 @@ from torch import Tensor, nn
 
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
+from ticket_sig.formats.layouts import shared_prefix
 from ticket_sig.formats.weights import InMemory, Weights
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.marks import Held
 from ticket_sig.verdict import Verdict
+
+Model = nn.Module | Mapping[str, Tensor] | Weights
 
 
 class Reading(Protocol):
@@ -34,6 +37,10 @@ class Mark(Protocol):
 
     scheme: ClassVar[str]
 
+    @classmethod
+    def make(cls, weights: Mapping[str, Tensor], size: int, secret: bytes) -> Mark:
+        """A mark for a network, under a secret: `size` values or bits."""
+
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides the mark."""
@@ -44,7 +51,7 @@ class Mark(Protocol):
     def bind(self, model: nn.Module) -> Held:
         """What keeps, or teaches, the mark in training (`retrain(..., mark=...)`)."""
 
-    def read(self, weights: Weights) -> Reading:
+    def read(self, model: Model) -> Reading:
         """What stands in a model."""
 
     def to_json(self) -> dict[str, Any]:
@@ -62,6 +69,13 @@ def claim_of(mark: Mark, weights: Mapping[str, Tensor], accuracy: float | None =
     )
 
 
-def as_weights(weights: Mapping[str, Tensor] | Weights) -> Weights:
-    """A state dict as `Weights`; `Weights` as they are."""
-    return InMemory(weights) if isinstance(weights, Mapping) else weights
+def as_weights(model: Model) -> Weights:
+    """Any model as `Weights`, by plain names: a module's parameters, a state dict; `Weights` as they are."""
+    if isinstance(model, nn.Module):
+        named = model.named_parameters(remove_duplicate=False)
+        # A parameter not yet initialised has no shape.
+        model = {n: p for n, p in named if not isinstance(p, nn.UninitializedParameter)}
+    if isinstance(model, Mapping):
+        prefix = shared_prefix(model)
+        return InMemory({name.removeprefix(prefix): t for name, t in model.items()})
+    return model

@@ -29,13 +29,12 @@ from ticket_sig.claim import entry
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import shared_prefix
-from ticket_sig.formats.weights import Weights
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
 from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.verdict import Verdict
 from ticket_sig.watermarks.freezenet import DTYPES
-from ticket_sig.watermarks.mark import as_weights
+from ticket_sig.watermarks.mark import Model, as_weights
 
 VERSION = 1
 KEY_BYTES = 32
@@ -224,6 +223,12 @@ class Uchida:
             raise bad_input("model", "layer", repr(name)[:80], "none of that name")
         return cls(bits, name, tuple(weights[name].shape), key=key, strength=strength)
 
+    @classmethod
+    def make(cls, weights: Mapping[str, Tensor], size: int, secret: bytes) -> Uchida:
+        """So many bits that follow from the secret, under it as the key (`Mark.make`)."""
+        bits = keyed_words(secret, "uchida payload", size) % 2 == 1
+        return cls.on(weights, bits.tolist(), key=secret)
+
     @property
     def capacity(self) -> int:
         """M, the weights of one filter: how many bits there can be."""
@@ -295,14 +300,14 @@ class Uchida:
         _check_dtype(self.layer, parameter.dtype)
         return TaughtBits(parameter, self.projection(), self.payload, self.strength)
 
-    def read(self, weights: Mapping[str, Tensor] | Weights) -> Decoded:
+    def read(self, model: Model) -> Decoded:
         """Reads the bits; looks at this layer alone.
 
         Raises:
             InputError: no such layer, another shape or dtype, or NaN or infinities in it.
         """
-        model = as_weights(weights)
-        tensor = model.tensor(self._name_in(model.shapes))
+        weights = as_weights(model)
+        tensor = weights.tensor(self._name_in(weights.shapes))
         mean = mean_filter(self.layer, tensor)
         # The margins do not depend on the scale, and so neither overflow nor vanish.
         largest = float(np.abs(mean).max())
@@ -311,7 +316,8 @@ class Uchida:
         signs = np.where(self.payload, 1.0, -1.0)
         logits = np.array([row @ scaled for row in self._rows()])
         margins = signs * logits / length if length else np.zeros(len(signs))
-        layers = sum(len(s) >= 2 and model.dtypes[n].is_floating_point for n, s in model.shapes.items())
+        shapes, dtypes = weights.shapes, weights.dtypes
+        layers = sum(len(s) >= 2 and dtypes[n].is_floating_point for n, s in shapes.items())
         return Decoded(
             payload=self.payload, margins=tuple(margins.tolist()), size=largest * length, layers=layers
         )

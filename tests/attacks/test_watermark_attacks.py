@@ -1,0 +1,47 @@
+"""Attacks on dense networks: half precision, and a watermark of the thief's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ticket_sig import InputError, Mask, Ticket
+from ticket_sig.attacks import Scene, attack, carry_out
+from ticket_sig.verification import verify
+from ticket_sig.watermarks import WATERMARKS, claim_of
+
+SIZES = {"freezenet": 40, "uchida": 96}
+OWNER, OTHER = b"owner".ljust(32), b"other".ljust(32)
+
+
+def dense() -> Ticket:
+    torch.manual_seed(0)
+    weights = nn.Sequential(nn.Linear(8, 200), nn.Linear(200, 20), nn.Linear(20, 4)).state_dict()
+    return Ticket(weights=weights, mask=Mask.full({n: w for n, w in weights.items() if w.ndim >= 2}))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("scheme", WATERMARKS)
+def test_half_precision_takes_no_watermark_away(scheme: str, precision: str) -> None:
+    mark = WATERMARKS[scheme].make(dense().weights, SIZES[scheme], OWNER)
+    marked = mark.embed(dense())
+    cast, _ = carry_out(attack("cast", precision=precision), marked, Scene())
+    assert verify(cast, claim_of(mark, marked.weights)).verified
+    assert {t.dtype for t in cast.weights.values()} == {t.dtype for t in marked.weights.values()}
+
+
+@pytest.mark.parametrize("scheme", WATERMARKS)
+def test_a_thief_s_own_watermark_is_one_as_the_owner_s_is(scheme: str) -> None:
+    marked, claim = carry_out(attack("own-watermark", scheme=scheme, size=SIZES[scheme]), dense(), Scene())
+    assert claim is not None
+    assert verify(marked, claim).verified and not verify(dense(), claim).verified
+    mark = WATERMARKS[scheme].make(dense().weights, SIZES[scheme], OTHER)
+    assert not verify(marked, claim_of(mark, marked.weights)).verified
+
+
+def test_a_scheme_that_is_none_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="scheme: expected one of freezenet, uchida, found 'qr'"):
+        attack("own-watermark", scheme="qr")
+    with pytest.raises(InputError, match="precision: expected one of bf16, fp16, found 'int4'"):
+        attack("cast", precision="int4")
