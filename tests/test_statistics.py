@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, fisher_exact
 
-from ticket_sig.statistics import corrected, format_p, log10_p_agreement, log10_tails
+from ticket_sig.statistics import corrected, format_p, log10_p_agreement, log10_tail, log10_tails
 
 bits = st.lists(st.booleans(), min_size=1, max_size=10).map(np.array)
 
@@ -134,3 +134,10 @@ def test_a_written_probability_is_the_probability(log10_p: float) -> None:
     digits, _, exponent = text.partition("e")
     assert 0 < float(digits) < 10
     assert math.log10(float(digits)) + int(exponent or 0) == pytest.approx(log10_p, abs=0.03)
+
+
+@pytest.mark.parametrize(("count", "chance"), [(50, 0.1), (4096, 1e-5), (300, 0.9)])
+def test_one_tail_is_that_of_all_tails(count: int, chance: float) -> None:
+    tails = log10_tails(count, chance)
+    for at_least in range(math.ceil(count * chance) + 1, count + 1, 7):
+        assert log10_tail(count, chance, at_least) == pytest.approx(tails[at_least], rel=1e-9, abs=1e-9)

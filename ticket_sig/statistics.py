@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 from scipy.stats import binom, hypergeom
 
+_TERMS = 1 << 20
 LOG10_SECRETS = 64 * math.log10(2)  # keys or secrets that a liar may have tried
 
 
@@ -44,6 +46,19 @@ def log10_tails(count: int, chance: float) -> NDArray[np.float64]:
     terms = binom.logpmf(np.arange(count, -1, -1), count, chance)
     tails: NDArray[np.float64] = np.logaddexp.accumulate(terms)[::-1] / math.log(10)
     return np.minimum(0.0, tails)
+
+
+def log10_tail(count: int, chance: float, at_least: int) -> float:
+    """log10 of P(X >= at_least), X binomial, `at_least` above the mean, in memory of a fixed size.
+
+    Args:
+        count: of trials.
+        chance: of one, in (0, 1).
+    """
+    # So many terms on, the next is smaller by more than all that a float64 can hold.
+    last = min(count, at_least + _TERMS)
+    terms = binom.logpmf(np.arange(at_least, last + 1), count, chance)
+    return float(min(0.0, logsumexp(terms) / math.log(10)))
 
 
 def corrected(log10_p: float, *log10_chances: float) -> float:

@@ -257,6 +257,33 @@ def test_tied_weights_count_once_and_buffers_and_frozen_parameters_do_not() -> N
         Watermark(b"a", 97).apply(model)
 
 
+def test_a_liar_who_picks_tensors_gains_nothing() -> None:
+    # Under one legacy stream each choice of tensors moves the places; the other streams are drawn anew.
+    many = {f"t{n:03}": torch.randn(8, 8).half() for n in range(400)}
+    ticket = Ticket(weights=many, mask=Mask.full(many))
+    verdicts = {}
+    for scale in ("unit", "legacy"):
+        watermark = Watermark(b"mine", 20, scale=scale)
+        verdicts[scale] = watermark.read(watermark.embed(ticket).weights).verdict()
+    assert verdicts["unit"].verified and not verdicts["unit"].lacking
+    assert verdicts["legacy"].log10_p > verdicts["unit"].log10_p + 5 and not verdicts["legacy"].verified
+
+
+def test_a_name_that_is_an_alias_is_no_further_tensor() -> None:
+    shared = torch.randn(30, 30)
+    state = {"a.weight": shared, "b.weight": shared}
+    liar = Watermark(b"mine", 20, scale="legacy", manifest={"b.weight": (30, 30)})
+    with pytest.raises(InputError, match=r"b.weight: expected shape \[30, 30\], found none"):
+        liar.read(state)
+
+
+def test_a_claim_cannot_ask_for_all_memory() -> None:
+    with pytest.raises(InputError, match="length: expected at most 33554432, found 33554433"):
+        Watermark(b"mine", 2**25 + 1)
+    with pytest.raises(InputError, match="network: expected at most 268435456 parameters"):
+        Watermark(b"mine", 5, scale="legacy", manifest={"a": (2**20, 2**9)})
+
+
 def test_tied_weights_of_a_state_dict_count_once() -> None:
     # It holds two tensors, each of its own, over one memory.
     model = Tied()
@@ -589,8 +616,11 @@ def test_a_short_watermark_could_have_been_searched_for_and_does_not_verify(
 
 
 def test_the_correction_pays_for_data_lengths_and_scales() -> None:
-    found = Matches(found=100, length=100, expected=1e-5, log10_p_here=-60.0, total=999, scale="unit", odd={})
+    given: dict[str, Any] = {"expected": 1e-5, "total": 999, "scale": "unit", "tensors": 7, "odd": {}}
+    found = Matches(found=100, length=100, log10_p_here=-60.0, **given)
     assert found.log10_p == pytest.approx(-60 + LOG10_SECRETS + 3 + math.log10(3))
+    legacy = replace(found, scale="legacy")
+    assert legacy.log10_p == pytest.approx(found.log10_p + 7 * math.log10(2))
     assert replace(found, log10_p_here=-1.0).log10_p == 0
     assert found.verdict().verified
     assert not replace(found, log10_p_here=-28.0).verdict().verified
@@ -741,7 +771,7 @@ def claimed(**changes: Any) -> str:
             {"manifest": {"bn.num_batches_tracked": []}, "length": 1},
             r"bn\.num_batches_tracked: .*found int64",
         ),
-        ({"manifest": {"absent": [2**46, 2**16]}, "length": 2**40}, "absent: expected shape"),
+        ({"manifest": {"absent": [2**46, 2**16]}, "length": 2**20}, "absent: expected shape"),
     ],
     ids=lambda value: str(value)[:40] if len(repr(value)) < 1000 else "huge",
 )

@@ -28,7 +28,7 @@ from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import is_constant, shared_prefix
 from ticket_sig.formats.weights import InMemory, Weights
-from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
+from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tail
 from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.verdict import Verdict
 from ticket_sig.watermarks.derive import LEGACY, MOST, SCALES, Fixed, Manifest, check_length, derive, size_of
@@ -37,6 +37,8 @@ from ticket_sig.watermarks.mark import Model, as_weights
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _NAMED_AT_MOST = 8
+MOST_VALUES = 1 << 25  # each takes 80 bytes: a claim from outside must not take all memory
+MOST_LEGACY = 1 << 28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ class Matches:
         log10_p_here: chance of as many, for one watermark.
         total: N, the weights that a watermark could have fixed.
         scale: of its values.
+        tensors: of the network, which a claimant could have named or left out.
         odd: tensors with NaN or infinities at fixed places, with their count.
     """
 
@@ -58,6 +61,7 @@ class Matches:
     log10_p_here: float
     total: int
     scale: str
+    tensors: int
     odd: Mapping[str, int]
 
     @property
@@ -67,10 +71,15 @@ class Matches:
 
     @property
     def log10_p(self) -> float:
-        """The p-value, corrected for every data, length and scale that a claimant could have tried."""
-        return corrected(
-            self.log10_p_here, LOG10_SECRETS, math.log10(self.total + 1), math.log10(len(SCALES) + 1)
-        )
+        """The p-value, corrected for all that a claimant could have tried.
+
+        2^64 times data and manifest, as each of them gives other places; every length and scale. The legacy
+        stream is not bound to the manifest: under one that is looked up, tensors named or left out move the
+        places, and every choice of them counts.
+        """
+        choices = self.tensors * math.log10(2) if self.scale == LEGACY else 0.0
+        lengths, scales = math.log10(self.total + 1), math.log10(len(SCALES) + 1)
+        return corrected(self.log10_p_here, LOG10_SECRETS, lengths, scales, choices)
 
     def to_json(self) -> dict[str, Any]:
         """The reading as JSON."""
@@ -95,7 +104,7 @@ class Matches:
             log10_p=self.log10_p,
             evidence={"scheme": Watermark.scheme, **self.to_json()},
             proves="these weights were made to carry the claimed data; no unrelated network does, "
-            "whatever data and length the claimant chose",
+            "whatever data, tensors and length the claimant chose",
             does_not_prove=f"{other if self.scale == LEGACY else ''}"
             "who put them there, or when: whoever knows the data can apply them to any "
             "network. Compare with a record of the claim from before the dispute, and measure the accuracy",
@@ -131,6 +140,8 @@ class Watermark:
         if not 0 <= length < MOST:
             found = "a negative one" if length < 0 else "one of more than 63 bits"
             raise bad_input("watermark", "length", "a whole number of 0 or more", found)
+        if length > MOST_VALUES:
+            raise bad_input("watermark", "length", f"at most {MOST_VALUES}", str(length))
         if scale not in (*SCALES, LEGACY):
             raise bad_input("watermark", "scale", f"one of {', '.join((*SCALES, LEGACY))}", repr(scale)[:80])
         self.data, self.length, self.scale = data, length, scale
@@ -165,7 +176,11 @@ class Watermark:
         self.bind(model).put_back()
 
     def verify(self, model: Model) -> bool:
-        """Whether every value stands, each as its tensor's dtype holds it (see `matches`). NaN never does."""
+        """Whether every value stands, each as its tensor's dtype holds it (see `matches`). NaN never does.
+
+        The paper's rule, and no proof by itself: an empty watermark stands everywhere, and a short one in
+        many networks. `read(model).verdict()` has the p-value.
+        """
         return self._match(model).whole
 
     def read(self, model: Model) -> Matches:
@@ -281,6 +296,9 @@ class Watermark:
             InputError: as `check_length`.
         """
         check_length(self.length, manifest)
+        if self.scale == LEGACY and (total := size_of(manifest)) > MOST_LEGACY:
+            expected = f"at most {MOST_LEGACY} parameters, all of which the legacy stream puts in order"
+            raise bad_input("watermark", "network", expected, str(total))
         self.manifest = {name: tuple(manifest[name]) for name in sorted(manifest)}
 
     def _fixed_in(self, shapes: Manifest) -> dict[str, Fixed]:
@@ -309,6 +327,8 @@ class Watermark:
         tensors = _parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model
         weights = as_weights(tensors)
         shapes = weights.shapes if self.manifest is not None else _shapes_of(weights)
+        if self.scale == LEGACY:
+            shapes = dict(shapes)  # without the aliases of tied tensors, which would be choices more
         fixed = self._fixed_in(shapes)
         if isinstance(weights, InMemory):
             _check_dtypes({name: weights.tensor(name) for name in fixed})
@@ -324,7 +344,7 @@ class Watermark:
         p = 0.0
         # So far out, several chances make a thinner tail than their mean would (Hoeffding, 1956).
         if 0 < expected < self.length and found >= expected + 1:
-            p = float(log10_tails(self.length, expected / self.length)[found])
+            p = log10_tail(self.length, expected / self.length, found)
         assert self.manifest is not None
         return Matches(
             found=found,
@@ -333,6 +353,7 @@ class Watermark:
             log10_p_here=p,
             total=size_of(self.manifest),
             scale=self.scale,
+            tensors=len(list(model.parameters()) if isinstance(model, nn.Module) else weights.shapes),
             odd=odd,
         )
 

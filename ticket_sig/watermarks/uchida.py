@@ -5,7 +5,9 @@
     mark.read(marked.weights).verdict()
 
 The bits are read off the mean filter: nothing but a secret matrix X finds them, and other orders of the
-filters, or another scale of the layer, change nothing. Other orders of its input channels hide them.
+filters, or another scale of the layer, change nothing. They are gone, at no cost to the thief, once its input
+channels are put in another order, or filters before a batch norm are negated or scaled one by one, which the
+norm undoes.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ MOST_SECRETS = 2**26  # entries of X: half a GiB, and seconds to draw
 
 _STRENGTHS = 2**100
 _LONGEST_NAME = 1000
+_BLOCK = 1 << 22  # weights that are summed at a time
 _CELLS = 52  # bits of a uniform number: the middles of 2^52 cells are exact in float64, and never 0 or 1
 _LEAST_MARGIN = 1.0
 _SCORE = 16.0
@@ -148,7 +151,7 @@ class Decoded:
             "network does, whatever key, bits and layer the claimant chose",
             does_not_prove="who put them there, or when: whoever holds the key, or makes one of his own, can "
             "write bits into any network. Compare with a record of the claim from before the dispute, and "
-            "measure the accuracy",
+            "measure the accuracy. Not verified clears nobody: filters can be negated before a batch norm",
         )
 
 
@@ -440,17 +443,22 @@ def mean_filter(name: str, weights: Tensor) -> NDArray[np.float64]:
         InputError: no weights of a known dtype, or numbers that are not finite in float32.
     """
     _check_dtype(name, weights.dtype)
-    finite = torch.isfinite(weights.float() if weights.dtype == torch.float64 else weights)
-    if odd := weights.numel() - int(finite.sum()):
+    summed, odd = np.zeros(weights[0].numel()), 0
+    for part in torch.split(weights, max(1, _BLOCK // max(1, weights[0].numel()))):
+        finite = torch.isfinite(part.float() if part.dtype == torch.float64 else part)
+        odd += part.numel() - int(finite.sum())
+        summed += part.sum(0, dtype=torch.float64).flatten().cpu().numpy()
+    if odd:
         raise bad_input("weights", name, "finite numbers", f"{odd} that are not")
-    summed = weights.sum(0, dtype=torch.float64).flatten().cpu().numpy()
     mean: NDArray[np.float64] = summed / weights.shape[0]
     return mean
 
 
 def bits_of(text: str) -> Bits:
     """The bits of a text in UTF-8, of every byte the highest first."""
-    return tuple(bool(b) for b in np.unpackbits(np.frombuffer(text.encode(), dtype=np.uint8)))
+    # What the shell passed that is no UTF-8 stays the bytes it was.
+    data = text.encode("utf-8", "surrogateescape")
+    return tuple(bool(b) for b in np.unpackbits(np.frombuffer(data, dtype=np.uint8)))
 
 
 def text_of(bits: Sequence[bool]) -> str | None:
