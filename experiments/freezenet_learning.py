@@ -10,7 +10,7 @@ import sys
 from bench import Bench
 from cells import Cell
 from command import main
-from freezenets import SHARES, learning, recipe_of, shown, size
+from freezenets import SHARES, learning, recipe_of, shown, size, verifying
 from showing import Result, line, summary
 
 TITLE = "FreezeNet: learning ability"
@@ -28,7 +28,7 @@ def result(bench: Bench) -> Result:
     for share, published in zip(SHARES, PUBLISHED, strict=True):
         found = bench.store.found(learning(bench, share, seed) for seed in size(bench).seeds)
         accuracies.append([cell["accuracy"] for cell in found])
-        verified = f"{sum(cell['verifies'] for cell in found)} of {len(found)}"
+        verified = verifying(share, found)
         rows.append((share, summary(accuracies[-1], 3), verified, f"{published:.3f}"))
     lines = [line("ours", SHARES, accuracies), line("paper", SHARES, [[p] for p in PUBLISHED], True)]
     notes = [

@@ -247,6 +247,11 @@ def _ends(bench: Bench) -> tuple[int, int]:
     return data.classes, data.channels
 
 
+def verifying(share: float, found: Sequence[Measured]) -> str:
+    """In how many networks the watermark stands; an empty one stands everywhere, which says nothing."""
+    return f"{sum(one['verifies'] for one in found)} of {len(found)}" if share else "no watermark"
+
+
 def shown(
     bench: Bench,
     columns: Sequence[str],
@@ -255,6 +260,8 @@ def shown(
     lines: Sequence[Line],
     recipe: Recipe,
     x: str = "share of the weights that the watermark fixes",
+    spread: str = "seeds",
 ) -> Result:
     """A result of this family."""
-    return Result(columns, rows, notes, lines, x, "test accuracy", recipe=recipe, says=size(bench).says)
+    about = {"recipe": recipe, "says": size(bench).says, "spread": spread}
+    return Result(columns, rows, notes, lines, x, "test accuracy", **about)

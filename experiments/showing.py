@@ -42,6 +42,7 @@ class Result:
         lines, x, y: of the picture; or `draw`, which writes it.
         recipe: of the trainings, where there are any.
         says: what this scale cannot show, where it is not what the scale itself says.
+        spread: what means and deviations are over, and what accuracies are.
     """
 
     columns: Sequence[str]
@@ -53,6 +54,7 @@ class Result:
     draw: Callable[[Path], None] | None = None
     recipe: Recipe | None = None
     says: str = ""
+    spread: str = "seeds"
 
 
 class Experiment(Protocol):
@@ -130,10 +132,10 @@ def _made_how(experiment: Experiment, bench: Bench, result: Result) -> list[str]
     recipe = [f"Recipe (seed 0): `{json.dumps(result.recipe.to_json())}`", ""] if result.recipe else []
     how = [f"`{text}`" for text in made]
     said = (
-        f"{len(measured)} of {len(cells)} cells measured. Mean ± standard deviation (number of seeds); "
-        "accuracies are of the test split, float32, of the last epoch. Made with:"
+        f"{len(measured)} of {len(cells)} cells measured. Mean ± standard deviation (number of "
+        f"{result.spread}); accuracies are of the test split, float32, of the last epoch."
     )
-    return ["", *recipe, said, "", *how]
+    return ["", *recipe, said, *(["", "Made with:", "", *how] if how else [])]
 
 
 def plot(path: Path, title: str, result: Result) -> None:

@@ -260,7 +260,9 @@ def result(bench: Bench) -> Result:
             f"Wrong bits in all: {sum(errors)} of {BITS * len(errors)}. The same keys in networks without "
             f"the mark read {100 * chance:.1f} % wrong bits; chance is 50 %."
         )
-    return Result(columns, rows, notes, recipe=recipe_of(bench, "resnet20"), says=size(bench).says)
+    return Result(
+        columns, rows, notes, recipe=recipe_of(bench, "resnet20"), says=size(bench).says, spread="payloads"
+    )
 
 
 if __name__ == "__main__":

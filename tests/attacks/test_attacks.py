@@ -31,6 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "overwrite": {"message": "thief"},
     "own-watermark": {"scheme": "uchida", "size": 4},
     "cast": {"precision": "bf16"},
+    "sign-flip": {},
 }
 TRAINED = ("fine-tuning", "trigger-removal")
 DRAWS = [name for name in ATTACKS if name not in ("magnitude-pruning", "cast")]
@@ -38,7 +39,7 @@ DRAWS = [name for name in ATTACKS if name not in ("magnitude-pruning", "cast")]
 
 def victim(name: str) -> tuple[Ticket, Scene]:
     """A ticket for an attack, and what its thief has."""
-    if name in TRAINED:
+    if name in TRAINED or name == "sign-flip":
         return tiny_ticket(rewind=True), Scene(data=tiny_data(), model=TinyNet())
     signed = embed(replace(sparse_ticket(rewind=True), recipe={"seed": 1}), "owner", key=b"k")
     known = signed.signature if name in ("erase", "overwrite") else None

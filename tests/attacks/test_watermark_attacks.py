@@ -8,6 +8,7 @@ from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket
 from ticket_sig.attacks import Scene, attack, carry_out
+from ticket_sig.models import build
 from ticket_sig.verification import verify
 from ticket_sig.watermarks import WATERMARKS, claim_of
 
@@ -38,6 +39,20 @@ def test_a_thief_s_own_watermark_is_one_as_the_owner_s_is(scheme: str) -> None:
     assert verify(marked, claim).verified and not verify(dense(), claim).verified
     mark = WATERMARKS[scheme].make(dense().weights, SIZES[scheme], OTHER)
     assert not verify(marked, claim_of(mark, marked.weights)).verified
+
+
+def test_flipped_signs_leave_every_answer_as_it_was() -> None:
+    network, images = build("freezenet", 10, 1, seed=0).eval(), torch.randn(8, 1, 8, 8)
+    weights = {name: t.clone() for name, t in network.state_dict().items()}
+    ticket = Ticket(weights=weights, mask=Mask.full({n: w for n, w in weights.items() if w.ndim >= 2}))
+    before = network(images)
+    flipped = attack("sign-flip")(ticket, Scene(model=build("freezenet", 10, 1)))
+    network.load_state_dict(flipped.weights)
+    assert torch.equal(network(images), before)
+    changed = [name for name, t in flipped.weights.items() if not torch.equal(t, ticket.weights[name])]
+    assert sum(name.startswith("features") and name.endswith("0.weight") for name in changed) >= 1
+    with pytest.raises(InputError, match="layers: expected a batch norm behind a convolution, found none"):
+        attack("sign-flip")(dense(), Scene(model=nn.Linear(2, 2)))
 
 
 def test_a_scheme_that_is_none_is_refused_with_the_known_ones() -> None:

@@ -17,6 +17,7 @@ from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.own_watermark import OwnWatermark
 from ticket_sig.attacks.random_pruning import RandomPruning
 from ticket_sig.attacks.scene import Attack, Scene
+from ticket_sig.attacks.sign_flip import SignFlip
 from ticket_sig.attacks.trigger_removal import TriggerRemoval
 from ticket_sig.claim import Claim
 from ticket_sig.errors import bad_input
@@ -30,6 +31,7 @@ ATTACKS: Mapping[str, Callable[..., Attack]] = {
     "erase": Erase,
     "trigger-removal": TriggerRemoval,
     "cast": Cast,
+    "sign-flip": SignFlip,
     # add-on
     "add-on": AddOn,
     # ambiguity

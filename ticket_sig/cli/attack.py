@@ -1,9 +1,9 @@
 """Attack a model as a thief would, and see what it costs him and what is left of the signature.
 
-Removal: fine-tuning, magnitude-pruning, random-pruning, erase, trigger-removal, cast. Adding: add-on.
-Ambiguity: fake-key (scheme 1), noise, overwrite, own-watermark (dense networks). Each takes the options that
-say so. The bundle holds the attacked model alone: a thief has no claim of the owner's, no rewind weights and
-no history.
+Removal: fine-tuning, magnitude-pruning, random-pruning, erase, trigger-removal, cast, sign-flip.
+Adding: add-on. Ambiguity: fake-key (scheme 1), noise, overwrite, own-watermark (dense networks). Each takes
+the options that say so. The bundle holds the attacked model alone: a thief has no claim of the owner's, no
+rewind weights and no history.
 
 Accuracy before and after is measured where there is data. An attack that loses more than a point of it has
 not won, nor has one that leaves a mark verified: the one in the mask or, with --triggers, the trigger set.
