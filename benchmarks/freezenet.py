@@ -28,7 +28,7 @@ import torch
 
 from ticket_sig import Claim
 from ticket_sig.formats import open_weights
-from ticket_sig.formats.weights import INDEX
+from ticket_sig.formats.weights import INDEX, InMemory
 from ticket_sig.training.device import made_with
 from ticket_sig.verification import verify
 from ticket_sig.watermarks import Watermark, mark_of
@@ -90,7 +90,7 @@ def child(step: str, folder: Path, length: int, runs: int) -> None:
         return verify(open_weights(folder), Claim.read(claim)).outcome
 
     def judge_loaded() -> str:
-        reading = mark_of(Claim.read(claim)).read(loaded(folder, step == "held"))
+        reading = mark_of(Claim.read(claim)).read(InMemory(loaded(folder, step == "held")))
         return reading.verdict().outcome
 
     def mark() -> str:

@@ -23,7 +23,7 @@ def write(path: Path, text: str | bytes) -> Path:
 
 @settings(deadline=None)
 @given(
-    scheme=st.text(),
+    scheme=st.text(max_size=80),
     signature=st.dictionaries(st.text(), st.text() | st.integers()),
     subject=st.text(),
     created=st.text(),
@@ -56,6 +56,7 @@ def test_a_field_of_a_later_version_does_not_disturb() -> None:
         ({"version": 2}, "claim: version: expected 1, found 2; use the ticket_sig that wrote it"),
         ({"version": "1"}, "claim: version: expected 1, found '1'"),
         ({"scheme": 2}, "claim: scheme: expected str, found int"),
+        ({"scheme": "s" * 81}, "claim: scheme: expected at most 80 characters, found 81"),
         ({"signature": "text"}, "claim: signature: expected dict, found str"),
         ({"subject": None}, "claim: subject: expected str, found NoneType"),
         ({"created": 2024}, "claim: created: expected str, found int"),
@@ -67,6 +68,14 @@ def test_a_field_that_is_wrong_is_named(change: dict[str, object], words: str, t
     with pytest.raises(InputError) as refused:
         Claim.read(path)
     assert str(refused.value).startswith(f"{path}: {words}")
+
+
+@pytest.mark.parametrize("name", ["format", "version", "scheme", "accuracy"])
+@pytest.mark.parametrize("found", ["x" * 10**6, ["x" * 10**6]])
+def test_a_field_of_any_length_gives_a_short_line(name: str, found: object) -> None:
+    with pytest.raises(InputError, match=f"claim: {name}: expected") as refused:
+        Claim.from_json({**WHOLE, name: found})
+    assert len(str(refused.value)) < 300
 
 
 @pytest.mark.parametrize("name", WHOLE)

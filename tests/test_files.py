@@ -137,6 +137,28 @@ def test_what_is_there_is_only_replaced_when_asked_and_if_it_is_a_folder(
     assert content(tmp_path) == before
 
 
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "real").mkdir(parents=True)
+    (tmp_path / "disk" / "real" / "old").write_bytes(b"old")
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "real")
+    write_folder(tmp_path / "out", replace=True)
+    assert (tmp_path / "out").readlink() == tmp_path / "disk" / "real"
+    assert content(tmp_path / "disk" / "real").keys() == {"a", "deep", "deep/b"}
+    assert {p.name for p in tmp_path.iterdir()} == {"disk", "out"}, "nothing partial is left"
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["real"]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("target", ["gone", "out", "file"])
+def test_a_link_to_no_folder_is_a_name_that_is_taken(target: str, replace: bool, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "out").symlink_to(target)
+    with pytest.raises(InputError, match="out: output folder: expected a name not taken yet"):
+        write_folder(tmp_path / "out", replace=replace)
+    assert {p.name for p in tmp_path.iterdir()} == {"file", "out"}
+    assert (tmp_path / "out").readlink() == Path(target)
+
+
 @pytest.mark.parametrize("replace", [True, False])
 def test_an_error_leaves_the_folder_as_it_was(replace: bool, tmp_path: Path) -> None:
     if replace:
@@ -222,6 +244,7 @@ def test_what_json_cannot_say_is_not_written(value: object, tmp_path: Path) -> N
         (b"[" * 100_000, "JSON: expected a whole JSON object, found text that does not parse"),
         (b'{"a": ' + b"1" * 5000 + b"}", "JSON: expected"),
         (b'{"a": NaN}', "JSON: expected"),
+        (b'{"a": ' + b"1" * 5000 + b"e999}", "JSON: expected"),
         (b'{"a": "\\ud800"}', "JSON: expected"),
         (b"[1]", "JSON: expected an object, found a list"),
         (b'"text"', "JSON: expected an object, found a str"),
@@ -235,7 +258,7 @@ def test_what_is_no_json_object_is_refused_in_one_line(text: bytes, says: str, t
     with pytest.raises(InputError) as error:
         read_json(file)
     assert str(error.value).startswith(f"{file}: {says}")
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize("there", ["nothing", "folder"])

@@ -12,6 +12,7 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.files import read_json
 
 FORMAT_VERSION = 1
+_SHOWN = 80  # characters of what was found; the name of a scheme has no more, either
 _T = TypeVar("_T")
 
 
@@ -57,20 +58,24 @@ class Claim:
         """Reads the content of claim.json.
 
         Raises:
-            InputError: another format or version, or a field that is missing or of another type.
+            InputError: another format or version, a field that is missing or of another type, or a scheme
+                with a name of more than 80 characters.
         """
         if value.get("format") != "ticket_sig claim":
-            raise bad_input("claim", "format", "'ticket_sig claim'", repr(value.get("format")))
+            raise bad_input("claim", "format", "'ticket_sig claim'", repr(value.get("format"))[:_SHOWN])
         if value.get("version") != FORMAT_VERSION:
             raise bad_input(
                 "claim",
                 "version",
                 str(FORMAT_VERSION),
-                repr(value.get("version")),
+                repr(value.get("version"))[:_SHOWN],
                 hint="use the ticket_sig that wrote it",
             )
+        scheme = entry(value, "scheme", str)
+        if len(scheme) > _SHOWN:
+            raise bad_input("claim", "scheme", f"at most {_SHOWN} characters", str(len(scheme)))
         return cls(
-            scheme=entry(value, "scheme", str),
+            scheme=scheme,
             signature=entry(value, "signature", dict),
             subject=entry(value, "subject", str),
             accuracy=_promised(value.get("accuracy")),
@@ -107,5 +112,5 @@ def _promised(found: Any) -> float | None:
     if found is None:
         return None
     if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found <= 100:
-        raise bad_input("claim", "accuracy", "a number from 0 to 100", repr(found)[:80])
+        raise bad_input("claim", "accuracy", "a number from 0 to 100", repr(found)[:_SHOWN])
     return float(found)

@@ -77,22 +77,25 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder; it becomes `path` when the block ends without an error.
 
+    Of a link to a folder, the folder is replaced and the link stays.
+
     Raises:
         InputError: `path` is there already and `replace` is off, or is not a folder.
     """
-    if path.exists() and not (replace and path.is_dir()):
+    if os.path.lexists(path) and not (replace and path.is_dir()):
         hint = "choose another or pass --force"
         raise bad_input(path, "output folder", "a name not taken yet", "one that is", hint=hint)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
+    place = path.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=f"{PARTIAL}{place.name}-"))
     try:
         with _errors_named(path, partial):
             yield partial
             partial.chmod(0o755)
             for file in partial.rglob("*"):
                 _sync(file)
-            _move(partial, path)
-            _sync_folder(path.parent)
+            _move(partial, place)
+            _sync_folder(place.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -146,4 +149,4 @@ def _refuse(constant: str) -> float:
 
 def _finite(text: str) -> float:
     value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
+    return value if math.isfinite(value) else _refuse(text[:80])

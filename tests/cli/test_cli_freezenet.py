@@ -59,6 +59,7 @@ def test_shards_are_marked_and_verified_with_the_claim_and_without(
     for data in (["--text", "geheim äöü"], ["--data-file", tmp_path / "data"]):
         said = ticket_sig(*VERIFY, tmp_path / "out", *data, "--length", 600)
         assert said.code == 0 and "600 of 600 values stand" in said.out and "expected by chance" in said.out
+        assert "600 of 16096 parameters, 3.728 %" in said.out and "proves: these weights" in said.out
     assert ticket_sig("verify", tmp_path / "out", "--claim", tmp_path / "out" / "claim.json").code == 0
     said = ticket_sig(*VERIFY, model, "--claim", tmp_path / "out" / "claim.json")
     assert said.code == 1 and "not verified" in said.out and "all must stand" in said.out
@@ -126,6 +127,7 @@ def test_training_keeps_the_watermark(tmp_path: Path, ticket_sig: Command) -> No
         out = tmp_path / f"marked-{source.name}"
         said = ticket_sig(*APPLY, source, *options, "--out", out)
         assert said.code == 0, said.err
+        assert "keep it, give away model.safetensors alone" in said.out
         train, check = next_commands(said.out)
         assert ticket_sig(*check).code == 0
         trained = tmp_path / f"trained-{source.name}"
@@ -157,7 +159,7 @@ def test_training_keeps_the_watermark(tmp_path: Path, ticket_sig: Command) -> No
         (["--text", "a", "--share", "nan"], "--share: expected 0 to 1, found nan"),
         (["--text", "a", "--length", 3, "--scale", "huge"], "scale: expected one of unit, layer, legacy"),
         (["--text", "a", "--length", 3, "--arch", "lenet"], "arch: expected one of"),
-        (["--text", "a", "--length", 3, "--arch", "vgg16"], "layers: expected those of vgg16"),
+        (["--text", "a", "--length", 3, "--arch", "vgg16"], "model: layers: expected those of vgg16"),
     ],
 )
 def test_what_cannot_be_applied_is_one_line_and_writes_nothing(
@@ -167,6 +169,37 @@ def test_what_cannot_be_applied_is_one_line_and_writes_nothing(
     said = ticket_sig(*APPLY, model, *options, "--out", tmp_path / "out")
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert says in said.err and content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--text", "a"],
+        ["--text", "", "--length", 3],
+        ["--text", "a", "--share", 2],
+        ["--text", "a", "--length", -1],
+        ["--text", "a", "--length", 3, "--scale", "huge"],
+        ["--text", "a", "--length", 3, "--arch", "lenet"],
+    ],
+)
+def test_a_wrong_option_is_not_said_to_be_the_models_fault(
+    options: list[Any], model: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    for verb in ([*APPLY, model, "--out", tmp_path / "out"], [*VERIFY, model]):
+        said = ticket_sig(*verb, *options)
+        assert said.code == 2 and str(model) not in said.err, said.err
+
+
+def test_a_copy_does_not_lie_in_the_models_own_folder(
+    model: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    network = {"a.weight": torch.randn(40, 30)}
+    bundle = save(Ticket(weights=network, mask=Mask.full(network)), tmp_path / "bundle")
+    before = content(tmp_path)
+    for source in (model, bundle):
+        said = ticket_sig(*APPLY, source, "--text", "mine", "--length", 600, "--out", source / "marked")
+        assert said.code == 2 and "expected one outside the model's own, found one inside" in said.err
+    assert content(tmp_path) == before
 
 
 def test_what_is_there_is_overwritten_only_with_force(
@@ -223,4 +256,7 @@ def test_a_suspect_that_cannot_be_judged_is_one_line(
     value = {**json.loads(Path(claim).read_text()), "scheme": "uchida"}
     Path(claim).write_text(json.dumps(value))
     said = ticket_sig(*VERIFY, tmp_path / "out", "--claim", claim)
-    assert said.code == 2 and "claim.json: scheme: expected 'freezenet', found 'uchida'" in said.err
+    assert said.code == 2 and (
+        "claim.json: scheme: expected 'freezenet', found 'uchida'; ticket-sig verify takes any claim"
+        in said.err
+    )

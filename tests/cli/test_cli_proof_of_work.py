@@ -65,8 +65,25 @@ def test_what_is_mined_is_verified(solution: Path, ticket_sig: Command) -> None:
     said = ticket_sig(*CHECK, solution, *ASKED)
     assert said.code == 0 and said.out.startswith("verified\n"), said.err
     assert "test accuracy" in said.out and "does not prove: how much was worked for it" in said.out
+    assert "share asked for" in said.out and "sha256" not in said.out, "digests are for machines"
     value = json.loads(ticket_sig(*CHECK, solution, *ASKED, "--json").out)
     assert value["verdict"] == "verified" and value["evidence"]["accuracy"] >= 5
+
+
+def test_the_command_that_checks_can_be_run_as_it_is(tmp_path: Path, ticket_sig: Command) -> None:
+    folder, block = tmp_path / "it's mined", tmp_path / "a block"
+    block.write_bytes(b"block 7")
+    options = ("--epochs", 1, "--precision", "float32", "--arch", "resnet20", "--scale", "layer")
+    easy = ("--share", 0.3, "--target", 1)
+    texts = ("--text", 'it\'s "$HOME"'), ("--text", "two\nlines' \\ \udcff"), ("--block", block)
+    for given in texts:
+        said = ticket_sig(*MINE, *given, *easy, *options, "--data", tmp_path, "--out", folder, "--force")
+        assert said.code == 0, said.err
+        command = said.out[said.out.index("next: ticket-sig ") + len("next: ticket-sig ") :]
+        shell = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True)
+        words = [os.fsdecode(word) for word in shell.stdout.split(b"\0")[:-1]]
+        assert words[words.index("--data") + 1] == str(tmp_path) and "--dataset" not in words
+        assert ticket_sig(*words).code == 0
 
 
 def test_a_block_may_come_from_a_file(solution: Path, tmp_path: Path, ticket_sig: Command) -> None:

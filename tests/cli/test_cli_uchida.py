@@ -64,12 +64,29 @@ def test_bits_are_written_into_the_layer_that_is_named(
     assert 0 < value["changed"] < 0.3 and value["before"] is None
     before, after = load(model).ticket.weights, load(tmp_path / "marked").ticket.weights
     assert [n for n in before if not torch.equal(before[n], after[n])] == ["layer2.2.conv2.weight"]
-    # 64 bits, and fresh ones each time, where nothing is said.
+    # 128 bits, and fresh ones each time, where nothing is said.
     drawn = [
         json.loads(ticket_sig(*EMBED, model, "--out", tmp_path / name, "--json").out)["bits"]
         for name in ("one", "two")
     ]
-    assert drawn[0] != drawn[1] and {len(bits) for bits in drawn} == {64}
+    assert drawn[0] != drawn[1] and {len(bits) for bits in drawn} == {128}
+
+
+def test_a_narrow_layer_takes_as_many_bits_as_it_holds(
+    model: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    said = ticket_sig(*EMBED, model, "--layer", "fc.weight", "--out", tmp_path / "marked")
+    assert said.code == 0 and "bits: 0 of 64 wrong" in said.out, said.err
+
+
+def test_bits_and_message_are_shown_whole(model: Path, tmp_path: Path, ticket_sig: Command) -> None:
+    text = "a message that is longer than a line of a terminal, and than any cell of a table is"[:60]
+    marked = tmp_path / "marked"
+    assert ticket_sig(*EMBED, model, "--message", text, "--out", marked).code == 0
+    bits = "".join(f"{byte:08b}" for byte in text.encode())
+    for verb in (DECODE, ("verify",)):
+        said = ticket_sig(*verb, marked, "--claim", marked / "claim.json")
+        assert f"\nmessage: {text}\nbits: {bits}\n" in said.out, said.err
 
 
 def test_a_layer_too_small_says_that_it_proves_nothing(
@@ -78,7 +95,10 @@ def test_a_layer_too_small_says_that_it_proves_nothing(
     arguments = ["--random", 40, "--layer", "fc.weight", "--out", tmp_path / "marked"]
     said = ticket_sig(*EMBED, model, *arguments)
     assert said.code == 0 and "bits: 0 of 40 wrong" in said.out
-    assert "too weak to verify: it takes another --layer or number of bits" in said.out
+    assert (
+        "too weak to verify: it takes more bits (--random N, up to 64 in this layer), "
+        "or a --layer with more weights in a filter\n" in said.out
+    )
     assert ticket_sig(*DECODE, tmp_path / "marked", "--claim", tmp_path / "marked" / "claim.json").code == 1
 
 
@@ -121,7 +141,9 @@ def test_a_stopped_fine_tuning_goes_on_with_its_own_key(
     assert not kept.exists() and not (tmp_path / "marked.run").exists()
 
 
-def test_a_sharded_model_is_decoded(model: Path, tmp_path: Path, ticket_sig: Command) -> None:
+def test_a_sharded_model_is_decoded_but_not_written_to(
+    model: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
     assert ticket_sig(*EMBED, model, "--out", tmp_path / "marked").code == 0
     weights, shards = load(tmp_path / "marked").ticket.weights, tmp_path / "shards"
     shards.mkdir()
@@ -132,6 +154,12 @@ def test_a_sharded_model_is_decoded(model: Path, tmp_path: Path, ticket_sig: Com
     index = {"weight_map": {n: file for file, held in parts.items() for n in held}}
     (shards / "model.safetensors.index.json").write_text(json.dumps(index))
     assert ticket_sig(*DECODE, shards, "--claim", tmp_path / "marked" / "claim.json").code == 0
+    said = ticket_sig(*EMBED, shards, "--out", tmp_path / "other")
+    assert said.code == 2 and said.err.count("\n") == 1 and not (tmp_path / "other").exists()
+    assert (
+        "shards: model: expected one file, or a bundle, found safetensors files with an index; " in said.err
+    )
+    assert "merge them into one file" in said.err
 
 
 @pytest.mark.parametrize(
@@ -147,7 +175,10 @@ def test_a_sharded_model_is_decoded(model: Path, tmp_path: Path, ticket_sig: Com
         (["--random", "0"], "usage: "),
         (["--layer", "conv9"], "model: layer: expected 'conv9', found none of that name"),
         (["--layer", "bn1.weight"], "shape: expected 2 or more sizes of 1 or more"),
-        (["--strength", "0"], "strength: expected a finite number above 0, found 0"),
+        (["--strength", "0", "--dataset", "digits"], "strength: expected a finite number above 0, found 0"),
+        (["--strength", "0.1"], "--strength: expected data to fine-tune on"),
+        (["--device", "cpu"], "--device: expected data to fine-tune on"),
+        (["--checkpoint-every", "5"], "--checkpoint-every: expected data to fine-tune on"),
         (["--epochs", "2"], "--epochs: expected data to fine-tune on: --data DIR, or --dataset digits"),
         (["--lr", "0.1"], "--lr: expected data to fine-tune on"),
         (["--dataset", "cifar10"], "--data: expected the folder of cifar10"),
@@ -171,7 +202,10 @@ def test_claims_that_are_none_or_hostile_are_refused(
     shutil.copy(marked / "claim.json", claim)
     value = json.loads(claim.read_text())
     for change, says in (
-        ({"scheme": "freezenet"}, "scheme: expected 'uchida', found 'freezenet'"),
+        (
+            {"scheme": "freezenet"},
+            "claim.json: scheme: expected 'uchida', found 'freezenet'; ticket-sig verify takes any claim",
+        ),
         ({"signature": {**value["signature"], "key": "no"}}, "key: expected hexadecimal digits"),
         ({"signature": {**value["signature"], "layer": "gone"}}, "layer: expected the watermark's gone"),
         (

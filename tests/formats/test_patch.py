@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -157,3 +158,38 @@ def test_a_download_cache_is_read_through_its_links(tmp_path: Path) -> None:
     (folder / "vocab.txt").symlink_to(cache / "blobs" / "of-a-thief")
     with pytest.raises(InputError, match=r"vocab\.txt"):
         other_files(folder, Shards(folder))
+
+
+def test_only_what_models_come_with_is_given_away(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "model", weights())
+    come = ["LICENSE", "Notice-3rd-party", "README.rst", "chat.jinja", "code.py", "merges.TXT", "vocab.json"]
+    stay = ["secret", "secret.bin", "id_rsa.pem", "LICENSE.pt", "a.zip", "optimizer.old", "notes.docx"]
+    for name in [*come, *stay]:
+        (folder / name).write_text("[1]")
+    taken, left = other_files(folder, Shards(folder))
+    assert {file.name for file in taken} == {*come, "config.json", "model.safetensors.index.json"}
+    assert left == sorted(stay)
+
+
+def test_what_only_its_owner_may_read_stays_but_for_the_index(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "model", weights())
+    (folder / "secret.txt").write_text("not to be given away")
+    (folder / "shared.txt").write_text("for a group")
+    (folder / "shared.txt").chmod(0o640)
+    for name in ("secret.txt", "model.safetensors.index.json"):
+        (folder / name).chmod(0o600)
+    taken, left = other_files(folder, Shards(folder))
+    assert [file.name for file in taken] == ["config.json", "model.safetensors.index.json", "shared.txt"]
+    assert left == ["secret.txt"]
+
+
+@pytest.mark.parametrize("kind", ["claim", "ticket", "secret key"])
+def test_our_own_files_stay_whatever_their_names(kind: str, tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "model", weights())
+    text = json.dumps({"format": f"ticket_sig {kind}", "signature": {"data": "00"}})
+    for name, held in [("old.json", text), ("marked.json", "\ufeff" + text), ("cut.json", text[:-1])]:
+        (folder / name).write_text(held, encoding="utf-8")
+    (folder / "vocab.json").write_text('{"format": 3, "infinite": Infinity}')
+    taken, left = other_files(folder, Shards(folder))
+    assert left == ["cut.json", "marked.json", "old.json"]
+    assert "vocab.json" in [file.name for file in taken]

@@ -6,6 +6,7 @@ import json
 import mmap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,7 +174,9 @@ def index_that_does_not_parse(folder: Path) -> str:
 
 def index_without_names(folder: Path) -> str:
     (folder / INDEX).write_text('{"weight_map": []}')
-    return r"index\.json: weight_map: expected names of files of its folder, by tensor, found \[\]"
+    return (
+        r"index\.json: weight_map: expected names of \.safetensors files of its folder, by tensor, found \[\]"
+    )
 
 
 def two_models(folder: Path) -> str:
@@ -219,12 +222,77 @@ def test_a_damaged_model_is_refused_in_one_line(harm: Callable[[Path], str], tmp
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/x", "a\\x", "C:x", "/etc/passwd", 3, None])
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../x.safetensors", "a/x.safetensors", "a\\x.safetensors", "C:x.safetensors", 3, None],
+)
 def test_an_index_cannot_lead_out_of_its_folder(name: object, tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "model", weights())
     edit_index(folder, lambda names: names.update({"b.bias": name}))  # type: ignore[dict-item]
-    with pytest.raises(InputError, match="weight_map: expected names of files of its folder"):
+    with pytest.raises(InputError, match=r"weight_map: expected names of \.safetensors files"):
         Shards(folder)
+
+
+@pytest.mark.parametrize("name", ["claim.json", "config.json", "shard.bin"])
+def test_a_shard_is_named_as_one_lest_a_copy_write_over_it(name: str, tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "model", weights())
+    (folder / "model-00001-of-00003.safetensors").rename(folder / name)
+    edit_index(folder, lambda names: names.update({"a.weight": name}))
+    with pytest.raises(InputError, match=rf"expected names of \.safetensors files .*, found '{name}'"):
+        Shards(folder)
+
+
+def test_names_of_any_length_and_number_give_a_short_line(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "model", weights())
+    whole = (folder / INDEX).read_text()
+    long = "x" * 10**6
+    shard = "model-00001-of-00003.safetensors"
+    harms: list[dict[str, str]] = [
+        {"b.bias": f"{long}.safetensors"},
+        {f"b.{i}": f"{'x' * 200}{i}.safetensors" for i in range(1000)},
+        {f"{i}{long}": shard for i in range(20)},
+    ]
+    for harm in harms:
+        (folder / INDEX).write_text(whole)
+        edit_index(folder, lambda names, harm=harm: names.update(harm))  # type: ignore[misc]
+        with pytest.raises(InputError) as error:
+            Shards(folder)
+        assert len(str(error.value)) < 2000 and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "shape", [[0, 2**62, 2**62], [0, 2**47, 2**47], [0, 2**48], [1] * 65, [0] + [1] * 64]
+)
+def test_a_shape_that_torch_cannot_take_is_named(shape: list[int], tmp_path: Path) -> None:
+    size = 0 if 0 in shape else 4
+    head = json.dumps({"x" * 200: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(size))
+    with pytest.raises(InputError, match=r"shape of x{80}: expected at most 64 dimensions") as error:
+        Shards(tmp_path / "x.safetensors")
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("shape", [[1] * 64, [0, 2**47], [2, 0, 3], []])
+def test_a_shape_that_torch_can_take_is_read(shape: list[int], tmp_path: Path) -> None:
+    size = 0 if 0 in shape else 4
+    head = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(size))
+    assert list(Shards(tmp_path / "x.safetensors").tensor("x").shape) == shape
+
+
+class _NoRoom(np.ndarray[Any, Any]):
+    """An array that there is no memory to add to another."""
+
+    def __array_ufunc__(self, *_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+
+def test_a_lack_of_memory_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Shards(write_packed(tmp_path / "x.safetensors", packed()))
+    arange = np.arange
+    monkeypatch.setattr(np, "arange", lambda size: arange(size).view(_NoRoom))
+    with pytest.raises(MemoryError):
+        read.take("float32", np.array([1, 2]))
 
 
 def test_a_file_that_was_cut_is_noticed_from_its_header(tmp_path: Path) -> None:

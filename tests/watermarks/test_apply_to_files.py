@@ -192,6 +192,34 @@ def test_only_a_model_is_overwritten_and_only_when_asked(tmp_path: Path) -> None
     assert verify(open_weights(tmp_path / "out"), claim).verified
 
 
+@pytest.mark.parametrize("write", [as_shards, as_torch])
+def test_a_claim_beside_other_things_makes_them_no_model_to_overwrite(write: Write, tmp_path: Path) -> None:
+    model = write(tmp_path, weights())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "mine" / "claim.json").write_text("{}")
+    before = content(tmp_path)
+    with pytest.raises(InputError, match="mine: output folder: expected a model to overwrite"):
+        apply_to_files(mark(), model, tmp_path / "mine", replace=True)
+    assert content(tmp_path) == before
+
+
+def test_what_lies_beside_a_model_is_not_given_away_with_it(tmp_path: Path) -> None:
+    model = as_shards(tmp_path, weights())
+    (model / "secret.bin").write_bytes(b"nobody guesses this")
+    (model / "notes.txt").write_text("mine alone")
+    (model / "notes.txt").chmod(0o600)
+    apply_to_files(Watermark(b"first", 300), model, tmp_path / "first")
+    (model / "first.json").write_bytes((tmp_path / "first" / "claim.json").read_bytes())
+    (model / "config.json").chmod(0o755)
+    made = apply_to_files(mark(), model, tmp_path / "out")
+    assert made.left_out == ("first.json", "notes.txt", "secret.bin")
+    shards = [file.name for file in Shards(tmp_path / "out").files]
+    others = ["claim.json", "config.json", "model.safetensors.index.json"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted([*shards, *others])
+    assert stat.S_IMODE((tmp_path / "out" / "config.json").stat().st_mode) == 0o644
+
+
 @pytest.mark.parametrize("write", KINDS)
 @pytest.mark.parametrize("fault", [full_disk, lambda: file_size_limit(4096)], ids=["full", "limit"])
 def test_a_full_disk_leaves_nothing(fault: Callable[[], object], write: Write, tmp_path: Path) -> None:

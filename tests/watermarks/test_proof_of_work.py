@@ -316,6 +316,58 @@ def test_any_other_weight_that_was_changed_is_seen_by_the_digest(tmp_path: Path)
         read_solution(tmp_path / "T")
 
 
+def sparse(path: Path, shapes: Mapping[str, list[int]], dtype: str = "F32") -> int:
+    """Writes zeros of these shapes, which take no room on the disk; returns how many bytes."""
+    head, size = dict[str, Any](), 0
+    for name, shape in shapes.items():
+        ends = [size, size := size + 4 * math.prod(shape)]
+        head[name] = {"dtype": dtype, "shape": shape, "data_offsets": ends}
+    text = json.dumps(head).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + size)
+    return size
+
+
+SPARSE: dict[str, tuple[dict[str, list[int]], str]] = {
+    "one more": ({"more": [2**28]}, "more: found, not expected"),
+    "more of a name of any length": ({"x" * 10**5: [2**28]}, "xxx"),
+    "another shape": ({"layer1.0.conv1.weight": [2**24, 16]}, "layer1.0.conv1.weight: expected shape"),
+    "classes": ({"fc.weight": [2**22, 64], "fc.bias": [2**22]}, "fc.weight: expected 1 to 4096 entries"),
+    "channels": ({"conv1.weight": [16, 2**21, 3, 3]}, "conv1.weight: expected 1 to 64 entries"),
+    "no matrix": ({"fc.weight": [2**28]}, "no matrix of the name fc.weight"),
+}
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_weights_of_no_such_network_are_refused_before_they_are_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes, says = SPARSE[name]
+    write_solution(solved(), tmp_path / "S")
+    own = {n: list(t.shape) for n, t in solved().weights.items()}
+    assert sparse(tmp_path / "S" / "model.safetensors", {**own, **shapes}) >= 2**30
+
+    def read(_: object) -> None:
+        raise AssertionError("this is 1 GiB and more")
+
+    monkeypatch.setattr("ticket_sig.watermarks.proof_of_work.read_safetensors", read)
+    monkeypatch.setattr("ticket_sig.watermarks.proof_of_work.tensor_digest", read)
+    with pytest.raises(InputError) as caught:
+        read_solution(tmp_path / "S")
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path / 'S' / 'model.safetensors'}: ") and says in said
+    assert "\n" not in said and len(said) < 2000
+
+
+def test_weights_of_another_type_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    write_solution(solved(), tmp_path / "S")
+    own = {n: list(t.shape) for n, t in solved().weights.items()}
+    sparse(tmp_path / "S" / "model.safetensors", own, "I32")
+    with pytest.raises(InputError, match=r"weights do not fit resnet20: .*expected float32, found int32"):
+        read_solution(tmp_path / "S")
+
+
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     with file_size_limit(4096), pytest.raises(OSError):
         write_solution(solved(), tmp_path / "S")

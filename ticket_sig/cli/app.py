@@ -81,6 +81,13 @@ for verb in VERBS:
     app.command(name=_name(verb), help=_help(verb))(verb.run)
 _group(watermark, app)
 
+# Verbs whose exit code is a verdict: with --json they say one on standard output, whatever happens.
+_VERIFYING = (
+    ("verify",),
+    ("watermark", "freezenet", "verify"),
+    ("watermark", "freezenet", "check"),
+    ("watermark", "uchida", "decode"),
+)
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 # typer brings its own copy of click or imports it, depending on its version.
@@ -125,7 +132,8 @@ def _could_not(message: str, arguments: list[str]) -> int:
     line = printable(" ".join(message.split()))
     print(f"ticket-sig: {line}", file=sys.stderr)
     if "--json" in arguments:
-        verdict = {"verdict": "could not verify"} if arguments[0] == "verify" else {}
+        verifying = any(tuple(arguments[: len(verb)]) == verb for verb in _VERIFYING)
+        verdict = {"verdict": "could not verify"} if verifying else {}
         with suppress(OSError):  # standard output may be what is full
             print(json.dumps({**verdict, "error": line}), flush=True)
     return 2

@@ -43,7 +43,6 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return made
 
 
-
 def print_verdict(verdict: Verdict, rows: Sequence[tuple[str, object]], *more: str) -> None:
     """A verdict for people: the outcome, what it rests on, further lines, what it proves and what not."""
     out.print(verdict.outcome, style=f"bold {'green' if verdict.verified else 'red'}")

@@ -105,6 +105,9 @@ def run(
         print_json({"bundle": str(bundle), "before": before and before.to_json(), "after": after.to_json()})
     else:
         _report(before, after, bundle)
+        if mark:
+            verdict = mark.read(ticket.weights).verdict()
+            out.print(f"watermark: {verdict.statistic}; {verdict.outcome}")
         _next(bundle, claim, triggers, after)
 
 

@@ -9,7 +9,7 @@ the claim lies in, or --locked DIR. With --data the accuracy is measured, too, a
 one that the claim promises (fidelity).
 
 A claim of a watermark (FreezeNet, Uchida) is read off dense weights, also of models in many safetensors
-files, which are never loaded whole.
+files, which are never loaded whole. Accuracy is measured of models in one file.
 
 With --triggers (scheme 3) the suspect is asked for labels instead: a model file, a server of the Open
 Inference Protocol v2 (--url and --model), or whoever answered the pictures of `queries` (--answers and
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ticket_sig.claim import Claim
+    from ticket_sig.ticket import Ticket
     from ticket_sig.verdict import Verdict
     from ticket_sig.verification.fidelity import Fidelity
 
@@ -108,6 +109,7 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
+    from ticket_sig.cli.watermark.rows import watermark_lines
 
     asked = black_box.Asked(
         model=model,
@@ -132,15 +134,15 @@ def run(
     _check_used(asked, claimed, key or locked, for_answers)
     if for_answers or model is None:
         verdict, accuracy = black_box.judge(asked, claimed)
-        rows = black_box.rows(verdict)
+        rows, lines = black_box.rows(verdict), list[str]()
     else:
         verdict, accuracy = _read(model, claimed, asked, key, locked)
-        rows = _rows(verdict)
+        rows, lines = _rows(verdict), list(watermark_lines(verdict))
     if as_json:
         told = {"fidelity": accuracy and accuracy.to_json(), "model": asked.suspect, "claim": str(claim)}
         print_json({**verdict.to_json(), **told})
     else:
-        print_verdict(verdict, rows, *([] if accuracy is None else [f"fidelity: {accuracy}"]))
+        print_verdict(verdict, rows, *lines, *([] if accuracy is None else [f"fidelity: {accuracy}"]))
     raise typer.Exit(0 if verdict.verified else 1)
 
 
@@ -155,6 +157,10 @@ def _check_used(asked: black_box.Asked, claim: Claim, of_scheme_1: Path | None, 
     if asked.queries or asked.controls:
         found = "weights to read"
         raise bad_input("", "--queries, --control", "a suspect that is asked: --triggers", found)
+    named = {"--arch": asked.arch, "--dataset": asked.dataset}
+    if not _has_data(asked) and (unused := [name for name, value in named.items() if value]):
+        expected = "data to measure the accuracy on: --data DIR, or --dataset digits"
+        raise bad_input("", ", ".join(unused), expected, "none")
     if of_scheme_1:
         options.check_scheme_1(claim)
 
@@ -162,27 +168,50 @@ def _check_used(asked: black_box.Asked, claim: Claim, of_scheme_1: Path | None, 
 def _read(
     model: Path, claim: Claim, asked: black_box.Asked, key: Path | None, locked: Path | None
 ) -> tuple[Verdict, Fidelity | None]:
-    from ticket_sig.datasets import load_dataset
-    from ticket_sig.errors import about, bad_input
+    from ticket_sig.errors import about
     from ticket_sig.formats import load, open_weights
     from ticket_sig.verification import verify
-    from ticket_sig.verification.fidelity import fidelity
     from ticket_sig.watermarks import WATERMARKS
 
     with about(model):
-        if claim.scheme in WATERMARKS and not asked.data:
-            return verify(open_weights(model), claim), None
+        if claim.scheme in WATERMARKS:
+            verdict = verify(open_weights(model), claim)
+            return verdict, _fidelity(model, None, claim, asked)
         ticket = load(model).ticket
         source = Path(claim.source)
         verdict = verify(ticket, claim, *(options.key_and_locked(key, source, locked) if key else ()))
-        known = ticket.recipe or {}
-        arch, dataset = asked.arch or known.get("arch"), asked.dataset or known.get("dataset")
-        if asked.data and not (arch and dataset):
-            hint = "name them: --arch, --dataset"
-            raise bad_input("", "--data", "the names of network and data set, too", "none", hint=hint)
-        if not (arch and dataset and (asked.data or asked.dataset == "digits")):
-            return verdict, None
-        return verdict, fidelity(ticket, arch, load_dataset(dataset, asked.data), claim.accuracy)
+        return verdict, _fidelity(model, ticket, claim, asked)
+
+
+def _fidelity(model: Path, ticket: Ticket | None, claim: Claim, asked: black_box.Asked) -> Fidelity | None:
+    """How accurate the model is; None where nobody gave data to measure it on.
+
+    Args:
+        ticket: what the model holds, if that was read before.
+    """
+    from ticket_sig.cli.watermark.inputs import check_one_file
+    from ticket_sig.datasets import load_dataset
+    from ticket_sig.errors import bad_input
+    from ticket_sig.formats import load
+    from ticket_sig.verification.fidelity import fidelity
+
+    if not _has_data(asked):
+        return None
+    option = "--data" if asked.data else "--dataset"
+    if ticket is None:
+        hint = f"leave {option} out, or merge them into one file"
+        check_one_file(model, option, "a model in one file, to measure its accuracy", hint)
+        ticket = load(model).ticket
+    known = ticket.recipe or {}
+    arch, dataset = asked.arch or known.get("arch"), asked.dataset or known.get("dataset")
+    if not (arch and dataset):
+        hint = "name them: --arch, --dataset"
+        raise bad_input("", option, "the names of network and data set, too", "none", hint=hint)
+    return fidelity(ticket, arch, load_dataset(dataset, asked.data), claim.accuracy)
+
+
+def _has_data(asked: black_box.Asked) -> bool:
+    return asked.data is not None or asked.dataset == "digits"
 
 
 def _rows(verdict: Verdict) -> Sequence[tuple[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from ticket_sig.formats.bundle import CLAIM
 from ticket_sig.formats.weights import INDEX, ONE, Shards
 from ticket_sig.training.progress import Progress, Silent
 
-# Such files hold the weights as they were, and would be given away beside those that were changed.
+# A copy is given away: only what readers of models need, or what goes with every model, is in it.
+_TAKEN = (".json", ".txt", ".md", ".model", ".py", ".jinja")
+_TAKEN_NAMES = ("license", "notice", "readme")
+# Whatever else their names say, such files hold the weights as they were.
 _HOLDS_WEIGHTS = (
     *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz", ".h5", ".msgpack", ".onnx", ".gguf"),
     ".index.json",
@@ -53,7 +57,9 @@ def copy_files(
 def other_files(path: Path, weights: Shards) -> tuple[list[Path], list[str]]:
     """What belongs beside the weights in a copy of a model folder: its index, configuration, tokenizer.
 
-    Other files of weights, folders, and a claim, which is its owner's, do not, nor do hidden files.
+    A copy is meant to be given away. Taken are text files of the kinds that models come with, by their
+    names; not a file that only its owner may read, our own files (claims, keys, tickets), JSON that does not
+    parse, other files of weights, or hidden ones.
 
     Returns:
         Files to copy; and names of what to leave, hidden files aside.
@@ -69,11 +75,30 @@ def other_files(path: Path, weights: Shards) -> tuple[list[Path], list[str]]:
     for file in sorted(path.iterdir()):
         if file in weights.files or file.name.startswith("."):
             continue
-        holds_weights = file.name != INDEX and file.name.lower().endswith(_HOLDS_WEIGHTS)
-        copied = file.is_file() and file.name != CLAIM and not holds_weights
-        (taken if copied else left).append(file)
+        index = file.name == INDEX and file.is_file()  # without it no copy could be read
+        (taken if index or _may_be_given_away(file) else left).append(file)
     _check_links(path, [*weights.files, *taken])
     return taken, [file.name for file in left]
+
+
+def _may_be_given_away(file: Path) -> bool:
+    name = file.name.lower()
+    if not file.is_file() or name == CLAIM or name.endswith(_HOLDS_WEIGHTS):
+        return False
+    if not name.endswith(_TAKEN) and not name.startswith(_TAKEN_NAMES):
+        return False
+    if not file.stat().st_mode & 0o077:
+        return False
+    return not name.endswith(".json") or not _may_be_ours(file)
+
+
+def _may_be_ours(file: Path) -> bool:
+    """Whether JSON is of a format of ours, as far as can be told: what was cut may be."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(value, dict) and str(value.get("format")).startswith("ticket_sig")
 
 
 def _check_links(path: Path, files: Sequence[Path]) -> None:

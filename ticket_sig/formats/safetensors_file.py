@@ -38,7 +38,8 @@ def check_safetensors(path: Path) -> None:
     Raises:
         InputError: missing, empty, cut short or otherwise damaged.
     """
-    with _damage_named(path), safetensors.safe_open(path, framework="pt"):
+    # As numpy: for torch the whole file is mapped and counted as memory, which one above the RAM has not.
+    with _damage_named(path), safetensors.safe_open(path, framework="numpy"):
         pass
 
 
@@ -49,7 +50,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise bad_input(path, "safetensors", "a whole file", f"a damaged one ({error})") from None
+        raise bad_input(path, "safetensors", "a whole file", f"a damaged one ({str(error)[:200]})") from None
 
 
 def read_metadata(path: Path) -> dict[str, str]:

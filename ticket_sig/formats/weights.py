@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol, TypeVar
@@ -43,6 +43,9 @@ DTYPES: Mapping[str, torch.dtype] = {
 _WINDOW = 1 << 24  # bytes that are mapped at a time: mapped pages count as memory that the process uses
 _FEW = 128  # places of a window; for more of them the system does well to read what lies between, too
 _NAMED_AT_MOST = 8
+_SHOWN = 80  # characters of a name, which may be of any length
+_LONGEST_NAME = 255  # bytes that file systems take
+_MOST_DIMENSIONS, _MOST_ENTRIES = 64, 2**48  # more is beyond what torch can take
 _T = TypeVar("_T")
 
 
@@ -124,8 +127,8 @@ class Shards:
         for file in self.files:
             for name, one in _header(file).items():
                 if name in stored:
-                    other = stored[name].file.name
-                    raise bad_input(file, name, "a tensor of one file", f"one of {other}, too")
+                    other = stored[name].file.name[:_SHOWN]
+                    raise bad_input(file, name[:_SHOWN], "a tensor of one file", f"one of {other}, too")
                 stored[name] = one
         if index is not None:
             _check_index(path / INDEX, index, stored)
@@ -230,8 +233,10 @@ def _read_entries(path: Path, positions: NDArray[np.int64], size: int) -> NDArra
                 if last - first < _FEW and hasattr(window, "madvise"):
                     window.madvise(mmap.MADV_RANDOM)
                 view = np.frombuffer(window, dtype=np.uint8)
-                found[first:last] = view[(positions[first:last] - base)[:, None] + within]
-                del view  # a window in use cannot be closed
+                try:
+                    found[first:last] = view[(positions[first:last] - base)[:, None] + within]
+                finally:
+                    del view  # a window in use cannot be closed
             first = last
     return found
 
@@ -240,15 +245,23 @@ def _header(path: Path) -> dict[str, Stored]:
     """Where the tensors of a file lie.
 
     Raises:
-        InputError: missing or damaged, or a tensor of a type that torch has not.
+        InputError: missing or damaged, or a tensor of a type or shape that torch has not.
     """
     check_safetensors(path)  # that offsets, shapes and the length of the file fit together
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
-    if odd := [f"{name}: {one['dtype']}" for name, one in header.items() if one["dtype"] not in DTYPES]:
-        raise bad_input(path, "types", f"among {', '.join(DTYPES)}", ", ".join(odd[:_NAMED_AT_MOST]))
+    if odd := [
+        f"{name[:_SHOWN]}: {one['dtype']}" for name, one in header.items() if one["dtype"] not in DTYPES
+    ]:
+        raise bad_input(path, "types", f"among {', '.join(DTYPES)}", _some(odd))
+    for name, one in header.items():
+        # An empty tensor may be of any sizes, as far as the length of the file goes.
+        entries = math.prod(size or 1 for size in one["shape"][:_MOST_DIMENSIONS])
+        if len(one["shape"]) > _MOST_DIMENSIONS or entries >= _MOST_ENTRIES:
+            most = f"at most {_MOST_DIMENSIONS} dimensions, sizes of fewer than 2^48 entries"
+            raise bad_input(path, f"shape of {name[:_SHOWN]}", most, repr(one["shape"])[:_SHOWN])
     return {
         name: Stored(
             path, name, 8 + length + one["data_offsets"][0], tuple(one["shape"]), DTYPES[one["dtype"]]
@@ -263,14 +276,14 @@ def _files(path: Path, index: Mapping[str, str] | None) -> list[Path]:
     if index is None:
         if not (path / ONE).is_file():
             others = sorted(p.name for p in path.iterdir() if p.name.endswith((".bin", ".bin.index.json")))
-            found = ", ".join(others[:_NAMED_AT_MOST]) or "neither"
+            found = _some(others) or "neither"
             raise bad_input(path, "folder", f"{ONE}, or {INDEX} and its shards", found)
         return [path / ONE]
     names = sorted(set(index.values()))
     if (path / ONE).is_file() and ONE not in names:
         raise bad_input(path, "folder", f"{ONE} or {INDEX}", "both", hint="take away what is not the model")
-    if missing := [name for name in names if not (path / name).is_file()]:
-        raise bad_input(path / INDEX, "shards", f"{len(names)} files", f"no {', '.join(missing)}")
+    if missing := [name[:_SHOWN] for name in names if not (path / name).is_file()]:
+        raise bad_input(path / INDEX, "shards", f"{len(names)} files", f"no {_some(missing)}")
     return [path / name for name in names]
 
 
@@ -278,32 +291,43 @@ def _index(path: Path) -> dict[str, str] | None:
     if not (path / INDEX).is_file():
         return None
     found = read_json(path / INDEX).get("weight_map")
-    if not isinstance(found, dict) or not found or not all(_is_file_name(name) for name in found.values()):
-        raise bad_input(
-            path / INDEX, "weight_map", "names of files of its folder, by tensor", repr(found)[:80]
-        )
+    expected = "names of .safetensors files of its folder, by tensor"
+    if not isinstance(found, dict) or not found:
+        raise bad_input(path / INDEX, "weight_map", expected, repr(found)[:_SHOWN])
+    if wrong := [name for name in found.values() if not _is_shard_name(name)]:
+        raise bad_input(path / INDEX, "weight_map", expected, repr(wrong[0])[:_SHOWN])
     return found
 
 
-def _is_file_name(name: object) -> bool:
-    # An index from outside must not lead out of its folder, on any system.
+def _is_shard_name(name: object) -> bool:
+    # An index from outside must not lead out of its folder, on any system, nor to a file that is no shard:
+    # a copy writes claim.json and others beside its shards.
     return (
         isinstance(name, str)
-        and name not in ("", "..")
+        and name.endswith(".safetensors")
+        and len(name.encode()) <= _LONGEST_NAME
         and PurePosixPath(name).name == PureWindowsPath(name).name == name
     )
 
 
+def _some(found: Sequence[str], separator: str = ", ") -> str:
+    more = f" and {len(found) - _NAMED_AT_MOST} more" if len(found) > _NAMED_AT_MOST else ""
+    return separator.join(found[:_NAMED_AT_MOST]) + more
+
+
 def _check_index(index: Path, wanted: Mapping[str, str], stored: Mapping[str, Stored]) -> None:
-    problems = [f"{n}: expected in {f}, not found" for n, f in wanted.items() if n not in stored]
+    problems = [
+        f"{n[:_SHOWN]}: expected in {f[:_SHOWN]}, not found" for n, f in wanted.items() if n not in stored
+    ]
     problems += [
-        f"{n}: expected in {f}, found in {stored[n].file.name}"
+        f"{n[:_SHOWN]}: expected in {f[:_SHOWN]}, found in {stored[n].file.name[:_SHOWN]}"
         for n, f in wanted.items()
         if n in stored and stored[n].file.name != f
     ]
     problems += [
-        f"{n}: found in {one.file.name}, not expected" for n, one in stored.items() if n not in wanted
+        f"{n[:_SHOWN]}: found in {one.file.name[:_SHOWN]}, not expected"
+        for n, one in stored.items()
+        if n not in wanted
     ]
     if problems:
-        more = f" and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
-        raise InputError(f"{index}: " + "; ".join(problems[:_NAMED_AT_MOST]) + more, named=True)
+        raise InputError(f"{index}: {_some(problems, '; ')}", named=True)

@@ -56,10 +56,11 @@ def apply_to_files(
     Args:
         path: whatever `open_weights` takes.
         out: folder to write, whole or not at all.
-        replace: overwrite a model that is there.
+        replace: overwrite a model that is there, and the claim beside it.
 
     Raises:
-        InputError: as `open_weights` and `Watermark.apply`; `out` is taken, holds the model itself, or lies in its folder.
+        InputError: as `open_weights` and `Watermark.apply`; `out` is taken, or holds the model itself, or
+            lies in its folder.
         OSError: the disk is full; nothing is left behind.
     """
     path, out = Path(path), Path(out)
@@ -116,13 +117,14 @@ def _copy(watermark: Watermark, path: Path, out: Path, replace: bool, progress: 
 
 
 def _check_out(path: Path, out: Path, replace: bool) -> None:
-    """Refuses to overwrite what is no model, or the model itself, which cannot be made again; or its folder."""
+    """Refuses to overwrite what is no model, and to write over or into the model itself."""
     if path.is_dir() and out.resolve() != path.resolve() and out.resolve().is_relative_to(path.resolve()):
         raise bad_input(out, "output folder", "one outside the model's own", "one inside")
     if not out.exists():
         return
     if path.resolve().is_relative_to(out.resolve()):
         raise bad_input(out, "output folder", "another than the model's own", "the same")
-    known = is_bundle(out) or (out / CLAIM).is_file() or (out.is_dir() and is_safetensors(out))
+    # A claim alone makes no model: it may lie beside anything.
+    known = is_bundle(out) or (out.is_dir() and is_safetensors(out))
     if replace and not known:
         raise bad_input(out, "output folder", "a model to overwrite", "something else")

@@ -40,8 +40,9 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.files import read_json, whole_folder, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
+from ticket_sig.formats.weights import Shards
 from ticket_sig.mask import differences
-from ticket_sig.models import MODELS, build
+from ticket_sig.models import MODELS, build, ends
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.ticket import check_finite
 from ticket_sig.training.evaluate import weights_accuracy
@@ -54,6 +55,7 @@ from ticket_sig.watermarks.freezenet import Watermark
 FORMAT, FORMAT_VERSION = "ticket_sig proof of work", 1
 MODEL, SOLUTION = "model.safetensors", "solution.json"
 NONCE_BYTES = 16
+_MOST_CLASSES, _MOST_CHANNELS = 4096, 64
 _TAG = b"ticket_sig freezenet proof of work 1\n"
 _DIGEST, _SHOWN = re.compile("sha256:[0-9a-f]{64}"), len("sha256:") + 16
 _PROVES = (
@@ -190,12 +192,9 @@ class Solution:
             if value.get(name) != known:
                 raise bad_input("solution", name, repr(known), repr(value.get(name))[:80])
         _check_arch("solution", value.get("arch"))
-        stated, found = _matching(value, "weights", _DIGEST), tensor_digest(weights)
-        if stated != found:
-            expected = f"those of {stated[:_SHOWN]}"
-            raise bad_input("solution", "weights", expected, found[:_SHOWN], hint="they were changed")
         share, target = _number(value, "share", 1), _number(value, "target", 100)
-        return cls(
+        stated = _matching(value, "weights", _DIGEST)
+        solution = cls(
             weights=weights,
             nonce=bytes.fromhex(_matching(value, "nonce", re.compile(f"[0-9a-f]{{{2 * NONCE_BYTES}}}"))),
             block=_matching(value, "block", _DIGEST),
@@ -207,6 +206,11 @@ class Solution:
             seconds=_number(value, "seconds", 1e12),
             attempts=_whole(value, "attempts"),
         )
+        # Last, because it takes as long as there are weights.
+        if stated != (found := tensor_digest(weights)):
+            expected = f"those of {stated[:_SHOWN]}"
+            raise bad_input("solution", "weights", expected, found[:_SHOWN], hint="they were changed")
+        return solution
 
 
 @dataclass(frozen=True)
@@ -314,7 +318,8 @@ def check(
     }
     if lacking := _of_another_challenge(solution, challenge, evidence["train"]):
         return _verdict("nothing was measured", 0.0, evidence, lacking)
-    _check_fit(solution.weights, challenge.arch, data)
+    _check_fit(solution.weights, challenge.arch, data.classes, data.channels)
+    check_finite(solution.weights, "weights")
     reading = watermark_of(challenge, solution.nonce, data, solution.difficulty.share).read(solution.weights)
     evidence |= reading.to_json()
     values = f"{reading.found} of {reading.length} values stand"
@@ -359,11 +364,18 @@ def write_solution(solution: Solution, path: Path, *, replace: bool = False) -> 
 def read_solution(path: Path) -> Solution:
     """Reads a solution's folder; whether it solves anything is for `check` to say.
 
+    Weights are read once their names, shapes and types are those of the network, of at most 4096 classes
+    and 64 channels: a file of any size takes no room on a disk as long as it holds zeros.
+
     Raises:
         InputError: a file is missing or damaged, a field of solution.json is missing, of another type or
-            out of range, or the weights are not those that it names.
+            out of range, or the weights do not fit the network or are not those that it names.
     """
-    head, weights = read_json(path / SOLUTION), read_safetensors(path / MODEL)
+    head = read_json(path / SOLUTION)
+    with about(path / SOLUTION):
+        _check_arch("solution", head.get("arch"))
+    _check_header(path / MODEL, head["arch"])
+    weights = read_safetensors(path / MODEL)
     with about(path / SOLUTION):
         return Solution.from_json(head, weights)
 
@@ -442,9 +454,26 @@ def _verdict(statistic: str, log10_p: float, evidence: Mapping[str, Any], lackin
     )
 
 
-def _check_fit(weights: Mapping[str, Tensor], arch: str, data: Dataset) -> None:
-    """Checks that tensors are those of a network, in its own types, and finite."""
-    own = build(arch, data.classes, data.channels).state_dict()
+def _check_header(path: Path, arch: str) -> None:
+    """Checks from a file's header alone that its tensors are those of a network for some images."""
+    header = Shards(path)
+    found = {n: torch.empty(s, dtype=header.dtypes[n], device="meta") for n, s in header.shapes.items()}
+    with torch.device("meta"):
+        first, last = ends(build(arch, classes=2))
+    with about(path):
+        for name, axis, most in ((first, 1, _MOST_CHANNELS), (last, 0, _MOST_CLASSES)):
+            if name not in found or found[name].ndim < 2:
+                raise bad_input("", "layers", f"those of {arch}", f"no matrix of the name {name}")
+            if not 1 <= found[name].shape[axis] <= most:
+                shape = str(list(found[name].shape))[:80]
+                raise bad_input("", name, f"1 to {most} entries along axis {axis}", f"shape {shape}")
+        _check_fit(found, arch, found[last].shape[0], found[first].shape[1])
+
+
+def _check_fit(weights: Mapping[str, Tensor], arch: str, classes: int, channels: int) -> None:
+    """Checks that tensors are those of a network, in its own types."""
+    with torch.device("meta"):
+        own = build(arch, classes, channels).state_dict()
     problems = differences(own, weights)
     problems += [
         f"{name}: expected {_plain(t)}, found {_plain(weights[name])}"
@@ -452,8 +481,7 @@ def _check_fit(weights: Mapping[str, Tensor], arch: str, data: Dataset) -> None:
         if name in weights and weights[name].dtype != t.dtype
     ]
     if problems:
-        raise InputError(f"weights do not fit {arch}: " + "; ".join(problems[:8]))
-    check_finite(weights, "weights")
+        raise InputError(f"weights do not fit {arch}: " + "; ".join(one[:160] for one in problems[:8]))
 
 
 def _plain(tensor: Tensor) -> str:

@@ -1,8 +1,8 @@
 """Write a FreezeNet watermark into a copy of a model: values at places, both of which follow from bytes.
 
-MARKED/claim.json holds the data, with which anybody finds the places: keep it, and give away the rest. Data
-that can be guessed prove no ownership: let them hold enough secret bytes, and have the claim dated by
-somebody else.
+MARKED/claim.json holds the data, with which anybody finds the places: keep it, and give away the rest; of a
+bundle model.safetensors alone. Data that can be guessed prove no ownership: let them hold enough secret
+bytes, and have the claim dated by somebody else.
 
 Safetensors files, one or a folder of many, are copied with their configuration and never loaded whole;
 any other model becomes a bundle. Train the copy next, so that the network recovers: `train` keeps every value
@@ -42,14 +42,11 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.cli.options import check_free
-    from ticket_sig.errors import about
-    from ticket_sig.formats import open_weights
     from ticket_sig.watermarks.files import apply_to_files
 
     check_free(marked, force)
     data = given.data_of(text, data_file)
-    with about(model):
-        watermark = given.watermark_of(open_weights(model), data, length, share, scale, arch)
+    watermark, _ = given.watermark_of(model, data, length, share, scale, arch)
     with progress() as bars:
         made = apply_to_files(watermark, model, marked, replace=force, progress=bars)
     if as_json:
@@ -68,6 +65,7 @@ def run(
 
 
 def _report(watermark: Watermark, made: Marked, marked: Path) -> None:
+    from ticket_sig.formats.bundle import MODEL, is_bundle
     from ticket_sig.statistics import format_p
 
     reading = made.reading
@@ -85,7 +83,9 @@ def _report(watermark: Watermark, made: Marked, marked: Path) -> None:
         out.print("too short: no verdict can rest on it; a larger --length")
     if made.left_out:
         out.print(printable(f"left out of the copy: {', '.join(made.left_out)}"))
-    out.print(f"claim: {marked / 'claim.json'}; it holds the data: keep it, give away the rest")
+    # A bundle also holds how it was trained, and the weights that it began with.
+    shared = f"{MODEL} alone" if is_bundle(marked) else "the rest"
+    out.print(f"claim: {marked / 'claim.json'}; it holds the data: keep it, give away {shared}")
     if next_ := _training(marked):
         out.print(f"next: {next_}")
     out.print(f"next: ticket-sig watermark freezenet verify {marked} --claim {marked / 'claim.json'}")

@@ -27,10 +27,10 @@ def run(
     target: mine.Target,
     block: mine.Block = None,
     text: mine.Text = None,
-    arch: mine.Arch = "freezenet",
-    dataset: mine.DatasetName = "digits",
+    arch: mine.Arch = mine.ARCH,
+    dataset: mine.DatasetName = mine.DATASET,
     data: options.Data = None,
-    scale: mine.Scale = "unit",
+    scale: mine.Scale = mine.SCALE,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""

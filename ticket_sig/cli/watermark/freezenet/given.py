@@ -26,7 +26,7 @@ Scale = Annotated[
     str | None,
     typer.Option(
         help="Of the values: unit, on (-1, 1); layer, as each layer's initial weights; or legacy, "
-        "the stream of the original code; unit without.",
+        "the stream of the original code; unit by default.",
         show_default=False,
     ),
 ]
@@ -50,29 +50,36 @@ def data_of(text: str | None, file: Path | None) -> bytes:
 
 
 def watermark_of(
-    weights: Weights,
+    model: Path,
     data: bytes,
     length: int | None,
     share: float | None,
     scale: str | None,
     arch: str | None,
-) -> Watermark:
-    """The watermark of this length, or of this share of all weights.
+) -> tuple[Watermark, Weights]:
+    """The watermark of this length, or of this share of all weights; and the model's weights.
 
     Raises:
-        InputError: both are given, or neither, or out of range; or the model is none of `arch`.
+        InputError: both are given, or neither; an option is out of range; or the model is damaged, too small,
+            or none of `arch`.
     """
-    from ticket_sig.errors import bad_input
+    from ticket_sig.errors import about, bad_input
+    from ticket_sig.formats import open_weights
+    from ticket_sig.models import MODELS
     from ticket_sig.watermarks import Watermark
     from ticket_sig.watermarks.derive import size_of
     from ticket_sig.watermarks.files import manifest_of
 
     if (length is None) == (share is None):
         raise bad_input("", "--length, --share", "one of them", "neither" if length is None else "both")
-    manifest = manifest_of(weights, arch)
-    if share is not None:
-        if not 0 <= share <= 1:
-            raise bad_input("", "--share", "0 to 1", f"{share:g}")
-        length = round(share * size_of(manifest))
-    assert length is not None
-    return Watermark(data, length, scale=scale or "unit", manifest=manifest)
+    if share is not None and not 0 <= share <= 1:
+        raise bad_input("", "--share", "0 to 1", f"{share:g}")
+    if arch is not None and arch not in MODELS:
+        raise bad_input("", "--arch", f"one of {', '.join(MODELS)}", repr(arch))
+    # Whatever is wrong without a manifest is no fault of the model.
+    asked = Watermark(data, length or 0, scale=scale or "unit")
+    weights = open_weights(model)
+    with about(model):
+        manifest = manifest_of(weights, arch)
+        count = asked.length if share is None else round(share * size_of(manifest))
+        return Watermark(data, count, scale=asked.scale, manifest=manifest), weights

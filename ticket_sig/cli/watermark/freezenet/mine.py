@@ -12,6 +12,8 @@ Example: ticket-sig watermark freezenet mine --text "block 7, alice" --share 0.5
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +23,9 @@ from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json
 
 if TYPE_CHECKING:
-    from ticket_sig.watermarks.proof_of_work import Challenge, Mined
+    from ticket_sig.watermarks.proof_of_work import Challenge, Difficulty, Mined
+
+ARCH, DATASET, SCALE = "freezenet", "digits", "unit"
 
 Share = Annotated[
     float, typer.Option(help="Share of the parameters that the watermark fixes.", show_default=False)
@@ -58,10 +62,10 @@ def run(
     folder: Folder,
     block: Block = None,
     text: Text = None,
-    arch: Arch = "freezenet",
-    dataset: DatasetName = "digits",
+    arch: Arch = ARCH,
+    dataset: DatasetName = DATASET,
     data: options.Data = None,
-    scale: Scale = "unit",
+    scale: Scale = SCALE,
     preset: Preset = None,
     epochs: options.Epochs = None,
     attempts: Attempts = None,
@@ -91,7 +95,8 @@ def run(
         mined = mine(challenge, images, recipe, engine=engine, attempts=attempts, seconds=seconds)
     if mined.solution is not None:
         write_solution(mined.solution, folder, replace=force)
-    _report(mined, challenge, folder, as_json)
+    asked = _asked(block, text, arch, dataset, data, scale, challenge.difficulty)
+    _report(mined, challenge, folder, asked, as_json)
     raise typer.Exit(0 if mined.solution else 1)
 
 
@@ -113,7 +118,38 @@ def challenge_of(
     return Challenge(signed, Difficulty(share, target, scale), arch)
 
 
-def _report(mined: Mined, challenge: Challenge, folder: Path, as_json: bool) -> None:
+def _asked(
+    block: Path | None,
+    text: str | None,
+    arch: str,
+    dataset: str,
+    data: Path | None,
+    scale: str,
+    difficulty: Difficulty,
+) -> str:
+    """The challenge as options of `check`, for a shell; what is as by default is left out."""
+    options = {
+        "--block": None if block is None else str(block),
+        "--text": text,
+        "--share": str(difficulty.share),
+        "--target": str(difficulty.target),
+        "--arch": None if arch == ARCH else arch,
+        "--dataset": None if dataset == DATASET else dataset,
+        "--data": None if data is None else str(data),
+        "--scale": None if scale == SCALE else scale,
+    }
+    return " ".join(f"{name} {_quoted(value)}" for name, value in options.items() if value is not None)
+
+
+def _quoted(value: str) -> str:
+    """A word for a shell; bytes that cannot be shown are spelled out, as bash, zsh and ksh read them."""
+    if value.isprintable():
+        return shlex.quote(value)
+    shown = (chr(b) if 32 <= b < 127 and chr(b) not in "\\'" else f"\\x{b:02x}" for b in os.fsencode(value))
+    return f"$'{''.join(shown)}'"
+
+
+def _report(mined: Mined, challenge: Challenge, folder: Path, asked: str, as_json: bool) -> None:
     solved, spent = mined.solution, sum(one.seconds for one in mined.attempts)
     best = max(one.accuracy for one in mined.attempts)
     if as_json:
@@ -129,6 +165,4 @@ def _report(mined: Mined, challenge: Challenge, folder: Path, as_json: bool) -> 
         out.print(f"not solved {done} at best, of {challenge.difficulty.target:g} %")
         return
     out.print(f"solved {done}\nnonce: {solved.nonce.hex()}\nsolution: {folder}")
-    asked = f"--share {challenge.difficulty.share} --target {challenge.difficulty.target}"
-    network = f"--arch {challenge.arch} --dataset {solved.dataset} --scale {challenge.difficulty.scale}"
-    out.print(f"next: ticket-sig watermark freezenet check {folder} --block FILE {asked} {network}")
+    out.print(f"next: ticket-sig watermark freezenet check {_quoted(str(folder))} {asked}")

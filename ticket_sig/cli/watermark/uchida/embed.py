@@ -1,4 +1,6 @@
-"""Write secret bits into the weights of one layer of any model, dense or sparse.
+"""Write secret bits into the weights of one layer of a model, dense or sparse.
+
+The model must lie in one file, or in a bundle; one of many safetensors files has to be merged first.
 
 Without data only that layer is changed, and as little as it takes. With --data (or --dataset digits) the
 network is fine-tuned instead, with the regularizer of Uchida et al. beside its loss, and accuracies are
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from ticket_sig.watermarks import Uchida
     from ticket_sig.watermarks.uchida import Bits
 
-_BITS = 64
+_BITS = 128
+_STRENGTH = 0.01
+_SECONDS = 20.0  # between checkpoints
 _GENTLER = 10  # by how much fine-tuning learns more slowly than the training that made the network
 
 Bundle = Annotated[
@@ -46,7 +50,11 @@ Message = Annotated[str | None, typer.Option(help="Text to write, in UTF-8.", sh
 Digits = Annotated[str | None, typer.Option(help="Bits to write, as 0101.", show_default=False)]
 Random = Annotated[
     int | None,
-    typer.Option(min=1, help=f"So many random bits; {_BITS} where nothing is given.", show_default=False),
+    typer.Option(
+        min=1,
+        help=f"So many random bits; {_BITS} where nothing is given, or as many as the layer holds.",
+        show_default=False,
+    ),
 ]
 Layer = Annotated[
     str | None,
@@ -56,7 +64,13 @@ Layer = Annotated[
         show_default=False,
     ),
 ]
-Strength = Annotated[float, typer.Option(help="Weight of the regularizer beside the loss.")]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        help=f"Weight of the regularizer beside the loss, with data; {_STRENGTH} by default.",
+        show_default=False,
+    ),
+]
 Arch = Annotated[str | None, typer.Option(help="Network, where the bundle does not say.", show_default=False)]
 DatasetName = Annotated[
     str | None, typer.Option(help="Data set, where the bundle does not say.", show_default=False)
@@ -67,6 +81,18 @@ Preset = Annotated[
 Epochs = Annotated[
     int | None,
     typer.Option(min=1, help="Length of the fine-tuning; 1 where nothing is given.", show_default=False),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Of the fine-tuning: auto, cpu, cuda or cuda:N; auto by default.", show_default=False),
+]
+CheckpointEvery = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help=f"Seconds between checkpoints: what a kill may cost; {_SECONDS:g} by default.",
+        show_default=False,
+    ),
 ]
 LearningRate = Annotated[
     float | None, typer.Option(help="Learning rate; by default a tenth of the recipe's.", show_default=False)
@@ -83,7 +109,7 @@ def run(
     bits: Digits = None,
     random: Random = None,
     layer: Layer = None,
-    strength: Strength = 0.01,
+    strength: Strength = None,
     data: options.Data = None,
     dataset: DatasetName = None,
     arch: Arch = None,
@@ -91,32 +117,36 @@ def run(
     epochs: Epochs = None,
     lr: LearningRate = None,
     seed: options.Seed = None,
-    device: options.Device = "auto",
+    device: Device = None,
     precision: Precision = None,
-    checkpoint_every: options.CheckpointEvery = 20,
+    checkpoint_every: CheckpointEvery = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
+    from ticket_sig.cli.watermark.inputs import check_one_file
     from ticket_sig.datasets import load_dataset
     from ticket_sig.errors import about
     from ticket_sig.formats import load, save
-    from ticket_sig.watermarks import Uchida, claim_of
+    from ticket_sig.watermarks import claim_of
 
     options.check_free(bundle, force)
     given: dict[str, Any] = {"arch": arch, "preset": preset, "epochs": epochs, "lr": lr}
     given |= {"seed": seed, "precision": precision}
     has_data = data is not None or dataset is not None
-    _check_used(has_data, given)
+    engine_given = {"strength": strength, "device": device, "checkpoint-every": checkpoint_every}
+    _check_used(has_data, given | engine_given)
     payload = _payload(message, bits, random)
+    check_one_file(model, "model", "one file, or a bundle", "merge them into one file")
     ticket, accuracies = load(model).ticket, None
     state, begun = (bundle.with_name(f"{bundle.name}{end}") for end in (".run", ".mark.json"))
     with about(model):
-        mark = Uchida.on(ticket.weights, payload, layer, strength=strength)
+        mark = _mark_for(ticket, payload, layer, strength)
         if not has_data:
             marked = mark.embed(ticket)
     if has_data:
-        with options.engine(device, checkpoint_every) as engine:
+        seconds = _SECONDS if checkpoint_every is None else checkpoint_every
+        with options.engine(device or "auto", seconds) as engine:
             recipe = _recipe(ticket, engine, dataset, **given)
             images = load_dataset(recipe.dataset, data)
             mark = _begun(mark, begun, message is None and bits is None)
@@ -140,7 +170,8 @@ def _check_used(has_data: bool, given: Mapping[str, object]) -> None:
         raise bad_input("", f"--{unused[0]}", "data to fine-tune on: --data DIR, or --dataset digits", "none")
 
 
-def _payload(message: str | None, digits: str | None, random: int | None) -> Bits:
+def _payload(message: str | None, digits: str | None, random: int | None) -> Bits | None:
+    """The bits that options give; None where they say nothing."""
     from ticket_sig.errors import bad_input
     from ticket_sig.watermarks.uchida import bits_from, bits_of, random_bits
 
@@ -148,7 +179,24 @@ def _payload(message: str | None, digits: str | None, random: int | None) -> Bit
         raise bad_input("", "payload", "one of --message, --bits and --random", "several")
     if message is not None:
         return bits_of(message)
-    return random_bits(random or _BITS) if digits is None else bits_from(digits)
+    if digits is not None:
+        return bits_from(digits)
+    return None if random is None else random_bits(random)
+
+
+def _mark_for(ticket: Ticket, payload: Bits | None, layer: str | None, strength: float | None) -> Uchida:
+    """The watermark; without bits to write, of as many random ones as the layer can hold, up to `_BITS`."""
+    from math import prod
+
+    from ticket_sig.watermarks import Uchida
+    from ticket_sig.watermarks.uchida import layer_for, random_bits
+
+    weights, strength = ticket.weights, _STRENGTH if strength is None else strength
+    if payload is None:
+        name = layer_for(weights, 1) if layer is None else layer
+        capacity = prod(weights[name].shape[1:]) if name in weights else 1
+        payload = random_bits(max(1, min(_BITS, capacity)))
+    return Uchida.on(weights, payload, layer, strength=strength)
 
 
 def _begun(mark: Uchida, path: Path, is_random: bool) -> Uchida:
@@ -240,8 +288,15 @@ def _report(
         out.print(f"before: {percent(accuracies[0])} % test accuracy")
         out.print(f"after:  {percent(accuracies[1])} % test accuracy")
     if not reading.verdict().verified:
-        more = "longer --epochs or a larger --strength" if accuracies else "another --layer or number of bits"
-        out.print(f"too weak to verify: it takes {more}")
+        out.print(f"too weak to verify: it takes {_what_helps(mark, accuracies is not None)}")
     claim = bundle / "claim.json"
     out.print(f"bundle: {bundle}\nclaim: {claim}, with the key; keep it")
     out.print(f"next: ticket-sig watermark uchida decode SUSPECT --claim {claim}")
+
+
+def _what_helps(mark: Uchida, taught: bool) -> str:
+    """By what bits that are too weak would stand out more."""
+    ways = ["longer --epochs", "a larger --strength"] if taught else []
+    if len(mark.payload) < mark.capacity:
+        ways.append(f"more bits (--random N, up to {mark.capacity} in this layer)")
+    return ", or ".join([*ways, "a --layer with more weights in a filter"])
