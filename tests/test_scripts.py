@@ -153,3 +153,8 @@ def test_path_scores_are_measured_against_networkx_and_the_loop() -> None:
 def test_the_signing_benchmark_prints_ours_beside_the_peers() -> None:
     said = run("benchmarks/embed.py", "--small", "--runs", 1)
     assert "ratio" in said and "loop over positions" in said and "torch" in said
+
+
+def test_a_watermark_in_files_is_measured_beside_loading_them() -> None:
+    said = run("benchmarks/freezenet.py", "--smoke", "--runs", 1)
+    assert "verified" in said and "ratio" in said and "private" in said

@@ -106,7 +106,9 @@ def test_with_data_the_network_is_fine_tuned_and_measured(
     model: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
     marked = tmp_path / "marked"
-    arguments = [*EMBED, model, "--message", "taught", "--dataset", "digits", "--lr", 0.2, "--out", marked]
+    # Under some keys an epoch of the default strength leaves a bit wrong.
+    arguments = [*EMBED, model, "--message", "taught", "--dataset", "digits", "--lr", 0.2, "--strength", 0.05]
+    arguments += ["--out", marked]
     said = ticket_sig(*arguments)
     assert said.code == 0, said.err
     assert "before: " in said.out and "after:  " in said.out and "bits: 0 of 48 wrong" in said.out

@@ -116,6 +116,13 @@ def test_tied_tensors_are_listed_once_and_found_under_each_name() -> None:
         tensors_of(read)["nothing"]
 
 
+def test_a_weight_in_two_parts_is_put_together(tmp_path: Path) -> None:
+    original, kept = torch.randn(4, 3), torch.rand(4, 3) < 0.5
+    parts = {"a.weight_orig": original, "a.weight_mask": kept.float()}
+    safetensors.torch.save_file(parts, tmp_path / "pruned.safetensors")
+    assert torch.equal(open_weights(tmp_path / "pruned.safetensors").tensor("a.weight"), original * kept)
+
+
 def test_what_holds_a_model_is_told_by_its_content(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "shards", weights())
     bare = write_packed(tmp_path / "weights", packed())

@@ -55,7 +55,10 @@ def open_weights(path: Path | str) -> Weights:
     """
     path = Path(path)
     if is_safetensors(path) and not is_bundle(path):
-        return Shards(path)
+        shards = Shards(path)
+        # What torch.nn.utils.prune leaves behind is a weight in two parts, which `load` puts together.
+        if len(shards.files) > 1 or not any(name.endswith("_orig") for name in shards.shapes):
+            return shards
     return InMemory(load(path).ticket.weights)
 
 

@@ -332,15 +332,14 @@ class Watermark:
         fixed = self._fixed_in(shapes)
         if isinstance(weights, InMemory):
             _check_dtypes({name: weights.tensor(name) for name in fixed})
-        found, chances, odd = 0, np.zeros(0), {}
+        found, expected, odd = 0, 0.0, {}
         for name, f in fixed.items():
             _check_dtype(name, weights.dtypes[name])
             values = weights.take(name, f.places).cpu()
             if bad := int((~values.isfinite()).sum()):
                 odd[name] = bad
             found += int(matches(values, f.values).sum())
-            chances = np.append(chances, chances_to_match(values, f.bound))
-        expected = float(chances.sum())
+            expected += float(chances_to_match(values, f.bound).sum())
         p = 0.0
         # So far out, several chances make a thinner tail than their mean would (Hoeffding, 1956).
         if 0 < expected < self.length and found >= expected + 1:

@@ -39,6 +39,8 @@ def watermark_lines(verdict: Verdict) -> Sequence[str]:
     """The message and the bits as they are read, where there are any; a table would cut them."""
     from ticket_sig.cli.output import printable
 
+    if "bits" not in verdict.evidence:  # a ticket's message stands in its table
+        return []
     named = ("message", "bits")
     return [f"{name}: {printable(verdict.evidence[name])}" for name in named if name in verdict.evidence]
 
