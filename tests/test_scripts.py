@@ -84,6 +84,8 @@ def test_every_table_and_figure_is_reproduced_at_its_smallest_scale(tmp_path: Pa
     for number in range(2, 7):
         assert f"## Figure {number}: " in said
     assert "## Attack table: " in said and "\n0 of " not in said
+    for title in ("FreezeNet: learning", "FreezeNet: proof of work", "Uchida: ", "Watermarks of dense"):
+        assert f"## {title}" in said
     results = (tmp_path / "RESULTS.md").read_text()
     assert all(part.strip() in results for part in said.split("\n## ")[1:])
     names = [f"table{n}" for n in range(1, 9)] + [f"figure{n}" for n in range(2, 7)] + ["attack_table"]
