@@ -108,6 +108,19 @@ def entry(value: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
     return found
 
 
+def hexadecimal(value: Mapping[str, Any], name: str) -> bytes:
+    """Returns one field of a claim that holds bytes as hexadecimal digits.
+
+    Raises:
+        InputError: missing, of another type, or other characters.
+    """
+    digits = entry(value, name, str)
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        raise bad_input("claim", name, "hexadecimal digits", "others") from None
+
+
 def _promised(found: Any) -> float | None:
     if found is None:
         return None

@@ -26,7 +26,7 @@ from ticket_sig.cli import black_box, options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, printable, table
 
 if TYPE_CHECKING:
-    from ticket_sig.attacks import Scene
+    from ticket_sig.attacks import Attack, Scene
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import Dataset
     from ticket_sig.evaluation.attack_report import AttackReport, Decision
@@ -133,8 +133,8 @@ def run(
     from ticket_sig.formats import load, save
 
     given: dict[str, Any] = {"rate": rate, "scale": scale, "share": share, "count": count, "message": message}
-    given |= {"layer": layer, "epochs": epochs, "lr": lr, "images": images}
-    given |= {"scheme": scheme, "size": size, "precision": precision}
+    given |= {"layer": layer, "epochs": epochs, "lr": lr, "images": images, "scheme": scheme, "size": size}
+    given["precision"] = precision
     chosen = attacks.attack(name, **options.changes(**given))
     options.check_free(bundle, force)
     loaded = load(model)
@@ -153,10 +153,7 @@ def run(
     save(attacked, bundle, claim=forged.to_json() if forged else None, replace=force)
     if any(entry.step == "train" for entry in attacked.history):
         shutil.rmtree(state)
-    if as_json:
-        print_json({"attack": name, "options": vars(chosen), "bundle": str(bundle), **report.to_json()})
-    else:
-        _print(name, report, bundle)
+    _tell(name, chosen, report, bundle, as_json)
 
 
 class _Owner(NamedTuple):
@@ -235,7 +232,10 @@ def _read(decision: Decision) -> str:
     return "cannot be read" if decision.message is None else decision.message
 
 
-def _print(name: str, report: AttackReport, bundle: Path) -> None:
+def _tell(name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({"attack": name, "options": vars(chosen), "bundle": str(bundle), **report.to_json()})
+        return
     rows: list[Sequence[object]] = [
         ("test accuracy, %", *map(percent, report.accuracy)),
         ("triggers, %", *map(percent, report.triggers)),

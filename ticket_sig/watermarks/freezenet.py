@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ticket_sig.claim import entry
+from ticket_sig.claim import entry, hexadecimal
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import is_constant, shared_prefix
@@ -32,9 +32,8 @@ from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tail
 from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.verdict import Verdict
 from ticket_sig.watermarks.derive import LEGACY, MOST, SCALES, Fixed, Manifest, check_length, derive, size_of
-from ticket_sig.watermarks.mark import Model, as_weights
+from ticket_sig.watermarks.mark import Model, as_weights, check_dtype
 
-DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _NAMED_AT_MOST = 8
 MOST_VALUES = 1 << 25  # each takes 80 bytes: a claim from outside must not take all memory
@@ -208,7 +207,7 @@ class Watermark:
         weights = as_weights(model)
         fixed = self._fixed_in(weights.shapes if self.manifest is not None else _shapes_of(weights))
         for name in fixed:
-            _check_dtype(name, weights.dtypes[name])
+            check_dtype(name, weights.dtypes[name])
         return fixed
 
     def embed(self, ticket: Ticket) -> Ticket:
@@ -269,17 +268,11 @@ class Watermark:
         Raises:
             InputError: a field is missing, of another type, or out of range.
         """
-        try:
-            data = bytes.fromhex(entry(value, "data", str))
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise bad_input("claim", "data", "hexadecimal digits", "others") from None
         manifest = entry(value, "manifest", dict)
         if odd := [name for name, shape in manifest.items() if not _is_shape(shape)]:
             raise bad_input("claim", f"manifest, {odd[0]}", "a shape", repr(manifest[odd[0]])[:80])
         return cls(
-            data,
+            hexadecimal(value, "data"),
             entry(value, "length", int),
             scale=entry(value, "scale", str),
             manifest={name: tuple(shape) for name, shape in manifest.items()},
@@ -334,7 +327,7 @@ class Watermark:
             _check_dtypes({name: weights.tensor(name) for name in fixed})
         found, expected, odd = 0, 0.0, {}
         for name, f in fixed.items():
-            _check_dtype(name, weights.dtypes[name])
+            check_dtype(name, weights.dtypes[name])
             values = weights.take(name, f.places).cpu()
             if bad := int((~values.isfinite()).sum()):
                 odd[name] = bad
@@ -463,15 +456,9 @@ def _shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
 
 def _check_dtypes(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        _check_dtype(name, tensor.dtype)
+        check_dtype(name, tensor.dtype)
         if tensor.is_meta or tensor.layout != torch.strided:
             raise bad_input("watermark", name, "a dense tensor in memory", "one without values or sparse")
-
-
-def _check_dtype(name: str, dtype: torch.dtype) -> None:
-    if dtype not in DTYPES:
-        expected = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
-        raise bad_input("watermark", name, f"one of {expected}", str(dtype).removeprefix("torch."))
 
 
 def _is_shape(value: object) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import shared_prefix
 from ticket_sig.formats.weights import InMemory, Weights
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.marks import Held
 from ticket_sig.verdict import Verdict
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # that can carry a mark
 
 Model = nn.Module | Mapping[str, Tensor] | Weights
 
@@ -79,3 +83,14 @@ def as_weights(model: Model) -> Weights:
         prefix = shared_prefix(model)
         return InMemory({name.removeprefix(prefix): t for name, t in model.items()})
     return model
+
+
+def check_dtype(name: str, dtype: torch.dtype) -> None:
+    """Checks that weights of a type can carry a mark.
+
+    Raises:
+        InputError: they cannot; names the tensor.
+    """
+    if dtype not in DTYPES:
+        expected = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
+        raise bad_input("watermark", name, f"one of {expected}", str(dtype).removeprefix("torch."))

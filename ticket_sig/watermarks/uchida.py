@@ -27,16 +27,15 @@ from scipy.special import ndtri
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from ticket_sig.claim import entry
+from ticket_sig.claim import entry, hexadecimal
 from ticket_sig.digests import json_digest
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import shared_prefix
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
 from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.verdict import Verdict
-from ticket_sig.watermarks.freezenet import DTYPES
-from ticket_sig.watermarks.mark import Model, as_weights
+from ticket_sig.watermarks.mark import DTYPES, Model, as_weights, check_dtype
 
 VERSION = 1
 KEY_BYTES = 32
@@ -300,7 +299,7 @@ class Uchida:
         parameter = named[self._name_in({n: tuple(p.shape) for n, p in sized.items()})]
         if not parameter.requires_grad:
             raise bad_input("model", self.layer, "a parameter that is trained", "a frozen one")
-        _check_dtype(self.layer, parameter.dtype)
+        check_dtype(self.layer, parameter.dtype)
         return TaughtBits(parameter, self.projection(), self.payload, self.strength)
 
     def read(self, model: Model) -> Decoded:
@@ -342,12 +341,6 @@ class Uchida:
         Raises:
             InputError: a field is missing, of another type, or out of range.
         """
-        try:
-            key = bytes.fromhex(entry(value, "key", str))
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise bad_input("claim", "key", "hexadecimal digits", "others") from None
         strength = value.get("strength")
         if isinstance(strength, bool) or not isinstance(strength, (int, float)):
             raise bad_input("claim", "strength", "a number", repr(strength)[:80])
@@ -355,7 +348,7 @@ class Uchida:
             bits_from(entry(value, "payload", str)),
             entry(value, "layer", str),
             entry(value, "shape", list),
-            key=key,
+            key=hexadecimal(value, "key"),
             strength=strength,
         )
 
@@ -442,7 +435,7 @@ def mean_filter(name: str, weights: Tensor) -> NDArray[np.float64]:
     Raises:
         InputError: no weights of a known dtype, or numbers that are not finite in float32.
     """
-    _check_dtype(name, weights.dtype)
+    check_dtype(name, weights.dtype)
     summed, odd = np.zeros(weights[0].numel()), 0
     for part in torch.split(weights, max(1, _BLOCK // max(1, weights[0].numel()))):
         finite = torch.isfinite(part.float() if part.dtype == torch.float64 else part)
@@ -574,12 +567,6 @@ def _shifted(weights: Tensor, kept: Tensor, shift: NDArray[np.float64]) -> Tenso
     exact = torch.float64 if weights.dtype == torch.float64 else torch.float32
     added = torch.from_numpy(shift).to(weights.device, exact) * kept.to(weights.device)
     return (weights.to(exact) + added).to(weights.dtype)
-
-
-def _check_dtype(name: str, dtype: torch.dtype) -> None:
-    if dtype not in DTYPES:
-        expected = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
-        raise bad_input("watermark", name, f"one of {expected}", str(dtype).removeprefix("torch."))
 
 
 def _is_shape(value: tuple[object, ...]) -> bool:

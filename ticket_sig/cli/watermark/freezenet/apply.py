@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ticket_sig.cli import given
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json, printable, progress, table
-from ticket_sig.cli.watermark.freezenet import given
 
 if TYPE_CHECKING:
     from ticket_sig.watermarks import Watermark

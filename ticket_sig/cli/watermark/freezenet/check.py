@@ -15,9 +15,9 @@ from typing import Annotated
 
 import typer
 
+import ticket_sig.cli.watermark.freezenet.mine as mine
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, print_json, print_verdict
-from ticket_sig.cli.watermark.freezenet import mine
 from ticket_sig.cli.watermark.rows import watermark_rows
 
 

@@ -17,8 +17,8 @@ from typing import Annotated
 
 import typer
 
+from ticket_sig.cli import given
 from ticket_sig.cli.output import JsonFlag, print_json, print_verdict
-from ticket_sig.cli.watermark.freezenet import given
 
 
 def run(
