@@ -147,7 +147,9 @@ def plot(path: Path, title: str, result: Result) -> None:
     for one in result.lines:
         style: dict[str, Any] = {"marker": "o", "capsize": 3}
         if one.published:
-            style = {"linestyle": "--", "alpha": 0.6, "marker": "x" if len(one.x) < _CURVE else ""}
+            style = {"linestyle": "--", "alpha": 0.6, "marker": "x"}
+        if len(one.x) > _CURVE:
+            style["marker"] = ""
         axes.errorbar(one.x, one.mean, yerr=one.spread or None, label=one.label, **style)
     axes.set(title=title, xlabel=result.x, ylabel=result.y)
     axes.grid(alpha=0.3)
