@@ -48,6 +48,7 @@ def ask_network(model: nn.Module, normalisation: Normalisation) -> Ask:
 
     @torch.no_grad()
     def ask(images: Pixels) -> list[int | None]:
+        """Labels of images, as the network gives them in evaluation mode."""
         was_training = model.training
         model.eval()
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
