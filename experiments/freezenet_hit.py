@@ -12,13 +12,12 @@ from cells import Cell, Measured
 from command import main
 from freezenets import (
     cell,
+    changed,
     halfway,
     learning,
     recipe_of,
     shown,
     size,
-    tampered,
-    test_accuracy,
     trained,
     watermark,
 )
@@ -40,14 +39,7 @@ def hit(bench: Bench, share: float, seed: int) -> Cell:
         before = halfway(bench, seed)
         mark = watermark(bench, share, seed, "hit")
         network = trained(bench, recipe, before, mark, at)
-        return {
-            "before": test_accuracy(bench, before),
-            "written": test_accuracy(bench, tampered(before, mark)),
-            "accuracy": test_accuracy(bench, network.weights),
-            "verifies": mark.verify(network.weights),
-            "validation": [epoch["validation"] for epoch in network.epochs],
-            "made_with": dict(network.made_with),
-        }
+        return changed(bench, before, mark, network)
 
     return cell(bench, "freezenet hit", measure, recipe=recipe, share=share, seed=seed, at=str(at))
 

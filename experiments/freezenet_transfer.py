@@ -13,12 +13,11 @@ from command import main
 from freezenets import (
     SHARES,
     cell,
+    changed,
     learned,
     recipe_of,
     shown,
     size,
-    tampered,
-    test_accuracy,
     trained,
     verifying,
     watermark,
@@ -42,14 +41,7 @@ def transferred(bench: Bench, share: float, seed: int) -> Cell:
         before = learned(bench, 0.0, seed).weights
         mark = watermark(bench, share, seed, "transfer")
         network = trained(bench, recipe, before, mark if share else None)
-        return {
-            "before": test_accuracy(bench, before),
-            "written": test_accuracy(bench, tampered(before, mark)),
-            "accuracy": test_accuracy(bench, network.weights),
-            "validation": [epoch["validation"] for epoch in network.epochs],
-            "verifies": mark.verify(network.weights),
-            "made_with": dict(network.made_with),
-        }
+        return changed(bench, before, mark, network)
 
     given = recipe_of(bench, seed).to_json()
     return cell(

@@ -219,6 +219,18 @@ def tampered(weights: Mapping[str, Tensor], mark: Watermark) -> dict[str, Tensor
     return dict(model.state_dict())
 
 
+def changed(bench: Bench, before: Mapping[str, Tensor], mark: Watermark, network: Network) -> dict[str, Any]:
+    """What a cell keeps of a network that a watermark was written into and that was trained on."""
+    return {
+        "before": test_accuracy(bench, before),
+        "written": test_accuracy(bench, tampered(before, mark)),
+        "accuracy": test_accuracy(bench, network.weights),
+        "verifies": mark.verify(network.weights),
+        "validation": [epoch["validation"] for epoch in network.epochs],
+        "made_with": dict(network.made_with),
+    }
+
+
 def cell(bench: Bench, name: str, measure: Callable[[], Measured], *, recipe: Recipe, **asked: Any) -> Cell:
     """A cell: what decides it is the recipe and what is asked."""
     whole = {"experiment": name, "scale": bench.scale.name, "recipe": recipe.to_json(), "asked": asked}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,10 +29,10 @@ from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import is_constant, shared_prefix
 from ticket_sig.formats.weights import InMemory, Weights
 from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tail
-from ticket_sig.ticket import Round, Ticket, retie
+from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Verdict
 from ticket_sig.watermarks.derive import LEGACY, MOST, SCALES, Fixed, Manifest, check_length, derive, size_of
-from ticket_sig.watermarks.mark import Model, as_weights, check_dtype
+from ticket_sig.watermarks.mark import Model, as_weights, check_dtype, signed
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _NAMED_AT_MOST = 8
@@ -205,7 +205,10 @@ class Watermark:
             InputError: as `apply`.
         """
         weights = as_weights(model)
-        fixed = self._fixed_in(weights.shapes if self.manifest is not None else _shapes_of(weights))
+        shapes = weights.shapes if self.manifest is not None else _shapes_of(weights)
+        if self.scale == LEGACY:
+            shapes = dict(shapes)  # without the aliases of tied tensors, which would be choices more
+        fixed = self._fixed_in(shapes)
         for name in fixed:
             check_dtype(name, weights.dtypes[name])
         return fixed
@@ -230,9 +233,7 @@ class Watermark:
         written = {name: ticket.weights[name].clone() for name in fixed}
         for name, f in fixed.items():
             _put(written[name], *_held(written[name], f))
-        signed = Round(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)
-        weights = retie(ticket.weights, {**ticket.weights, **written})
-        return replace(ticket, weights=weights, history=(*ticket.history, signed))
+        return signed(ticket, written)
 
     def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> RemovableHandle:
         """Writes the watermark now and after every step of an optimizer, until the handle is removed.
@@ -319,15 +320,11 @@ class Watermark:
     def _match(self, model: Model) -> Matches:
         tensors = _parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model
         weights = as_weights(tensors)
-        shapes = weights.shapes if self.manifest is not None else _shapes_of(weights)
-        if self.scale == LEGACY:
-            shapes = dict(shapes)  # without the aliases of tied tensors, which would be choices more
-        fixed = self._fixed_in(shapes)
+        fixed = self.fixed_in(weights)
         if isinstance(weights, InMemory):
             _check_dtypes({name: weights.tensor(name) for name in fixed})
         found, expected, odd = 0, 0.0, {}
         for name, f in fixed.items():
-            check_dtype(name, weights.dtypes[name])
             values = weights.take(name, f.places).cpu()
             if bad := int((~values.isfinite()).sum()):
                 odd[name] = bad

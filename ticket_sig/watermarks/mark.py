@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -13,7 +14,7 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import shared_prefix
 from ticket_sig.formats.weights import InMemory, Weights
-from ticket_sig.ticket import Ticket
+from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.training.marks import Held
 from ticket_sig.verdict import Verdict
 
@@ -71,6 +72,13 @@ def claim_of(mark: Mark, weights: Mapping[str, Tensor], accuracy: float | None =
     return Claim(
         scheme=mark.scheme, signature=mark.to_json(), subject=tensor_digest(weights), accuracy=accuracy
     )
+
+
+def signed(ticket: Ticket, written: Mapping[str, Tensor]) -> Ticket:
+    """The ticket with these tensors in place of its own, and one more entry of history."""
+    entry = Round(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)
+    weights = retie(ticket.weights, {**ticket.weights, **written})
+    return replace(ticket, weights=weights, history=(*ticket.history, entry))
 
 
 def as_weights(model: Model) -> Weights:

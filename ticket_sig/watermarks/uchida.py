@@ -16,7 +16,7 @@ import hashlib
 import math
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,9 +33,9 @@ from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import shared_prefix
 from ticket_sig.signatures.keyed import keyed_words
 from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
-from ticket_sig.ticket import Round, Ticket, retie
+from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Verdict
-from ticket_sig.watermarks.mark import DTYPES, Model, as_weights, check_dtype
+from ticket_sig.watermarks.mark import DTYPES, Model, as_weights, check_dtype, signed
 
 VERSION = 1
 KEY_BYTES = 32
@@ -283,9 +283,7 @@ class Uchida:
         if wrong := self.read({self.layer: marked}).wrong:
             found = f"{wrong} bits lost when they are rounded"
             raise bad_input("model", self.layer, "weights that hold the bits", found)
-        signed = Round(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)
-        written = retie(ticket.weights, {**ticket.weights, name: marked})
-        return replace(ticket, weights=written, history=(*ticket.history, signed))
+        return signed(ticket, {name: marked})
 
     def bind(self, model: nn.Module) -> TaughtBits:
         """The regularizer on the parameters of one network (`training/marks.py`).
