@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
+from ticket_sig.options import fits
 from ticket_sig.training.steps import Steps
 
 SCHEDULES = ("step", "one-cycle")
@@ -74,7 +74,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        wrong = {name: hint for name, hint in hints.items() if not _fits(getattr(self, name), hint)}
+        wrong = {name: hint for name, hint in hints.items() if not fits(getattr(self, name), hint)}
         self._refuse({name: getattr(hint, "__name__", str(hint)) for name, hint in wrong.items()})
         if self.rounds is not None and self.density is not None:
             raise bad_input("recipe", "rounds", "none beside a density", f"{self.rounds} and {self.density}")
@@ -154,16 +154,6 @@ def _typed(value: Any, kind: str) -> Any:
     if isinstance(value, list) and kind.startswith("tuple["):
         return tuple(_typed(v, kind.removeprefix("tuple[")) for v in value)
     return Steps.parse(value) if isinstance(value, str) and kind.startswith("Steps") else value
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if isinstance(hint, UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_fits(v, get_args(hint)[0]) for v in value)
-    if hint in (int, float):
-        return isinstance(value, (int, hint)) and not isinstance(value, bool)
-    return isinstance(value, hint)
 
 
 _ONE_CYCLE: dict[str, Any] = {

@@ -1,0 +1,147 @@
+"""Options declared once: a dataclass field with its help text, its default and its check.
+
+Marks, attacks and scores declare theirs so, and the command line, its help and the error messages come from
+the declaration:
+
+    @dataclass(frozen=True, kw_only=True)
+    class Noise(Options):
+        rate: float = option("Share of the kept weights that move.", check=share)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from ticket_sig.errors import bad_input
+
+Check = Callable[[str, Any], None]  # name and value of an option; raises InputError
+_T = TypeVar("_T")
+_SHOWN = 80  # characters of a value in a message
+
+
+def option(help: str, *, default: Any = MISSING, check: Check | None = None) -> Any:
+    """A field of a dataclass that is an option.
+
+    Args:
+        help: one sentence for people, as `--help` shows it.
+        default: what holds where it is not given; without one the option is required.
+        check: called with name and value, unless the value is None; raises InputError.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "check": check})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A set of options, each checked when it is made.
+
+    Raises:
+        InputError: a value of another type than its field's, or one that its check refuses.
+    """
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for one in options_of(type(self)):
+            value, hint = getattr(self, one.name), hints[one.name]
+            if not fits(value, hint):
+                raise bad_input("", one.name, in_words(hint), repr(value)[:_SHOWN])
+            if value is not None and (check := one.metadata["check"]) is not None:
+                check(one.name, value)
+
+
+def options_of(kind: type[Any]) -> list[Field[Any]]:
+    """The options of a class, in order; other fields of a dataclass are none."""
+    return [f for f in dataclasses.fields(kind) if "help" in f.metadata]
+
+
+def made(kind: type[_T], name: str, given: Mapping[str, Any]) -> _T:
+    """Makes a set of options from values by name.
+
+    Args:
+        name: of what they are for, for messages.
+
+    Raises:
+        InputError: an option that it does not have, one that is missing, or a value out of range.
+    """
+    known = {f.name: f for f in options_of(kind)}
+    if extra := [n for n in given if n not in known]:
+        expected = f"options among {', '.join(known)}" if known else "no options"
+        raise bad_input("", name, expected, ", ".join(extra))
+    lacking = [n for n, f in known.items() if f.default is MISSING and n not in given]
+    if lacking:
+        hint = f"give it: {', '.join(flag(n) for n in lacking)}"
+        raise bad_input("", name, f"the option {', '.join(lacking)}", "none of that name", hint=hint)
+    return kind(**given)
+
+
+def one_named(registry: Mapping[str, _T], what: str, name: str) -> _T:
+    """The entry of a registry by its name.
+
+    Raises:
+        InputError: none of that name.
+    """
+    if name not in registry:
+        raise bad_input("", what, f"one of {', '.join(registry)}", repr(name)[:_SHOWN])
+    return registry[name]
+
+
+def flag(name: str) -> str:
+    """An option's name on the command line: `data_file` is `--data-file`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type: one of a union, a tuple of one type; whole numbers are floats."""
+    if isinstance(hint, UnionType):
+        return any(fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(fits(v, get_args(hint)[0]) for v in value)
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def in_words(hint: Any) -> str:
+    """A field's type for a message."""
+    if isinstance(hint, UnionType):
+        return " or ".join(in_words(one) for one in get_args(hint))
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(
+        hint, "none" if hint is type(None) else getattr(hint, "__name__", str(hint))
+    )
+
+
+def share(name: str, value: float) -> None:
+    """Checks a share: between 0 and 1, without both."""
+    if not 0 < value < 1:
+        raise bad_input("", name, "a share between 0 and 1", str(value)[:_SHOWN])
+
+
+def positive(name: str, value: float) -> None:
+    """Checks a finite number more than 0."""
+    if not 0 < value < math.inf:
+        raise bad_input("", name, "a finite number more than 0", str(value)[:_SHOWN])
+
+
+def within(low: float, high: float) -> Check:
+    """A check for numbers from `low` to `high`, both included."""
+
+    def check(name: str, value: float) -> None:
+        if not low <= value <= high:
+            raise bad_input("", name, f"{low:g} to {high:g}", str(value)[:_SHOWN])
+
+    return check
+
+
+def one_of(choices: Iterable[str]) -> Check:
+    """A check for a text that is one of some."""
+    known: Sequence[str] = tuple(choices)
+
+    def check(name: str, value: str) -> None:
+        if value not in known:
+            raise bad_input("", name, f"one of {', '.join(known)}", repr(value)[:_SHOWN])
+
+    return check
