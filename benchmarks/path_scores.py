@@ -40,7 +40,7 @@ def random_ticket(model: nn.Module, density: float) -> Ticket:
 
 def steps_of(scored: Scored) -> tuple[list[int], Leaving]:
     """Inputs and, for each node, the nodes that follow it, their probabilities, and the kernels between."""
-    graph, weights = graph_of(scored)
+    graph, weights = graph_of(scored, residual=False)
     tails, heads, sizes = [], [], []
     for link in graph.links:
         size = magnitudes(link, weights).exp()
@@ -72,21 +72,20 @@ def walk_one_by_one(inputs: list[int], leaving: Leaving, walks: int) -> dict[int
 
 def correlation(scored: Scored, paths: int) -> float:
     """Rank correlation of the products of so many sampled paths with those of all, over the kept weights."""
-    sampled = Scored(ticket=scored.ticket, model=scored.model, residual=scored.residual, paths=paths)
     kept = scored.ticket.mask
     exact, found = (
         torch.cat([scores[name][kept[name]] for name in kept])
-        for scores in (score("ewp", scored), score("ewp", sampled))
+        for scores in (score("ewp", scored, residual=False, paths=count) for count in (None, paths))
     )
     return float(spearmanr(exact, found).statistic)
 
 
 def against_peers(name: str, scored: Scored, counts: list[int], runs: int) -> None:
-    """Prints exact scores beside networkx and the loop."""
-    tails, heads, _ = kernel_edges(*graph_of(scored), scored.ticket.mask)
+    """Prints exact scores beside networkx and the loop, without residual edges."""
+    tails, heads, _ = kernel_edges(*graph_of(scored, residual=False), scored.ticket.mask)
     edges = list(zip(tails.tolist(), heads.tolist(), strict=True))
     graph = networkx.Graph(edges)
-    ours = median_seconds(lambda: score("betweenness", scored), runs)
+    ours = median_seconds(lambda: score("betweenness", scored, residual=False), runs)
     slow = min(runs, 3)
     peer = median_seconds(lambda: networkx.edge_betweenness_centrality(graph, normalized=False), slow)
     print(
@@ -94,7 +93,7 @@ def against_peers(name: str, scored: Scored, counts: list[int], runs: int) -> No
     )
     print(f"  betweenness: exact {ours:.4f} s, networkx {peer:.2f} s, ratio {peer / ours:.0f}")
     inputs, leaving = steps_of(scored)
-    ours = median_seconds(lambda: score("ewp", scored), runs)
+    ours = median_seconds(lambda: score("ewp", scored, residual=False), runs)
     peer = median_seconds(lambda: walk_one_by_one(inputs, leaving, WALKS), runs)
     print(f"  edge-weight product: exact {ours:.4f} s, loop {peer:.3f} s for {WALKS} paths")
     for paths in counts:
@@ -115,11 +114,11 @@ def main() -> None:
 
     if options.small:
         model: nn.Module = nn.Sequential(*(nn.Conv2d(8, 8, 3, bias=False) for _ in range(6)))
-        scored, counts = Scored(ticket=random_ticket(model, 0.1), model=model, residual=False), [10_000]
+        scored, counts = Scored(ticket=random_ticket(model, 0.1), model=model), [10_000]
         against_peers("six layers of 8x8 kernels", scored, counts, options.runs)
     else:
         ticket = load(SHIPPED).ticket
-        scored = Scored(ticket=ticket, model=build("resnet20", 10), residual=False)
+        scored = Scored(ticket=ticket, model=build("resnet20", 10))
         counts = [10_000, 100_000, 1_000_000]
         against_peers("ResNet-20, the shipped ticket, no residual edges", scored, counts, options.runs)
     large = ("resnet20", "resnet20") if options.small else ("resnet50", "resnet18")

@@ -13,7 +13,7 @@ from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket
 from ticket_sig.models.graph import kernel_graph
-from ticket_sig.scores import Scored, score
+from ticket_sig.scores import Scored, make, score
 from ticket_sig.scores.betweenness import edge_betweenness, error_bound
 from ticket_sig.scores.kernels import kept_kernels
 
@@ -89,7 +89,7 @@ def test_more_paths_than_a_float_can_count() -> None:
 def test_a_ticket_s_kernels_have_the_values_of_its_graph(residual: bool, directed: bool) -> None:
     model = SmallNet()
     ticket = pruned(model, density=0.1)
-    scores = score("betweenness", Scored(ticket=ticket, model=model, residual=residual, directed=directed))
+    scores = score("betweenness", Scored(ticket=ticket, model=model), residual=residual, directed=directed)
     edges = []
     for index, link in enumerate(kernel_graph(model, residual).links):
         if link.name is None or link.name in ticket.mask:
@@ -125,10 +125,21 @@ def test_sampled_sources_are_within_the_bound_and_all_are_exact() -> None:
     assert bound == pytest.approx(error_bound(nodes, 2 * nodes, edges=len(exact)) * 2)
 
 
+def test_a_score_says_how_far_off_its_sample_can_be() -> None:
+    model = SmallNet()
+    scored = Scored(ticket=pruned(model, density=0.1), model=model)
+    assert make("betweenness").error(scored) is None
+    assert make("betweenness", sources=10_000).error(scored) == 0
+    exact, sampled = score("betweenness", scored), score("betweenness", scored, sources=5)
+    bound = make("betweenness", sources=5).error(scored)
+    assert 0 < max(float((exact[n] - sampled[n]).abs().max()) for n in exact) < bound
+    assert bound == pytest.approx(2 * make("betweenness", sources=20).error(scored))
+
+
 def test_no_sources_and_no_edges_are_refused() -> None:
     model = SmallNet()
-    with pytest.raises(InputError, match="score: sources: expected 1 or more, found 0"):
-        score("betweenness", Scored(ticket=pruned(model), model=model, sources=0))
+    with pytest.raises(InputError, match=r"^sources: expected 1 or more, found 0$"):
+        score("betweenness", Scored(ticket=pruned(model), model=model), sources=0)
     chain = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
     mask = Mask({"1.weight": torch.zeros(2, 2, dtype=torch.bool)})
     ticket = Ticket(weights=mask.apply(chain.state_dict()), mask=mask)

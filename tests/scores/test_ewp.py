@@ -39,7 +39,7 @@ def listed(model: nn.Module, ticket: Ticket, residual: bool) -> dict[str, Tensor
 def test_a_weight_has_the_total_of_the_paths_through_its_kernel(seed: int, residual: bool) -> None:
     model = SmallNet()
     ticket = pruned(model, seed=seed)
-    scores = score("ewp", Scored(ticket=ticket, model=model, residual=residual))
+    scores = score("ewp", Scored(ticket=ticket, model=model), residual=residual)
     expected = listed(model, ticket, residual)
     floor = min(float(t.min()) for t in scores.values())
     assert list(scores) == list(ticket.mask)
@@ -64,7 +64,7 @@ def test_sampled_paths_rank_the_kernels_as_all_do_and_estimate_their_totals() ->
     model = SmallNet()
     ticket = pruned(model)
     exact = score("ewp", Scored(ticket=ticket, model=model))
-    sampled = score("ewp", Scored(ticket=ticket, model=model, paths=300_000))
+    sampled = score("ewp", Scored(ticket=ticket, model=model), paths=300_000)
     one, other = (torch.cat([scores[n][ticket.mask[n]] for n in ticket.mask]) for scores in (exact, sampled))
     assert spearmanr(one, other).statistic > 0.99
     heavy = one > one.median()
@@ -74,7 +74,7 @@ def test_sampled_paths_rank_the_kernels_as_all_do_and_estimate_their_totals() ->
 def test_the_same_seed_draws_the_same_paths() -> None:
     model = SmallNet()
     drawn = [
-        score("ewp", Scored(ticket=pruned(model), model=model, paths=1000, seed=seed))["a.weight"]
+        score("ewp", Scored(ticket=pruned(model), model=model, seed=seed), paths=1000)["a.weight"]
         for seed in (0, 0, 1)
     ]
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
@@ -94,17 +94,18 @@ def test_a_weight_that_layers_share_has_the_paths_through_all_of_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["ewp", "random-paths"])
-@pytest.mark.parametrize("paths", [None, 10])
-def test_a_network_cut_in_two_is_refused(name: str, paths: int | None) -> None:
+@pytest.mark.parametrize("options", [{}, {"paths": 10}])
+def test_a_network_cut_in_two_is_refused(name: str, options: dict[str, int]) -> None:
     model = SmallNet()
     weights = dict(model.state_dict())
     mask = Mask({"hidden.weight": torch.zeros(5, 24, dtype=torch.bool)})
     ticket = Ticket(weights=mask.apply(weights), mask=mask)
     with pytest.raises(InputError, match="network: disconnected: expected a path of kept kernels"):
-        score(name, Scored(ticket=ticket, model=model, paths=paths))
+        score(name, Scored(ticket=ticket, model=model), **options)
 
 
-def test_fewer_than_one_path_is_refused() -> None:
+@pytest.mark.parametrize("name", ["ewp", "random-paths"])
+def test_fewer_than_one_path_is_refused(name: str) -> None:
     model = SmallNet()
-    with pytest.raises(InputError, match="score: paths: expected 1 or more, found 0"):
-        score("ewp", Scored(ticket=pruned(model), model=model, paths=0))
+    with pytest.raises(InputError, match=r"^paths: expected 1 or more, found 0$"):
+        score(name, Scored(ticket=pruned(model), model=model), paths=0)

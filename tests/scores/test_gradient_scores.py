@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,14 +66,14 @@ def close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: floa
 
 def test_taylor_is_the_weight_times_its_gradient(net: Any) -> None:
     model, ticket, whole = net
-    found = score("taylor", Scored(ticket=ticket, model=model, data=DATA, images=EVERY))
+    found = score("taylor", Scored(ticket=ticket, model=model, data=DATA), images=EVERY)
     gradient = whole.gradient(1)
     close(found, {n: (w * gradient[n]).abs() for n, w in whole.weights.items()})
 
 
 def test_hessian_is_the_weight_times_the_hessian_times_all_weights(net: Any) -> None:
     model, ticket, whole = net
-    found = score("hessian", Scored(ticket=ticket, model=model, data=DATA, images=EVERY))
+    found = score("hessian", Scored(ticket=ticket, model=model, data=DATA), images=EVERY)
     step = 1e-6
     above, below = whole.gradient(1 + step), whole.gradient(1 - step)
     expected = {n: (w * (above[n] - below[n]) / (2 * step)).abs() for n, w in whole.weights.items()}
@@ -81,7 +82,7 @@ def test_hessian_is_the_weight_times_the_hessian_times_all_weights(net: Any) -> 
 
 def test_integrated_gradients_account_for_the_loss(net: Any) -> None:
     model, ticket, whole = net
-    found = score("integrated-gradients", Scored(ticket=ticket, model=model, data=DATA, images=EVERY))
+    found = score("integrated-gradients", Scored(ticket=ticket, model=model, data=DATA), images=EVERY)
     steps = 300
     gradients = [whole.gradient((step + 0.5) / steps) for step in range(steps)]
     parts = {n: w * sum(g[n] for g in gradients) / steps for n, w in whole.weights.items()}
@@ -96,14 +97,13 @@ def test_the_caller_s_network_is_left_alone_and_its_weights_do_not_matter(name: 
     model, ticket, *_ = net
     before = {n: t.clone() for n, t in model.state_dict().items()}
     model.train()
-    scored = Scored(ticket=ticket, model=model, data=DATA, images=40)
-    found = score(name, scored)
+    found = score(name, Scored(ticket=ticket, model=model, data=DATA), images=40)
     assert model.training and all(p.grad is None and p.requires_grad for p in model.parameters())
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
-    other = Scored(ticket=ticket, model=TinyNet(seed=5), data=DATA, images=40)
-    assert all(torch.equal(t, found[n]) for n, t in score(name, other).items())
-    seeds = Scored(ticket=ticket, model=model, data=DATA, images=40, seed=1)
-    assert any(not torch.equal(t, found[n]) for n, t in score(name, seeds).items())
+    other = Scored(ticket=ticket, model=TinyNet(seed=5), data=DATA)
+    assert all(torch.equal(t, found[n]) for n, t in score(name, other, images=40).items())
+    seeds = Scored(ticket=ticket, model=model, data=DATA, seed=1)
+    assert any(not torch.equal(t, found[n]) for n, t in score(name, seeds, images=40).items())
 
 
 @pytest.mark.parametrize("name", GRADIENT_SCORES)
@@ -115,7 +115,7 @@ def test_a_network_whose_norms_are_fused_has_second_derivatives(name: str) -> No
     weights = dict(model.state_dict())
     mask = Mask({"layer3.2.conv2.weight": torch.rand(64, 64, 3, 3) < 0.1})
     ticket = Ticket(weights=mask.apply(weights), mask=mask)
-    scores = score(name, Scored(ticket=ticket, model=model, data=DATA, images=8))["layer3.2.conv2.weight"]
+    scores = score(name, Scored(ticket=ticket, model=model, data=DATA), images=8)["layer3.2.conv2.weight"]
     assert (scores[mask["layer3.2.conv2.weight"]] > 0).any()
 
 
@@ -125,7 +125,6 @@ def test_a_network_whose_norms_are_fused_has_second_derivatives(name: str) -> No
     [
         ({"model": None}, "score: network: expected one.*--arch NAME"),
         ({"data": None}, "score: data: expected a data set.*--data"),
-        ({"images": 0}, "score: images: expected 1 or more, found 0"),
         ({"data": tiny_data(channels=3)}, r"data: images: expected a network for images \[3, 8, 8\]"),
         ({"data": tiny_data(classes=9)}, r"network: output: expected \[images, classes\], more than 8"),
         ({"model": TinyNet(channels=3)}, "weights do not fit the network: c1.weight"),
@@ -136,3 +135,27 @@ def test_what_does_not_fit_is_refused(name: str, changes: dict[str, Any], messag
     fields = {"ticket": ticket, "model": model, "data": DATA, **changes}
     with pytest.raises(InputError, match=message):
         score(name, Scored(**fields))
+
+
+@pytest.mark.parametrize("name", GRADIENT_SCORES)
+def test_fewer_than_one_image_is_refused(name: str, net: Any) -> None:
+    model, ticket, *_ = net
+    with pytest.raises(InputError, match=r"^images: expected 1 or more, found 0$"):
+        score(name, Scored(ticket=ticket, model=model, data=DATA), images=0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "hint"),
+    [
+        ({"dataset": "cifar10"}, "found none; give its folder: --data DIR"),
+        ({"arch": "resnet20"}, "found none; name it: --dataset NAME, and its folder: --data DIR .*"),
+        (None, "found none; name it: --dataset NAME, and its folder: --data DIR .*"),
+    ],
+)
+def test_missing_data_is_asked_for_by_what_the_bundle_does_not_know(
+    recipe: dict[str, str] | None, hint: str, net: Any
+) -> None:
+    model, ticket, *_ = net
+    scored = Scored(ticket=replace(ticket, recipe=recipe), model=model)
+    with pytest.raises(InputError, match=f"score: data: expected a data set, to take gradients of, {hint}$"):
+        score("taylor", scored)

@@ -38,7 +38,7 @@ def test_each_path_is_as_likely_as_any_other() -> None:
         for link, *at in path:
             passing[link][tuple(at)] += 1
     walks = 50_000
-    scores = score("random-paths", Scored(ticket=ticket, model=model, paths=walks))
+    scores = score("random-paths", Scored(ticket=ticket, model=model), paths=walks)
     for link, count in zip(graph.links, passing, strict=True):
         if link.name in ticket.mask:
             share = link.spread(count / len(paths), ticket.mask[link.name])

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import InputError, bad_input
-from ticket_sig.scores.betweenness import betweenness
-from ticket_sig.scores.chance import chance
-from ticket_sig.scores.ewp import ewp
-from ticket_sig.scores.hessian import hessian
-from ticket_sig.scores.integrated_gradients import integrated_gradients
-from ticket_sig.scores.omp import omp
-from ticket_sig.scores.random_paths import random_paths
+from ticket_sig.errors import InputError
+from ticket_sig.options import made, one_named
+from ticket_sig.scores.betweenness import Betweenness
+from ticket_sig.scores.chance import Chance
+from ticket_sig.scores.ewp import EdgeWeightProduct
+from ticket_sig.scores.hessian import Hessian
+from ticket_sig.scores.integrated_gradients import IntegratedGradients
+from ticket_sig.scores.omp import Magnitude
+from ticket_sig.scores.random_paths import RandomPaths
 from ticket_sig.scores.scored import Score, Scored
-from ticket_sig.scores.taylor import taylor
+from ticket_sig.scores.taylor import Taylor
 
-SCORES: dict[str, Score] = {
-    "omp": omp,
-    "random": chance,
-    "random-paths": random_paths,
-    "ewp": ewp,
-    "betweenness": betweenness,
-    "taylor": taylor,
-    "hessian": hessian,
-    "integrated-gradients": integrated_gradients,
+SCORES: Mapping[str, type[Score]] = {
+    "omp": Magnitude,
+    "random": Chance,
+    "random-paths": RandomPaths,
+    "ewp": EdgeWeightProduct,
+    "betweenness": Betweenness,
+    "taylor": Taylor,
+    "hessian": Hessian,
+    "integrated-gradients": IntegratedGradients,
 }
-OF_WEIGHTS_ALONE = ("omp", "random")  # these look at neither network nor data
 
 
-def score(name: str, scored: Scored) -> dict[str, Tensor]:
+def make(name: str, /, **options: Any) -> Score:
+    """Returns the score of that name.
+
+    Raises:
+        InputError: no score of that name; or an option that it does not have, is missing or is out of range.
+    """
+    return made(one_named(SCORES, "score", name), f"score {name}", options)
+
+
+def score(name: str, scored: Scored, /, **options: Any) -> dict[str, Tensor]:
     """Scores a ticket's weights; float64, by the mask's names, in its order: the higher, the more important.
 
     Raises:
-        InputError: no score of that name, what it needs is missing or does not fit, or its numbers are
-            not finite (the layers are named).
+        InputError: as of `make`; what the score needs is missing or does not fit, or its numbers are not
+            finite (the layers are named).
     """
-    if name not in SCORES:
-        raise bad_input("", "score", f"one of {', '.join(SCORES)}", repr(name))
-    mask = scored.ticket.mask
-    scores = SCORES[name](scored)
+    mask, scores = scored.ticket.mask, make(name, **options)(scored)
     mask.check_shapes(scores, f"score {name}")
     counts = {layer: int((~torch.isfinite(scores[layer])).sum()) for layer in mask}
     if problems := [f"{n}: expected finite numbers, found {k} that are not" for n, k in counts.items() if k]:
@@ -47,4 +56,4 @@ def score(name: str, scored: Scored) -> dict[str, Tensor]:
     return {layer: scores[layer].double() for layer in mask}
 
 
-__all__ = ["OF_WEIGHTS_ALONE", "SCORES", "Score", "Scored", "score"]
+__all__ = ["SCORES", "Score", "Scored", "make", "score"]

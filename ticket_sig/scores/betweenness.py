@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.graph import KernelGraph
-from ticket_sig.scores.kernels import graph_of, kept_kernels, of_weights
-from ticket_sig.scores.scored import Scored
+from ticket_sig.options import option
+from ticket_sig.scores.kernels import PathScore, graph_of, kept_kernels, of_weights
+from ticket_sig.scores.scored import Scored, one_or_more
 from ticket_sig.training.batches import generator
 
 _Ids = NDArray[np.int64]
@@ -28,47 +30,43 @@ _DENSE = 0.05  # from this density on a dense product is faster than a sparse on
 _LARGE = 1e150
 
 
-def betweenness(scored: Scored) -> dict[str, Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class Betweenness(PathScore):
     """Share of the shortest paths between two channels that pass a weight's kernel, over all pairs.
 
     As in the reference code, the edges are the kept kernels of the masked layers and each has length 1.
-    Residual connections (identities) are edges too, unless `scored.residual` is off. Several edges between
-    the same two channels are one edge, whose value all of them get. Kernels that are not kept get 0. A
-    weight that layers share gets the sum of theirs.
-
-    With `scored.sources`, paths from so many channels are looked at, drawn from those that have an edge;
-    `error_bound` says how far off the estimate can be.
-
-    Raises:
-        InputError: the network cannot be followed, or none of its kernels is kept.
+    Residual connections (identities) are edges too, unless `residual` is off. Several edges between the
+    same two channels are one edge, whose value all of them get. Kernels that are not kept get 0. A weight
+    that layers share gets the sum of theirs.
     """
-    graph, weights = graph_of(scored)
-    mask = scored.ticket.mask
-    tails, heads, kept = kernel_edges(graph, weights, mask)
-    if not len(tails):
-        raise bad_input("network", "disconnected", "edges between channels", "none")
-    groups = np.unique([int(nodes.min()) for k in graph.links for nodes in (k.tails, k.heads)])
-    found = torch.from_numpy(
-        edge_betweenness(tails, heads, scored.directed, scored.sources, scored.seed, groups=groups)
+
+    sources: int | None = option(
+        "Channels to draw, whose paths are looked at; all without.", default=None, check=one_or_more
     )
-    values = []
-    for k, part in zip(kept, torch.split(found, [int(k.sum()) for k in kept]), strict=True):
-        values.append(torch.zeros(k.shape, dtype=torch.float64).masked_scatter_(k, part))
-    return of_weights(graph, mask, values)
+    directed: bool = option("Edges are followed forwards only (not in the reference code).", default=False)
 
+    def __call__(self, scored: Scored) -> dict[str, Tensor]:
+        graph, weights = graph_of(scored, self.residual)
+        mask = scored.ticket.mask
+        tails, heads, kept = kernel_edges(graph, weights, mask)
+        if not len(tails):
+            raise bad_input("network", "disconnected", "edges between channels", "none")
+        groups = np.unique([int(nodes.min()) for k in graph.links for nodes in (k.tails, k.heads)])
+        found = edge_betweenness(tails, heads, self.directed, self.sources, scored.seed, groups)
+        parts = torch.split(torch.from_numpy(found), [int(k.sum()) for k in kept])
+        values = [
+            torch.zeros(k.shape, dtype=torch.float64).masked_scatter_(k, part)
+            for k, part in zip(kept, parts, strict=True)
+        ]
+        return of_weights(graph, mask, values)
 
-def sampling_error(scored: Scored) -> float:
-    """How far off `betweenness` can be for this sample, all edges at once (`error_bound`); 0: it is exact.
-
-    Raises:
-        InputError: as of `betweenness`.
-    """
-    graph, weights = graph_of(scored)
-    tails, heads, _ = kernel_edges(graph, weights, scored.ticket.mask)
-    nodes = len(np.unique(np.concatenate([tails, heads])))
-    if scored.sources is None or scored.sources >= nodes:
-        return 0.0
-    return error_bound(nodes, scored.sources, len(tails), scored.directed)
+    def error(self, scored: Scored) -> float | None:
+        """`error_bound` of this sample, for all edges at once; 0 where it has all channels with an edge."""
+        if self.sources is None:
+            return None
+        tails, heads, _ = kernel_edges(*graph_of(scored, self.residual), scored.ticket.mask)
+        nodes = len(np.unique(np.concatenate([tails, heads])))
+        return error_bound(nodes, self.sources, len(tails), self.directed) if self.sources < nodes else 0.0
 
 
 def kernel_edges(
@@ -107,12 +105,10 @@ def edge_betweenness(
 
     Args:
         tails, heads: int64 [edges], the nodes of each edge, under any numbers.
-        sources: how many nodes are looked at, drawn by `seed`; None, or all there are: the exact value.
+        sources: how many nodes are looked at, 1 or more, drawn by `seed`; None, or all there are: the
+            exact value.
         groups: ascending, the first node of each group that has its edges in common, as the channels of a
             layer have: the speed depends on them and nothing else.
-
-    Raises:
-        InputError: fewer than one source.
     """
     numbers, ends = np.unique(np.concatenate([tails, heads]), return_inverse=True)
     nodes, pairs = len(numbers), ends.reshape(2, -1)
@@ -147,8 +143,6 @@ def error_bound(
 
 
 def _choose(nodes: int, sources: int | None, seed: int) -> _Ids:
-    if sources is not None and sources < 1:
-        raise bad_input("score", "sources", "1 or more", str(sources))
     if sources is None or sources >= nodes:
         return np.arange(nodes)
     drawn = torch.randperm(nodes, generator=generator(seed, "sources"))[:sources]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,8 @@ from torch import Tensor, nn
 
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import weights_for
-from ticket_sig.scores.scored import Scored
+from ticket_sig.options import option
+from ticket_sig.scores.scored import Score, Scored, one_or_more
 from ticket_sig.training.batches import Normaliser, generator
 
 _CHUNK = 64
@@ -25,22 +28,26 @@ class Losses:
     the kernels in C, which have no second derivative, are not used. The loss of an image then depends on no
     other, so that chunks add up to the mean over all. In float32, on the CPU.
 
+    Args:
+        images: how many are drawn, at most.
+
     Attributes:
         weights: the masked parameters of the copy, in the mask's order.
+
+    Raises:
+        InputError: no network, no data, or the two and the ticket do not fit each other.
     """
 
-    def __init__(self, scored: Scored) -> None:
+    def __init__(self, scored: Scored, images: int) -> None:
         ticket, data = scored.ticket, scored.dataset()
         self._model = copy.deepcopy(scored.network()).to(_CPU, torch.float32).eval().requires_grad_(False)
         self._model.load_state_dict(weights_for(self._model.state_dict(), ticket.weights))
         parameters = dict(self._model.named_parameters())
         if lacking := [name for name in ticket.mask if name not in parameters]:
             raise bad_input("mask", "names", "parameters of the network", ", ".join(lacking))
-        if scored.images < 1:
-            raise bad_input("score", "images", "1 or more", str(scored.images))
         self.weights = [parameters[name].requires_grad_() for name in ticket.mask]
         order = torch.randperm(len(data.train), generator=generator(scored.seed, "images of a score"))
-        self._images = data.train[order[: scored.images]]
+        self._images = data.train[order[:images]]
         self._normalise = Normaliser(data, _CPU)
 
     def sum(self, derive: Callable[[Tensor], tuple[Tensor, ...]]) -> list[Tensor]:
@@ -63,6 +70,26 @@ class Losses:
                 expected = f"[images, classes], more than {int(part.labels.max())} of them"
                 raise bad_input("network", "output", expected, str(list(logits.shape)))
             yield F.cross_entropy(logits, part.labels, reduction="sum") / len(self._images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientScore(Score):
+    """|w * s|, s what a score takes from the derivatives of the loss at all masked weights."""
+
+    uses = frozenset({"network", "data", "seed"})
+    images: int = option(
+        "Images of the train split to take gradients of, at most.", default=512, check=one_or_more
+    )
+
+    @abstractmethod
+    def slopes(self, losses: Losses) -> list[Tensor]:
+        """What each masked weight is multiplied by; float64, in the order of `losses.weights`."""
+
+    def __call__(self, scored: Scored) -> dict[str, Tensor]:
+        losses = Losses(scored, self.images)
+        values = [w.detach().clone() for w in losses.weights]  # some slopes are taken at other weights
+        pairs = zip(values, self.slopes(losses), strict=True)
+        return dict(zip(scored.ticket.mask, [(w * slope).abs() for w, slope in pairs], strict=True))
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:

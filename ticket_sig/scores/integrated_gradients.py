@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from ticket_sig.scores.gradients import Losses
-from ticket_sig.scores.scored import Scored
+from ticket_sig.scores.gradients import GradientScore, Losses
 
 STEPS = 16
 
 
-def integrated_gradients(scored: Scored) -> dict[str, Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class IntegratedGradients(GradientScore):
     """|w * mean of dL/dw at a * w|, a from 0 to 1 for all masked weights together.
 
     The mean is over the middles of `STEPS` steps. Without the magnitude, the scores would sum to the loss
     at w less the loss at zero.
-
-    Raises:
-        InputError: no network, no data, or the two and the ticket do not fit each other.
     """
-    losses = Losses(scored)
-    values = [w.detach().clone() for w in losses.weights]
-    total = [torch.zeros(w.shape, dtype=torch.float64) for w in values]
-    for step in range(STEPS):
-        with torch.no_grad():
-            for w, value in zip(losses.weights, values, strict=True):
-                w.copy_(value * ((step + 0.5) / STEPS))
-        for part, gradient in zip(total, losses.gradient(), strict=True):
-            part += gradient / STEPS
-    scores = [(w * mean).abs() for w, mean in zip(values, total, strict=True)]
-    return dict(zip(scored.ticket.mask, scores, strict=True))
+
+    def slopes(self, losses: Losses) -> list[Tensor]:
+        values = [w.detach().clone() for w in losses.weights]
+        total = [torch.zeros(w.shape, dtype=torch.float64) for w in values]
+        for step in range(STEPS):
+            with torch.no_grad():
+                for w, value in zip(losses.weights, values, strict=True):
+                    w.copy_(value * ((step + 0.5) / STEPS))
+            for part, gradient in zip(total, losses.gradient(), strict=True):
+                part += gradient / STEPS
+        return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,13 +13,25 @@ from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import weights_for
 from ticket_sig.mask import Mask
 from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
-from ticket_sig.scores.scored import Scored
+from ticket_sig.options import option
+from ticket_sig.scores.scored import Score, Scored
 
 _DEAD = -math.inf
 
 
-def graph_of(scored: Scored) -> tuple[KernelGraph, Mapping[str, Tensor]]:
+@dataclass(frozen=True, kw_only=True)
+class PathScore(Score):
+    """A score of kernels by the paths that pass them; the seed is that of paths or sources drawn."""
+
+    uses = frozenset({"network", "seed"})
+    residual: bool = option("Residual connections are edges (the reference code has none).", default=True)
+
+
+def graph_of(scored: Scored, residual: bool = True) -> tuple[KernelGraph, Mapping[str, Tensor]]:
     """Returns the kernel graph of the network, and the ticket's weights by name, on the CPU.
+
+    Args:
+        residual: whether residual connections are edges.
 
     Raises:
         InputError: no network, one that cannot be followed, weights that do not fit it, or masked
@@ -26,7 +39,7 @@ def graph_of(scored: Scored) -> tuple[KernelGraph, Mapping[str, Tensor]]:
     """
     network, ticket = scored.network(), scored.ticket
     weights = weights_for(network.state_dict(), ticket.weights)
-    graph = kernel_graph(network, scored.residual)
+    graph = kernel_graph(network, residual)
     if lacking := [name for name in ticket.mask if name not in graph.names]:
         expected = "weights of convolutions or linear layers that the output depends on"
         raise bad_input("mask", "names", expected, ", ".join(lacking))

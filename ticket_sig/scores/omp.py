@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from ticket_sig.scores.scored import Scored
+from ticket_sig.scores.scored import Score, Scored
 
 
-def omp(scored: Scored) -> dict[str, Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class Magnitude(Score):
     """|w| of every weight."""
-    ticket = scored.ticket
-    return {name: ticket.weights[name].detach().cpu().double().abs() for name in ticket.mask}
+
+    uses = frozenset()
+
+    def __call__(self, scored: Scored) -> dict[str, Tensor]:
+        ticket = scored.ticket
+        return {name: ticket.weights[name].detach().cpu().double().abs() for name in ticket.mask}

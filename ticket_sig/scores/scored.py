@@ -1,43 +1,35 @@
-"""What a score may look at: the ticket, and where the score asks for them, network and data."""
+"""What a score may look at, and the face of every score."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
+from ticket_sig.options import Options
 from ticket_sig.ticket import Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A ticket whose weights are to be scored, and how.
+    """A ticket whose weights are to be scored.
 
     Attributes:
         ticket: weights and mask; kept weights are scored.
         model: the network, for scores that follow paths or gradients; its own weights do not matter.
         data: for scores that take gradients; a batch of its train split is looked at.
         seed: of everything that is drawn.
-        paths: so many sampled walks in place of the exact sweep; None = exact (of random-paths, which
-            has nothing exact, its own number).
-        sources: sampled sources of betweenness in place of all; None = exact.
-        residual: whether residual connections are edges of the graph (the reference code has none).
-        directed: whether betweenness follows edges forwards only (the reference code does not).
-        images: how many images of the train split gradients are taken of.
     """
 
     ticket: Ticket
     model: nn.Module | None = None
     data: Dataset | None = None
     seed: int = 0
-    paths: int | None = None
-    sources: int | None = None
-    residual: bool = True
-    directed: bool = False
-    images: int = 512
 
     def network(self) -> nn.Module:
         """The network.
@@ -55,14 +47,46 @@ class Scored:
         """The data set.
 
         Raises:
-            InputError: none was given.
+            InputError: none was given; the hint leaves out `--dataset` where the ticket's recipe names one.
         """
         if self.data is None:
-            hint = "name it: --dataset, and its folder: --data DIR (digits needs none)"
+            hint = "give its folder: --data DIR"
+            if not (self.ticket.recipe or {}).get("dataset"):
+                hint = "name it: --dataset NAME, and its folder: --data DIR (digits needs none)"
             raise bad_input("score", "data", "a data set, to take gradients of", "none", hint=hint)
         return self.data
 
 
-# Float64 tensors of the mask's names and shapes: the higher, the more important. Pruned weights may hold
-# anything finite, kept ones never NaN; equal scores are ranked by magnitude by whoever selects.
-Score = Callable[[Scored], Mapping[str, Tensor]]
+@dataclass(frozen=True, kw_only=True)
+class Score(Options, ABC):
+    """How much each kept weight of a ticket matters. A subclass declares its options as fields.
+
+    Attributes:
+        uses: what it looks at beside the ticket: some of "network", "data" and "seed". Each subclass
+            says it, and nothing else is asked for.
+    """
+
+    uses: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def __call__(self, scored: Scored) -> Mapping[str, Tensor]:
+        """Scores of the mask's names and shapes: the higher, the more important.
+
+        Pruned weights may have any finite number. Equal scores are ranked by magnitude by whoever selects.
+
+        Raises:
+            InputError: something that it uses is missing, or does not fit the ticket.
+        """
+
+    def error(self, scored: Scored) -> float | None:
+        """How far off sampled scores can be, all at once, with a confidence of 95 %.
+
+        None: nothing was sampled, or that is not known.
+        """
+        return None
+
+
+def one_or_more(name: str, value: int) -> None:
+    """Checks a number of paths, sources or images."""
+    if value < 1:
+        raise bad_input("", name, "1 or more", str(value)[:80])

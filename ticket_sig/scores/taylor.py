@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from ticket_sig.scores.gradients import Losses
-from ticket_sig.scores.scored import Scored
+from ticket_sig.scores.gradients import GradientScore, Losses
 
 
-def taylor(scored: Scored) -> dict[str, Tensor]:
-    """|w * dL/dw|.
+@dataclass(frozen=True, kw_only=True)
+class Taylor(GradientScore):
+    """|w * dL/dw|."""
 
-    Raises:
-        InputError: no network, no data, or the two and the ticket do not fit each other.
-    """
-    losses = Losses(scored)
-    pairs = zip(losses.weights, losses.gradient(), strict=True)
-    scores = [(w.detach() * gradient).abs() for w, gradient in pairs]
-    return dict(zip(scored.ticket.mask, scores, strict=True))
+    def slopes(self, losses: Losses) -> list[Tensor]:
+        return losses.gradient()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import bad_input
 from ticket_sig.models.graph import KernelGraph
 from ticket_sig.scores.kernels import to_outputs
 from ticket_sig.training.batches import generator
@@ -23,15 +22,14 @@ def walk(graph: KernelGraph, logs: Sequence[Tensor], walks: int, seed: int) -> t
 
     Args:
         logs: log of each link's kernels, [groups, outputs, inputs]; minus infinity: cannot be passed.
+        walks: how many, 1 or more.
 
     Returns:
         How many walks passed each kernel, float64, one tensor a link; and the log of the total.
 
     Raises:
-        InputError: no path leads from the inputs to the outputs, or fewer than one walk is wanted.
+        InputError: no path leads from the inputs to the outputs.
     """
-    if walks < 1:
-        raise bad_input("score", "paths", "1 or more", str(walks))
     after = to_outputs(graph, logs)
     # Two nodes more: one that leads to every input, one that every output leads to.
     start, end = graph.nodes, graph.nodes + 1
