@@ -1,4 +1,4 @@
-"""The claim: the file that carries everything a verifier needs, whatever the scheme."""
+"""The claim: the file that carries everything a verifier needs, whatever marks it is of."""
 
 from __future__ import annotations
 
@@ -6,18 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ticket_sig.errors import about, bad_input
+from ticket_sig.fields import SHOWN, check_format, entry, number
 from ticket_sig.files import read_json
+from ticket_sig.version import VERSION
 
-FORMAT_VERSION = 1
-_SHOWN = 80  # characters of what was found; the name of a scheme has no more, either
-_T = TypeVar("_T")
+FORMAT, FORMAT_VERSION = "ticket_sig claim", 2
+MOST_MARKS = 16
+# What version 1 called its schemes, and what the registry of marks calls them.
+_NAMES_OF_VERSION_1 = {
+    "scheme 1: key mask": "key-mask",
+    "scheme 2: QR code in a kernel map": "qr-code",
+    "scheme 3: trigger set": "trigger-set",
+}
 
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class ClaimedMark:
+    """One mark of a claim: its name in the registry, and its own fields."""
+
+    name: str
+    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,29 +40,29 @@ class Claim:
     """What the owner says stands in a model, and where.
 
     Attributes:
-        scheme: how it was written; decides who reads `signature`.
-        signature: the scheme's own fields.
+        marks: one or more, in the order in which they were put in.
         subject: digest of the tensors of the model as it was signed.
         accuracy: test accuracy in % that the claimant promises (F of NeurIPS'21, section 3.2); None = none.
         created: time of signing (UTC, ISO 8601), as the claimant states it; proves nothing.
+        written_by: the package that wrote the file; version 1 did not say.
         source: the file it was read from, for messages.
     """
 
-    scheme: str
-    signature: Mapping[str, Any]
+    marks: tuple[ClaimedMark, ...]
     subject: str
     accuracy: float | None = None
     created: str = field(default_factory=_now)
+    written_by: str = f"ticket_sig {VERSION}"
     source: str = field(default="claim", compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The content of claim.json."""
         promised = {} if self.accuracy is None else {"accuracy": self.accuracy}
         return {
-            "format": "ticket_sig claim",
+            "format": FORMAT,
             "version": FORMAT_VERSION,
-            "scheme": self.scheme,
-            "signature": dict(self.signature),
+            "written_by": f"ticket_sig {VERSION}",
+            "marks": [{"mark": one.name, "fields": dict(one.fields)} for one in self.marks],
             "subject": self.subject,
             **promised,
             "created": self.created,
@@ -55,31 +70,20 @@ class Claim:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Claim:
-        """Reads the content of claim.json.
+        """Reads the content of claim.json, of this version or the first.
 
         Raises:
-            InputError: another format or version, a field that is missing or of another type, or a scheme
-                with a name of more than 80 characters.
+            InputError: another format or version, a field that is missing or of another type, no mark or too
+                many, or a mark with a name of more than 80 characters.
         """
-        if value.get("format") != "ticket_sig claim":
-            raise bad_input("claim", "format", "'ticket_sig claim'", repr(value.get("format"))[:_SHOWN])
-        if value.get("version") != FORMAT_VERSION:
-            raise bad_input(
-                "claim",
-                "version",
-                str(FORMAT_VERSION),
-                repr(value.get("version"))[:_SHOWN],
-                hint="use the ticket_sig that wrote it",
-            )
-        scheme = entry(value, "scheme", str)
-        if len(scheme) > _SHOWN:
-            raise bad_input("claim", "scheme", f"at most {_SHOWN} characters", str(len(scheme)))
+        check_format(value, "claim", FORMAT, 1, FORMAT_VERSION)
+        old = value["version"] == 1
         return cls(
-            scheme=scheme,
-            signature=entry(value, "signature", dict),
+            marks=_marks_of_version_1(value) if old else _marks(value),
             subject=entry(value, "subject", str),
-            accuracy=_promised(value.get("accuracy")),
+            accuracy=None if value.get("accuracy") is None else number(value, "accuracy", 100),
             created=entry(value, "created", str),
+            written_by="ticket_sig 0.1" if old else entry(value, "written_by", str)[:SHOWN],
         )
 
     @classmethod
@@ -87,43 +91,35 @@ class Claim:
         """Reads a claim file.
 
         Raises:
-            InputError: missing, damaged, or not a claim of this version; names the file.
+            InputError: missing, damaged, or not a claim of a known version; names the file.
         """
         value = read_json(Path(path))
         with about(path):
             return replace(cls.from_json(value), source=str(path))
 
 
-def entry(value: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
-    """Returns one field of a claim, of the type it must have.
-
-    Raises:
-        InputError: missing, or of another type (true is no number here).
-    """
-    found = value.get(name)
-    if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
-        raise bad_input(
-            "claim", name, f"{kind.__name__}", f"{type(found).__name__}" if name in value else "none"
-        )
-    return found
+def _marks(value: Mapping[str, Any]) -> tuple[ClaimedMark, ...]:
+    listed = entry(value, "marks", list)
+    if not 1 <= len(listed) <= MOST_MARKS or not all(isinstance(one, dict) for one in listed):
+        raise bad_input("claim", "marks", f"1 to {MOST_MARKS} objects", f"{len(listed)} entries")
+    return tuple(ClaimedMark(_name(one, "mark"), entry(one, "fields", dict)) for one in listed)
 
 
-def hexadecimal(value: Mapping[str, Any], name: str) -> bytes:
-    """Returns one field of a claim that holds bytes as hexadecimal digits.
+def _marks_of_version_1(value: Mapping[str, Any]) -> tuple[ClaimedMark, ...]:
+    """One scheme, or a trigger set with the mark that it stood beside."""
+    name, fields = _name(value, "scheme"), entry(value, "signature", dict)
+    if "triggers" not in fields:
+        return (ClaimedMark(_NAMES_OF_VERSION_1.get(name, name), fields),)
+    taught = ClaimedMark(_NAMES_OF_VERSION_1.get(name, name), entry(fields, "triggers", dict))
+    if fields.get("beside") is None:
+        return (taught,)
+    beside = entry(fields, "beside", dict)
+    other = _name(beside, "scheme")
+    return ClaimedMark(_NAMES_OF_VERSION_1.get(other, other), entry(beside, "signature", dict)), taught
 
-    Raises:
-        InputError: missing, of another type, or other characters.
-    """
-    digits = entry(value, name, str)
-    try:
-        return bytes.fromhex(digits)
-    except ValueError:
-        raise bad_input("claim", name, "hexadecimal digits", "others") from None
 
-
-def _promised(found: Any) -> float | None:
-    if found is None:
-        return None
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found <= 100:
-        raise bad_input("claim", "accuracy", "a number from 0 to 100", repr(found)[:_SHOWN])
-    return float(found)
+def _name(value: Mapping[str, Any], field: str) -> str:
+    name = entry(value, field, str)
+    if len(name) > SHOWN:
+        raise bad_input("claim", field, f"at most {SHOWN} characters", str(len(name)))
+    return name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ticket_sig.errors import bad_input
+from ticket_sig.fields import parse_json
 
 SECRET = 0o600  # the mode of files that only their owner may read
 PARTIAL = ".partial-"  # what an interrupted write leaves behind begins with this
@@ -134,19 +134,10 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise bad_input(path, "file", "a JSON file", "none")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
+        value = parse_json(path.read_text(encoding="utf-8"))
         json.dumps(value, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
     except (ValueError, RecursionError) as error:
         raise bad_input(path, "JSON", "a whole JSON object", f"text that does not parse ({error})") from None
     if not isinstance(value, dict):
         raise bad_input(path, "JSON", "an object", f"a {type(value).__name__}")
     return value
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text[:80])

@@ -39,7 +39,7 @@ class Mask(Mapping[str, Tensor]):
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         problems = [
-            f"{name}: expected a boolean tensor of 2 or more dimensions, found {_describe(t)}"
+            f"{name}: expected a boolean tensor of 2 or more dimensions, found {described(t)}"
             for name, t in tensors.items()
             if not isinstance(t, Tensor) or t.dtype != torch.bool or t.ndim < 2
         ]
@@ -231,7 +231,13 @@ def _layout(tensor: Tensor) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def _describe(value: object) -> str:
+def described(value: object) -> str:
+    """A tensor for a message: `float32 [3, 4]`."""
     if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+        return f"{dtype_name(value.dtype)} {list(value.shape)}"
     return "none" if value is None else f"a {type(value).__name__}"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """A type's name: `float32`."""
+    return str(dtype).removeprefix("torch.")

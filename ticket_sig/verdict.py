@@ -1,14 +1,41 @@
-"""The verdict: what was decided, on which statistic, against which threshold, with which evidence."""
+"""Reading and verdict: what stands in a suspect, and what that proves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ticket_sig.statistics import format_p
 
 LOG10_THRESHOLD = -6.0
+
+Rows = Sequence[tuple[str, object]]  # of a table for people: what it is, and its value
+
+
+class Reading(Protocol):
+    """What stands in a suspect, and how surprising that is."""
+
+    @property
+    def message(self) -> str | None:
+        """What the mark says, as it is read; None where it says nothing, or nothing can be read."""
+
+    @property
+    def agreement(self) -> float:
+        """Share of the claimed payload that is found, 0 to 1."""
+
+    @property
+    def log10_p(self) -> float:
+        """log10 of the chance of as much in an unrelated network, with all the freedom a claimant had."""
+
+    def rows(self) -> Rows:
+        """What it rests on, for people."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for machines, whole."""
+
+    def verdict(self) -> Verdict:
+        """What it proves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,19 +43,24 @@ class Verdict:
     """Verified or not, and why; a check that could not be made is an InputError instead.
 
     Attributes:
+        mark: name of the mark in the registry.
+        reading: everything that it rests on.
         statistic: what was measured, in words, with its value.
-        log10_p: log10 of the chance to measure as much where the code has nothing to do with the mask.
-        evidence: everything the statistic was computed from, as JSON.
         proves, does_not_prove: what the verdict means and what it leaves open.
         lacking: what is required beside the p-value and is not there, in words; empty where nothing is.
     """
 
+    mark: str
+    reading: Reading
     statistic: str
-    log10_p: float
-    evidence: Mapping[str, Any]
     proves: str
     does_not_prove: str
     lacking: str = ""
+
+    @property
+    def log10_p(self) -> float:
+        """The p-value of the reading."""
+        return self.reading.log10_p
 
     @property
     def verified(self) -> bool:
@@ -40,16 +72,27 @@ class Verdict:
         """The verdict in the words of the vocabulary."""
         return "verified" if self.verified else "not verified"
 
+    def rows(self) -> Rows:
+        """What decides, then what it rests on, for people."""
+        return [
+            ("mark", self.mark),
+            ("statistic", self.statistic),
+            *([("lacking", self.lacking)] if self.lacking else []),
+            ("p-value", f"{format_p(self.log10_p)} (threshold {format_p(LOG10_THRESHOLD)})"),
+            *self.reading.rows(),
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON."""
         return {
             "verdict": self.outcome,
+            "mark": self.mark,
             "statistic": self.statistic,
             "p_value": format_p(self.log10_p),
             "log10_p": round(self.log10_p, 3),
             "log10_threshold": LOG10_THRESHOLD,
             **({"lacking": self.lacking} if self.lacking else {}),
-            "evidence": dict(self.evidence),
+            "evidence": self.reading.to_json(),
             "proves": self.proves if self.verified else "nothing",
             "does_not_prove": self.does_not_prove,
         }

@@ -1,4 +1,4 @@
-"""White box verification of scheme 1: the suspect keeps weights that only the key names (NeurIPS'21, 3.3).
+"""Reading a key mask: the suspect keeps weights that only the key names (NeurIPS'21, 3.3).
 
 The locked ticket is public, the key is not. A network trained from the locked ticket alone has nothing at
 the key's positions; one that has nothing to do with it keeps some of them by chance. Only positions outside
@@ -23,22 +23,23 @@ keeps 58 to 93 %, 54 % of the way and more: no size tells that from a copy.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
+from ticket_sig.marks.key_mask.key import Key
+from ticket_sig.mask import described
 from ticket_sig.select import lowest
-from ticket_sig.signatures.scheme1 import Key, mark_of
 from ticket_sig.statistics import LOG10_SECRETS, corrected
 from ticket_sig.ticket import Ticket
-from ticket_sig.verdict import Verdict
+from ticket_sig.verdict import Rows, Verdict
 
 SHARE, WAY = 0.5, 0.25  # of the key's weights; from what the most generous null model expects to all
 _MOST_TILT = 60.0  # of the exponent in Chernoff's bound; e^60 is beyond every density that a file can hold
@@ -59,43 +60,100 @@ _DOES_NOT_PROVE = (
 )
 
 
-def verify_key(ticket: Ticket, claim: Claim, key: Key, locked: Ticket) -> Verdict:
-    """Decides whether a network was made from the unlocked ticket of a claim.
+@dataclass(frozen=True, kw_only=True)
+class KeyReading:
+    """What a suspect keeps of a key.
+
+    Attributes:
+        key_weights, found: weights of the key, and those that are kept.
+        expected: how many an unrelated network keeps, by null model.
+        log10_p_by: chance of as many, for one key, by null model.
+        kept, total: weights of the suspect.
+    """
+
+    key_weights: int
+    found: int
+    expected: Mapping[str, float]
+    log10_p_by: Mapping[str, float]
+    kept: int
+    total: int
+
+    message: ClassVar[None] = None
+
+    @property
+    def agreement(self) -> float:
+        """Share of the key's weights that are kept."""
+        return self.found / self.key_weights
+
+    @property
+    def most_expected(self) -> float:
+        """What the most generous null model expects."""
+        return max(self.expected.values())
+
+    @property
+    def needed(self) -> int:
+        """How many are needed, whatever the p-value."""
+        n, most = self.key_weights, self.most_expected
+        return math.ceil(max(SHARE * n, most + WAY * (n - most)))
+
+    @property
+    def log10_p(self) -> float:
+        """The largest p-value of all null models, corrected for 2^64 keys."""
+        return corrected(max(self.log10_p_by.values()), LOG10_SECRETS)
+
+    def rows(self) -> Rows:
+        """What is expected, and what is needed."""
+        return [
+            ("expected by chance, at most", f"{self.most_expected:.1f}"),
+            ("needed, whatever the p-value", self.needed),
+            ("weights kept", f"{self.kept} of {self.total}"),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The reading as JSON."""
+        return {
+            "key_weights": self.key_weights,
+            "key_weights_kept": self.found,
+            "key_weights_needed": self.needed,
+            "expected_by_chance": round(self.most_expected, 1),
+            "expected_by": {name: round(count, 1) for name, count in self.expected.items()},
+            "log10_p": round(self.log10_p, 3),
+            "log10_p_uncorrected": {name: round(value, 3) for name, value in self.log10_p_by.items()},
+            "log10_keys_tried": round(LOG10_SECRETS, 3),
+            "kept": self.kept,
+            "total": self.total,
+        }
+
+    def verdict(self) -> Verdict:
+        """Verified by the p-value and by how much of the key is kept."""
+        return Verdict(
+            mark="key-mask",
+            reading=self,
+            statistic=f"{self.found} of {self.key_weights} weights of the key are kept",
+            proves=_PROVES,
+            does_not_prove=_DOES_NOT_PROVE,
+            lacking="" if self.found >= self.needed else f"{self.needed} weights of the key, kept",
+        )
+
+
+def read_key(ticket: Ticket, key: Key, locked: Ticket) -> KeyReading:
+    """Counts what a suspect keeps of a key, and what each null model expects.
 
     Args:
         ticket: the suspect. What it keeps is read off the weights (`kept_as`).
         locked: as it was handed out with the claim.
 
     Raises:
-        InputError: key or locked ticket is not the claim's, they do not fit each other (`KeyMark.check`), or
-            the suspect lacks one of the key's layers or has it in another shape.
+        InputError: the suspect lacks one of the key's layers or has it in another shape.
     """
-    mark_of(claim).check(key, locked)
     found, nulls = _counted(ticket, key, locked)
-    expected = {name: sum(n * density for n, density in classes) for name, classes in nulls.items()}
-    values = {name: log10_p_overlap(classes, found) for name, classes in nulls.items()}
-    most = max(expected.values())
-    needed = math.ceil(max(SHARE * len(key), most + WAY * (len(key) - most)))
-    evidence: dict[str, Any] = {
-        "scheme": claim.scheme,
-        "key_weights": len(key),
-        "key_weights_kept": found,
-        "key_weights_needed": needed,
-        "expected_by_chance": round(most, 1),
-        "expected_by": {name: round(count, 1) for name, count in expected.items()},
-        "log10_p_uncorrected": {name: round(value, 3) for name, value in values.items()},
-        "log10_keys_tried": round(LOG10_SECRETS, 3),
-        "model_as_signed": tensor_digest(ticket.weights) == claim.subject,
-        "kept": ticket.mask.kept,
-        "total": ticket.mask.total,
-    }
-    return Verdict(
-        statistic=f"{found} of {len(key)} weights of the key are kept",
-        log10_p=corrected(max(values.values()), LOG10_SECRETS),
-        evidence=evidence,
-        proves=_PROVES,
-        does_not_prove=_DOES_NOT_PROVE,
-        lacking="" if found >= needed else f"{needed} weights of the key, kept",
+    return KeyReading(
+        key_weights=len(key),
+        found=found,
+        expected={name: sum(n * density for n, density in classes) for name, classes in nulls.items()},
+        log10_p_by={name: log10_p_overlap(classes, found) for name, classes in nulls.items()},
+        kept=ticket.mask.kept,
+        total=ticket.mask.total,
     )
 
 
@@ -140,8 +198,8 @@ def _layer(ticket: Ticket, name: str, public: Tensor) -> Tensor:
     if weights is None:
         raise bad_input("model", "layer", f"the key's {name}", "none of that name")
     if weights.shape != public.shape or not weights.is_floating_point():
-        found = f"{str(weights.dtype).removeprefix('torch.')} {list(weights.shape)}"
-        raise bad_input("model", name, f"weights {list(public.shape)}, as the locked ticket's", found)
+        expected = f"weights {list(public.shape)}, as the locked ticket's"
+        raise bad_input("model", name, expected, described(weights))
     return weights
 
 

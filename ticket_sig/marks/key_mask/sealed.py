@@ -15,12 +15,13 @@ from torch import Tensor
 
 from ticket_sig.claim import Claim
 from ticket_sig.errors import bad_input
+from ticket_sig.fields import parse_json
 from ticket_sig.ticket import Round
 
 _NONCE = bytes(12)  # every secret seals one file, once
 _REWIND, _STATISTICS = "rewind/", "statistics/"
 # What a file can be wrong in, if its key fits: somebody made both.
-_DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ class Sealed:
     def _parse(cls, plain: bytes, weights: Mapping[str, Tensor]) -> Sealed:
         tensors = safetensors.torch.load(plain)
         head = plain[8 : 8 + int.from_bytes(plain[:8], "little")]
-        told = json.loads(json.loads(head)["__metadata__"]["ticket_sig"], parse_constant=_refuse)
+        told = parse_json(parse_json(head)["__metadata__"]["ticket_sig"])
         statistics = {n: tensors[_STATISTICS + n] for n in weights if _STATISTICS + n in tensors}
         rewind = {n: tensors[_REWIND + n] for n in weights} if told["rewind"] else None
         for name, tensor in statistics.items():
@@ -113,7 +114,3 @@ class Sealed:
             claim=told["claim"],
             copies=told["copies"],
         )
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON number")

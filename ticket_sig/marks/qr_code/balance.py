@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from ticket_sig.errors import bad_input
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.placement import Placement
+from ticket_sig.marks.qr_code.qr import Bits
+from ticket_sig.prf import keyed_words
 from ticket_sig.select import lowest
-from ticket_sig.signatures import qr
-from ticket_sig.signatures.keyed import keyed_words
-from ticket_sig.signatures.placement import Placement
-from ticket_sig.signatures.qr import Bits
 from ticket_sig.ticket import Ticket
 
 Scores = NDArray[np.float64]

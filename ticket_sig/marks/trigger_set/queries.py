@@ -7,7 +7,6 @@ common is the trigger set. That is what the record is for.
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from numpy.typing import NDArray
 from ticket_sig.claim import Claim
 from ticket_sig.datasets.images import Pixels
 from ticket_sig.errors import about, bad_input
+from ticket_sig.fields import check_format, hexadecimal, whole
 from ticket_sig.files import SECRET, read_json, write_json
-from ticket_sig.signatures.keyed import keyed_words
-from ticket_sig.signatures.scheme3 import SCHEME, TriggerMark
-from ticket_sig.signatures.triggers import TriggerSecret, TriggerSet, check_extent
+from ticket_sig.marks.claims import of_kind
+from ticket_sig.marks.trigger_set.mark import TriggerMark
+from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet, check_extent
+from ticket_sig.prf import keyed_words
 
 FORMAT, FORMAT_VERSION = "ticket_sig queries", 1
 DECOYS = 300
@@ -72,17 +73,17 @@ class Queries:
 
 
 def prepare(claim: Claim, triggers: TriggerSet, decoys: int = DECOYS, nonce: bytes | None = None) -> Queries:
-    """Makes the queries for a claim of scheme 3.
+    """Makes the queries for a claim on a trigger set.
 
     Args:
         decoys: how many unrelated images to ask about beside the triggers.
         nonce: what decoys and order follow from; fresh by default. Whoever judges a claim must draw it.
 
     Raises:
-        InputError: the claim is damaged or of another scheme, the trigger set is not the claim's, or there
+        InputError: the claim is damaged or of no trigger set, the trigger set is not the claim's, or there
             are too few or too many decoys, or decoys of such a size.
     """
-    mark_of(claim).check(triggers)
+    of_kind(TriggerMark, claim).check(triggers)
     if not FEWEST_DECOYS <= decoys <= MOST_DECOYS:
         raise bad_input("", "decoys", f"{FEWEST_DECOYS} to {MOST_DECOYS}", str(decoys))
     check_extent("decoys", decoys, triggers.size, triggers.classes)
@@ -121,18 +122,6 @@ def read_queries(path: Path, claim: Claim, triggers: TriggerSet) -> Queries:
     return queries
 
 
-def mark_of(claim: Claim) -> TriggerMark:
-    """What a claim says of its trigger set.
-
-    Raises:
-        InputError: the claim is damaged or of another scheme.
-    """
-    with about(claim.source):
-        if claim.scheme != SCHEME:
-            raise bad_input("claim", "scheme", repr(SCHEME), repr(claim.scheme))
-        return TriggerMark.from_json(claim.signature)
-
-
 def _record(queries: Queries) -> dict[str, Any]:
     return {
         "format": FORMAT,
@@ -145,12 +134,5 @@ def _record(queries: Queries) -> dict[str, Any]:
 
 
 def _fields(value: Mapping[str, Any]) -> tuple[bytes, int]:
-    for name, expected in (("format", FORMAT), ("version", FORMAT_VERSION)):
-        if value.get(name) != expected:
-            raise bad_input("queries", name, repr(expected), repr(value.get(name))[:80])
-    nonce, decoys = value.get("nonce"), value.get("decoys")
-    if not isinstance(nonce, str) or not re.fullmatch("[0-9a-f]{64}", nonce):
-        raise bad_input("queries", "nonce", "64 hexadecimal digits", "something else")
-    if type(decoys) is not int:
-        raise bad_input("queries", "decoys", "a whole number", repr(decoys)[:80])
-    return bytes.fromhex(nonce), decoys
+    check_format(value, "queries", FORMAT, FORMAT_VERSION)
+    return hexadecimal(value, "nonce", "queries", NONCE_BYTES), whole(value, "decoys", "queries")

@@ -9,7 +9,6 @@ Sources: NeurIPS'21, section 3.4; Adi et al., USENIX Security 2018, section 4.
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from ticket_sig.datasets.data import Split
 from ticket_sig.datasets.images import Pixels, decode
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import about, bad_input
+from ticket_sig.fields import check_format, hexadecimal, image_size, whole
 from ticket_sig.files import SECRET, read_json, write_json
-from ticket_sig.signatures.keyed import keyed_words
+from ticket_sig.prf import keyed_words
 
 FORMAT, FORMAT_VERSION = "ticket_sig triggers", 1
 COUNT = 100  # as in the paper
@@ -109,18 +109,10 @@ class TriggerSecret:
         Raises:
             InputError: another format or version, or a field is missing, of another type or out of range.
         """
-        for name, expected in (("format", FORMAT), ("version", FORMAT_VERSION)):
-            if value.get(name) != expected:
-                raise bad_input("triggers", name, repr(expected), repr(value.get(name)))
-        secret, size = value.get("secret"), value.get("size")
-        if not isinstance(secret, str) or not re.fullmatch("[0-9a-f]{64}", secret):
-            raise bad_input("triggers", "secret", "64 hexadecimal digits", "something else")
-        if not isinstance(size, list) or len(size) != 3 or not all(type(n) is int for n in size):
-            raise bad_input("triggers", "size", "[height, width, channels]", repr(size)[:80])
-        for name in ("count", "classes"):
-            if type(value.get(name)) is not int:
-                raise bad_input("triggers", name, "a whole number", repr(value.get(name))[:80])
-        return cls(bytes.fromhex(secret), value["count"], (size[0], size[1], size[2]), value["classes"])
+        where = "triggers"
+        check_format(value, where, FORMAT, FORMAT_VERSION)
+        secret, size = hexadecimal(value, "secret", where, 32), image_size(value, where)
+        return cls(secret, whole(value, "count", where), size, whole(value, "classes", where))
 
     def trigger_set(self) -> TriggerSet:
         """The images and labels; the same secret gives the same bits everywhere."""

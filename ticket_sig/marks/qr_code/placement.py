@@ -12,8 +12,8 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from ticket_sig.errors import bad_input
-from ticket_sig.signatures import qr
-from ticket_sig.signatures.qr import Bits
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.qr import Bits
 
 _TILE = 128  # side of a tile that keeps its transform in the cache
 _Scalar = TypeVar("_Scalar", bound=np.generic)

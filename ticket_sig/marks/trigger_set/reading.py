@@ -1,4 +1,4 @@
-"""Black box verification of scheme 3: the verifier can only ask for labels (NeurIPS'21, section 3.4).
+"""Reading a trigger set off answers: the verifier can only ask for labels (NeurIPS'21, section 3.4).
 
 The statistic is the number of triggers answered with the claimed label; an answer that did not come counts as
 wrong. Up to three p-values are computed, and the verdict rests on the largest:
@@ -32,32 +32,49 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ticket_sig.claim import Claim
-from ticket_sig.datasets.images import Pixels
 from ticket_sig.errors import bad_input
-from ticket_sig.signatures.triggers import TriggerSet
-from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
-from ticket_sig.verdict import LOG10_THRESHOLD, Verdict
-from ticket_sig.verification.queries import DECOYS, Queries, prepare
-
-# Images uint8 [n, height, width, channels] to n labels; None where no answer came.
-Ask = Callable[[Pixels], Sequence[int | None]]
+from ticket_sig.marks.trigger_set.mark import TriggerMark
+from ticket_sig.marks.trigger_set.queries import Queries
+from ticket_sig.marks.trigger_set.triggers import TriggerSet
+from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_tails
+from ticket_sig.verdict import LOG10_THRESHOLD, Rows, Verdict
 
 _NONE = -1  # an answer that did not come
 
+_PROVES_KEYED = (
+    "this network, or one that it was made from, was taught the claimed triggers: one that never saw them "
+    "does not answer so many as claimed, whichever of 2^64 secrets the claimant tried"
+)
+_PROVES_CHOSEN = (
+    "this network gives the claimed labels far more often than the control networks, and than its answers to "
+    "other images would have it"
+)
+_CHOSEN = (
+    "that they were taught, unless the claim is dated before the suspect, and the controls are innocent and "
+    "as good as it: somebody chose images and labels, and could have written down what this network answers "
+    "anyhow, or what only a better network than the controls gets right"
+)
+_DOES_NOT_PROVE = (
+    "who taught them, or when: compare with a record of the claim from before the dispute; nor does 'not "
+    "verified' clear a network: a server can tell abstract images from others and answer them otherwise, "
+    "number its classes anew, or have been trained until the triggers were forgotten"
+)
 
-@dataclass(frozen=True)
-class Answers:
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerReading:
     """What a suspect answered, put back into the order of triggers and decoys.
 
     Attributes:
+        mark: of the claim.
+        nonce: what the queries followed from.
         labels: int64 [n], the triggers' labels.
         classes: number of classes.
         triggers, decoys: int64 [n] and [m], the answers; -1 where none came, `classes` for every label that
@@ -65,6 +82,8 @@ class Answers:
         controls: int64 [n] each, what innocent networks answer to the triggers.
     """
 
+    mark: TriggerMark
+    nonce: bytes
     labels: NDArray[np.int64]
     classes: int
     triggers: NDArray[np.int64]
@@ -121,6 +140,104 @@ class Answers:
         shares = np.bincount(self.labels, minlength=self.classes + 1) / len(self.labels)
         return float(shares[came].mean()) if len(came) else 0.0
 
+    @property
+    def message(self) -> None:
+        """A trigger set says nothing."""
+
+    @property
+    def agreement(self) -> float:
+        """Share of the triggers that are answered as claimed."""
+        return self.matches / len(self.labels)
+
+    @property
+    def log10_p(self) -> float:
+        """The largest of the p-values that there are."""
+        p_values = [self.log10_p_decoys]
+        if self.mark.keyed:
+            p_values.append(corrected(self.log10_p_labels, LOG10_SECRETS))
+        if self.log10_p_controls is not None:
+            p_values.append(self.log10_p_controls)
+        return max(p_values)
+
+    @property
+    def expected(self) -> float:
+        """Matches by chance: as often as a decoy's answer, at random, or as the best control network."""
+        best = max([0, *self.control_matches]) / len(self.labels)
+        return max(self.decoy_rate, 1 / self.classes, best) * len(self.labels)
+
+    @property
+    def triggers_answered(self) -> int:
+        """Triggers that were answered."""
+        return int((self.triggers != _NONE).sum())
+
+    @property
+    def different(self) -> int:
+        """How many classes the answers name."""
+        came = np.concatenate([self.triggers, self.decoys])
+        return len(np.unique(came[(came != _NONE) & (came < self.classes)]))
+
+    def rows(self) -> Rows:
+        """What the p-value is made of, and how much was answered."""
+        keyed = [
+            ("  of the labels, one secret", format_p(self.log10_p_labels)),
+            ("  secrets to choose from", f"10^{LOG10_SECRETS:.1f}"),
+        ]
+        matches: list[tuple[str, object]] = [("decoys that match", f"{100 * self.decoy_rate:.1f} %")]
+        beside = [("  beside the decoys", format_p(self.log10_p_decoys))]
+        if self.log10_p_controls is not None:
+            beside.append(("  beside the best control", format_p(self.log10_p_controls)))
+            told = ", ".join(map(str, self.control_matches))
+            matches.append(("triggers that controls match", told))
+        return [
+            *(keyed if self.mark.keyed else []),
+            *beside,
+            (
+                "triggers",
+                f"{len(self.labels)}, {'from a secret' if self.mark.keyed else 'chosen by somebody'}",
+            ),
+            *matches,
+            ("triggers answered", f"{self.triggers_answered} of {len(self.labels)}"),
+            ("decoys answered", f"{self.decoys_answered} of {len(self.decoys)}"),
+            ("different answers", f"{self.different} of {self.classes} classes"),
+            *([("answers of no class", self.no_class)] if self.no_class else []),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The reading as JSON."""
+        keyed, beside = self.mark.keyed, self.log10_p_controls
+        return {
+            "commitment": self.mark.commitment,
+            "keyed": keyed,
+            "classes": self.classes,
+            "matches": self.matches,
+            "triggers": len(self.labels),
+            "triggers_answered": self.triggers_answered,
+            "decoys": len(self.decoys),
+            "decoys_answered": self.decoys_answered,
+            "decoy_rate": round(self.decoy_rate, 6),
+            "different_answers": self.different,
+            "answers_of_no_class": self.no_class,
+            "control_matches": self.control_matches,
+            "log10_p": round(self.log10_p, 3),
+            "log10_p_labels": round(self.log10_p_labels, 3) if keyed else None,
+            "log10_secrets_tried": round(LOG10_SECRETS, 3) if keyed else None,
+            "log10_p_decoys": round(self.log10_p_decoys, 3),
+            "log10_p_controls": None if beside is None else round(beside, 3),
+            "nonce_digest": f"sha256:{hashlib.sha256(self.nonce).hexdigest()}",
+        }
+
+    def verdict(self) -> Verdict:
+        """Verified by the p-value alone."""
+        keyed = self.mark.keyed
+        return Verdict(
+            mark=self.mark.name,
+            reading=self,
+            statistic=f"{self.matches} of {len(self.labels)} triggers answered as claimed, "
+            f"{self.expected:.1f} expected by chance",
+            proves=_PROVES_KEYED if keyed else _PROVES_CHOSEN,
+            does_not_prove=_DOES_NOT_PROVE if keyed else f"{_CHOSEN}; {_DOES_NOT_PROVE}",
+        )
+
 
 def log10_p_labels(matches: int, triggers: int, classes: int) -> float:
     """log10 of the chance that as many keyed labels, uniform and independent, are guessed."""
@@ -156,33 +273,31 @@ def matches_needed(count: int, classes: int) -> int | None:
     return int(enough[0]) if len(enough) else None
 
 
-def verify_answers(
-    claim: Claim,
-    triggers: TriggerSet,
-    ask: Ask,
-    *,
-    controls: Sequence[Ask] = (),
-    decoys: int = DECOYS,
-    nonce: bytes | None = None,
-) -> Verdict:
-    """Asks a suspect about triggers and decoys and decides whether it was taught the triggers.
-
-    Args:
-        claim: of scheme 3.
-        triggers: the set the claim was made with, shown to the verifier.
-        ask: how to get answers; `ticket_sig.verification.ask` has some. It is called once. Who asks the same
-            suspect again must do so with the same nonce: what two askings have in common is the trigger set.
-        controls: innocent networks of the same task, no worse than the suspect, asked the same images in the
-            same way; needed where the set is not keyed.
-        decoys: number of unrelated images to ask about.
-        nonce: what decoys and order follow from; fresh by default.
-
-    Raises:
-        InputError: it could not be decided (see `prepare` and `judge`), or the asking failed.
-    """
+def read_answers(
+    queries: Queries, answers: Sequence[int | None], controls: Sequence[Sequence[int | None]] = ()
+) -> TriggerReading:
+    """Puts answers back into the order of triggers and decoys; errors as of `TriggerMark.read`."""
+    triggers, n = queries.triggers, len(queries.triggers)
     check_controls(triggers, len(controls))
-    queries = prepare(claim, triggers, decoys, nonce)
-    return judge(claim, queries, ask(queries.images), [control(queries.images) for control in controls])
+    found = _sorted_out(queries, answers)
+    asked = [_sorted_out(queries, control)[:n] for control in controls]
+    for number, control in enumerate(asked, 1):
+        if missing := int((control == _NONE).sum()):
+            raise bad_input("", f"control {number}", "an answer to every trigger", f"{missing} missing")
+    reading = TriggerReading(
+        mark=TriggerMark.of(triggers),
+        nonce=queries.nonce,
+        labels=triggers.split.labels.numpy(),
+        classes=triggers.classes,
+        triggers=found[:n],
+        decoys=found[n:],
+        controls=tuple(asked),
+    )
+    if 2 * reading.decoys_answered < queries.decoys:
+        few = f"{reading.decoys_answered} of {queries.decoys}"
+        hint = "the chance of a match cannot be told"
+        raise bad_input("", "answers to decoys", "at least half of them", few, hint=hint)
+    return reading
 
 
 def check_controls(triggers: TriggerSet, controls: int) -> None:
@@ -195,106 +310,6 @@ def check_controls(triggers: TriggerSet, controls: int) -> None:
         hint = "chosen triggers need a control network: --control MODEL"
         expected = "an innocent network of the same task, as somebody chose images and labels"
         raise bad_input("", "control", expected, "none", hint=hint)
-
-
-def judge(
-    claim: Claim,
-    queries: Queries,
-    answers: Sequence[int | None],
-    controls: Sequence[Sequence[int | None]] = (),
-) -> Verdict:
-    """Decides by answers that are there.
-
-    Args:
-        answers: labels in the order of `queries.images`; None where none came. A label that is no class of
-            the claim's is an answer that matches nothing: a class more must not save a thief.
-        controls: the answers of innocent networks to the same images.
-
-    Raises:
-        InputError: too many or too few answers, one is no whole number, a control network is missing or left
-            an image unanswered, or fewer than half of the decoys were answered.
-    """
-    check_controls(queries.triggers, len(controls))
-    found = _answers(queries, answers, controls)
-    if 2 * found.decoys_answered < queries.decoys:
-        few = f"{found.decoys_answered} of {queries.decoys}"
-        hint = "the chance of a match cannot be told"
-        raise bad_input("", "answers to decoys", "at least half of them", few, hint=hint)
-    keyed = queries.triggers.keyed
-    p_values = [found.log10_p_decoys]
-    if keyed:
-        p_values.append(corrected(found.log10_p_labels, LOG10_SECRETS))
-    if found.log10_p_controls is not None:
-        p_values.append(found.log10_p_controls)
-    best = max([0, *found.control_matches]) / len(found.labels)
-    expected = max(found.decoy_rate, 1 / found.classes, best) * len(found.labels)
-    return Verdict(
-        statistic=f"{found.matches} of {len(found.labels)} triggers answered as claimed, "
-        f"{expected:.1f} expected by chance",
-        log10_p=max(p_values),
-        evidence=_evidence(claim, queries, found),
-        proves=_PROVES_KEYED if keyed else _PROVES_CHOSEN,
-        does_not_prove=_DOES_NOT_PROVE if keyed else f"{_CHOSEN}; {_DOES_NOT_PROVE}",
-    )
-
-
-_PROVES_KEYED = (
-    "this network, or one that it was made from, was taught the claimed triggers: one that never saw them "
-    "does not answer so many as claimed, whichever of 2^64 secrets the claimant tried"
-)
-_PROVES_CHOSEN = (
-    "this network gives the claimed labels far more often than the control networks, and than its answers to "
-    "other images would have it"
-)
-_CHOSEN = (
-    "that they were taught, unless the claim is dated before the suspect, and the controls are innocent and "
-    "as good as it: somebody chose images and labels, and could have written down what this network answers "
-    "anyhow, or what only a better network than the controls gets right"
-)
-_DOES_NOT_PROVE = (
-    "who taught them, or when: compare with a record of the claim from before the dispute; nor does 'not "
-    "verified' clear a network: a server can tell abstract images from others and answer them otherwise, "
-    "number its classes anew, or have been trained until the triggers were forgotten"
-)
-
-
-def _evidence(claim: Claim, queries: Queries, found: Answers) -> dict[str, Any]:
-    keyed, beside = queries.triggers.keyed, found.log10_p_controls
-    answered = found.triggers[found.triggers != _NONE]
-    came = np.concatenate([answered, found.decoys[found.decoys != _NONE]])
-    return {
-        "scheme": claim.scheme,
-        "commitment": queries.triggers.commitment,
-        "keyed": keyed,
-        "classes": found.classes,
-        "matches": found.matches,
-        "triggers": len(found.labels),
-        "triggers_answered": len(answered),
-        "decoys": queries.decoys,
-        "decoys_answered": found.decoys_answered,
-        "decoy_rate": round(found.decoy_rate, 6),
-        "different_answers": len(np.unique(came[came < found.classes])),
-        "answers_of_no_class": found.no_class,
-        "control_matches": found.control_matches,
-        "log10_p_labels": round(found.log10_p_labels, 3) if keyed else None,
-        "log10_secrets_tried": round(LOG10_SECRETS, 3) if keyed else None,
-        "log10_p_decoys": round(found.log10_p_decoys, 3),
-        "log10_p_controls": None if beside is None else round(beside, 3),
-        "nonce_digest": f"sha256:{hashlib.sha256(queries.nonce).hexdigest()}",
-    }
-
-
-def _answers(
-    queries: Queries, answers: Sequence[int | None], controls: Sequence[Sequence[int | None]]
-) -> Answers:
-    triggers, n = queries.triggers, len(queries.triggers)
-    found = _sorted_out(queries, answers)
-    asked = [_sorted_out(queries, control)[:n] for control in controls]
-    for number, control in enumerate(asked, 1):
-        if missing := int((control == _NONE).sum()):
-            raise bad_input("", f"control {number}", "an answer to every trigger", f"{missing} missing")
-    labels: NDArray[np.int64] = triggers.split.labels.numpy()
-    return Answers(labels, triggers.classes, found[:n], found[n:], tuple(asked))
 
 
 def _sorted_out(queries: Queries, asked: Sequence[int | None]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Scheme 1: the ticket is split into a key mask and a locked mask (NeurIPS'21, section 3.3, Algorithm 1).
+"""Splitting a ticket and putting it together again (NeurIPS'21, section 3.3, Algorithm 1).
 
 The n kept weights that a score ranks highest become the key; the rest, the locked ticket, is what is handed
 out. Who trains it without the key loses accuracy, and who holds the key can show it. What the locked ticket
@@ -9,165 +9,27 @@ earlier claim.
 
 from __future__ import annotations
 
-import json
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ticket_sig.claim import Claim, entry
-from ticket_sig.digests import json_digest, tensor_digest
-from ticket_sig.errors import about, bad_input
-from ticket_sig.files import SECRET
-from ticket_sig.formats.safetensors_file import read_metadata, read_safetensors, write_safetensors
+from ticket_sig.claim import Claim
+from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import bad_input
+from ticket_sig.marks.claims import claim_of, of_kind
+from ticket_sig.marks.key_mask.key import Key
+from ticket_sig.marks.key_mask.mark import KeyMark, locked_digest
+from ticket_sig.marks.key_mask.sealed import Sealed
 from ticket_sig.mask import Mask
-from ticket_sig.signatures.sealed import Sealed
 from ticket_sig.ticket import Round, Ticket, retie
 
-SCHEME = "scheme 1: key mask"
-KEY_FORMAT, KEY_VERSION = "ticket_sig key", 1
-_POSITIONS, _WEIGHTS = "positions/", "weights/"
 # Batch norm's running statistics, by the last part of their names, and what they start from.
 _STATISTICS = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
-
-
-@dataclass(frozen=True)
-class Key:
-    """The split-off part of a ticket.
-
-    Attributes:
-        positions: by layer, flat indices int64 [n], ascending.
-        weights: by layer, the weights there [n].
-        secret: 32 bytes; makes the commitment say nothing of the key, and opens what was sealed.
-        locked: digest of the locked ticket it belongs to.
-
-    Raises:
-        InputError: it has no layers, or a layer's positions are none, not ascending from 0 on, or not as many
-            as its weights; the secret has another length.
-    """
-
-    positions: Mapping[str, Tensor]
-    weights: Mapping[str, Tensor]
-    secret: bytes
-    locked: str
-
-    def __post_init__(self) -> None:
-        if len(self.secret) != 32:
-            raise bad_input("key", "secret", "32 bytes", str(len(self.secret)))
-        if not self.positions or self.positions.keys() != self.weights.keys():
-            found = ", ".join(sorted(self.positions.keys() ^ self.weights.keys())) or "none"
-            raise bad_input("key", "layers", "positions and weights of each", found)
-        for name, where in self.positions.items():
-            fine = where.dtype == torch.int64 and where.ndim == 1 and len(where) > 0
-            if not (fine and int(where[0]) >= 0 and bool((where[1:] > where[:-1]).all())):
-                raise bad_input("key", name, "positions, ascending from 0 on", "something else")
-            if (weights := self.weights[name]).shape != where.shape or not weights.is_floating_point():
-                found = f"{str(weights.dtype).removeprefix('torch.')} {list(weights.shape)}"
-                raise bad_input("key", name, f"{len(where)} weights, one for each position", found)
-
-    def __len__(self) -> int:
-        return sum(len(p) for p in self.positions.values())
-
-    @property
-    def commitment(self) -> str:
-        """Digest of the whole key, for claims."""
-        return json_digest({**self._head(), "tensors": tensor_digest(self._tensors())})
-
-    def write(self, path: Path) -> None:
-        """Writes the key's file, readable by its owner alone; whole or not at all."""
-        write_safetensors(path, self._tensors(), json.dumps(self._head()), mode=SECRET)
-
-    @classmethod
-    def read(cls, path: Path | str) -> Key:
-        """Reads a key's file.
-
-        Raises:
-            InputError: missing, damaged, or no key of this version.
-        """
-        path = Path(path)
-        tensors = read_safetensors(path)
-        head = _head_of(path)
-        parts = {
-            kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
-            for kind in (_POSITIONS, _WEIGHTS)
-        }
-        with about(path):
-            if extra := sorted(n for n in tensors if not n.startswith((_POSITIONS, _WEIGHTS))):
-                raise bad_input("key", "tensors", "positions and weights", ", ".join(extra))
-            return cls(parts[_POSITIONS], parts[_WEIGHTS], bytes.fromhex(head["secret"]), head["locked"])
-
-    def _tensors(self) -> dict[str, Tensor]:
-        positions = {_POSITIONS + name: t for name, t in self.positions.items()}
-        return {**positions, **{_WEIGHTS + name: t for name, t in self.weights.items()}}
-
-    def _head(self) -> dict[str, Any]:
-        return {
-            "format": KEY_FORMAT,
-            "version": KEY_VERSION,
-            "secret": self.secret.hex(),
-            "locked": self.locked,
-        }
-
-
-@dataclass(frozen=True)
-class KeyMark:
-    """What a claim says of a key.
-
-    Attributes:
-        commitment: digest of the key (`Key.commitment`).
-        locked: digest of the locked ticket.
-        score: what the key's weights were chosen by.
-        kept_locked, kept_key: number of weights of each.
-    """
-
-    commitment: str
-    locked: str
-    score: str
-    kept_locked: int
-    kept_key: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The signature's fields of claim.json."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> KeyMark:
-        """Reads the signature's fields of claim.json.
-
-        Raises:
-            InputError: a field is missing or of another type.
-        """
-        return cls(
-            entry(value, "commitment", str),
-            entry(value, "locked", str),
-            entry(value, "score", str),
-            entry(value, "kept_locked", int),
-            entry(value, "kept_key", int),
-        )
-
-    def check(self, key: Key, locked: Ticket) -> None:
-        """Checks that key and locked ticket are those this claim was made with, and fit each other.
-
-        Raises:
-            InputError: one belongs to another claim or was changed; or the key names layers that the locked
-                ticket does not have, positions that are not there, or weights of the locked mask itself.
-        """
-        if key.locked != self.locked:
-            raise bad_input("key", "ticket", f"the claim's {self.locked}", f"a key of {key.locked}")
-        if key.commitment != self.commitment:
-            hint = "it was altered since the ticket was split, or forged"
-            raise bad_input("key", "digest", f"the claim's {self.commitment}", key.commitment, hint=hint)
-        if (found := locked_digest(locked)) != self.locked:
-            hint = "it must be as it was handed out, before it is trained"
-            raise bad_input("locked ticket", "digest", f"the claim's {self.locked}", found, hint=hint)
-        for name, where in key.positions.items():
-            _check_layer(name, where, key.weights[name], locked)
 
 
 @dataclass(frozen=True)
@@ -195,7 +57,7 @@ def split(
         scores: of the mask's names and shapes; the highest go. Of equal ones the larger magnitude goes,
             then the earlier. Of tied weights the first name's count.
         score: what they are called, for the claim.
-        claim: of an earlier mark (claim.json); sealed, and given back by `unlock`.
+        claim: of earlier marks (claim.json); sealed, and given back by `unlock`.
 
     Raises:
         InputError: a share out of range, or that leaves nothing to the key or the locked ticket; scores
@@ -218,9 +80,9 @@ def split(
     key = Key(positions, weights, secrets.token_bytes(32), digest)
     _check_nothing_left(locked, key, copies)
     mark = KeyMark(key.commitment, digest, score, locked.mask.kept, len(key))
-    trained, subject = ticket.last_trained(), tensor_digest(locked.weights)
+    trained = ticket.last_trained()
     promised = trained.test if trained else None
-    made = Claim(scheme=SCHEME, signature=mark.to_json(), subject=subject, accuracy=promised)
+    made = claim_of([mark], locked.weights, promised)
     sealed = Sealed(
         rewind=ticket.rewind,
         statistics={name: t for name, t in ticket.weights.items() if _is_statistic(name)},
@@ -247,7 +109,7 @@ def unlock(
         InputError: the key is another ticket's, was altered or forged, or the locked ticket was changed; the
             sealed part is missing or not this key's.
     """
-    mark_of(claim).check(key, locked)
+    of_kind(KeyMark, claim).check(key, locked)
     if sealed is None:
         hint = "without it the ticket cannot be given back bit for bit"
         expected = "the sealed.bin that was handed out with it"
@@ -271,31 +133,6 @@ def unlock(
         history=rest.history,
     )
     return whole, rest.claim
-
-
-def mark_of(claim: Claim) -> KeyMark:
-    """The claim's fields.
-
-    Raises:
-        InputError: it is of another scheme, or damaged.
-    """
-    with about(claim.source):
-        if claim.scheme != SCHEME:
-            raise bad_input("claim", "scheme", repr(SCHEME), repr(claim.scheme))
-        return KeyMark.from_json(claim.signature)
-
-
-def _check_layer(name: str, where: Tensor, weights: Tensor, locked: Ticket) -> None:
-    if name not in locked.mask:
-        raise bad_input("key", "layer", "one of the locked mask", name)
-    kept, dtype = locked.mask[name].flatten(), locked.weights[name].dtype
-    if int(where[-1]) >= len(kept):
-        raise bad_input("key", name, f"positions below {len(kept)}", str(int(where[-1])))
-    if weights.dtype != dtype:
-        names = [str(d).removeprefix("torch.") for d in (dtype, weights.dtype)]
-        raise bad_input("key", name, f"weights of {names[0]}, as the locked ticket's", names[1])
-    if within := int(kept[where].sum()):
-        raise bad_input("key", name, "positions outside the locked mask", f"{within} within")
 
 
 def _copies(ticket: Ticket) -> dict[str, str]:
@@ -370,24 +207,3 @@ def _check_nothing_left(locked: Ticket, key: Key, copies: Mapping[str, str]) -> 
         for name, tensor in tensors.items():
             where = key.positions.get(copies.get(name, name))
             assert where is None or not tensor.flatten()[where].any(), f"{name} holds weights of the key"
-
-
-def locked_digest(locked: Ticket) -> str:
-    """Digest of a locked ticket's model and mask: what key and claim know it by."""
-    model, mask = tensor_digest(locked.weights), tensor_digest(locked.mask)
-    return json_digest({"model": model, "mask": mask})
-
-
-def _head_of(path: Path) -> dict[str, str]:
-    """The key's metadata, checked."""
-    try:
-        head = json.loads(read_metadata(path)["ticket_sig"])
-        fine = bool(re.fullmatch("[0-9a-f]{64}", head["secret"])) and isinstance(head["locked"], str)
-    except (KeyError, TypeError, ValueError, RecursionError):
-        fine = False
-    if not fine:
-        raise bad_input(path, "key", "a key that `ticket-sig split` wrote", "another file")
-    if (head.get("format"), head.get("version")) != (KEY_FORMAT, KEY_VERSION):
-        found = f"{head.get('format')!r} {head.get('version')!r}"
-        raise bad_input(path, "format", f"{KEY_FORMAT!r} {KEY_VERSION}", found)
-    return {name: head[name] for name in ("secret", "locked")}

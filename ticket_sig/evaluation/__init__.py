@@ -1,1 +1,0 @@
-"""Measuring what marks cost and what they survive."""

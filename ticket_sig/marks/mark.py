@@ -1,0 +1,194 @@
+"""The face that every mark answers to: made, embedded, kept in training, read.
+
+A new mark is one file, with a subclass of `Mark`, and one line of `MARKS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ticket_sig.digests import json_digest
+from ticket_sig.errors import bad_input
+from ticket_sig.formats.layouts import shared_prefix
+from ticket_sig.formats.patch import Entries
+from ticket_sig.formats.weights import InMemory, Weights
+from ticket_sig.mask import Mask, dtype_name
+from ticket_sig.options import Options
+from ticket_sig.ticket import Round, Ticket, retie
+from ticket_sig.training.marks import Held
+from ticket_sig.verdict import Reading, Rows
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # that can carry a mark
+
+Model = Ticket | nn.Module | Mapping[str, Tensor] | Weights
+Own = TypeVar("Own", bound="Mark")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a mark stands in a kernel map: a square of `side` kernels from (row, column) on."""
+
+    layer: str
+    row: int
+    column: int
+    side: int
+
+
+class Mark(ABC):
+    """What an owner puts into a model, or teaches it, to know it again.
+
+    Attributes:
+        name: in the registry, in claims and on the command line.
+        stands_in: "mask", "weights" or "answers": what a reading looks at.
+        carries: its payload: "bits", "numbers", "labels", or "nothing".
+        options: what `embed` takes; None for a mark that is not put in by `embed`.
+        needs: what a reading takes beside the suspect, by name, with a help text.
+        locks: whether the claim's model is one that the mark was taken out of, to be handed out.
+    """
+
+    name: ClassVar[str]
+    stands_in: ClassVar[str]
+    carries: ClassVar[str]
+    options: ClassVar[type[Options] | None] = None
+    needs: ClassVar[Mapping[str, str]] = {}
+    locks: ClassVar[bool] = False
+
+    @classmethod
+    def make(cls: type[Own], model: Model, options: Any, secret: bytes | None = None) -> Own:
+        """A mark for a model.
+
+        Args:
+            options: of the class `options`.
+            secret: bytes that decide all its pseudo-random choices; fresh ones by default.
+        """
+        raise NotImplementedError(f"{cls.name} is not made for `embed`")
+
+    def embed(self, ticket: Ticket) -> Ticket:
+        """The network with the mark in it, without training, and one more entry of history."""
+        raise NotImplementedError(f"{self.name} is not put in by `embed`")
+
+    def entries(self, weights: Weights) -> Mapping[str, Entries] | None:
+        """Single entries that make the mark, so that a model of any size is copied and never loaded whole.
+
+        None where that is not all.
+        """
+        return None
+
+    def bind(self, model: nn.Module) -> Held | None:
+        """What keeps, or teaches, the mark in training; None where the mask does."""
+        return None
+
+    @abstractmethod
+    def read(self, suspect: Any, *shown: Any, **needed: Any) -> Reading:
+        """What stands in a suspect: a `Model`, or answers; with what `needs` names."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """The mark's own fields of a claim."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls: type[Own], value: Mapping[str, Any]) -> Own:
+        """Reads them.
+
+        Raises:
+            InputError: a field is missing, of another type or out of range.
+        """
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides the mark."""
+        return json_digest(self.to_json())
+
+    def __str__(self) -> str:
+        """What the claim says of it, in one line; no secret."""
+        return self.name
+
+    def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
+        """What `needs` names, read from files.
+
+        Args:
+            files: by name, those that are given.
+            beside: the claim's file.
+        """
+        return {}
+
+    def facts(self, before: Model, after: Model) -> Rows:
+        """What embedding did, for people."""
+        return ()
+
+    def remedy(self) -> str:
+        """What would make a mark stand out that is too weak to verify."""
+        return "a larger payload"
+
+    def frame(self) -> Frame | None:
+        """Where it stands in a kernel map, if it does."""
+        return None
+
+    def draw(self, reading: Any, path: Path) -> None:
+        """Draws what was read.
+
+        Raises:
+            InputError: the mark has no picture.
+        """
+        raise bad_input("", "--png", "a mark that has a picture", self.name)
+
+
+def signed(ticket: Ticket, written: Mapping[str, Tensor]) -> Ticket:
+    """The ticket with these tensors in place of its own, and one more entry of history."""
+    entry = Round(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)
+    weights = retie(ticket.weights, {**ticket.weights, **written})
+    return replace(ticket, weights=weights, history=(*ticket.history, entry))
+
+
+def as_weights(model: Model) -> Weights:
+    """Any model as `Weights`, by plain names: a module's parameters, a state dict; `Weights` as they are."""
+    if isinstance(model, Ticket):
+        return InMemory(model.weights)
+    if isinstance(model, nn.Module):
+        named = model.named_parameters(remove_duplicate=False)
+        # A parameter not yet initialised has no shape.
+        model = {n: p for n, p in named if not isinstance(p, nn.UninitializedParameter)}
+    if isinstance(model, Mapping):
+        prefix = shared_prefix(model)
+        return InMemory({name.removeprefix(prefix): t for name, t in model.items()})
+    return model
+
+
+def as_ticket(model: Model) -> Ticket:
+    """Any model in memory as a ticket, its mask read off the zeros where it brings none.
+
+    Raises:
+        InputError: weights that are read in parts, which have no mask; or as `Ticket`.
+    """
+    if isinstance(model, Ticket):
+        return model
+    if isinstance(model, nn.Module):
+        model = dict(model.state_dict())
+    if not isinstance(model, Mapping):
+        hint = "merge them into one file"
+        raise bad_input("model", "mask", "a model in one file", "weights that are read in parts", hint=hint)
+    prefix = shared_prefix(model)
+    weights = {name.removeprefix(prefix): t.detach() for name, t in model.items()}
+    return Ticket(weights=weights, mask=Mask.of_zeros(weights))
+
+
+def check_dtype(where: str, name: str, dtype: torch.dtype) -> None:
+    """Checks that weights of a type can carry a mark.
+
+    Args:
+        where: name of the mark.
+
+    Raises:
+        InputError: they cannot; names the tensor.
+    """
+    if dtype not in DTYPES:
+        expected = ", ".join(map(dtype_name, DTYPES))
+        raise bad_input(where, name, f"one of {expected}", dtype_name(dtype))

@@ -1,0 +1,91 @@
+"""Writing a QR code into a mask: which kernels go and come back, and with which values (Algorithm 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.balance import add_weights, appeal, remove_weights
+from ticket_sig.marks.qr_code.placement import Placement
+from ticket_sig.mask import Mask
+from ticket_sig.prf import keyed_words
+from ticket_sig.ticket import Round, Ticket, put_back, retie
+
+
+def write(ticket: Ticket, place: Placement, code: qr.QRCode, secret: bytes) -> Ticket:
+    """The ticket with a code in its mask, and one more entry of history.
+
+    Args:
+        secret: decides positions and values of weights that come back, where no rewind weights are known.
+
+    Raises:
+        InputError: too many or too few weights are kept to hold their number.
+    """
+    mask = _mask_with(ticket, place, code, secret)
+    # In a signed model kept means not zero, so that the bare weights tell the mask.
+    back = {name: zero for name, kept in mask.items() if (zero := kept & (ticket.weights[name] == 0)).any()}
+    values = {name: _values(ticket, name, zero, secret) for name, zero in back.items()}
+    return Ticket(
+        weights=retie(ticket.weights, mask.apply(put_back(ticket.weights, back, values))),
+        mask=mask,
+        rewind=ticket.rewind and _put_where_zero(ticket.rewind, back, values),
+        recipe=ticket.recipe,
+        history=(*ticket.history, Round(step="sign", kept=mask.kept, total=mask.total)),
+    )
+
+
+def _mask_with(ticket: Ticket, place: Placement, code: qr.QRCode, key: bytes) -> Mask:
+    """Returns the mask with the code in it and as many kept weights as before."""
+    # Every layer as [out, in, kernel size]; a linear layer's kernels have one weight.
+    kept = {name: t.reshape(*t.shape[:2], -1).clone().numpy() for name, t in ticket.mask.items()}
+    side = code.light.shape[0]
+    region, wanted = place.cut(kept[place.layer], side), place.cut(appeal(ticket, place.layer, key), side)
+    before = np.count_nonzero(region)
+    region[code.data & ~code.light] = False
+    rows, columns = (code.data & code.light & ~region.any(-1)).nonzero()
+    region[rows, columns, wanted[rows, columns].argmax(-1)] = True
+    surplus = int(np.count_nonzero(region) - before)
+    if surplus < 0:
+        add_weights(-surplus, ticket, kept, place, code, key)
+    else:
+        remove_weights(surplus, ticket, kept, place, code)
+    return Mask({name: torch.from_numpy(k).view(ticket.mask[name].shape) for name, k in kept.items()})
+
+
+def _values(ticket: Ticket, name: str, back: Tensor, key: bytes) -> Tensor:
+    """Values for the kept weights that are zero, in the layer's dtype: not zero, so that they can be read."""
+    weights, count = ticket.weights[name], int(back.sum())
+    low, high = _small_magnitudes(weights)
+    chance = torch.from_numpy(keyed_words(key, f"value {name}", 2 * count) / 2.0**64).view(2, count)
+    sizes = low + (high - low) * chance[0]
+    values = torch.where(chance[1] < 0.5, sizes, -sizes).to(weights.dtype)
+    if ticket.rewind is not None:
+        known = ticket.rewind[name][back].to(weights.dtype)
+        values = torch.where(known != 0, known, values)
+    return values
+
+
+def _small_magnitudes(weights: Tensor) -> tuple[float, float]:
+    """A band of small magnitudes: the first decile and the fourth of the layer's kept weights.
+
+    Small, so that the accuracy is left alone, but not the first to be pruned; and a band, since one
+    value for all would point at every weight that came back.
+    """
+    sizes = weights[weights != 0].abs().double()
+    if not len(sizes):
+        return 1e-3, 2e-3
+    ranks = (1 + len(sizes) // 10, 1 + 4 * len(sizes) // 10)
+    low, high = (float(sizes.kthvalue(min(rank, len(sizes))).values) for rank in ranks)
+    return low, high
+
+
+def _put_where_zero(
+    tensors: Mapping[str, Tensor], back: Mapping[str, Tensor], values: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The same for rewind weights: those that are known stay bit for bit as they are."""
+    put = put_back(tensors, back, values)
+    return {name: torch.where(t == 0, put[name], t) if name in back else t for name, t in tensors.items()}

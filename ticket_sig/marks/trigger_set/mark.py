@@ -1,0 +1,126 @@
+"""The trigger set as a mark: what a claim says of it, and how answers are judged.
+
+The claim holds a commitment to the trigger set, not the set: it can be dated and shown without giving the
+triggers away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ticket_sig.errors import bad_input
+from ticket_sig.fields import entry, image_size, whole
+from ticket_sig.marks.mark import Mark
+from ticket_sig.marks.trigger_set.triggers import TriggerSet, check_extent, read_triggers
+
+if TYPE_CHECKING:
+    from ticket_sig.marks.trigger_set.queries import Queries
+    from ticket_sig.marks.trigger_set.reading import TriggerReading
+
+
+@dataclass(frozen=True)
+class TriggerMark(Mark):
+    """What a claim says of its trigger set.
+
+    Attributes:
+        commitment: digest of the set (`TriggerSet.commitment`).
+        count, size, classes: number of images; their height, width and channels; classes of the network.
+        keyed: whether images and labels follow from a secret; else somebody chose them.
+    """
+
+    name: ClassVar[str] = "trigger-set"
+    stands_in: ClassVar[str] = "answers"
+    carries: ClassVar[str] = "labels"
+    needs: ClassVar[Mapping[str, str]] = {
+        "triggers": "The trigger set: the file of its secret, or a folder of pictures."
+    }
+
+    commitment: str
+    count: int
+    size: tuple[int, int, int]
+    classes: int
+    keyed: bool
+
+    @classmethod
+    def of(cls, triggers: TriggerSet) -> TriggerMark:
+        """The mark of a trigger set."""
+        return cls(triggers.commitment, len(triggers), triggers.size, triggers.classes, triggers.keyed)
+
+    def read(
+        self,
+        suspect: Sequence[int | None],
+        *,
+        queries: Queries,
+        controls: Sequence[Sequence[int | None]] = (),
+    ) -> TriggerReading:
+        """Counts the triggers that are answered as claimed, and how surprising that is.
+
+        Args:
+            suspect: its answers, in the order of `queries.images`; None where none came. A label that is no
+                class of the claim's is an answer that matches nothing: a class more must not save a thief.
+            queries: what was asked, for this claim (`prepare`).
+            controls: the answers of innocent networks to the same images.
+
+        Raises:
+            InputError: too many or too few answers, one is no whole number, a control network is missing or
+                left an image unanswered, or fewer than half of the decoys were answered.
+        """
+        from ticket_sig.marks.trigger_set.reading import read_answers
+
+        self.check(queries.triggers)
+        return read_answers(queries, suspect, controls)
+
+    def check(self, triggers: TriggerSet) -> None:
+        """Checks that a trigger set is the one this claim was made with.
+
+        Raises:
+            InputError: it is another, in size or in content.
+        """
+        shown = len(triggers), triggers.size, triggers.classes, triggers.keyed, triggers.commitment
+        claimed = self.count, self.size, self.classes, self.keyed, self.commitment
+        names = "count", "size", "classes", "keyed", "commitment"
+        for name, expected, found in zip(names, claimed, shown, strict=True):
+            if expected != found:
+                hint = "another secret or folder, or one that was changed since the claim was made"
+                raise bad_input("triggers", name, f"the claim's {expected}", str(found), hint=hint)
+
+    def to_json(self) -> dict[str, Any]:
+        """The claim's fields."""
+        return {**vars(self), "size": list(self.size)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TriggerMark:
+        """Reads the claim's fields.
+
+        Raises:
+            InputError: a field is missing, of another type or out of range.
+        """
+        mark = cls(
+            entry(value, "commitment", str),
+            whole(value, "count"),
+            image_size(value),
+            whole(value, "classes"),
+            entry(value, "keyed", bool),
+        )
+        check_extent("claim", mark.count, mark.size, mark.classes, keyed=mark.keyed)
+        return mark
+
+    def __str__(self) -> str:
+        source = "from a secret" if self.keyed else "chosen by somebody"
+        return f"{self.name}, {self.count} images of {self.classes} classes, {source}"
+
+    def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
+        """The trigger set.
+
+        Raises:
+            InputError: it is missing, damaged or another one.
+        """
+        if "triggers" not in files:
+            hint = "the claim does not hold the secret"
+            raise bad_input("", "--triggers", "a path", "none", hint=hint)
+        triggers = read_triggers(files["triggers"], self.size, self.classes)
+        self.check(triggers)
+        return {"triggers": triggers}
