@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ticket_sig.formats import save as save
     from ticket_sig.lottery import find as find
     from ticket_sig.lottery import retrain as retrain
+    from ticket_sig.marks import Watermark as Watermark
+    from ticket_sig.marks.embed import embed as embed
     from ticket_sig.mask import Mask as Mask
-    from ticket_sig.signatures.scheme2 import embed as embed
     from ticket_sig.ticket import Ticket as Ticket
     from ticket_sig.verification import extract as extract
     from ticket_sig.verification import verify as verify
-    from ticket_sig.watermarks import Watermark as Watermark
 
 
 # Imported when first used: `ticket-sig --help` must not wait for torch.
@@ -32,10 +32,10 @@ _HOMES = {
     "find": "ticket_sig.lottery",
     "retrain": "ticket_sig.lottery",
     "Claim": "ticket_sig.claim",
-    "embed": "ticket_sig.signatures.scheme2",
+    "embed": "ticket_sig.marks.embed",
     "extract": "ticket_sig.verification",
     "verify": "ticket_sig.verification",
-    "Watermark": "ticket_sig.watermarks",
+    "Watermark": "ticket_sig.marks",
 }
 __all__ = ["__version__", *_HOMES]
 

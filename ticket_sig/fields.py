@@ -67,14 +67,16 @@ def number(value: Mapping[str, Any], name: str, most: float, where: object = "cl
     return float(found)
 
 
-def whole(value: Mapping[str, Any], name: str, where: object = "claim") -> int:
-    """A field that is a whole number, of any size.
+def whole(value: Mapping[str, Any], name: str, where: object = "claim", least: int | None = None) -> int:
+    """A field that is a whole number, of 63 bits at most.
 
     Raises:
-        InputError: missing, or no whole number.
+        InputError: missing, no whole number, less than `least`, or too large.
     """
-    if type(found := value.get(name)) is not int:
-        raise bad_input(where, name, "a whole number", repr(found)[:SHOWN])
+    found = value.get(name)
+    if type(found) is not int or abs(found) >= 2**63 or (least is not None and found < least):
+        expected = "a whole number" if least is None else f"a whole number of {least} or more"
+        raise bad_input(where, name, expected, repr(found)[:SHOWN])
     return found
 
 

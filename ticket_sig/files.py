@@ -73,6 +73,16 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def check_new(path: Path, hint: str = "", what: str = "output folder") -> None:
+    """Checks that nothing is at a path where something is to be written.
+
+    Raises:
+        InputError: the name is taken.
+    """
+    if os.path.lexists(path):
+        raise bad_input(path, what, "a name not taken yet", "one that is", hint=hint)
+
+
 @contextlib.contextmanager
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder; it becomes `path` when the block ends without an error.
@@ -82,9 +92,8 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         InputError: `path` is there already and `replace` is off, or is not a folder.
     """
-    if os.path.lexists(path) and not (replace and path.is_dir()):
-        hint = "choose another or pass --force"
-        raise bad_input(path, "output folder", "a name not taken yet", "one that is", hint=hint)
+    if not (replace and path.is_dir()):
+        check_new(path, "choose another or pass --force")
     place = path.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=f"{PARTIAL}{place.name}-"))

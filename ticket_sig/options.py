@@ -126,6 +126,22 @@ def positive(name: str, value: float) -> None:
         raise bad_input("", name, "a finite number more than 0", str(value)[:_SHOWN])
 
 
+def one_or_more(name: str, value: float) -> None:
+    """Checks a number of things: 1 or more."""
+    if value < 1:
+        raise bad_input("", name, "1 or more", str(value)[:_SHOWN])
+
+
+def above_0(most: float) -> Check:
+    """A check for numbers above 0, and up to `most`."""
+
+    def check(name: str, value: float) -> None:
+        if not 0 < value <= most:
+            raise bad_input("", name, f"a number above 0, at most {most:g}", str(value)[:_SHOWN])
+
+    return check
+
+
 def within(low: float, high: float) -> Check:
     """A check for numbers from `low` to `high`, both included."""
 

@@ -6,45 +6,43 @@ Not in the paper, but the first thing its reader would try: fake3 with the place
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ticket_sig.attacks.scene import Scene, check_share, stolen
+from ticket_sig.attacks.attack import Attack, Attacked
+from ticket_sig.attacks.scene import Scene, stolen
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask, kernel_map
-from ticket_sig.signatures import qr
+from ticket_sig.options import option, share
 from ticket_sig.ticket import Ticket, retie
 
 
 @dataclass(frozen=True, kw_only=True)
-class Erase:
+class Erase(Attack):
     """Makes kept kernels of the code's region change places with pruned ones, drawn at random.
 
     As many kernels and weights stay kept as before. A kernel that need not move stays where it is: of a
     code that keeps half of its kernels, a quarter moves.
-
-    Attributes:
-        share: of the region's kernels to shuffle; all by default.
     """
 
-    share: float | None = None
+    of_insiders: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if self.share is not None:
-            check_share("share", self.share)
+    share: float | None = option(
+        "Share of the region's kernels to shuffle; all by default.", default=None, check=share
+    )
 
-    def __call__(self, ticket: Ticket, scene: Scene) -> Ticket:
+    def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
         """Returns the ticket without the code.
 
         Raises:
             InputError: the place is not known, or the model has no such place.
         """
-        if scene.signature is None:
+        if scene.place is None:
             hint = "only an insider can erase: --claim FILE --insider"
-            raise bad_input("attack", "place of the code", "the owner's signature", "none", hint=hint)
-        place, side = scene.signature.placement, qr.side(scene.signature.version)
-        shape = scene.signature.shape
+            raise bad_input("attack", "place of the code", "the owner's claim", "none", hint=hint)
+        place, side, shape = scene.place.placement, scene.place.frame().side, scene.place.shape
         inside = 0 <= place.row <= shape[0] - side and 0 <= place.column <= shape[1] - side
         if place.layer not in ticket.mask or ticket.mask[place.layer].shape != shape or not inside:
             expected = f"{side}x{side} kernels from row {place.row}, column {place.column} of {place.layer}"
@@ -56,9 +54,8 @@ class Erase:
         for region in regions:
             region[target], region[source] = region[source], torch.zeros((), dtype=region.dtype)
         mask = Mask({**ticket.mask, place.layer: kept})
-        return replace(
-            stolen(ticket), weights=retie(ticket.weights, {**ticket.weights, place.layer: weights}), mask=mask
-        )
+        changed = retie(ticket.weights, {**ticket.weights, place.layer: weights})
+        return Attacked(replace(stolen(ticket), weights=changed, mask=mask))
 
     def _moves(self, light: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
         """Boolean [side, side] each: kept kernels that move away, pruned ones they move to."""

@@ -7,43 +7,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.revive import draw_positions, initial_spread, revive
-from ticket_sig.attacks.scene import Scene, check_positive, check_share
-from ticket_sig.attacks.train_on import train_on
+from ticket_sig.attacks.scene import Scene
+from ticket_sig.attacks.train_on import LR, train_on
 from ticket_sig.errors import bad_input
+from ticket_sig.options import one_or_more, option, positive, share
 from ticket_sig.ticket import Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
-class FakeKey:
+class FakeKey(Attack):
     """Puts a key of random positions outside the locked mask, with random values as large as initial ones.
 
     The locked ticket is handed out with its rewind weights, so here the thief has them: forged values go
     into them as well, and training starts from there.
-
-    Attributes:
-        share: of the forged key in the whole ticket, locked part and key (the paper's relative sparsity).
-        count: number of weights of the key, in place of a share.
-        epochs: train the whole for so long; not at all by default.
-        lr: largest learning rate, in place of the recipe's.
     """
 
-    share: float | None = None
-    count: int | None = None
-    epochs: int | None = None
-    lr: float | None = None
+    share: float | None = option(
+        "Share of the forged key in the whole ticket, locked part and key (the paper's relative sparsity).",
+        default=None,
+        check=share,
+    )
+    count: int | None = option(
+        "Number of weights of the key, in place of a share.", default=None, check=one_or_more
+    )
+    epochs: int | None = option(
+        "Train the whole for so long; not at all by default.", default=None, check=one_or_more
+    )
+    lr: float | None = option(LR, default=None, check=positive)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.share is None) == (self.count is None):
             found = "neither" if self.share is None else f"{self.share} and {self.count}"
             raise bad_input("", "forged key", "a share or a count", found)
-        if self.share is not None:
-            check_share("share", self.share)
-        check_positive(count=self.count, epochs=self.epochs, lr=self.lr)
         if self.lr is not None and self.epochs is None:
             raise bad_input("", "lr", "epochs beside it", "none")
 
-    def __call__(self, ticket: Ticket, scene: Scene) -> Ticket:
+    def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
         """Returns the locked ticket with the forged key in it.
 
         Raises:
@@ -58,9 +60,9 @@ class FakeKey:
         positions = draw_positions({name: ~kept for name, kept in locked.mask.items()}, count, draw)
         forged = revive(locked, positions, initial_spread(locked), draw)
         if self.epochs is None:
-            return forged
+            return Attacked(forged)
         start = "model" if forged.rewind is None else "rewind"
-        return train_on(forged, scene, epochs=self.epochs, lr=self.lr, start=start)
+        return Attacked(train_on(forged, scene, epochs=self.epochs, lr=self.lr, start=start))
 
     def _count(self, locked: int) -> int:
         if self.share is None:

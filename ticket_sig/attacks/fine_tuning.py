@@ -7,33 +7,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ticket_sig.attacks.scene import Scene, check_positive, stolen
-from ticket_sig.attacks.train_on import train_on
+from ticket_sig.attacks.attack import Attack, Attacked
+from ticket_sig.attacks.scene import Scene, stolen
+from ticket_sig.attacks.train_on import EPOCHS, LR, train_on
+from ticket_sig.options import one_or_more, option, positive
 from ticket_sig.ticket import Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuning:
+class FineTuning(Attack):
     """Trains on under the same mask, from the model's weights, with the recipe's schedule.
 
     For another data set than the model's own the classifier is a fresh, dense one. The first layer
     stays: grey images are repeated for a network of colour images, colour ones become grey.
-
-    Attributes:
-        epochs: length, in place of the recipe's.
-        lr: largest learning rate, in place of the recipe's.
     """
 
-    epochs: int | None = None
-    lr: float | None = None
+    epochs: int | None = option(EPOCHS, default=None, check=one_or_more)
+    lr: float | None = option(LR, default=None, check=positive)
 
-    def __post_init__(self) -> None:
-        check_positive(epochs=self.epochs, lr=self.lr)
-
-    def __call__(self, ticket: Ticket, scene: Scene) -> Ticket:
+    def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
         """Returns the ticket trained on, with one entry of history.
 
         Raises:
             InputError: no data or recipe, or weights that do not fit the network.
         """
-        return train_on(stolen(ticket), scene, epochs=self.epochs, lr=self.lr)
+        return Attacked(train_on(stolen(ticket), scene, epochs=self.epochs, lr=self.lr))

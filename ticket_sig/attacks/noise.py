@@ -8,32 +8,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.revive import draw_positions, kept_spread, revive
-from ticket_sig.attacks.scene import Scene, check_positive, check_share, stolen
+from ticket_sig.attacks.scene import Scene, stolen
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
+from ticket_sig.options import option, positive, share
 from ticket_sig.ticket import Ticket, retie
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
-    """Prunes exactly round(rate * kept) weights at random and puts as many back elsewhere.
+class Noise(Attack):
+    """Prunes exactly round(rate * kept) weights at random and puts as many back elsewhere."""
 
-    Attributes:
-        rate: share of the kept weights that move, in (0, 1).
-        scale: standard deviation of the new weights, in those of their layer's kept weights.
-        layer: move weights within this layer alone; over all layers by default.
-    """
+    rate: float = option("Share of the kept weights that move.", check=share)
+    scale: float = option(
+        "Standard deviation of the new weights, in those of their layer's kept weights.",
+        default=1.0,
+        check=positive,
+    )
+    layer: str | None = option(
+        "Move weights within this layer alone; over all layers by default.", default=None
+    )
 
-    rate: float
-    scale: float = 1.0
-    layer: str | None = None
-
-    def __post_init__(self) -> None:
-        check_share("rate", self.rate)
-        check_positive(scale=self.scale)
-
-    def __call__(self, ticket: Ticket, scene: Scene) -> Ticket:
+    def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
         """Returns the ticket with as many weights kept, others.
 
         Raises:
@@ -51,4 +49,5 @@ class Noise:
         back = draw_positions({name: ~k for name, k in chosen.items()}, count, draw)
         mask = Mask({name: k & ~gone[name] if name in gone else k for name, k in ticket.mask.items()})
         pruned = replace(stolen(ticket), weights=retie(ticket.weights, mask.apply(ticket.weights)), mask=mask)
-        return revive(pruned, back, {name: self.scale * std for name, std in spread.items()}, draw)
+        spread = {name: self.scale * std for name, std in spread.items()}
+        return Attacked(revive(pruned, back, spread, draw))

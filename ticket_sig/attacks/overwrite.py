@@ -6,45 +6,41 @@ Source: Chen et al., NeurIPS 2021, Table 7. With the place known, the paper's 91
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
-
+from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.scene import Scene, stolen
-from ticket_sig.signatures.scheme2 import Embedded, embed
+from ticket_sig.marks import CodeMark, claim_of
+from ticket_sig.marks.qr_code.mark import CodeOptions
+from ticket_sig.options import option
 from ticket_sig.ticket import Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overwrite:
-    """Writes another message, over the owner's code where the place is known (`Scene.signature`).
+class Overwrite(Attack):
+    """Writes another message, over the owner's code where the thief is an insider."""
 
-    Attributes:
-        message: the thief's.
-        version, level, layer: of his code, as for `embed`; an insider takes the owner's.
-    """
+    of_insiders: ClassVar[bool] = True
 
-    message: str
-    version: int | None = None
-    level: str | None = None
-    layer: str | None = None
+    message: str = option("The thief's own.")
+    version: int | None = option("Size of his code; an insider takes the owner's.", default=None)
+    level: str | None = option("Its error correction; H, or of an insider the owner's.", default=None)
+    layer: str | None = option("Its layer; the most similar, or of an insider the owner's.", default=None)
 
-    def __call__(self, ticket: Ticket, scene: Scene) -> Ticket:
-        """Returns the ticket with the thief's code in it (see `forge`)."""
-        return self.forge(ticket, scene).ticket
-
-    def forge(self, ticket: Ticket, scene: Scene) -> Embedded:
+    def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
         """Returns the ticket with the thief's code, and the claim he would show.
 
         Raises:
             InputError: the message does not fit, or the model is too dense or too sparse for the code.
         """
-        known, key = scene.signature, torch.randint(256, (32,), generator=scene.draw("overwrite"))
-        return embed(
-            stolen(ticket),
-            self.message,
+        known, mine = scene.place, stolen(ticket)
+        options = CodeOptions(
+            message=self.message,
             version=known.version if known and self.version is None else self.version,
             level=self.level or (known.level if known else "H"),
             layer=self.layer,
-            place=known.placement if known and self.layer is None else None,
-            key=bytes(key.tolist()),
         )
+        place = known.placement if known and self.layer is None else None
+        code = CodeMark.make(mine, options, scene.secret("overwrite"), place)
+        signed = code.embed(mine)
+        return Attacked(signed, claim_of([code], signed.weights))

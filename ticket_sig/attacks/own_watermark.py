@@ -1,56 +1,44 @@
-"""A watermark of the thief's own, written over a dense network: ambiguity, and removal where the two meet."""
+"""A mark of the thief's own, written over a network: ambiguity, and removal where the two meet."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import torch
-
+from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.scene import Scene, stolen
-from ticket_sig.claim import Claim
 from ticket_sig.errors import bad_input
+from ticket_sig.marks import MARKS, Mark, claim_of
+from ticket_sig.options import one_or_more, option
 from ticket_sig.ticket import Ticket
-from ticket_sig.watermarks import WATERMARKS, Mark, claim_of
-
-SIZE = 64
-
-
-class Forged(NamedTuple):
-    """What the thief has then: the network, the claim he would show, and its mark."""
-
-    ticket: Ticket
-    claim: Claim
-    mark: Mark
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnWatermark:
-    """Writes a watermark under a secret of the thief's; he knows the scheme, and not the owner's secret.
+class OwnWatermark(Attack):
+    """Writes a mark under a secret of the thief's; he knows its kind, and not the owner's secret."""
 
-    Attributes:
-        scheme: of `WATERMARKS`.
-        size: of the mark: values of FreezeNet, bits of Uchida.
-    """
+    mark: str = option("Kind of the mark, as of `embed`: freezenet or uchida.")
+    size: int = option("Of the mark: values of freezenet, bits of uchida.", default=64, check=one_or_more)
 
-    scheme: str
-    size: int = SIZE
-
-    def __post_init__(self) -> None:
-        if self.scheme not in WATERMARKS:
-            raise bad_input("", "scheme", f"one of {', '.join(WATERMARKS)}", repr(self.scheme)[:80])
-
-    def __call__(self, ticket: Ticket, scene: Scene) -> Ticket:
-        """Returns the ticket with the thief's mark in it (see `forge`)."""
-        return self.forge(ticket, scene).ticket
-
-    def forge(self, ticket: Ticket, scene: Scene) -> Forged:
+    def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
         """Returns the ticket with the thief's mark, and the claim he would show.
 
         Raises:
-            InputError: the mark does not fit the network, or the network is sparse where it belongs.
+            InputError: no mark of that name that has a size, it does not fit the network, or the network is
+                sparse where it belongs.
         """
-        secret = bytes(torch.randint(256, (32,), generator=scene.draw("own watermark")).tolist())
-        mark = WATERMARKS[self.scheme].make(ticket.weights, self.size, secret)
-        marked = mark.embed(stolen(ticket))
-        return Forged(marked, claim_of(mark, marked.weights), mark)
+        mine = stolen(ticket)
+        made = sized(self.mark, self.size, mine, scene.secret("own watermark"))
+        marked = made.embed(mine)
+        return Attacked(marked, claim_of([made], marked.weights))
+
+
+def sized(mark: str, size: int, ticket: Ticket, secret: bytes) -> Mark:
+    """A mark of so many values or bits, under a secret.
+
+    Raises:
+        InputError: no mark of that name that has a size, or it does not fit.
+    """
+    kinds = {n: of_size for n, k in MARKS.items() if (of_size := getattr(k.options, "of_size", None))}
+    if mark not in kinds:
+        raise bad_input("", "mark", f"one of {', '.join(kinds)}", repr(mark)[:80])
+    return MARKS[mark].make(ticket, kinds[mark](size), secret)

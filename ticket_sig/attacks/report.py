@@ -1,8 +1,8 @@
-"""What an attack achieved: accuracy, weights kept and verdict before and after (NeurIPS'21, section 4.3).
+"""What an attack achieved: accuracy, weights kept and verdicts before and after (NeurIPS'21, section 4.3).
 
 An attack that costs more than the tolerance has not won: the thief holds a model that is no longer worth
-stealing. Nor has one that leaves any mark of the owner's verified: the one in the mask, which is read, or the
-trigger set, which the network is asked about. A locked ticket of scheme 1 is another matter: it holds no key
+stealing. Nor has one that leaves any mark of the owner's verified: those that are read in the weights, or a
+trigger set, which the network is asked about. A locked ticket (key-mask) is another matter: it holds no key
 that could be lost, and who forges one wins if it brings back the accuracy that the claim promises.
 """
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-import torch
 from torch import nn
 
 from ticket_sig.attacks.scene import Scene
@@ -24,21 +24,29 @@ from ticket_sig.datasets.images import Pixels
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import weights_for
-from ticket_sig.signatures import scheme1, scheme3
-from ticket_sig.signatures.scheme1 import Key
-from ticket_sig.signatures.triggers import TriggerSet
+from ticket_sig.marks import marks_of
+from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.verdict import Verdict
 from ticket_sig.verification import verify
+from ticket_sig.verification.ask import Ask, verify_answers
 from ticket_sig.verification.ask.network import ask_network, network_of
 from ticket_sig.verification.ask.pixels import Normalisation
-from ticket_sig.verification.black_box import Ask, verify_answers
 from ticket_sig.verification.fidelity import EPS_F
-from ticket_sig.verification.queries import NONCE_BYTES
 
 _Pair = tuple[float | None, float | None]
-_IN_MASK, _TRIGGERS = "mark in the mask", "trigger set"
+IN_WEIGHTS, TRIGGERS = "mark in the weights", "trigger set"
+
+
+class Winner(Enum):
+    """Who won, or why that is not decided."""
+
+    OWNER = "the owner wins"
+    THIEF = "the thief wins"
+    NOBODY = "nobody wins"
+    NOTHING_TO_WIN = "nothing to win"
+    NOT_DECIDED = "not decided"
 
 
 @dataclass(frozen=True)
@@ -47,26 +55,6 @@ class Decision:
 
     verdict: Verdict | None
     reason: str = ""
-
-    @classmethod
-    def of(
-        cls, ticket: Ticket, claim: Claim, key: Key | None = None, locked: Ticket | None = None
-    ) -> Decision:
-        """Verifies; what is raised becomes the reason."""
-        try:
-            return cls(verify(ticket, claim, key, locked))
-        except InputError as error:
-            return cls(None, str(error))
-
-    @classmethod
-    def of_answers(
-        cls, ask: Ask, claim: Claim, triggers: TriggerSet, controls: Sequence[Ask], nonce: bytes
-    ) -> Decision:
-        """Verifies by answers; what is raised becomes the reason."""
-        try:
-            return cls(verify_answers(claim, triggers, ask, controls=controls, nonce=nonce))
-        except InputError as error:
-            return cls(None, str(error))
 
     @property
     def verified(self) -> bool:
@@ -80,8 +68,8 @@ class Decision:
 
     @property
     def message(self) -> str | None:
-        """What can be read at the claim's place, where the scheme has a message."""
-        return self.verdict.evidence.get("message") if self.verdict else None
+        """What can be read, where the mark has a message."""
+        return self.verdict.reading.message if self.verdict else None
 
     def to_json(self) -> dict[str, Any]:
         """Verdict, p-value and message as JSON."""
@@ -90,6 +78,18 @@ class Decision:
         whole = self.verdict.to_json()
         parts = {name: whole[name] for name in ("verdict", "statistic", "p_value", "log10_p")}
         return {**parts, "message": self.message}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One claim, tried before and after."""
+
+    before: Decision
+    after: Decision
+
+    def to_json(self) -> dict[str, Any]:
+        """Both decisions as JSON."""
+        return {"before": self.before.to_json(), "after": self.after.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +102,10 @@ class AttackReport:
         triggers: share of the trigger set that is answered as taught, in % (before, after); None as above.
         kept: weights kept (before, after), of `total` before.
         total: prunable weights.
-        owner: the owner's claim on the mask, tried (before, after); None without one.
-        taught: the owner's claim on the trigger set, tried (before, after); None without one.
+        owner: the owner's claim on the weights; None without one.
+        taught: the owner's claim on the trigger set; None without one.
         promised: accuracy in % that the claim promises; None where it promises none.
-        locked: whether the model before is the locked ticket of the claim (scheme 1).
+        locked: whether the model before is the locked ticket of the claim.
         forged: the thief's own claim, tried after; None where he makes none.
         tolerance: points of accuracy that a thief may lose.
     """
@@ -114,8 +114,8 @@ class AttackReport:
     kept: tuple[int, int]
     total: int
     triggers: _Pair = (None, None)
-    owner: tuple[Decision, Decision] | None = None
-    taught: tuple[Decision, Decision] | None = None
+    owner: Tried | None = None
+    taught: Tried | None = None
     promised: float | None = None
     locked: bool = False
     forged: Decision | None = None
@@ -133,59 +133,58 @@ class AttackReport:
         return None if self.lost is None else self.lost > self.tolerance
 
     @property
-    def marks(self) -> dict[str, tuple[Decision, Decision]]:
-        """What the owner's claim was tried on, (before, after) by name."""
-        tried = {_IN_MASK: self.owner, _TRIGGERS: self.taught}
-        return {name: pair for name, pair in tried.items() if pair is not None}
+    def marks(self) -> dict[str, Tried]:
+        """What the owner's claim was tried on, by name."""
+        tried = {IN_WEIGHTS: self.owner, TRIGGERS: self.taught}
+        return {name: one for name, one in tried.items() if one is not None}
+
+    @property
+    def held(self) -> list[str]:
+        """Names of the marks that were verified before the attack."""
+        return [name for name, tried in self.marks.items() if tried.before.verified]
+
+    @property
+    def stood(self) -> list[str]:
+        """Those of them that are verified after it."""
+        return [name for name in self.held if self.marks[name].after.verified]
+
+    @property
+    def untried(self) -> list[str]:
+        """Names of the marks that could not be tried before."""
+        return [name for name, tried in self.marks.items() if tried.before.verdict is None]
+
+    @property
+    def both_claim(self) -> bool:
+        """Whether the thief's own claim is verified beside the owner's, on a model that is worth it."""
+        return self.forged is not None and self.forged.verified and not self.pays
+
+    @property
+    def winner(self) -> Winner:
+        """Who won."""
+        if self.locked:
+            return self._winner_of_locked()
+        if not self.marks:
+            return Winner.NOT_DECIDED
+        if not self.held:
+            return Winner.NOTHING_TO_WIN
+        if self.stood:
+            return Winner.OWNER
+        if self.untried or self.pays is None:
+            return Winner.NOT_DECIDED
+        return Winner.NOBODY if self.pays else Winner.THIEF
+
+    def _winner_of_locked(self) -> Winner:
+        """A locked ticket holds no key before or after: what counts is whether a forged one does its work."""
+        if self.promised is None:
+            return Winner.NOTHING_TO_WIN
+        if self.accuracy[1] is None:
+            return Winner.NOT_DECIDED
+        return Winner.OWNER if self.accuracy[1] < self.promised - self.tolerance else Winner.THIEF
 
     @property
     def outcome(self) -> str:
         """Who won, in words."""
-        if self.locked:
-            return self._of_locked()
-        if not self.marks:
-            return f"the thief pays{self._price}" if self.pays else ""
-        held = [name for name, (before, _) in self.marks.items() if before.verified]
-        if not held:
-            tried = [before.outcome for before, _ in self.marks.values()]
-            if len(tried) > 1:
-                tried = [f"{name} {said}" for name, said in zip(self.marks, tried, strict=True)]
-            return f"nothing to win: {', '.join(tried)} before the attack"
-        if stood := [name for name in held if self.marks[name][1].verified]:
-            return f"the owner wins: {self._still(stood)}"
-        if untried := [name for name, (before, _) in self.marks.items() if before.verdict is None]:
-            return f"the {held[0]} is gone{self._price}; the {untried[0]} could not be tried"
-        if self.pays is None:
-            return "the claim is gone; accuracy was not measured"
-        who = "nobody wins: the claim is gone, and the thief pays" if self.pays else "the thief wins"
-        return who + self._price
-
-    @property
-    def _price(self) -> str:
-        if self.lost is None:
-            return ""
-        return f", at {self.lost:.2f} points of accuracy" if self.lost > 0 else ", at no cost"
-
-    def _still(self, stood: list[str]) -> str:
-        both = self.forged is not None and self.forged.verified and not self.pays
-        also = "; the thief's own claim is verified, too: the earlier date decides" if both else ""
-        if len(self.marks) == 1:
-            return f"the claim is still verified{also}"
-        names = " and ".join(f"the {name}" for name in stood)
-        return f"{names} {'is' if len(stood) == 1 else 'are'} still verified{also}"
-
-    def _of_locked(self) -> str:
-        """A locked ticket holds no key before or after: what counts is whether a forged one does its work."""
-        holds_none = "the locked ticket holds no key, before or after"
-        reached = self.accuracy[1]
-        if self.promised is None:
-            return f"nothing to win: {holds_none}, and the claim promises no accuracy"
-        if reached is None:
-            return f"nothing is decided: {holds_none}, and accuracy was not measured"
-        said = f"{reached:.2f} % without the owner's key, {self.promised:.2f} % promised with it"
-        if reached < self.promised - self.tolerance:
-            return f"the owner wins: {said}; {holds_none}"
-        return f"the thief wins: {said}"
+        return in_words(self)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON."""
@@ -194,15 +193,51 @@ class AttackReport:
             "triggers": {"before": self.triggers[0], "after": self.triggers[1]},
             "kept": {"before": self.kept[0], "after": self.kept[1], "total": self.total},
             "thief_pays": self.pays,
-            "owner": _both(self.owner),
-            "taught": _both(self.taught),
+            "owner": self.owner and self.owner.to_json(),
+            "taught": self.taught and self.taught.to_json(),
             "forged": self.forged and self.forged.to_json(),
+            "winner": self.winner.name.lower(),
             "outcome": self.outcome,
         }
 
 
-def _both(tried: tuple[Decision, Decision] | None) -> Mapping[str, Any] | None:
-    return tried and {"before": tried[0].to_json(), "after": tried[1].to_json()}
+def in_words(report: AttackReport) -> str:
+    """Who won, and on what that rests; nothing where nobody claims anything and the thief loses nothing."""
+    if report.locked:
+        return _of_locked(report)
+    price = ""
+    if report.lost is not None:
+        price = f", at {report.lost:.2f} points of accuracy" if report.lost > 0 else ", at no cost"
+    if not report.marks:
+        return f"the thief pays{price}" if report.pays else ""
+    if report.winner is Winner.NOTHING_TO_WIN:
+        said = [f"{name} {tried.before.outcome}" for name, tried in report.marks.items()]
+        return f"nothing to win: {', '.join(said)} before the attack"
+    if report.winner is Winner.OWNER:
+        also = (
+            "; the thief's own claim is verified, too: the earlier date decides" if report.both_claim else ""
+        )
+        names = " and ".join(f"the {name}" for name in report.stood)
+        return f"the owner wins: {names} {'is' if len(report.stood) == 1 else 'are'} still verified{also}"
+    if report.untried:
+        return f"the {report.held[0]} is gone{price}; the {report.untried[0]} could not be tried"
+    if report.winner is Winner.NOT_DECIDED:
+        return "the claim is gone; accuracy was not measured"
+    if report.winner is Winner.NOBODY:
+        return f"nobody wins: the claim is gone, and the thief pays{price}"
+    return f"the thief wins{price}"
+
+
+def _of_locked(report: AttackReport) -> str:
+    holds_none = "the locked ticket holds no key, before or after"
+    if report.winner is Winner.NOTHING_TO_WIN:
+        return f"nothing to win: {holds_none}, and the claim promises no accuracy"
+    if report.winner is Winner.NOT_DECIDED:
+        return f"nothing is decided: {holds_none}, and accuracy was not measured"
+    said = f"{report.accuracy[1]:.2f} % without the owner's key, {report.promised:.2f} % promised with it"
+    if report.winner is Winner.OWNER:
+        return f"the owner wins: {said}; {holds_none}"
+    return f"the thief wins: {said}"
 
 
 def attack_report(
@@ -211,8 +246,7 @@ def attack_report(
     scene: Scene,
     *,
     claim: Claim | None = None,
-    key: Key | None = None,
-    locked: Ticket | None = None,
+    shown: Mapping[str, Any] | None = None,
     triggers: TriggerSet | None = None,
     controls: Sequence[Ask] = (),
     forged: Claim | None = None,
@@ -225,22 +259,24 @@ def attack_report(
         after: what the attack made of it.
         scene: of the attack; accuracies are measured where it has data.
         claim: the owner's; tried on both.
-        key, locked: of a claim of scheme 1, and the locked ticket as it was handed out.
+        shown: what its marks need beside the weights (`verify`): key and locked ticket.
         triggers: the owner's trigger set; its answers are measured where the scene has data, and judged
-            where the claim is of scheme 3.
+            where the claim is on one.
         controls: innocent networks, for triggers that somebody chose (`verify_answers`).
         forged: the thief's own claim; tried on what he made.
 
     Raises:
-        InputError: the weights do not fit the network.
+        InputError: the weights do not fit the network, or the claim is damaged.
     """
     task = None if scene.data is None else task_of(before, scene)
     accuracies, answers = _measured(before, after, scene, task, triggers)
+    marks = marks_of(claim) if claim else []
     owner = taught = None
-    if claim is not None and not _has_triggers_alone(claim):
-        owner = Decision.of(before, claim, key, locked), Decision.of(after, claim, key, locked)
-    if claim is not None and claim.scheme == scheme3.SCHEME:
+    if claim is not None and any(mark.stands_in != "answers" for mark in marks):
+        owner = Tried(*(_decision(ticket, claim, shown or {}) for ticket in (before, after)))
+    if claim is not None and any(mark.stands_in == "answers" for mark in marks):
         taught = _taught(before, after, scene, task, claim, triggers, controls)
+    locks = any(mark.locks for mark in marks)
     return AttackReport(
         accuracy=accuracies,
         triggers=answers,
@@ -249,18 +285,18 @@ def attack_report(
         owner=owner,
         taught=taught,
         promised=claim.accuracy if claim else None,
-        locked=claim is not None and _is_locked(before, claim),
-        forged=None if forged is None else Decision.of(after, forged),
+        locked=locks and claim is not None and claim.subject == tensor_digest(before.weights),
+        forged=None if forged is None else _decision(after, forged, {}),
         tolerance=tolerance,
     )
 
 
-def _is_locked(ticket: Ticket, claim: Claim) -> bool:
-    return claim.scheme == scheme1.SCHEME and claim.subject == tensor_digest(ticket.weights)
-
-
-def _has_triggers_alone(claim: Claim) -> bool:
-    return claim.scheme == scheme3.SCHEME and scheme3.TriggerMark.from_json(claim.signature).beside is None
+def _decision(ticket: Ticket, claim: Claim, shown: Mapping[str, Any]) -> Decision:
+    """Verifies; what is raised becomes the reason."""
+    try:
+        return Decision(verify(ticket, claim, **shown))
+    except InputError as error:
+        return Decision(None, str(error))
 
 
 def _taught(
@@ -271,17 +307,23 @@ def _taught(
     claim: Claim,
     triggers: TriggerSet | None,
     controls: Sequence[Ask],
-) -> tuple[Decision, Decision]:
+) -> Tried:
     """The claim on the trigger set, judged by the answers of both networks to the same images."""
     if triggers is None:
         hint = "give it: --triggers"
         reason = str(bad_input("", "trigger set", "the claim's, to ask the network", "none", hint=hint))
-        return Decision(None, reason), Decision(None, reason)
-    nonce = bytes(torch.randint(256, (NONCE_BYTES,), generator=scene.draw("decoys")).tolist())
+        return Tried(Decision(None, reason), Decision(None, reason))
+    nonce = scene.secret("decoys")
+
+    def decided(ask: Ask) -> Decision:
+        try:
+            return Decision(verify_answers(claim, triggers, ask, controls=controls, nonce=nonce))
+        except InputError as error:
+            return Decision(None, str(error))
+
     # Of a model that served another task the own recipe tells more than the thief's data.
-    asks = _ask(before, None if task and task.fresh else task, scene), _ask(after, task, scene)
-    tried = [Decision.of_answers(ask, claim, triggers, controls, nonce) for ask in asks]
-    return tried[0], tried[1]
+    own = None if task and task.fresh else task
+    return Tried(decided(_ask(before, own, scene)), decided(_ask(after, task, scene)))
 
 
 def _ask(ticket: Ticket, task: Task | None, scene: Scene) -> Ask:

@@ -1,4 +1,4 @@
-"""What a thief has, and what an attack is."""
+"""What a thief has beside the model."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
 
-from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset
-from ticket_sig.errors import about, bad_input
-from ticket_sig.signatures import scheme2
-from ticket_sig.signatures.scheme3 import in_mask
+from ticket_sig.errors import bad_input
+from ticket_sig.marks import CodeMark
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.batches import generator
 from ticket_sig.training.loop import Engine
@@ -34,7 +31,7 @@ class Scene:
         engine: where he trains.
         run: folder for the state of a training; a temporary one where there is none.
         seed: of everything he draws, so that an experiment can be done again.
-        signature: the owner's, where the thief is an insider who knows its place.
+        place: the owner's code, where the thief is an insider who knows where it stands.
     """
 
     data: Dataset | None = None
@@ -43,7 +40,7 @@ class Scene:
     engine: Engine = field(default_factory=Engine)
     run: Path | None = None
     seed: int = 0
-    signature: scheme2.Signature | None = None
+    place: CodeMark | None = None
 
     def dataset(self) -> Dataset:
         """The data set.
@@ -75,6 +72,10 @@ class Scene:
         """The thief's random numbers for one use."""
         return generator(self.seed, "attack", label)
 
+    def secret(self, label: str) -> bytes:
+        """32 bytes of the thief's for one use."""
+        return bytes(torch.randint(256, (32,), generator=self.draw(label)).tolist())
+
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """The run folder, or a temporary one for the block."""
@@ -85,48 +86,6 @@ class Scene:
             yield Path(name) / "run"
 
 
-class Attack(Protocol):
-    """A frozen dataclass of options, called with the ticket to attack; the caller's is left as it is."""
-
-    def __call__(self, ticket: Ticket, scene: Scene) -> Ticket:
-        """Returns the attacked ticket."""
-        ...
-
-
 def stolen(ticket: Ticket) -> Ticket:
     """What a thief has of a ticket: weights, mask and recipe (the network's name is no secret)."""
     return replace(ticket, rewind=None, history=())
-
-
-def place_of(claim: Claim) -> scheme2.Signature:
-    """What an insider knows of a claim of scheme 2 (or 3 beside it): where the code stands.
-
-    Raises:
-        InputError: the claim is of another scheme, or damaged.
-    """
-    marked = in_mask(claim)
-    with about(claim.source):
-        if marked.scheme != scheme2.SCHEME:
-            raise bad_input("claim", "scheme", f"{scheme2.SCHEME!r}, which has a place", repr(marked.scheme))
-        return scheme2.Signature.from_json(marked.signature)
-
-
-def check_share(name: str, value: float) -> None:
-    """Checks an option that is a share.
-
-    Raises:
-        InputError: not between 0 and 1.
-    """
-    if not 0 < value < 1:
-        raise bad_input("", name, "a share between 0 and 1", str(value))
-
-
-def check_positive(**values: float | None) -> None:
-    """Checks options that are numbers more than 0, or not given.
-
-    Raises:
-        InputError: one of them is not.
-    """
-    for name, value in values.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise bad_input("", name, "a finite number more than 0", str(value))

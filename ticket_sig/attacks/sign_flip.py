@@ -9,9 +9,11 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from ticket_sig.attacks.scene import Scene, check_share, stolen
+from ticket_sig.attacks.attack import Attack, Attacked
+from ticket_sig.attacks.scene import Scene, stolen
 from ticket_sig.errors import bad_input
 from ticket_sig.models import build_for
+from ticket_sig.options import option, share
 from ticket_sig.ticket import Ticket
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -19,19 +21,12 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignFlip:
-    """Negates filters that a batch norm follows, drawn at random; every answer stays.
+class SignFlip(Attack):
+    """Negates filters that a batch norm follows, drawn at random; every answer stays."""
 
-    Attributes:
-        share: of the filters, in (0, 1).
-    """
+    share: float = option("Share of the filters to negate.", default=0.5, check=share)
 
-    share: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_share("share", self.share)
-
-    def __call__(self, ticket: Ticket, scene: Scene) -> Ticket:
+    def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
         """Returns the ticket with other signs.
 
         Raises:
@@ -50,7 +45,7 @@ class SignFlip:
                 if name in weights:
                     shape = (-1, *[1] * (weights[name].ndim - 1))
                     weights[name] = weights[name] * signs.reshape(shape).to(weights[name].dtype)
-        return replace(stolen(ticket), weights=weights)
+        return Attacked(replace(stolen(ticket), weights=weights))
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[str, str]]:

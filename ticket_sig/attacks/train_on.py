@@ -19,6 +19,10 @@ from ticket_sig.training.batches import TriggerBatch
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.steps import Steps
 
+# What several attacks call their options.
+EPOCHS = "Length, in place of the recipe's."
+LR = "Largest learning rate, in place of the recipe's."
+
 MakeTriggers = Callable[[Dataset, Recipe], TriggerBatch]
 
 

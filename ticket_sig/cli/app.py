@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
+from typing import Annotated
 
 import typer
 
 from ticket_sig.cli import (
+    ask,
     attack,
     data,
     demo,
@@ -19,27 +21,20 @@ from ticket_sig.cli import (
     extract,
     find,
     inspect,
+    proof_of_work,
     queries,
     split,
     train,
     triggers,
     unlock,
     verify,
-    watermark,
 )
 from ticket_sig.cli.output import printable
 from ticket_sig.errors import InputError
+from ticket_sig.version import VERSION
 
-_HELP = "Find lottery tickets, sign them, attack them, and prove whose they are."
+_HELP = "Find lottery tickets, put your mark into networks, attack it, and prove whose they are."
 
-app = typer.Typer(
-    name="ticket-sig",
-    help=_HELP,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
 VERBS = (
     find,
     embed,
@@ -49,49 +44,96 @@ VERBS = (
     train,
     extract,
     verify,
+    ask,
     queries,
     attack,
+    proof_of_work,
     inspect,
     data,
     demo,
 )
-
-
-def _help(module: ModuleType) -> str:
-    """The text of a module is its help; rich would keep the line breaks within paragraphs."""
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (module.__doc__ or "").split("\n\n"))
-
-
-def _name(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2]
-
-
-def _group(module: ModuleType, into: typer.Typer) -> None:
-    """Adds a group of verbs, and the groups within it, under the name of its package."""
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    for one in module.VERBS:
-        if hasattr(one, "VERBS"):
-            _group(one, group)
-        else:
-            group.command(name=_name(one), help=_help(one))(one.run)
-    into.add_typer(group, name=_name(module), help=_help(module))
-
-
-for verb in VERBS:
-    app.command(name=_name(verb), help=_help(verb))(verb.run)
-_group(watermark, app)
-
 # Verbs whose exit code is a verdict: with --json they say one on standard output, whatever happens.
-_VERIFYING = (
-    ("verify",),
-    ("watermark", "freezenet", "verify"),
-    ("watermark", "freezenet", "check"),
-    ("watermark", "uchida", "decode"),
-)
+_VERIFYING = (("verify",), ("ask",), ("proof-of-work", "check"))
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+# What version 0.1 called it.
+_OLD_VERBS = {
+    ("watermark", "freezenet", "apply"): "embed MODEL --mark freezenet",
+    ("watermark", "freezenet", "verify"): "verify MODEL --claim FILE",
+    ("watermark", "freezenet", "mine"): "proof-of-work mine",
+    ("watermark", "freezenet", "check"): "proof-of-work check",
+    ("watermark", "uchida", "embed"): "embed MODEL --mark uchida (and `train`, to teach the bits with data)",
+    ("watermark", "uchida", "decode"): "extract, or verify, MODEL --claim FILE",
+    ("watermark",): "embed MODEL --mark freezenet|uchida, verify, extract; and proof-of-work mine|check",
+}
+_NOW_ASKED = ("triggers", "url", "model", "answers", "queries", "control", "decoys")
+_OF_SERVERS = ("pixels", "rate", "batch", "timeout", "retries", "token-env")
+_OLD_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "embed": {
+        "--key": "embed --secret",
+        "--text": "embed --message",
+        "--data-file": "embed --secret",
+        "--data": "train, which teaches the bits of a bundle that `embed` wrote",
+    },
+    "verify": {f"--{name}": f"ask --{name}" for name in (*_NOW_ASKED, *_OF_SERVERS)},
+    "attack": {"--scheme": "attack own-watermark --mark"},
+}
 
 # typer brings its own copy of click or imports it, depending on its version.
 _UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def make_app(verb: str | None = None) -> typer.Typer:
+    """The application, with all options of one verb; those that a registry declares take time to import."""
+    app = typer.Typer(
+        name="ticket-sig",
+        help=_HELP,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    for module in VERBS:
+        _add(module, app, whole=_name(module) == verb)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ticket-sig {VERSION}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+]
+
+
+def _options(version: Version = False) -> None:
+    """What stands before the verb."""
+
+
+def _add(module: ModuleType, app: typer.Typer, whole: bool) -> None:
+    """Adds a verb, or a group of them (a module with `commands`), whose options come from a registry."""
+    if not hasattr(module, "commands"):
+        run = module.command() if whole and hasattr(module, "command") else module.run
+        app.command(name=_name(module), help=_text(module.__doc__))(run)
+        return
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    commands: Mapping[str, tuple[Callable[..., None], str]] = module.commands() if whole else {}
+    for name, (run, text) in commands.items():
+        group.command(name=name, help=_text(text))(run)
+    group.callback()(lambda: None)
+    app.add_typer(group, name=_name(module), help=_text(module.__doc__))
+
+
+def _text(text: str | None) -> str:
+    """The text of a module is its help; rich would keep the line breaks within paragraphs."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
+
+
+def _name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2].replace("_", "-")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -102,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code = app(arguments, standalone_mode=False)
+        _check_old_verb(arguments)
+        code = make_app(_verb(arguments))(arguments, standalone_mode=False)
         return _stopped() if code == _INTERRUPTED else code if isinstance(code, int) else 0
     except InputError as error:
         return _could_not(str(error), arguments)
@@ -113,14 +156,34 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _stopped()
     except _UsageError as error:
-        message = getattr(error, "format_message", error.__str__)()
-        return _could_not(f"usage: {message or 'a verb is missing; see --help'}", arguments)
+        return _could_not(f"usage: {_said(error, arguments)}", arguments)
     except Exception as error:
         # Python would leave with 1 here, which reads as "not verified".
         if os.environ.get("TICKET_SIG_DEBUG"):
             raise
         name = type(error).__name__
         return _could_not(f"internal error: {name}: {error}; TICKET_SIG_DEBUG=1 shows where", arguments)
+
+
+def _verb(arguments: list[str]) -> str | None:
+    """The verb of a command line; where a shell asks for completions, of the line that it has so far."""
+    if any(name.startswith("_TICKET_SIG") and name.endswith("_COMPLETE") for name in os.environ):
+        line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS") or ""
+        arguments = line.split()[1:]
+    return next((word for word in arguments if not word.startswith("-")), None)
+
+
+def _check_old_verb(arguments: list[str]) -> None:
+    for words, now in _OLD_VERBS.items():
+        if tuple(arguments[: len(words)]) == words:
+            raise InputError(f"usage: {' '.join(words)}: no longer a verb; use ticket-sig {now}")
+
+
+def _said(error: Exception, arguments: list[str]) -> str:
+    old = _OLD_OPTIONS.get(_verb(arguments) or "", {})
+    if (option := getattr(error, "option_name", None)) in old:
+        return f"{option}: no longer an option; use ticket-sig {old[str(option)]}"
+    return getattr(error, "format_message", error.__str__)() or "a verb is missing; see --help"
 
 
 def _stopped() -> int:

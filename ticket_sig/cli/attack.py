@@ -1,14 +1,10 @@
-"""Attack a model as a thief would, and see what it costs him and what is left of the signature.
+"""Attack a model as a thief would, and see what it costs him and what is left of the marks.
 
-Removal: fine-tuning, magnitude-pruning, random-pruning, erase, trigger-removal, cast, sign-flip.
-Adding: add-on. Ambiguity: fake-key (scheme 1), noise, overwrite, own-watermark (dense networks). Each takes
-the options that say so. The bundle holds the attacked model alone: a thief has no claim of the owner's, no
-rewind weights and no history.
-
-Accuracy before and after is measured where there is data. An attack that loses more than a point of it has
-not won, nor has one that leaves a mark verified: the one in the mask or, with --triggers, the trigger set.
-A locked ticket (scheme 1) holds no key to lose: its thief wins if a forged key brings back the accuracy that
-the claim promises. With --insider the thief knows the place of the code.
+The bundle holds the attacked model alone: a thief has no claim of the owner's, no rewind weights and no
+history. Accuracy before and after is measured where there is data. An attack that loses more than a point of
+it has not won, nor has one that leaves a mark verified: those that are read in the weights or, with
+--triggers, the trigger set. A locked ticket (key mask) holds no key to lose: its thief wins if a forged key
+brings back the accuracy that the claim promises. With --insider the thief knows the place of the code.
 
 Example: ticket-sig attack magnitude-pruning SIGNED --rate 0.2 --claim SIGNED/claim.json --out STOLEN
 """
@@ -16,38 +12,24 @@ Example: ticket-sig attack magnitude-pruning SIGNED --rate 0.2 --claim SIGNED/cl
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ticket_sig.cli import black_box, options
+from ticket_sig.cli import options
+from ticket_sig.cli.declared import with_options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, printable, table
 
 if TYPE_CHECKING:
-    from ticket_sig.attacks import Attack, Scene
-    from ticket_sig.claim import Claim
-    from ticket_sig.datasets import Dataset
-    from ticket_sig.evaluation.attack_report import AttackReport, Decision
-    from ticket_sig.signatures.scheme1 import Key
-    from ticket_sig.signatures.scheme2 import Signature
-    from ticket_sig.signatures.triggers import TriggerSet
-    from ticket_sig.ticket import Ticket
-    from ticket_sig.training.recipe import Recipe
-    from ticket_sig.verification.black_box import Ask
+    from ticket_sig.attacks import Attack
+    from ticket_sig.attacks.report import AttackReport, Decision
 
-Name = Annotated[str, typer.Argument(help="Of the attack.", show_default=False)]
 Bundle = Annotated[
     Path,
     typer.Option("--out", help="Bundle to write; OUT.run keeps a training's state.", show_default=False),
-]
-ClaimFile = Annotated[
-    Path | None,
-    typer.Option("--claim", help="The owner's; the bundle's own by default.", show_default=False),
-]
-KeyFile = Annotated[
-    Path | None, typer.Option("--key", help="Key of a claim of scheme 1.", show_default=False)
 ]
 Triggers = Annotated[
     Path | None,
@@ -56,70 +38,27 @@ Triggers = Annotated[
         show_default=False,
     ),
 ]
+Controls = Annotated[list[Path] | None, typer.Option("--control", help=options.CONTROL, show_default=False)]
 Insider = Annotated[bool, typer.Option("--insider", help="The thief knows the place that the claim names.")]
 DatasetName = Annotated[
     str | None, typer.Option(help="Data set of the thief; the bundle's own by default.", show_default=False)
 ]
-Arch = Annotated[str | None, typer.Option(help="Network, where the bundle does not say.", show_default=False)]
-Rate = Annotated[
-    float | None,
-    typer.Option(
-        help="Share of the kept weights (pruning, noise) or of the pruned ones (add-on).", show_default=False
-    ),
-]
-Scale = Annotated[
-    float | None,
-    typer.Option(help="Size of new weights, 1 = as the layer's own (add-on, noise).", show_default=False),
-]
-Share = Annotated[
-    float | None,
-    typer.Option(help="Of a forged key in the ticket; of kernels to shuffle (erase).", show_default=False),
-]
-Count = Annotated[int | None, typer.Option(help="Weights of a forged key.", show_default=False)]
-Message = Annotated[str | None, typer.Option(help="The thief's own (overwrite).", show_default=False)]
-Layer = Annotated[str | None, typer.Option(help="This layer alone (noise, overwrite).", show_default=False)]
-Epochs = Annotated[
-    int | None,
-    typer.Option(help="Length of training, in place of the recipe's; trains a fake-key.", show_default=False),
-]
-Scheme = Annotated[
-    str | None, typer.Option(help="Of the thief's own mark (own-watermark).", show_default=False)
-]
-Size = Annotated[int | None, typer.Option(help="Values or bits of it (own-watermark).", show_default=False)]
-Rounding = Annotated[str | None, typer.Option(help="bf16 or fp16 (cast).", show_default=False)]
-LearningRate = Annotated[
-    float | None, typer.Option(help="Learning rate, in place of the recipe's.", show_default=False)
-]
-Images = Annotated[
-    int | None, typer.Option(help="Abstract images to teach (trigger-removal).", show_default=False)
-]
 
 
 def run(
-    name: Name,
+    name: str,
     model: options.Model,
     bundle: Bundle,
-    claim: ClaimFile = None,
-    key: KeyFile = None,
+    given: dict[str, Any],
+    claim: options.OwnClaim = None,
+    key: options.KeyFile = None,
     locked: options.Locked = None,
     triggers: Triggers = None,
-    control: black_box.Controls = None,
+    control: Controls = None,
     insider: Insider = False,
     data: options.Data = None,
     dataset: DatasetName = None,
-    arch: Arch = None,
-    rate: Rate = None,
-    scale: Scale = None,
-    share: Share = None,
-    count: Count = None,
-    message: Message = None,
-    layer: Layer = None,
-    epochs: Epochs = None,
-    lr: LearningRate = None,
-    images: Images = None,
-    scheme: Scheme = None,
-    size: Size = None,
-    precision: Rounding = None,
+    arch: options.Arch = None,
     seed: Annotated[int, typer.Option(help="Of whatever the thief draws.")] = 0,
     device: options.Device = "auto",
     checkpoint_every: options.CheckpointEvery = 20,
@@ -127,109 +66,50 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
-    from ticket_sig import attacks
+    from ticket_sig.attacks import attack
+    from ticket_sig.attacks.staging import Shown, Thief, stage
     from ticket_sig.errors import about
-    from ticket_sig.evaluation.attack_report import attack_report
     from ticket_sig.formats import load, save
 
-    given: dict[str, Any] = {"rate": rate, "scale": scale, "share": share, "count": count, "message": message}
-    given |= {"layer": layer, "epochs": epochs, "lr": lr, "images": images, "scheme": scheme, "size": size}
-    given["precision"] = precision
-    chosen = attacks.attack(name, **options.changes(**given))
+    chosen = attack(name, **given)
     options.check_free(bundle, force)
     loaded = load(model)
-    owner, place, secret, handed_out = _owner(name, claim or loaded.claim, insider, key, locked)
     state = bundle.with_name(f"{bundle.name}.run")
     with about(model), options.engine(device, checkpoint_every) as engine:
-        recipe, images_of = _recipe_and_data(loaded.ticket, arch, dataset, data)
-        scene = attacks.Scene(
-            data=images_of, recipe=recipe, engine=engine, run=state, seed=seed, signature=place
-        )
-        taught = _trigger_set(loaded.ticket, scene, owner, triggers) if triggers else None
-        tried: dict[str, Any] = {"claim": owner, "key": secret, "locked": handed_out, "triggers": taught}
-        tried["controls"] = _controls(taught, control or (), arch, dataset)
-        attacked, forged = attacks.carry_out(chosen, loaded.ticket, scene)
-        report = attack_report(loaded.ticket, attacked, scene, **tried, forged=forged)
-    save(attacked, bundle, claim=forged.to_json() if forged else None, replace=force)
-    if any(entry.step == "train" for entry in attacked.history):
+        thief = Thief(arch=arch, dataset=dataset, data=data, seed=seed, insider=insider)
+        files = options.needed(key, locked)
+        shown = Shown(claim or loaded.claim, files, triggers, tuple(control or ()))
+        staged = stage(loaded.ticket, thief, shown, engine, state)
+        done = chosen.carry_out(loaded.ticket, staged.scene)
+        report = staged.report(loaded.ticket, done)
+    save(done.ticket, bundle, claim=done.claim.to_json() if done.claim else None, replace=force)
+    if any(entry.step == "train" for entry in done.ticket.history):
         shutil.rmtree(state)
     _tell(name, chosen, report, bundle, as_json)
 
 
-class _Owner(NamedTuple):
-    """What the owner shows, and the place that an insider knows of it."""
+def commands() -> Mapping[str, tuple[Callable[..., None], str]]:
+    """Every attack of the registry, with the options that it takes."""
+    from ticket_sig.attacks import ATTACKS
 
-    claim: Claim | None
-    place: Signature | None
-    key: Key | None
-    locked: Ticket | None
-
-
-def _owner(name: str, path: Path | None, insider: bool, key: Path | None, locked: Path | None) -> _Owner:
-    """Reads what there is of the owner's; refuses what the attack or the claim has no use for."""
-    from ticket_sig.attacks import OF_INSIDERS
-    from ticket_sig.attacks.scene import place_of
-    from ticket_sig.claim import Claim
-    from ticket_sig.errors import bad_input
-
-    if insider and name not in OF_INSIDERS:
-        raise bad_input("", "--insider", f"an attack that uses the place ({', '.join(OF_INSIDERS)})", name)
-    if path is None:
-        if insider:
-            raise bad_input("", "--insider", "a claim, which names the place: --claim FILE", "none")
-        if key or locked:
-            raise bad_input("", "--key, --locked", "a claim to try: --claim FILE", "none")
-        return _Owner(None, None, None, None)
-    claim = Claim.read(path)
-    if key or locked:
-        options.check_scheme_1(claim)
-    place = place_of(claim) if insider else None
-    return _Owner(claim, place, *(options.key_and_locked(key, path, locked) if key else (None, None)))
+    found = {}
+    for name, kind in ATTACKS.items():
+        fixed = {"name": name} if kind.of_insiders else {"name": name, "insider": False}
+        found[name] = with_options(run, {name: kind}, fixed=fixed), _text(name, kind)
+    return found
 
 
-def _recipe_and_data(
-    ticket: Ticket, arch: str | None, dataset: str | None, folder: Path | None
-) -> tuple[Recipe | None, Dataset | None]:
-    """How and on what the thief trains, as far as bundle and command line say."""
-    from ticket_sig.datasets import load_dataset
+def _text(name: str, kind: type[Attack]) -> str:
+    """What an attack does, with an example that gives all it requires."""
+    from ticket_sig.options import flag, options_of
 
-    if not (ticket.recipe or arch or dataset or folder):
-        return None, None
-    recipe = options.recipe_of(ticket.recipe, None, arch=arch, dataset=dataset)
-    wanted = folder or dataset or recipe.dataset == "digits"
-    return recipe, load_dataset(recipe.dataset, folder) if wanted else None
-
-
-def _trigger_set(ticket: Ticket, scene: Scene, claim: Claim | None, path: Path) -> TriggerSet:
-    """The owner's trigger set: the claim's, or else one for the network's images and classes."""
-    from ticket_sig.attacks.train_on import task_of
-    from ticket_sig.signatures import scheme3
-    from ticket_sig.signatures.triggers import read_triggers
-
-    if claim is not None and claim.scheme == scheme3.SCHEME:
-        return black_box.triggers_of(claim, path)
-    data = task_of(ticket, scene).data
-    height, width, channels = data.train.images.shape[1:]
-    return read_triggers(path, (height, width, channels), data.classes)
-
-
-def _controls(
-    taught: TriggerSet | None, paths: Sequence[Path], arch: str | None, dataset: str | None
-) -> list[Ask]:
-    """How to ask the control networks, of which there are to be some where somebody chose the triggers."""
-    from ticket_sig.errors import bad_input
-
-    if taught is None:
-        if paths:
-            raise bad_input("", "--control", "triggers to ask it about: --triggers", "none")
-        return []
-    return black_box.controls_of(paths, taught.size[2], arch, dataset)
+    required = [f"{flag(f.name)} {f.name.upper()}" for f in options_of(kind) if f.default is MISSING]
+    words = ["ticket-sig attack", name, "MODEL", *required, "--claim CLAIM --out STOLEN"]
+    return f"{kind.__doc__}\n\nExample: {' '.join(words)}"
 
 
 def _read(decision: Decision) -> str:
-    if decision.verdict is None or "message" not in decision.verdict.evidence:
-        return ""
-    return "cannot be read" if decision.message is None else decision.message
+    return decision.message or ""
 
 
 def _tell(name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json: bool) -> None:
@@ -241,19 +121,15 @@ def _tell(name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json
         ("triggers, %", *map(percent, report.triggers)),
         ("weights kept, %", *(percent(100 * kept / max(1, report.total)) for kept in report.kept)),
     ]
-    if report.owner:
-        rows += [
-            ("message read", *map(_read, report.owner)),
-            ("the owner's claim", *(decision.outcome for decision in report.owner)),
-        ]
-    if report.taught:
-        rows += [("the claim on the triggers", *(decision.outcome for decision in report.taught))]
+    decisions: list[Decision] = []
+    for what, tried in report.marks.items():
+        decisions += (pair := [tried.before, tried.after])
+        rows += [("message read", *map(_read, pair)), (f"the owner's {what}", *(d.outcome for d in pair))]
     if report.forged:
         rows += [("the thief's claim", "", report.forged.outcome)]
     shown = [row for row in rows if any(row[1:])]  # what was not measured says nothing
     out.print(table(name, ("", "before", "after"), shown))
-    tried = [decision for pair in report.marks.values() for decision in pair]
-    for reason in dict.fromkeys(decision.reason for decision in tried if decision.reason):
+    for reason in dict.fromkeys(decision.reason for decision in decisions if decision.reason):
         out.print(f"could not verify: {printable(reason)}")
     if report.outcome:
         out.print(report.outcome)

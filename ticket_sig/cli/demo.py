@@ -17,7 +17,7 @@ from ticket_sig.cli.output import JsonFlag, out, print_json, printable
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
-    from ticket_sig.signatures.scheme2 import Embedded
+    from ticket_sig.marks.embed import Embedded
     from ticket_sig.ticket import Ticket
 
 _ATTACK = 0.1
@@ -37,7 +37,7 @@ def run(
     from ticket_sig.formats import save
     from ticket_sig.lottery import find, retrain
     from ticket_sig.lottery.prune import prune_ticket
-    from ticket_sig.signatures.scheme2 import embed
+    from ticket_sig.marks.embed import embed
     from ticket_sig.training.recipe import preset
 
     def say(text: str, head: str = "") -> None:
@@ -83,26 +83,28 @@ def run(
 
 
 def _check(ticket: Ticket, claim: Claim, say: Callable[[str], None]) -> dict[str, Any]:
+    from ticket_sig.statistics import format_p
     from ticket_sig.verification import verify
 
     verdict = verify(ticket, claim)
-    message = verdict.evidence["message"]
+    message = verdict.reading.message
     say(f"   message: {printable(message) if message is not None else 'cannot be read'}")
-    say(f"   {verdict.statistic}, p = {verdict.to_json()['p_value']}: {verdict.outcome}")
+    say(f"   {verdict.statistic}, p = {format_p(verdict.log10_p)}: {verdict.outcome}")
     return verdict.to_json()
 
 
 def _draw(folder: Path, ticket: Ticket, signed: Ticket, pruned: Ticket, embedded: Embedded) -> list[Path]:
     from ticket_sig import pictures
-    from ticket_sig.signatures.qr import write_png
-    from ticket_sig.verification import extract
+    from ticket_sig.marks import CodeMark
 
+    mark = embedded.mark
+    assert isinstance(mark, CodeMark)
     maps, code, damaged, accuracy = (
         folder / f"{n}.png" for n in ("kernel_map", "qr_code", "qr_code_pruned", "accuracy")
     )
-    pictures.before_and_after(maps, ticket.mask, signed.mask, embedded.signature)
-    write_png(extract(signed, embedded.claim).light, code)
-    reading = extract(pruned, embedded.claim)
+    pictures.before_and_after(maps, ticket.mask, signed.mask, mark.frame())
+    mark.draw(mark.read(signed), code)
+    reading = mark.read(pruned)
     title = f"after pruning {100 * _ATTACK:.0f} % more: {int(reading.wrong.sum())} modules wrong (red)"
     pictures.codes(damaged, [(reading.light, reading.wrong, title)])
     pictures.accuracy_over_rounds(accuracy, signed.history)

@@ -1,96 +1,100 @@
-"""Write a message into the mask of a pruned model, as a QR code in one layer's kernel map.
+"""Put a mark into a model: by default a message, as a QR code in one layer's kernel map.
 
-The model needs no known architecture; the number of kept weights stays what it was. The bundle
-holds model.safetensors, which loads into the model's own module, and claim.json, which a verifier
-needs. Train it next, so that the network recovers from the changed mask.
+--mark qr-code: the model must be sparse, and needs no known architecture; the number of kept weights stays
+what it was. --mark freezenet: values fixed at places, both of which follow from --message or --secret, else
+from 32 fresh secret bytes; large models in safetensors files are copied and never loaded whole. --mark
+uchida: bits in the mean filter of one layer, by its least change; `train` teaches them on with data.
+
+The bundle holds model.safetensors, which loads into the model's own module, and claim.json, which a verifier
+needs. The claim of freezenet and uchida holds their secret: keep it, have it dated, and give away the model
+alone. Marks that the model's claim is of already are claimed on. Train it next, so that the network recovers.
 
 Example: ticket-sig embed RUN/ticket --message "owner@example.org" --out SIGNED
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json, printable
+from ticket_sig.cli.declared import with_options
+from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json, print_rows, printable, progress
 
 if TYPE_CHECKING:
-    from ticket_sig.signatures.scheme2 import Embedded
+    from ticket_sig.marks.embed import Written
 
-_SEEN = 0.3  # difference of kernel densities that shows in a picture of the kernel map
+MarkName = Annotated[str, typer.Option("--mark", help="Kind of the mark:")]
+Secret = Annotated[
+    Path | None,
+    typer.Option(
+        "--secret",
+        help="File of the bytes that decide all that must look like chance; fresh ones by default.",
+        show_default=False,
+    ),
+]
+Prune = Annotated[
+    float | None,
+    typer.Option(help="First prune this share by magnitude (for dense models).", show_default=False),
+]
 
 
 def run(
     model: options.Model,
-    message: Annotated[str, typer.Option(help="Any text that fits.", show_default=False)],
-    bundle: Annotated[Path, typer.Option("--out", help="Bundle to write.", show_default=False)],
-    version: Annotated[
-        int | None,
-        typer.Option(min=1, max=40, help="Size of the code; the smallest by default.", show_default=False),
-    ] = None,
-    level: Annotated[str, typer.Option(help="Error correction: L, M, Q or H.")] = "H",
-    layer: Annotated[
-        str | None, typer.Option(help="Layer to take; the most similar by default.", show_default=False)
-    ] = None,
-    prune: Annotated[
-        float | None,
-        typer.Option(help="First prune this share by magnitude (for dense models).", show_default=False),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of secret bytes; the same key gives the same bits. Random by default.",
-            show_default=False,
-        ),
-    ] = None,
+    bundle: options.Bundle,
+    given: dict[str, Any],
+    mark: MarkName = "qr-code",
+    secret: Secret = None,
+    prune: Prune = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
-    from ticket_sig.errors import about
-    from ticket_sig.formats import load, save
-    from ticket_sig.lottery.prune import prune_dense
-    from ticket_sig.signatures.scheme2 import embed
+    from ticket_sig.marks.embed import embed_in_files, options_for
 
-    with about(model):
-        ticket = load(model).ticket
-        if prune is not None:
-            ticket = prune_dense(ticket, prune)
-        embedded = embed(
-            ticket, message, version=version, level=level, layer=layer, key=key.read_bytes() if key else None
+    chosen = options_for(mark, **given)
+    bytes_ = secret.read_bytes() if secret else None
+    with progress() as bars:
+        made = embed_in_files(
+            model, bundle, mark, chosen, secret=bytes_, prune=prune, replace=force, progress=bars
         )
-    save(embedded.ticket, bundle, claim=embedded.claim.to_json(), replace=force)
-    _report(embedded, bundle, as_json)
+    _report(made, bundle, as_json)
 
 
-def _report(embedded: Embedded, bundle: Path, as_json: bool) -> None:
-    mask, signature = embedded.ticket.mask, embedded.signature
+def command() -> Callable[..., None]:
+    """The verb with the options of every mark."""
+    from ticket_sig.marks import MARKS
+
+    kinds = {name: kind.options for name, kind in MARKS.items() if kind.options}
+    return with_options(run, kinds, chooser="mark")
+
+
+def _report(made: Written, bundle: Path, as_json: bool) -> None:
+    claim, verdict = bundle / "claim.json", made.reading.verdict()
     if as_json:
-        claim = embedded.claim.to_json()
         print_json(
             {
                 "bundle": str(bundle),
-                "kept": mask.kept,
-                "density": mask.density,
-                "weights_moved": embedded.changed,
-                "claim": claim,
+                "claim": str(claim),
+                "mark": made.mark.name,
+                "facts": {name: str(value) for name, value in made.facts},
+                "left_out": list(made.left_out),
+                "no_longer_claimed": list(made.dropped),
+                **verdict.to_json(),
             }
         )
         return
-    place = signature.placement
-    out.print(f"message: {printable(signature.message)}")
-    out.print(
-        f"QR code: version {signature.version}, level {signature.level}, data mask {signature.data_mask}"
-    )
-    out.print(f"place: {place.layer}, row {place.row}, column {place.column}")
-    out.print(f"kept: {mask.kept} of {mask.total}, as before; {embedded.changed} weights moved")
-    inside, outside = embedded.kernel_density
-    out.print(
-        f"kernels kept: {100 * inside:.0f} % in the code, {100 * outside:.0f} % in the rest of its layer"
-    )
-    if abs(inside - outside) > _SEEN:
-        out.print("the place stands out to the eye; a ticket with about half of the kernels kept hides it")
-    out.print(f"bundle: {bundle}\nnext: ticket-sig train {bundle} --data DIR --out TRAINED")
+    out.print(printable(str(made.mark)))
+    print_rows([*made.facts, *verdict.rows()[1:]])
+    if not verdict.verified:
+        out.print(f"too weak to verify: it takes {made.mark.remedy()}")
+    if made.dropped:
+        out.print(f"no longer claimed, as it no longer stands: {', '.join(made.dropped)}")
+    if made.left_out:
+        out.print(printable(f"left out of the copy: {', '.join(made.left_out)}"))
+    out.print(f"bundle: {bundle}\nclaim: {claim}; keep it, give away the model alone")
+    out.print(f"next: ticket-sig train {bundle} --data DIR --out TRAINED")
+    out.print(f"next: ticket-sig verify SUSPECT --claim {claim}")

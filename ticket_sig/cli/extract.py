@@ -1,4 +1,4 @@
-"""Read the message out of a model's mask; prints the message alone.
+"""Read the message, or the bits, out of a model; prints them alone.
 
 The claim says where to look: the bundle's own claim.json, or --claim FILE for any other model file.
 Leaves with exit code 1 where nothing can be read there.
@@ -17,42 +17,32 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, err, print_json, printable
 
+Png = Annotated[
+    Path | None,
+    typer.Option(help="Write the code as it was read, function patterns put back.", show_default=False),
+]
+
 
 def run(
-    model: options.Model,
-    claim: Annotated[
-        Path | None, typer.Option(help="Claim file; the bundle's own by default.", show_default=False)
-    ] = None,
-    png: Annotated[
-        Path | None,
-        typer.Option(help="Write the code as it was read, function patterns put back.", show_default=False),
-    ] = None,
-    as_json: JsonFlag = False,
+    model: options.Model, claim: options.OwnClaim = None, png: Png = None, as_json: JsonFlag = False
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
-    from ticket_sig.errors import about, bad_input
-    from ticket_sig.formats import load
-    from ticket_sig.signatures.qr import write_png
+    from ticket_sig.formats.load import claim_beside
     from ticket_sig.statistics import format_p
-    from ticket_sig.verification import extract
+    from ticket_sig.verification.white_box import extract_file
 
-    loaded = load(model)
-    found = claim or loaded.claim
-    if found is None:
-        raise bad_input(model, "claim", "a claim.json beside the model, or --claim FILE", "neither")
-    with about(model):
-        reading = extract(loaded.ticket, Claim.read(found))
+    mark, reading = extract_file(model, Claim.read(claim or claim_beside(model)))
     if png:
-        write_png(reading.light, png)
+        mark.draw(reading, png)
+    message, statistic = reading.message, reading.verdict().statistic
     if as_json:
-        print_json({**reading.to_json(), "png": str(png) if png else None})
-    elif reading.message is not None:
-        print(printable(reading.message) if sys.stdout.isatty() else reading.message)
-    p_value = format_p(reading.log10_p)
-    agree = f"{reading.matches} of {reading.modules} data modules agree with the claim, p = {p_value}"
-    if reading.message is None:
-        err.print(f"no message can be read: {agree}")
+        print_json({"mark": mark.name, **reading.to_json(), "png": str(png) if png else None})
+    elif message is not None:
+        print(printable(message) if sys.stdout.isatty() else message)
+    told = f"{statistic}, p = {format_p(reading.log10_p)}"
+    if message is None:
+        err.print(f"no message can be read: {told}")
         raise typer.Exit(1)
     if not as_json:
-        err.print(f"{agree}; {reading.corrected} of {reading.symbols} symbols corrected")
+        err.print(told)

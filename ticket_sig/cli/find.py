@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 Run = Annotated[Path, typer.Option("--out", help="Run folder, new or of this same run.", show_default=False)]
 Arch = Annotated[str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50 or vgg16.")]
 DatasetName = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        help="paper, open-lth, quick or demo; quick by default, demo for digits.", show_default=False
-    ),
-]
 Rounds = Annotated[int | None, typer.Option(min=0, help="So many rounds of pruning.", show_default=False)]
 Density = Annotated[float | None, typer.Option(help="Rounds until this share is kept.", show_default=False)]
 Rates = Annotated[
@@ -47,7 +41,7 @@ def run(
     arch: Arch = "resnet20",
     dataset: DatasetName = "digits",
     data: options.Data = None,
-    preset: Preset = None,
+    preset: options.NewPreset = None,
     rounds: Rounds = None,
     density: Density = None,
     rate: Rates = None,

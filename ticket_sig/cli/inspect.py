@@ -25,13 +25,14 @@ def run(
     from ticket_sig import pictures
     from ticket_sig.claim import Claim
     from ticket_sig.formats import load
-    from ticket_sig.signatures.describe import code_of, describe
+    from ticket_sig.marks import marks_of
 
     loaded = load(model)
     ticket, mask = loaded.ticket, loaded.ticket.mask
     claim = Claim.read(loaded.claim) if loaded.claim else None
+    marks = marks_of(claim) if claim else []
     if png:
-        pictures.kernel_maps(png, mask, code_of(claim) if claim else None)
+        pictures.kernel_maps(png, mask, [frame for mark in marks if (frame := mark.frame())])
     if as_json:
         layers = [{**vars(row), "shape": list(row.shape), "density": row.density} for row in mask.table()]
         summary = {
@@ -68,8 +69,7 @@ def run(
     for entry in ticket.history:
         tested = f", {entry.test:.2f} % test accuracy" if entry.test is not None else ""
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
-    if claim:
-        for line in describe(claim):
-            out.print(printable(f"claim: {line}, signed {claim.created}"))
+    for mark in marks:
+        out.print(printable(f"claim: {mark}, signed {claim.created if claim else ''}"))
     if png:
         out.print(f"picture: {png}")

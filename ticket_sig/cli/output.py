@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ticket_sig.verdict import Verdict
+    from ticket_sig.verdict import Rows, Verdict
+    from ticket_sig.verification.fidelity import Fidelity
 
 # No markup: messages and paths are the user's, and may hold brackets.
 out = Console(highlight=False, soft_wrap=True, markup=False)
@@ -43,12 +44,29 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return made
 
 
-def print_verdict(verdict: Verdict, rows: Sequence[tuple[str, object]], *more: str) -> None:
-    """A verdict for people: the outcome, what it rests on, further lines, what it proves and what not."""
+def print_rows(rows: Rows) -> None:
+    """Rows for people, each on a line of its own: a table would cut what is long."""
+    for name, value in rows:
+        out.print(f"{name}: {printable(str(value))}")
+
+
+def tell_verdict(
+    verdict: Verdict, accuracy: Fidelity | None, about: Mapping[str, Any], as_json: bool
+) -> None:
+    """A verdict: for people the outcome, what it rests on, what it proves and what not; or all as JSON.
+
+    Args:
+        about: what it is about, for machines.
+    """
+    if as_json:
+        print_json({**verdict.to_json(), "fidelity": accuracy and accuracy.to_json(), **about})
+        return
     out.print(verdict.outcome, style=f"bold {'green' if verdict.verified else 'red'}")
-    out.print(table("", ("evidence", "value"), rows))
-    for line in more:
-        out.print(line)
+    out.print(table("", ("evidence", "value"), verdict.rows()))
+    if (message := verdict.reading.message) is not None:
+        out.print(f"message: {printable(message)}")  # a table would cut it
+    if accuracy is not None:
+        out.print(f"fidelity: {accuracy}")
     out.print(f"proves: {verdict.proves if verdict.verified else 'nothing'}")
     out.print(f"does not prove: {verdict.does_not_prove}")
 

@@ -1,8 +1,8 @@
-"""Write the pictures to ask a suspect about, where it can only be asked by hand (scheme 3).
+"""Write the pictures to ask a suspect about, where it can only be asked by hand (trigger set).
 
 DIR/queries holds triggers and fresh decoys as PNGs in an order that says nothing: hand that folder over.
 DIR/queries.json, which tells them apart, stays with the verifier. The answers come back as a table of lines
-FILE,LABEL and go to `ticket-sig verify --answers TABLE --queries DIR/queries.json`.
+FILE,LABEL and go to `ticket-sig ask --answers TABLE --queries DIR/queries.json`.
 
 Show the same suspect no second folder: what two have in common is the trigger set. A set is spent once two
 were shown, and once its verdict is published.
@@ -17,26 +17,27 @@ from typing import Annotated
 
 import typer
 
-from ticket_sig.cli import black_box
+from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, print_json
 
 
 def run(
-    claim: Annotated[Path, typer.Option(help="Claim file.", show_default=False)],
+    claim: options.ClaimFile,
     triggers: Annotated[
         Path, typer.Option(help="The secret's file, or a folder of triggers.", show_default=False)
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
-    decoys: black_box.Decoys = 300,
+    folder: options.Folder,
+    decoys: Annotated[int, typer.Option(help="Unrelated images to ask about beside the triggers.")] = 300,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
+    from ticket_sig.marks.trigger_set.queries import prepare
     from ticket_sig.verification.ask.answers_file import PICTURES, RECORD, write_queries
-    from ticket_sig.verification.queries import prepare
+    from ticket_sig.verification.ask.asking import triggers_of
 
     read = Claim.read(claim)
-    queries = prepare(read, black_box.triggers_of(read, triggers), decoys)
+    queries = prepare(read, triggers_of(read, triggers), decoys)
     write_queries(queries, folder)
     if as_json:
         paths = {"pictures": str(folder / PICTURES), "queries": str(folder / RECORD)}
@@ -45,4 +46,4 @@ def run(
     out.print(f"pictures: {folder / PICTURES}, {len(queries)} of them; hand these over")
     out.print(f"record: {folder / RECORD}; keep it")
     arguments = f"--queries {folder / RECORD} --triggers {triggers} --claim {claim}"
-    out.print(f"next: ticket-sig verify --answers TABLE.csv {arguments}")
+    out.print(f"next: ticket-sig ask --answers TABLE.csv {arguments}")

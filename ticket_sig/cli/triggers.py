@@ -1,4 +1,4 @@
-"""Make the secret of a trigger set: abstract images with labels that nobody could have chosen (scheme 3).
+"""Make the secret of a trigger set: abstract images with labels that nobody could have chosen (trigger set).
 
 The file holds 32 random bytes, from which images and labels follow; only its owner may read it. Teach the
 set to a network, have the claim dated, and show the file to nobody but a verifier. It serves one dispute: it
@@ -44,9 +44,9 @@ def run(
     """Runs the verb."""
     from ticket_sig.datasets import DATASETS
     from ticket_sig.errors import bad_input
-    from ticket_sig.signatures.trigger_sheet import write_sheet
-    from ticket_sig.signatures.triggers import TriggerSecret, write_secret
-    from ticket_sig.verification.black_box import matches_needed
+    from ticket_sig.marks.trigger_set.reading import matches_needed
+    from ticket_sig.marks.trigger_set.triggers import TriggerSecret, write_secret
+    from ticket_sig.pictures import write_sheet
 
     if dataset is not None and dataset not in DATASETS:
         raise bad_input("", "dataset", f"one of {', '.join(DATASETS)}", repr(dataset))

@@ -1,4 +1,4 @@
-"""Put a locked ticket and its key together again, bit for bit (scheme 1).
+"""Put a locked ticket and its key together again, bit for bit (key mask).
 
 A key of another ticket, or one that was altered, is refused; so is a locked ticket that was changed, or that
 has lost its sealed part.
@@ -13,13 +13,14 @@ from typing import Annotated
 
 import typer
 
+from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json
 
 
 def run(
     locked: Annotated[Path, typer.Argument(help="The locked bundle.", show_default=False)],
     key: Annotated[Path, typer.Option(help="The key's file.", show_default=False)],
-    bundle: Annotated[Path, typer.Option("--out", help="Bundle to write.", show_default=False)],
+    bundle: options.Bundle,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -27,7 +28,8 @@ def run(
     from ticket_sig.claim import Claim
     from ticket_sig.errors import about, bad_input
     from ticket_sig.formats import load, save
-    from ticket_sig.signatures import scheme1
+    from ticket_sig.marks.key_mask.key import Key
+    from ticket_sig.marks.key_mask.split import unlock
 
     loaded = load(locked)
     if loaded.claim is None:
@@ -35,7 +37,7 @@ def run(
     sealed = loaded.sealed.read_bytes() if loaded.sealed else None
     with about(locked):
         claim = Claim.read(loaded.claim)
-        ticket, earlier = scheme1.unlock(loaded.ticket, scheme1.Key.read(key), claim, sealed)
+        ticket, earlier = unlock(loaded.ticket, Key.read(key), claim, sealed)
     save(ticket, bundle, claim=earlier, replace=force)
     if as_json:
         print_json({"bundle": str(bundle), "kept": ticket.mask.kept, "locked": loaded.ticket.mask.kept})

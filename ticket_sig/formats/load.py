@@ -10,7 +10,7 @@ from ticket_sig.formats.bundle import CLAIM, MODEL, SEALED, TICKET, is_bundle, r
 from ticket_sig.formats.layouts import split_layout
 from ticket_sig.formats.safetensors_file import looks_like_safetensors, read_safetensors
 from ticket_sig.formats.torch_file import looks_like_torch, read_torch
-from ticket_sig.formats.weights import InMemory, Shards, Weights, is_safetensors
+from ticket_sig.formats.weights import INDEX, InMemory, Shards, Weights, is_safetensors
 from ticket_sig.ticket import Ticket
 
 
@@ -60,6 +60,32 @@ def open_weights(path: Path | str) -> Weights:
         if len(shards.files) > 1 or not any(name.endswith("_orig") for name in shards.shapes):
             return shards
     return InMemory(load(path).ticket.weights)
+
+
+def claim_beside(path: Path) -> Path:
+    """The claim file in a model's folder.
+
+    Raises:
+        InputError: no model is there, or no claim beside it.
+    """
+    if (path / CLAIM).is_file():
+        return path / CLAIM
+    if not path.exists():
+        load(path)  # says what is missing
+    raise bad_input(path, "claim", f"a {CLAIM} beside the model, or --claim FILE", "neither")
+
+
+def check_one_file(path: Path, field: str, expected: str, hint: str) -> None:
+    """Checks that a model can be loaded whole, and does not lie in safetensors files with an index.
+
+    Args:
+        field, expected, hint: of the message.
+
+    Raises:
+        InputError: it does.
+    """
+    if (path / INDEX).is_file() and not is_bundle(path):
+        raise bad_input(path, field, expected, "safetensors files with an index", hint=hint)
 
 
 def _load_folder(path: Path) -> Loaded:

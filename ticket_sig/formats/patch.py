@@ -14,7 +14,7 @@ from torch import Tensor
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.bundle import CLAIM
 from ticket_sig.formats.weights import INDEX, ONE, Shards
-from ticket_sig.training.progress import Progress, Silent
+from ticket_sig.progress import Progress, Silent
 
 # A copy is given away: only what readers of models need, or what goes with every model, is in it.
 _TAKEN = (".json", ".txt", ".md", ".model", ".py", ".jinja")

@@ -5,7 +5,7 @@ A finished level is read, not trained again; a half-finished one goes on where i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Trainer:
     recipe: Recipe
     engine: Engine
     triggers: TriggerBatch | None = None
-    mark: KeptMark | None = None
+    marks: Sequence[KeptMark] = ()
 
     def train_level(
         self,
@@ -86,7 +86,7 @@ class Trainer:
             self.engine,
             mask=mask,
             triggers=self.triggers,
-            mark=self.mark,
+            marks=self.marks,
             start=self._rewind_step() if goes_on else 0,
             state=folder / _STATE,
             label=label,

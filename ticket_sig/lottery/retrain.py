@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -32,7 +34,7 @@ def retrain(
     *,
     start: str = "rewind",
     triggers: TriggerBatch | None = None,
-    mark: KeptMark | None = None,
+    marks: Sequence[KeptMark] = (),
     model: nn.Module | None = None,
     engine: Engine | None = None,
 ) -> Ticket:
@@ -43,7 +45,7 @@ def retrain(
         start: "rewind" (from the rewind weights, as a ticket is trained) or "model" (fine-tuning:
             from the weights it has).
         triggers: trigger images appended to every batch (scheme 3).
-        mark: a watermark to keep or to teach.
+        marks: to keep, or to teach (`marks_of(claim)`).
         model: a network of the user's own in place of `recipe.arch`.
 
     Raises:
@@ -62,7 +64,7 @@ def retrain(
         model = copy.deepcopy(model)  # the caller's is left as it is
     given = ticket.rewound() if start == "rewind" else ticket.weights
     weights = weights_for(model.state_dict(), given)
-    identity = {
+    identity: dict[str, Any] = {
         "recipe": recipe.to_json(),
         "data": data.digest,
         "start": tensor_digest(weights),
@@ -70,12 +72,12 @@ def retrain(
     }
     if triggers is not None:
         identity["triggers"] = triggers.digest
-    if mark is not None:
-        identity["mark"] = mark.digest
+    if marks:
+        identity["marks"] = [mark.digest for mark in marks]
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
-        trainer = Trainer(model, data, recipe, engine, triggers, mark)
+        trainer = Trainer(model, data, recipe, engine, triggers, marks)
         level = run / "level"
         trained = trainer.train_level(level, weights, ticket.mask, step="train", label=label, rewind=weights)
     return replace(

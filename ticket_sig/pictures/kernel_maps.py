@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.errors import bad_input, needs_extra
 from ticket_sig.files import whole_file
+from ticket_sig.marks.mark import Frame
 from ticket_sig.mask import Mask
-from ticket_sig.signatures import qr
-from ticket_sig.signatures.scheme2 import Signature
 from ticket_sig.ticket import Round
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _MOST_LAYERS = 64
 _FRAME = "#d62728"
 
 
-def kernel_maps(path: Path, mask: Mask, signature: Signature | None = None) -> None:
-    """Draws the kernel map of every layer (white = kept); the layer that carries the code gets its frame.
+def kernel_maps(path: Path, mask: Mask, frames: Sequence[Frame] = ()) -> None:
+    """Draws the kernel map of every layer (white = kept); a layer that carries a mark gets its frame.
 
     Of more than 64 layers the largest are drawn.
 
@@ -43,35 +43,27 @@ def kernel_maps(path: Path, mask: Mask, signature: Signature | None = None) -> N
     columns = min(6, max(1, math.ceil(math.sqrt(len(rows)))))
     with _figure(path, math.ceil(len(rows) / columns), columns, 2.4) as axes:
         for axis, row in zip(axes, rows, strict=False):
-            framed = signature if signature and signature.placement.layer == row.name else None
-            _map(
-                axis,
-                mask.kernel_map(row.name),
-                f"{row.name.removesuffix('.weight')}\n{100 * row.density:.1f} % kept",
-                framed,
-            )
+            title = f"{row.name.removesuffix('.weight')}\n{100 * row.density:.1f} % kept"
+            framed = [frame for frame in frames if frame.layer == row.name]
+            _map(axis, mask.kernel_map(row.name), title, framed)
 
 
-def before_and_after(path: Path, before: Mask, after: Mask, signature: Signature) -> None:
-    """Draws the signed layer's kernel map before and after, with the frame of the code, and what changed.
+def before_and_after(path: Path, before: Mask, after: Mask, frame: Frame) -> None:
+    """Draws the signed layer's kernel map before and after, with the frame of the mark, and what changed.
 
     Raises:
         InputError: matplotlib is not installed.
     """
-    layer = signature.placement.layer
+    layer = frame.layer
     maps = before.kernel_map(layer), after.kernel_map(layer)
     with _figure(path, 1, 3, 4.2) as axes:
-        _map(axes[0], maps[0], f"{layer}: before", signature)
-        _map(axes[1], maps[1], "after (white = kept kernel)", signature)
-        _map(
-            axes[2],
-            maps[0] == maps[1],
-            f"changed kernels (black): {int((maps[0] != maps[1]).sum())}",
-            signature,
-        )
+        _map(axes[0], maps[0], f"{layer}: before", [frame])
+        _map(axes[1], maps[1], "after (white = kept kernel)", [frame])
+        changed = f"changed kernels (black): {int((maps[0] != maps[1]).sum())}"
+        _map(axes[2], maps[0] == maps[1], changed, [frame])
 
 
-def codes(path: Path, panels: Sequence[tuple[qr.Bits, qr.Bits, str]]) -> None:
+def codes(path: Path, panels: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_], str]]) -> None:
     """Draws codes as they were read, four in a row, with the data modules that differ from the claim in red.
 
     Args:
@@ -142,7 +134,7 @@ def _figure(path: Path, rows: int, columns: int, size: float) -> Iterator[list[A
         figure.savefig(partial, format="png")
 
 
-def _map(axis: Axes, kernels: Tensor, title: str, signature: Signature | None) -> None:
+def _map(axis: Axes, kernels: Tensor, title: str, frames: Sequence[Frame]) -> None:
     height, width = kernels.shape
     size = min(height, _LARGEST), min(width, _LARGEST)
     shown = (
@@ -155,9 +147,9 @@ def _map(axis: Axes, kernels: Tensor, title: str, signature: Signature | None) -
     axis.set_xlabel("in channel", fontsize=7)
     axis.set_ylabel("out channel", fontsize=7)
     axis.tick_params(labelsize=6)
-    if signature:
+    for frame in frames:
         from matplotlib.patches import Rectangle
 
-        side = qr.side(signature.version)
-        corner = signature.placement.column, signature.placement.row
-        axis.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=_FRAME, linewidth=1.5))
+        corner = frame.column, frame.row
+        square = Rectangle(corner, frame.side, frame.side, fill=False, edgecolor=_FRAME, linewidth=1.5)
+        axis.add_patch(square)

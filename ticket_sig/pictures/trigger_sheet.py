@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from ticket_sig.files import SECRET, whole_file
-from ticket_sig.signatures.triggers import TriggerSet
+from ticket_sig.marks.trigger_set.triggers import TriggerSet
 
 _SIDE, _TEXT, _GAP = 64, 12, 6  # pixels
 _MOST = 400

@@ -15,9 +15,9 @@ from torch import Tensor
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.graph import KernelGraph
-from ticket_sig.options import option
+from ticket_sig.options import one_or_more, option
 from ticket_sig.scores.kernels import PathScore, graph_of, kept_kernels, of_weights
-from ticket_sig.scores.scored import Scored, one_or_more
+from ticket_sig.scores.scored import Scored
 from ticket_sig.training.batches import generator
 
 _Ids = NDArray[np.int64]

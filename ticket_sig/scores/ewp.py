@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ticket_sig.options import option
+from ticket_sig.options import one_or_more, option
 from ticket_sig.scores.kernels import (
     PathScore,
     from_inputs,
@@ -18,7 +18,7 @@ from ticket_sig.scores.kernels import (
     to_outputs,
     with_floor,
 )
-from ticket_sig.scores.scored import Scored, one_or_more
+from ticket_sig.scores.scored import Scored
 from ticket_sig.scores.walks import walk
 
 

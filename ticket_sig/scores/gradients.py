@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import weights_for
-from ticket_sig.options import option
-from ticket_sig.scores.scored import Score, Scored, one_or_more
+from ticket_sig.options import one_or_more, option
+from ticket_sig.scores.scored import Score, Scored
 from ticket_sig.training.batches import Normaliser, generator
 
 _CHUNK = 64

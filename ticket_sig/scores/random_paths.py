@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ticket_sig.options import option
+from ticket_sig.options import one_or_more, option
 from ticket_sig.scores.kernels import PathScore, graph_of, kept_kernels, of_weights
-from ticket_sig.scores.scored import Scored, one_or_more
+from ticket_sig.scores.scored import Scored
 from ticket_sig.scores.walks import walk
 
 

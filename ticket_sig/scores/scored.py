@@ -84,9 +84,3 @@ class Score(Options, ABC):
         None: nothing was sampled, or that is not known.
         """
         return None
-
-
-def one_or_more(name: str, value: int) -> None:
-    """Checks a number of paths, sources or images."""
-    if value < 1:
-        raise bad_input("", name, "1 or more", str(value)[:80])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -32,15 +32,15 @@ class Iteration:
         device: torch.device,
         mask: Mask,
         *,
-        mark: KeptMark | None = None,
+        marks: Sequence[KeptMark] = (),
         capture: bool = False,
     ) -> None:
         self.model, self.batches, self.recipe, self.device = model, batches, recipe, device
         self.optimizer = _optimizer(model, recipe, device)
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
         self.hold = mask.bind(dict(model.named_parameters()))
-        self.mark = mark.bind(model) if mark is not None else None
-        if self.mark is not None:
+        self.marks = [held for mark in marks if (held := mark.bind(model)) is not None]
+        if self.marks:
             mask.check(dict(model.named_parameters()), "mark")  # it would write over the mask at every step
         self._graphs = CapturedIteration(device) if capture and device.type == "cuda" else None
 
@@ -64,8 +64,8 @@ class Iteration:
         images, labels = self.batches.take(rows)
         loss = self.learn(images, labels)
         self.hold()
-        if self.mark is not None:
-            self.mark.put_back()
+        for mark in self.marks:
+            mark.put_back()
         self.losses[0] += loss * len(labels)
         self.losses[1] += len(labels)
 
@@ -77,8 +77,8 @@ class Iteration:
             logits = self.model(images).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        penalty = None if self.mark is None else self.mark.penalty()
-        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+        penalties = [p for mark in self.marks if (p := mark.penalty()) is not None]
+        sum(penalties, loss).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
+from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import check_finite
 from ticket_sig.training.batches import Batches, TriggerBatch
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
@@ -25,7 +26,6 @@ from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.iteration import Iteration
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.memory import keep_freed_memory
-from ticket_sig.training.progress import Progress, Silent
 from ticket_sig.training.recipe import Recipe
 
 Snapshot = Callable[[dict[str, Tensor]], None]
@@ -79,7 +79,7 @@ def train(
     *,
     mask: Mask | None = None,
     triggers: TriggerBatch | None = None,
-    mark: KeptMark | None = None,
+    marks: Sequence[KeptMark] = (),
     start: int = 0,
     state: Path | None = None,
     label: str = "training",
@@ -91,7 +91,7 @@ def train(
         model: holds the weights to start from.
         mask: weights it prunes are zero after every step (promise 1).
         triggers: appended to every batch (scheme 3).
-        mark: a watermark to keep or to teach.
+        marks: to keep or to teach.
         state: checkpoint file; where it exists, training goes on from it with the same bits.
         snapshot: called with the weights at the recipe's rewind step.
 
@@ -100,7 +100,7 @@ def train(
             kept), the rewind step lies behind the end, or the checkpoint is damaged.
     """
     trained_with = engine.prepare(model, recipe.precision)
-    run = Run(model, data, recipe, engine, mask, state, start, triggers, mark)
+    run = Run(model, data, recipe, engine, mask, state, start, triggers, marks)
     rewind = recipe.rewind.iterations(run.per_epoch)
     if (snapshot and rewind > run.total) or start > run.total:
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
@@ -156,7 +156,7 @@ class Run:
         state: Path | None,
         start: int,
         triggers: TriggerBatch | None = None,
-        mark: KeptMark | None = None,
+        marks: Sequence[KeptMark] = (),
     ) -> None:
         self.model, self.data, self.recipe, self.engine, self.state = model, data, recipe, engine, state
         training, self.validation = data.hold_out(recipe.validation)
@@ -169,7 +169,7 @@ class Run:
         self.total = recipe.length.iterations(self.per_epoch)
         self.mask = mask or Mask({})
         self.iteration = Iteration(
-            model, batches, recipe, engine.device, self.mask, mark=mark, capture=engine.capture
+            model, batches, recipe, engine.device, self.mask, marks=marks, capture=engine.capture
         )
         self.optimizer, self.losses = self.iteration.optimizer, self.iteration.losses
         self.asynchronous = engine.device.type == "cuda"

@@ -24,5 +24,5 @@ class KeptMark(Protocol):
     def digest(self) -> str:
         """SHA-256 of all that decides the mark."""
 
-    def bind(self, model: nn.Module) -> Held:
-        """Binds it to a network, on its device."""
+    def bind(self, model: nn.Module) -> Held | None:
+        """Binds it to a network, on its device; None: it asks nothing of training."""

@@ -1,5 +1,5 @@
-"""Reading a signature and deciding what it proves: statistics, verdict, white box."""
+"""Reading the marks of a claim and deciding what they prove; which marks there are, the registry knows."""
 
-from ticket_sig.verification.white_box import Reading, extract, verify
+from ticket_sig.verification.white_box import extract, verify
 
-__all__ = ["Reading", "extract", "verify"]
+__all__ = ["extract", "verify"]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ticket_sig.datasets import Dataset
+from ticket_sig.claim import Claim
+from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.errors import about, bad_input
+from ticket_sig.formats import load
+from ticket_sig.formats.load import check_one_file
+from ticket_sig.options import flag
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import weights_accuracy
-from ticket_sig.verification.black_box import Ask
+from ticket_sig.training.subject import FREE, Subject
+from ticket_sig.verification.ask import Ask
 
 EPS_F = 1.0  # points of accuracy; the paper's
 ASKED = 1000  # test images that a server is asked about
@@ -82,3 +89,29 @@ def fidelity(
         InputError: no network of that name, or the weights do not fit it.
     """
     return Fidelity(weights_accuracy(ticket.weights, arch, data, device), promised, eps_f)
+
+
+def fidelity_of_file(
+    path: Path, claim: Claim, *, data: Path | None, arch: str | None = None, dataset: str | None = None
+) -> Fidelity | None:
+    """Measures F of a model file; None where no data are given to measure it on.
+
+    Args:
+        data: folder of the data set; digits, named as `dataset`, needs none.
+        arch, dataset: names of network and data set; the bundle's by default.
+
+    Raises:
+        InputError: the model lies in several files, or nobody says which network and data set it is of.
+    """
+    if data is None and dataset != FREE:
+        if named := [flag(n) for n, value in (("arch", arch), ("dataset", dataset)) if value]:
+            expected = f"data to measure the accuracy on: --data DIR, or --dataset {FREE}"
+            raise bad_input("", ", ".join(named), expected, "none")
+        return None
+    option = "--data" if data else "--dataset"
+    expected, hint = "a model in one file, to measure its accuracy", f"leave {option} out, or merge them"
+    check_one_file(path, option, expected, hint)
+    with about(path):
+        ticket = load(path).ticket
+        network, images = Subject.of(ticket, arch, dataset).names(option)
+        return fidelity(ticket, network, load_dataset(images, data), claim.accuracy)

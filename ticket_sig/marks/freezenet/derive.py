@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticket_sig.errors import bad_input
-from ticket_sig.signatures.keyed import keyed_words
+from ticket_sig.prf import keyed_words
 
 VERSION = 1
 SCALES = ("unit", "layer")
@@ -58,12 +58,12 @@ def check_length(length: int, manifest: Manifest) -> None:
     total = size_of(manifest)
     if not total:
         hint = "of a frozen network, read the watermark by its claim"
-        raise bad_input("watermark", "network", "trainable parameters", "none", hint=hint)
+        raise bad_input("freezenet", "network", "trainable parameters", "none", hint=hint)
     if total >= MOST:
-        raise bad_input("watermark", "network", "fewer than 2^63 parameters", "more")
+        raise bad_input("freezenet", "network", "fewer than 2^63 parameters", "more")
     if not 0 <= length <= total:
         found = str(length) if abs(length) < MOST else "one of more than 63 bits"
-        raise bad_input("watermark", "length", f"0 to {total}, the network's parameters", found)
+        raise bad_input("freezenet", "length", f"0 to {total}, the network's parameters", found)
 
 
 def derive(data: bytes, length: int, manifest: Manifest, scale: str = "unit") -> dict[str, Fixed]:

@@ -12,7 +12,7 @@ they must hold enough secret bytes, and be kept until there is a dispute.
 
 from __future__ import annotations
 
-import math
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,95 +23,67 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ticket_sig.claim import entry, hexadecimal
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
+from ticket_sig.fields import entry, hexadecimal, whole
 from ticket_sig.formats.layouts import is_constant, shared_prefix
+from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Weights
-from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tail
+from ticket_sig.marks.freezenet.derive import (
+    LEGACY,
+    MOST,
+    SCALES,
+    Fixed,
+    Manifest,
+    check_length,
+    derive,
+    size_of,
+)
+from ticket_sig.marks.freezenet.reading import Matches, chances_to_match, matches
+from ticket_sig.marks.mark import Mark, Model, as_weights, check_dtype, signed
+from ticket_sig.models import MODELS, build_for
+from ticket_sig.options import Options, one_of, option, within
+from ticket_sig.statistics import log10_tail
 from ticket_sig.ticket import Ticket
-from ticket_sig.verdict import Verdict
-from ticket_sig.watermarks.derive import LEGACY, MOST, SCALES, Fixed, Manifest, check_length, derive, size_of
-from ticket_sig.watermarks.mark import Model, as_weights, check_dtype, signed
+from ticket_sig.verdict import Rows
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _NAMED_AT_MOST = 8
+_SHOWN = 10  # tensors in a table
 MOST_VALUES = 1 << 25  # each takes 80 bytes: a claim from outside must not take all memory
 MOST_LEGACY = 1 << 28
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matches:
-    """How much of a watermark stands in a network.
+class FreezeNetOptions(Options):
+    """What decides a watermark: its data, how many values, and from which weights."""
 
-    Attributes:
-        found, length: values that stand, of all.
-        expected: how many would, at most, if the data had nothing to do with the network.
-        log10_p_here: chance of as many, for one watermark.
-        total: N, the weights that a watermark could have fixed.
-        scale: of its values.
-        tensors: of the network, which a claimant could have named or left out.
-        odd: tensors with NaN or infinities at fixed places, with their count.
-    """
+    message: str | None = option(
+        "The data: the bytes of this text; else those of --secret; else 32 fresh ones.", default=None
+    )
+    length: int | None = option("How many weights are fixed.", default=None)
+    share: float | None = option("Their share of all weights, 0 to 1.", default=None, check=within(0, 1))
+    scale: str = option(
+        "Of the values: unit, on (-1, 1); layer, as each layer's initial weights; or legacy, the stream of "
+        "the original code.",
+        default="unit",
+        check=one_of((*SCALES, LEGACY)),
+    )
+    arch: str | None = option("Only this network's trainable parameters.", default=None, check=one_of(MODELS))
 
-    found: int
-    length: int
-    expected: float
-    log10_p_here: float
-    total: int
-    scale: str
-    tensors: int
-    odd: Mapping[str, int]
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.length is None) == (self.share is None):
+            found = "neither" if self.length is None else "both"
+            raise bad_input("", "--length, --share", "one of them", found)
 
-    @property
-    def whole(self) -> bool:
-        """Whether every value stands: the paper's rule. An empty watermark stands everywhere."""
-        return self.found == self.length
-
-    @property
-    def log10_p(self) -> float:
-        """The p-value, corrected for all that a claimant could have tried.
-
-        2^64 times data and manifest, as each of them gives other places; every length and scale. The legacy
-        stream is not bound to the manifest: under one that is looked up, tensors named or left out move the
-        places, and every choice of them counts.
-        """
-        choices = self.tensors * math.log10(2) if self.scale == LEGACY else 0.0
-        lengths, scales = math.log10(self.total + 1), math.log10(len(SCALES) + 1)
-        return corrected(self.log10_p_here, LOG10_SECRETS, lengths, scales, choices)
-
-    def to_json(self) -> dict[str, Any]:
-        """The reading as JSON."""
-        return {
-            "matches": self.found,
-            "length": self.length,
-            "scale": self.scale,
-            "share": self.length / self.total,
-            "expected_by_chance": self.expected,
-            "log10_p": round(self.log10_p, 3),
-            "log10_p_uncorrected": round(self.log10_p_here, 3),
-            "parameters": self.total,
-        }
-
-    def verdict(self) -> Verdict:
-        """Verified where every value stands and no unrelated network would have as many."""
-        differ = self.length - self.found
-        # 32 bits are searched in minutes: a thief finds data of his own that give the owner's values.
-        other = "that the data are those that were signed: of scale legacy, others give the same values; "
-        return Verdict(
-            statistic=f"{self.found} of {self.length} values stand",
-            log10_p=self.log10_p,
-            evidence={"scheme": Watermark.scheme, **self.to_json()},
-            proves="these weights were made to carry the claimed data; no unrelated network does, "
-            "whatever data, tensors and length the claimant chose",
-            does_not_prove=f"{other if self.scale == LEGACY else ''}"
-            "who put them there, or when: whoever knows the data can apply them to any "
-            "network. Compare with a record of the claim from before the dispute, and measure the accuracy",
-            lacking=f"{differ} of {self.length} values differ, and all must stand" if differ else "",
-        )
+    @classmethod
+    def of_size(cls, size: int) -> FreezeNetOptions:
+        """So many values."""
+        return cls(length=size)
 
 
-class Watermark:
+class Watermark(Mark):
     """Values at places of a network that follow from bytes (Bouvard, 2020).
 
     Args:
@@ -119,42 +91,59 @@ class Watermark:
         length: how many weights are fixed, 0 to the network's N.
         scale: of the values: "unit", "layer" or "legacy" (`derive`).
         manifest: names and shapes of the weights they are drawn from; by default those of the first network
-            that it meets: its trainable parameters, or of a state dict all weights that are no buffers. A
-            network that was frozen since, or has other buffers, needs the manifest of the first (its claim).
+            that it is written into: its trainable parameters, or of a state dict all weights that are no
+            buffers. A network that was frozen since, or has other buffers, needs that manifest (its claim).
+            A watermark that was never written looks for its values in each network's own.
 
     Raises:
         InputError: empty data, a length under 0, or an unknown scale.
     """
 
-    scheme: ClassVar[str] = "freezenet"
+    name: ClassVar[str] = "freezenet"
+    stands_in: ClassVar[str] = "weights"
+    carries: ClassVar[str] = "numbers"
+    options: ClassVar[type[Options] | None] = FreezeNetOptions
 
     def __init__(
         self, data: bytes, length: int, *, scale: str = "unit", manifest: Manifest | None = None
     ) -> None:
         if not isinstance(data, bytes) or not data:
             found = "none" if isinstance(data, bytes) else f"a {type(data).__name__}"
-            raise bad_input("watermark", "data", "1 byte or more", found)
+            raise bad_input("freezenet", "data", "1 byte or more", found)
         if isinstance(length, bool) or not isinstance(length, int):
-            raise bad_input("watermark", "length", "a whole number of 0 or more", repr(length)[:80])
+            raise bad_input("freezenet", "length", "a whole number of 0 or more", repr(length)[:80])
         if not 0 <= length < MOST:
             found = "a negative one" if length < 0 else "one of more than 63 bits"
-            raise bad_input("watermark", "length", "a whole number of 0 or more", found)
+            raise bad_input("freezenet", "length", "a whole number of 0 or more", found)
         if length > MOST_VALUES:
-            raise bad_input("watermark", "length", f"at most {MOST_VALUES}", str(length))
+            raise bad_input("freezenet", "length", f"at most {MOST_VALUES}", str(length))
         if scale not in (*SCALES, LEGACY):
-            raise bad_input("watermark", "scale", f"one of {', '.join((*SCALES, LEGACY))}", repr(scale)[:80])
+            raise bad_input("freezenet", "scale", f"one of {', '.join((*SCALES, LEGACY))}", repr(scale)[:80])
         self.data, self.length, self.scale = data, length, scale
-        self.manifest: Manifest | None = None
-        self._given: Manifest | None = None
-        self._fixed: dict[str, Fixed] = {}
-        if manifest is not None:
-            self._settle(manifest)
-            self._given = self.manifest
+        self._given = self._checked(manifest) if manifest is not None else None
+        self.manifest = self._given
+        self._derived: tuple[Manifest | None, dict[str, Fixed]] = (None, {})
 
     @classmethod
-    def make(cls, weights: Mapping[str, Tensor], size: int, secret: bytes) -> Watermark:
-        """A watermark of this length for a network, its data the secret (`Mark.make`)."""
-        return cls(secret, size, manifest=_shapes_of(as_weights(weights)))
+    def make(cls, model: Model, options: FreezeNetOptions, secret: bytes | None = None) -> Watermark:
+        """A watermark for a network; its data are the message, or the secret, or else 32 fresh bytes.
+
+        Raises:
+            InputError: data are given twice, the network is none of `options.arch`, or too small.
+        """
+        if options.message is not None and secret is not None:
+            raise bad_input("", "--message, --secret", "one of them", "both")
+        data = secret
+        if options.message is not None:
+            # What the shell passed that is no UTF-8 stays the bytes it was.
+            data = options.message.encode("utf-8", "surrogateescape")
+        shapes = _manifest_of(as_weights(model), options.arch)
+        length = options.length
+        if options.share is not None:
+            length = round(options.share * size_of(shapes))
+        assert length is not None
+        fresh = secrets.token_bytes(32) if data is None else data
+        return cls(fresh, length, scale=options.scale, manifest=shapes)
 
     @property
     def digest(self) -> str:
@@ -198,20 +187,22 @@ class Watermark:
             raise InputError("weights: " + "; ".join(named[:_NAMED_AT_MOST]))
         return found
 
-    def fixed_in(self, model: Mapping[str, Tensor] | Weights) -> Mapping[str, Fixed]:
-        """What is fixed in a model file, by tensor; `apply_to_files` writes it.
+    def fixed_in(self, model: Model) -> Mapping[str, Fixed]:
+        """What is fixed in a model file, by tensor.
 
         Raises:
             InputError: as `apply`.
         """
         weights = as_weights(model)
-        shapes = weights.shapes if self.manifest is not None else _shapes_of(weights)
-        if self.scale == LEGACY:
-            shapes = dict(shapes)  # without the aliases of tied tensors, which would be choices more
-        fixed = self._fixed_in(shapes)
+        fixed = self._fixed_in(self._shapes(weights))
         for name in fixed:
-            check_dtype(name, weights.dtypes[name])
+            check_dtype(self.name, name, weights.dtypes[name])
         return fixed
+
+    def entries(self, weights: Weights) -> Mapping[str, Entries]:
+        """Places and values by tensor: a model in safetensors files is never loaded whole."""
+        self._settle(self._shapes(weights))
+        return {n: (f.places, _tensor(f.values)) for n, f in self.fixed_in(weights).items()}
 
     def embed(self, ticket: Ticket) -> Ticket:
         """The network with the watermark written into it.
@@ -219,7 +210,8 @@ class Watermark:
         Raises:
             InputError: as `apply`; or it is sparse where a value belongs.
         """
-        fixed = self.fixed_in(ticket.weights)
+        self._settle(self._shapes(as_weights(ticket)))
+        fixed = self.fixed_in(ticket)
         sparse = [
             n
             for n, f in fixed.items()
@@ -227,9 +219,8 @@ class Watermark:
         ]
         if sparse:
             found = f"pruned weights in {', '.join(sparse[:_NAMED_AT_MOST])}"
-            raise bad_input(
-                "model", "weights", "a dense network", found, hint="a ticket is signed by `embed`"
-            )
+            hint = "a ticket carries a qr-code"
+            raise bad_input("model", "weights", "a dense network", found, hint=hint)
         written = {name: ticket.weights[name].clone() for name in fixed}
         for name, f in fixed.items():
             _put(written[name], *_held(written[name], f))
@@ -247,8 +238,9 @@ class Watermark:
     def bind(self, model: nn.Module) -> HeldValues:
         """Writes the watermark into a network and returns what writes it again (`training/marks.py`)."""
         parameters = _parameters_of(model, self.manifest)
-        fixed = self._fixed_in({name: tuple(p.shape) for name, p in parameters.items()})
-        return HeldValues([(parameters[name], f) for name, f in fixed.items()])
+        shapes = {name: tuple(p.shape) for name, p in parameters.items()}
+        self._settle(shapes)
+        return HeldValues([(parameters[name], f) for name, f in self._fixed_in(shapes).items()])
 
     def to_json(self) -> dict[str, Any]:
         """The claim's fields: the data too, so that who has the claim can find the values.
@@ -257,9 +249,8 @@ class Watermark:
             InputError: the watermark was never used, and its manifest is not known.
         """
         if self.manifest is None:
-            raise bad_input(
-                "watermark", "manifest", "names and shapes of a network", "none", hint="apply it first"
-            )
+            expected = "names and shapes of a network"
+            raise bad_input("freezenet", "manifest", expected, "none", hint="apply it first")
         return self._json(self.manifest)
 
     @classmethod
@@ -274,17 +265,32 @@ class Watermark:
             raise bad_input("claim", f"manifest, {odd[0]}", "a shape", repr(manifest[odd[0]])[:80])
         return cls(
             hexadecimal(value, "data"),
-            entry(value, "length", int),
+            whole(value, "length"),
             scale=entry(value, "scale", str),
             manifest={name: tuple(shape) for name, shape in manifest.items()},
         )
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.length} values, scale {self.scale}"
+
+    def facts(self, before: Model, after: Model) -> Rows:
+        """How many values each tensor got, the most first."""
+        largest = sorted(self.fixed_in(after).items(), key=lambda item: -len(item[1].places))
+        told = [(name, f"{len(f.places)} values up to {f.bound:.4g}") for name, f in largest[:_SHOWN]]
+        if rest := largest[_SHOWN:]:
+            told.append((f"{len(rest)} more", f"{sum(len(f.places) for _, f in rest)} values"))
+        return told
+
+    def remedy(self) -> str:
+        """More values."""
+        return "a larger --length"
 
     def _json(self, manifest: Manifest | None) -> dict[str, Any]:
         shapes = None if manifest is None else {n: list(s) for n, s in manifest.items()}
         return {"data": self.data.hex(), "length": self.length, "scale": self.scale, "manifest": shapes}
 
-    def _settle(self, manifest: Manifest) -> None:
-        """Takes the names and shapes that the places are drawn from, once and for all.
+    def _checked(self, manifest: Manifest) -> Manifest:
+        """Names and shapes that the places can be drawn from, in order.
 
         Raises:
             InputError: as `check_length`.
@@ -292,8 +298,19 @@ class Watermark:
         check_length(self.length, manifest)
         if self.scale == LEGACY and (total := size_of(manifest)) > MOST_LEGACY:
             expected = f"at most {MOST_LEGACY} parameters, all of which the legacy stream puts in order"
-            raise bad_input("watermark", "network", expected, str(total))
-        self.manifest = {name: tuple(manifest[name]) for name in sorted(manifest)}
+            raise bad_input(self.name, "network", expected, str(total))
+        return {name: tuple(manifest[name]) for name in sorted(manifest)}
+
+    def _settle(self, shapes: Manifest) -> None:
+        """Takes the manifest of the first network that it is written into, once and for all."""
+        if self.manifest is None:
+            self.manifest = self._checked(shapes)
+
+    def _shapes(self, weights: Weights) -> Manifest:
+        """Shapes of a model file; without a manifest, of what can be fixed in it."""
+        shapes = weights.shapes if self.manifest is not None else _shapes_of(weights)
+        # Without the aliases of tied tensors, which would be choices more.
+        return dict(shapes) if self.scale == LEGACY else shapes
 
     def _fixed_in(self, shapes: Manifest) -> dict[str, Fixed]:
         """What is fixed in a network of these shapes.
@@ -301,21 +318,20 @@ class Watermark:
         Raises:
             InputError: it has not the tensors that the places were drawn from; all are named.
         """
-        if self.manifest is None:
-            self._settle(shapes)
-        assert self.manifest is not None
+        manifest = self.manifest or self._checked(shapes)
         problems = [
             f"{name}: expected shape {list(shape)}, found {list(shapes[name]) if name in shapes else 'none'}"
-            for name, shape in self.manifest.items()
+            for name, shape in manifest.items()
             if shapes.get(name) != shape
         ]
         if problems:
             more = f" and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
             # A name from a claim may hold line breaks.
-            raise InputError(" ".join(f"watermark: {'; '.join(problems[:_NAMED_AT_MOST])}{more}".split()))
-        if self.length and not self._fixed:
-            self._fixed = derive(self.data, self.length, self.manifest, self.scale)
-        return self._fixed
+            raise InputError(" ".join(f"{self.name}: {'; '.join(problems[:_NAMED_AT_MOST])}{more}".split()))
+        if self._derived[0] != manifest:
+            drawn = derive(self.data, self.length, manifest, self.scale) if self.length else {}
+            self._derived = manifest, drawn
+        return self._derived[1]
 
     def _match(self, model: Model) -> Matches:
         tensors = _parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model
@@ -334,13 +350,12 @@ class Watermark:
         # So far out, several chances make a thinner tail than their mean would (Hoeffding, 1956).
         if 0 < expected < self.length and found >= expected + 1:
             p = log10_tail(self.length, expected / self.length, found)
-        assert self.manifest is not None
         return Matches(
             found=found,
             length=self.length,
             expected=expected,
             log10_p_here=p,
-            total=size_of(self.manifest),
+            total=size_of(self.manifest or self._shapes(weights)),
             scale=self.scale,
             tensors=len(list(model.parameters()) if isinstance(model, nn.Module) else weights.shapes),
             odd=odd,
@@ -379,49 +394,6 @@ def _put(tensor: Tensor, places: tuple[Tensor, ...], values: Tensor) -> None:
     tensor[None].index_put_(places, values)
 
 
-def matches(weights: Tensor, values: NDArray[np.float32]) -> Tensor:
-    """Which weights stand for their values, boolean [n]: two-sided, and never NaN.
-
-    The policy for every dtype: a weight stands if it is exactly the value, or the value rounded to
-    bfloat16, to float16, or to one after the other, each as the weight's own dtype holds it. So a network
-    that was cast to half precision verifies, and so does one that was cast and cast back.
-
-    Args:
-        weights: [n], of one of `DTYPES`.
-        values: [n].
-    """
-    exact = _tensor(values)
-    rounded = (exact, exact.bfloat16(), exact.half(), exact.half().bfloat16())
-    stands = torch.zeros(len(exact), dtype=torch.bool)
-    for value in rounded:
-        stands |= weights == value.to(weights.dtype)
-    return stands
-
-
-def chances_to_match(weights: Tensor, bound: float) -> NDArray[np.float64]:
-    """For each weight at most the chance that it `matches` a value that has nothing to do with it.
-
-    Values are uniform on 2^24 cells of (-bound, bound); a weight that half precision can hold is met by all
-    that round to it.
-    """
-    w = weights.to(torch.float64)
-    # Zero is met by all that float16 rounds to it.
-    size = w.abs().nan_to_num(0.0, 0.0, 0.0).clamp(min=2.0**-25).numpy()
-    in_bf16 = (w.bfloat16().double() == w).numpy()
-    in_half = (w.half().double() == w).numpy()
-    cells = in_bf16 * _spacing(size, 7, -126) + in_half * _spacing(size, 10, -14)
-    chances = 2.0**-23 + cells / (2 * bound) + in_bf16 * 2.0**-24 + in_half * 2.0**-24
-    reachable = size <= bound * (1 + 2.0**-7) + 2.0**-24  # the smallest step of float16
-    return np.where(reachable, np.minimum(1.0, chances), 0.0)
-
-
-def _spacing(size: NDArray[np.float64], digits: int, lowest: int) -> NDArray[np.float64]:
-    """Distance of neighbours at these sizes, of a format with so many binary digits behind the point."""
-    exponent = np.frexp(size)[1] - 1
-    distance: NDArray[np.float64] = np.exp2(np.maximum(exponent, lowest) - float(digits))
-    return distance
-
-
 def _tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(array)
 
@@ -435,7 +407,7 @@ def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Ten
         n: p for n, p in plain.items() if (p.requires_grad if manifest is None else n in manifest)
     }
     if lazy := [n for n, p in taken.items() if isinstance(p, nn.UninitializedParameter)]:
-        raise bad_input("watermark", lazy[0], "a parameter with a shape", "one not yet initialised")
+        raise bad_input("freezenet", lazy[0], "a parameter with a shape", "one not yet initialised")
     _check_dtypes(taken)
     return taken
 
@@ -451,11 +423,29 @@ def _shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
     }
 
 
+def _manifest_of(weights: Weights, arch: str | None) -> Manifest:
+    """Names and shapes that a watermark's places are drawn from in a model file.
+
+    Args:
+        arch: a network of ours, of which only the trainable parameters are taken; without one all weights
+            that are no buffers.
+
+    Raises:
+        InputError: it is not that network.
+    """
+    if arch is None:
+        return _shapes_of(weights)
+    # Shapes alone decide: one number stands for all of a tensor.
+    shapes = {name: torch.zeros(()).expand(shape) for name, shape in weights.shapes.items()}
+    network = build_for(arch, shapes)
+    return {name: tuple(p.shape) for name, p in network.named_parameters() if p.requires_grad}
+
+
 def _check_dtypes(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        check_dtype(name, tensor.dtype)
+        check_dtype("freezenet", name, tensor.dtype)
         if tensor.is_meta or tensor.layout != torch.strided:
-            raise bad_input("watermark", name, "a dense tensor in memory", "one without values or sparse")
+            raise bad_input("freezenet", name, "a dense tensor in memory", "one without values or sparse")
 
 
 def _is_shape(value: object) -> bool:

@@ -95,8 +95,8 @@ class KeyMark(Mark):
         Raises:
             InputError: a field is missing or of another type.
         """
-        texts = [entry(value, name, str) for name in ("commitment", "locked", "score")]
-        return cls(*texts, whole(value, "kept_locked"), whole(value, "kept_key"))
+        commitment, locked, score = (entry(value, name, str) for name in ("commitment", "locked", "score"))
+        return cls(commitment, locked, score, whole(value, "kept_locked"), whole(value, "kept_key"))
 
     def __str__(self) -> str:
         return f"{self.name}, {self.kept_key} weights by {self.score}; {self.kept_locked} are locked"

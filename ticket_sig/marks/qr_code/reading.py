@@ -116,7 +116,8 @@ class CodeReading:
             statistic=f"{self.matches} of {self.modules} data modules agree with the claimed code",
             proves="this mask was made to carry the claimed message; no unrelated network does, "
             "whatever message and place the claimant chose",
-            does_not_prove="who wrote it, or when: compare with a record of the claim from before the dispute",
+            does_not_prove="who wrote it, or when: compare with a record of the claim from before the "
+            "dispute",
         )
 
 

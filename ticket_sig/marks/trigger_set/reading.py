@@ -188,12 +188,13 @@ class TriggerReading:
             beside.append(("  beside the best control", format_p(self.log10_p_controls)))
             told = ", ".join(map(str, self.control_matches))
             matches.append(("triggers that controls match", told))
+        source = "from a secret" if self.mark.keyed else "chosen by somebody"
         return [
             *(keyed if self.mark.keyed else []),
             *beside,
             (
                 "triggers",
-                f"{len(self.labels)}, {'from a secret' if self.mark.keyed else 'chosen by somebody'}",
+                f"{len(self.labels)}, {source}",
             ),
             *matches,
             ("triggers answered", f"{self.triggers_answered} of {len(self.labels)}"),

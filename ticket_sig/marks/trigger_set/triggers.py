@@ -25,7 +25,7 @@ from ticket_sig.datasets.images import Pixels, decode
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import check_format, hexadecimal, image_size, whole
-from ticket_sig.files import SECRET, read_json, write_json
+from ticket_sig.files import SECRET, check_new, read_json, write_json
 from ticket_sig.prf import keyed_words
 
 FORMAT, FORMAT_VERSION = "ticket_sig triggers", 1
@@ -167,8 +167,7 @@ def write_secret(secret: TriggerSecret, path: Path) -> None:
     Raises:
         InputError: the file is there already: a secret must not be lost.
     """
-    if path.exists():
-        raise bad_input(path, "secret file", "a name not taken yet", "one that is")
+    check_new(path, what="secret file")
     write_json(path, secret.to_json(), mode=SECRET)
 
 

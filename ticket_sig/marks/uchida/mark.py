@@ -24,137 +24,70 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import norm
 from torch import Tensor, nn
 
-from ticket_sig.claim import entry, hexadecimal
-from ticket_sig.digests import json_digest
 from ticket_sig.errors import bad_input
+from ticket_sig.fields import entry, hexadecimal, number
 from ticket_sig.formats.layouts import shared_prefix
-from ticket_sig.signatures.keyed import keyed_words
-from ticket_sig.statistics import LOG10_SECRETS, corrected, log10_tails
+from ticket_sig.formats.weights import tensors_of
+from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, check_dtype, signed
+from ticket_sig.marks.uchida.bits import MOST_ENTRIES, Bits, bits_from, bits_of, checked_bits, digits_of
+from ticket_sig.marks.uchida.least_change import moved_mean, shifted
+from ticket_sig.marks.uchida.reading import Decoded
+from ticket_sig.options import Options, option, positive
+from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Ticket
-from ticket_sig.verdict import Verdict
-from ticket_sig.watermarks.mark import DTYPES, Model, as_weights, check_dtype, signed
+from ticket_sig.verdict import Rows
 
 VERSION = 1
 KEY_BYTES = 32
 STRENGTH = 0.01  # lambda of the paper, section 4.1
-MOST_SECRETS = 2**26  # entries of X: half a GiB, and seconds to draw
+BITS = 128  # 64 could not be verified in narrow layers
 
-_STRENGTHS = 2**100
+_STRENGTHS = 2.0**100
 _LONGEST_NAME = 1000
 _BLOCK = 1 << 22  # weights that are summed at a time
 _CELLS = 52  # bits of a uniform number: the middles of 2^52 cells are exact in float64, and never 0 or 1
-_LEAST_MARGIN = 1.0
-_SCORE = 16.0
-_SMALLEST = 1e-3
-_GROWTH = 2.0
-_ROUNDS = 40
-_PATIENCE = 3
-
-Bits = tuple[bool, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoded:
-    """What a secret matrix reads in a layer.
+class UchidaOptions(Options):
+    """What decides the payload, and where it goes."""
 
-    In a network that has nothing to do with the key, every margin is standard normal, and independent of
-    the others. Two tests follow: that so many bits are right, and that the margins sum to so much.
-    Signs alone do not suffice: 64 bits are all right by chance once in 2^64, as often as a claimant could
-    try keys.
+    message: str | None = option("Text to write, in UTF-8.", default=None)
+    bits: str | None = option("Bits to write, as 0101.", default=None)
+    random: int | None = option(
+        f"So many random bits; {BITS} where nothing is given, or as many as the layer holds.",
+        default=None,
+        check=positive,
+    )
+    layer: str | None = option(
+        "Name of its weights; by default those with most weights in a filter, and most filters, first and "
+        "last tensor of the file left out.",
+        default=None,
+    )
+    strength: float = option(
+        "Weight of the regularizer beside the loss, where it is trained on.", default=STRENGTH, check=positive
+    )
 
-    Attributes:
-        payload: the claimed bits.
-        margins: for each bit how far it stands on the claimed side: its logit, negative where it reads
-            otherwise, over the length of the mean filter.
-        size: that length, |w_bar|; 0 where there is nothing to be read.
-        layers: tensors of the network that the claimant could have chosen.
-    """
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.message, self.bits, self.random).count(None) < 2:
+            raise bad_input("", "payload", "one of --message, --bits and --random", "several")
 
-    payload: Bits
-    margins: tuple[float, ...]
-    size: float
-    layers: int
+    @classmethod
+    def of_size(cls, size: int) -> UchidaOptions:
+        """So many random bits."""
+        return cls(random=size)
 
-    @property
-    def bits(self) -> Bits:
-        """The bits as they are read."""
-        return tuple(bit == (margin > 0) for bit, margin in zip(self.payload, self.margins, strict=True))
-
-    @property
-    def logits(self) -> tuple[float, ...]:
-        """X w_bar of every bit, positive where it reads as claimed."""
-        return tuple(self.size * margin for margin in self.margins)
-
-    @property
-    def wrong(self) -> int:
-        """Bits that do not read as claimed."""
-        return sum(margin <= 0 for margin in self.margins)
-
-    @property
-    def error_rate(self) -> float:
-        """BER: wrong bits over all."""
-        return self.wrong / len(self.payload)
-
-    @property
-    def log10_p_of_bits(self) -> float:
-        """Chance of as many right bits: binomial, each 1/2."""
-        return float(log10_tails(len(self.payload), 0.5)[len(self.payload) - self.wrong])
-
-    @property
-    def log10_p_of_margins(self) -> float:
-        """Chance of margins that sum to as much: their sum over sqrt(bits) is standard normal."""
-        score = sum(self.margins) / math.sqrt(len(self.margins))
-        return float(norm.logsf(score) / math.log(10))
-
-    @property
-    def log10_p_here(self) -> float:
-        """Chance to do as well in the better of the two tests, for one key."""
-        return corrected(min(self.log10_p_of_bits, self.log10_p_of_margins), math.log10(2))
-
-    @property
-    def log10_p(self) -> float:
-        """The p-value, corrected for every key and layer that a claimant could have tried."""
-        return corrected(self.log10_p_here, LOG10_SECRETS, math.log10(max(1, self.layers)))
-
-    def to_json(self) -> dict[str, Any]:
-        """The reading as JSON."""
-        message = text_of(self.bits)
-        return {
-            "bits": digits_of(self.bits),
-            **({} if message is None else {"message": message}),
-            "wrong_bits": self.wrong,
-            "length": len(self.payload),
-            "bit_error_rate": self.error_rate,
-            "least_margin": min(self.margins),
-            "mean_margin": sum(self.margins) / len(self.margins),
-            "signed_logits": [float(f"{logit:.6g}") for logit in self.logits],
-            "log10_p": round(self.log10_p, 3),
-            "log10_p_uncorrected": round(self.log10_p_here, 3),
-            "log10_p_of_bits": round(self.log10_p_of_bits, 3),
-            "log10_p_of_margins": round(self.log10_p_of_margins, 3),
-            "layers": self.layers,
-        }
-
-    def verdict(self) -> Verdict:
-        """Verified by the p-value alone; the bit error rate is in the evidence."""
-        right, mean = len(self.payload) - self.wrong, sum(self.margins) / len(self.margins)
-        return Verdict(
-            statistic=f"{right} of {len(self.payload)} bits read as claimed, on average by {mean:.2f} "
-            "standard deviations of chance",
-            log10_p=self.log10_p,
-            evidence={"scheme": Uchida.scheme, **self.to_json()},
-            proves="these weights were made to carry the claimed bits under the claimed key; no unrelated "
-            "network does, whatever key, bits and layer the claimant chose",
-            does_not_prove="who put them there, or when: whoever holds the key, or makes one of his own, can "
-            "write bits into any network. Compare with a record of the claim from before the dispute, and "
-            "measure the accuracy. Not verified clears nobody: filters can be negated before a batch norm",
-        )
+    def payload(self) -> Bits | None:
+        """The bits that are given; None where they are to be random."""
+        if self.message is not None:
+            return bits_of(self.message)
+        return None if self.bits is None else bits_from(self.bits)
 
 
-class Uchida:
+class Uchida(Mark):
     """Bits in the mean filter of one layer, under a key (Uchida et al., 2017, section 3).
 
     The secret matrix X [bits, M] is standard normal (X_random). It follows from the key and is bound to
@@ -173,7 +106,10 @@ class Uchida:
         InputError: one of them is out of range, or there are more bits than the capacity.
     """
 
-    scheme: ClassVar[str] = "uchida"
+    name: ClassVar[str] = "uchida"
+    stands_in: ClassVar[str] = "weights"
+    carries: ClassVar[str] = "bits"
+    options: ClassVar[type[Options] | None] = UchidaOptions
 
     def __init__(
         self,
@@ -184,25 +120,25 @@ class Uchida:
         key: bytes | None = None,
         strength: float = STRENGTH,
     ) -> None:
-        self.payload: Bits = _checked(payload)
+        self.payload: Bits = checked_bits(payload)
         self.layer, self.shape = layer, tuple(shape)
         self.key = secrets.token_bytes(KEY_BYTES) if key is None else key
         if not isinstance(self.key, bytes) or len(self.key) != KEY_BYTES:
             found = f"{len(self.key)}" if isinstance(self.key, bytes) else f"a {type(self.key).__name__}"
-            raise bad_input("watermark", "key", f"{KEY_BYTES} bytes", found)
+            raise bad_input("uchida", "key", f"{KEY_BYTES} bytes", found)
         if not isinstance(strength, (int, float)) or not 0 < strength < _STRENGTHS:
-            raise bad_input("watermark", "strength", "a finite number above 0", repr(strength)[:80])
+            raise bad_input("uchida", "strength", "a finite number above 0", repr(strength)[:80])
         self.strength = float(strength)
         if not isinstance(layer, str) or not 0 < len(layer) <= _LONGEST_NAME:
-            raise bad_input("watermark", "layer", "the name of a tensor", repr(layer)[:80])
+            raise bad_input("uchida", "layer", "the name of a tensor", repr(layer)[:80])
         if not _is_shape(self.shape):
-            raise bad_input("watermark", "shape", "2 or more sizes of 1 or more", repr(self.shape)[:80])
+            raise bad_input("uchida", "shape", "2 or more sizes of 1 or more", repr(self.shape)[:80])
         if len(self.payload) > self.capacity:
             expected = f"at least {len(self.payload)} weights in a filter of {layer}, one a bit"
-            raise bad_input("watermark", "capacity", expected, str(self.capacity))
-        if len(self.payload) * self.capacity > MOST_SECRETS:
-            most = f"at most {MOST_SECRETS // self.capacity} bits in a filter of {self.capacity}"
-            raise bad_input("watermark", "payload", most, str(len(self.payload)))
+            raise bad_input("uchida", "capacity", expected, str(self.capacity))
+        if len(self.payload) * self.capacity > MOST_ENTRIES:
+            most = f"at most {MOST_ENTRIES // self.capacity} bits in a filter of {self.capacity}"
+            raise bad_input("uchida", "payload", most, str(len(self.payload)))
 
     @classmethod
     def on(
@@ -219,27 +155,31 @@ class Uchida:
         Raises:
             InputError: no layer of that name or with the capacity; else as the class.
         """
-        bits = _checked(payload)
+        bits = checked_bits(payload)
         name = layer if layer is not None else layer_for(weights, len(bits))
         if name not in weights:
             raise bad_input("model", "layer", repr(name)[:80], "none of that name")
         return cls(bits, name, tuple(weights[name].shape), key=key, strength=strength)
 
     @classmethod
-    def make(cls, weights: Mapping[str, Tensor], size: int, secret: bytes) -> Uchida:
-        """So many bits that follow from the secret, under it as the key (`Mark.make`)."""
-        bits = keyed_words(secret, "uchida payload", size) % 2 == 1
-        return cls.on(weights, bits.tolist(), key=secret)
+    def make(cls, model: Model, options: UchidaOptions, secret: bytes | None = None) -> Uchida:
+        """The watermark for a network; random bits follow from the secret, which is the key.
+
+        Raises:
+            InputError: no layer of that name or with the capacity; or the secret has another length.
+        """
+        tensors = tensors_of(as_weights(model))
+        key = secrets.token_bytes(KEY_BYTES) if secret is None else secret
+        payload = options.payload()
+        if payload is None:
+            count = options.random or _default_length(tensors, options.layer)
+            payload = tuple((keyed_words(key, "uchida payload", count) % 2 == 1).tolist())
+        return cls.on(tensors, payload, options.layer, key=key, strength=options.strength)
 
     @property
     def capacity(self) -> int:
         """M, the weights of one filter: how many bits there can be."""
         return math.prod(self.shape[1:])
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of all that decides the watermark and how it is taught."""
-        return json_digest(self.to_json())
 
     def projection(self) -> NDArray[np.float64]:
         """X, the secret matrix [bits, M]."""
@@ -260,7 +200,7 @@ class Uchida:
             InputError: no such layer, another shape, weights that are zero or not finite, or too few kept
                 ones.
         """
-        name = self._name_in(as_weights(ticket.weights).shapes)
+        name = self._name_in(as_weights(ticket).shapes)
         weights = ticket.weights[name].detach()
         mean = mean_filter(self.layer, weights)
         kept = ticket.mask.get(name, torch.ones(self.shape, dtype=torch.bool))
@@ -269,7 +209,7 @@ class Uchida:
         if not size:
             raise bad_input("model", self.layer, "weights other than zero", "none")
         signs = np.where(self.payload, 1.0, -1.0)
-        moved = _moved(signs[:, None] * self.projection(), mean / size, np.sqrt(counts) / self.shape[0])
+        moved = moved_mean(signs[:, None] * self.projection(), mean / size, np.sqrt(counts) / self.shape[0])
         if moved is None:
             found = f"{int(kept.sum())} of {kept.numel()}, at {np.count_nonzero(counts)} of {self.capacity} "
             raise bad_input(
@@ -279,7 +219,7 @@ class Uchida:
                 found + "places of a filter",
             )
         shift = (moved * size - mean) * self.shape[0] / np.maximum(counts, 1)
-        marked = _shifted(weights, kept, shift.reshape(self.shape[1:]))
+        marked = shifted(weights, kept, shift.reshape(self.shape[1:]))
         if wrong := self.read({self.layer: marked}).wrong:
             found = f"{wrong} bits lost when they are rounded"
             raise bad_input("model", self.layer, "weights that hold the bits", found)
@@ -297,16 +237,16 @@ class Uchida:
         parameter = named[self._name_in({n: tuple(p.shape) for n, p in sized.items()})]
         if not parameter.requires_grad:
             raise bad_input("model", self.layer, "a parameter that is trained", "a frozen one")
-        check_dtype(self.layer, parameter.dtype)
+        check_dtype(self.name, self.layer, parameter.dtype)
         return TaughtBits(parameter, self.projection(), self.payload, self.strength)
 
-    def read(self, model: Model) -> Decoded:
+    def read(self, suspect: Model) -> Decoded:
         """Reads the bits; looks at this layer alone.
 
         Raises:
             InputError: no such layer, another shape or dtype, or NaN or infinities in it.
         """
-        weights = as_weights(model)
+        weights = as_weights(suspect)
         tensor = weights.tensor(self._name_in(weights.shapes))
         mean = mean_filter(self.layer, tensor)
         # The margins do not depend on the scale, and so neither overflow nor vanish.
@@ -339,16 +279,32 @@ class Uchida:
         Raises:
             InputError: a field is missing, of another type, or out of range.
         """
-        strength = value.get("strength")
-        if isinstance(strength, bool) or not isinstance(strength, (int, float)):
-            raise bad_input("claim", "strength", "a number", repr(strength)[:80])
         return cls(
             bits_from(entry(value, "payload", str)),
             entry(value, "layer", str),
             entry(value, "shape", list),
             key=hexadecimal(value, "key"),
-            strength=strength,
+            strength=number(value, "strength", _STRENGTHS),
         )
+
+    def __str__(self) -> str:
+        return f"{self.name}, {len(self.payload)} bits in {self.layer}"
+
+    def facts(self, before: Model, after: Model) -> Rows:
+        """The layer, and by how much it changed."""
+        name = self._name_in(as_weights(before).shapes)
+        old, new = (as_weights(model).tensor(name).double() for model in (before, after))
+        changed = float((new - old).norm() / old.norm())
+        return [
+            ("layer", f"{self.layer}, {self.capacity} weights in a filter"),
+            ("changed by", f"{100 * changed:.1f} %"),
+        ]
+
+    def remedy(self) -> str:
+        """By what bits that are too weak would stand out more."""
+        more = f"more bits (--random N, up to {self.capacity} in this layer), or "
+        ways = more if len(self.payload) < self.capacity else ""
+        return f"{ways}a --layer with more weights in a filter; or train it on with a larger --strength"
 
     def _rows(self) -> Iterator[NDArray[np.float64]]:
         """X row by row [M], so that reading takes the memory of one."""
@@ -375,9 +331,9 @@ class Uchida:
         """
         name = self.layer if self.layer in shapes else shared_prefix(shapes) + self.layer
         if name not in shapes:
-            raise bad_input("model", "layer", f"the watermark's {self.layer}", "none of that name")
+            raise bad_input("model", "layer", f"the claim's {self.layer}", "none of that name")
         if shapes[name] != self.shape:
-            expected = f"the watermark's shape {list(self.shape)}"
+            expected = f"the mark's shape {list(self.shape)}"
             raise bad_input("model", self.layer, expected, str(list(shapes[name])))
         return name
 
@@ -433,7 +389,7 @@ def mean_filter(name: str, weights: Tensor) -> NDArray[np.float64]:
     Raises:
         InputError: no weights of a known dtype, or numbers that are not finite in float32.
     """
-    check_dtype(name, weights.dtype)
+    check_dtype("uchida", name, weights.dtype)
     summed, odd = np.zeros(weights[0].numel()), 0
     for part in torch.split(weights, max(1, _BLOCK // max(1, weights[0].numel()))):
         finite = torch.isfinite(part.float() if part.dtype == torch.float64 else part)
@@ -445,129 +401,13 @@ def mean_filter(name: str, weights: Tensor) -> NDArray[np.float64]:
     return mean
 
 
-def bits_of(text: str) -> Bits:
-    """The bits of a text in UTF-8, of every byte the highest first."""
-    # What the shell passed that is no UTF-8 stays the bytes it was.
-    data = text.encode("utf-8", "surrogateescape")
-    return tuple(bool(b) for b in np.unpackbits(np.frombuffer(data, dtype=np.uint8)))
-
-
-def text_of(bits: Sequence[bool]) -> str | None:
-    """The text whose `bits_of` these are; None where they are no UTF-8."""
-    if len(bits) % 8:
-        return None
-    try:
-        return np.packbits(np.array(bits, dtype=bool)).tobytes().decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def bits_from(digits: str) -> Bits:
-    """Reads bits that are written as `0101`.
-
-    Raises:
-        InputError: none, more than any layer can hold, or other characters.
-    """
-    if set(digits) - {"0", "1"}:
-        raise bad_input("watermark", "payload", "digits 0 and 1", repr(digits[:40]))
-    return _checked([digit == "1" for digit in digits])
-
-
-def digits_of(bits: Iterable[bool]) -> str:
-    """Bits as `0101`."""
-    return "".join("01"[bit] for bit in bits)
-
-
-def random_bits(count: int) -> Bits:
-    """So many secret bits."""
-    return tuple(bool(secrets.randbits(1)) for _ in range(count))
-
-
-def _checked(payload: Iterable[bool]) -> Bits:
-    """The bits, if they are bits.
-
-    Raises:
-        InputError: none, more than any layer can hold, or other values than 0 and 1.
-    """
-    bits = tuple(payload)
-    most = math.isqrt(MOST_SECRETS)  # each takes a row of X, and a filter has as many weights or more
-    if not 1 <= len(bits) <= most:
-        raise bad_input("watermark", "payload", f"1 to {most} bits", str(len(bits)))
-    if odd := [bit for bit in bits if bit not in (0, 1)]:
-        raise bad_input("watermark", "payload", "bits, 0 or 1", repr(odd[0])[:80])
-    return tuple(bool(bit) for bit in bits)
-
-
-def _moved(
-    rows: NDArray[np.float64], mean: NDArray[np.float64], reach: NDArray[np.float64]
-) -> NDArray[np.float64] | None:
-    """The mean filter with every bit in it, by the least change of the weights, or None.
-
-    Args:
-        rows: X, with the sign of each bit [bits, M].
-        mean: of length 1, or all zero [M].
-        reach: by how much a change of length 1, shared among the kept weights of a place, moves its mean [M].
-    """
-    margin = max(_LEAST_MARGIN, _SCORE / math.sqrt(len(rows)))
-    pulls = rows * reach
-    scale = float(np.square(pulls).sum(1).mean()) or 1.0
-    # The little on the diagonal keeps rows apart that pull at too few places.
-    gram = pulls @ pulls.T / scale + 1e-9 * np.eye(len(rows))
-    while margin > _SMALLEST:
-        pulled = np.zeros(len(rows), dtype=bool)
-        moved = mean
-        for _ in range(_ROUNDS):
-            size = float(np.linalg.norm(moved)) or 1.0
-            if size > _GROWTH:
-                break
-            if (rows @ moved >= margin * size).all():
-                return moved
-            # A longer filter needs more for the same margin: 5 % more, so that this ends.
-            shares = _shares(gram, 1.05 * margin * size - rows @ mean, pulled)
-            pulled = shares > 0
-            moved = mean + reach * (pulls.T @ shares) / scale
-        margin *= 0.7
-    return None
-
-
-def _shares(
-    gram: NDArray[np.float64], wanted: NDArray[np.float64], pulled: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """The shortest change that moves every bit by what is wanted, or more, as shares of the bits' rows.
-
-    Least squares under inequalities: shares are not negative, and 0 for bits that move by themselves. Found
-    by block principal pivoting (Portugal, Judice and Vicente, 1994).
-
-    Args:
-        gram: products of the rows [bits, bits].
-        pulled: which bits to begin with.
-    """
-    fewest, patience = len(wanted) + 1, _PATIENCE
-    shares = np.zeros(len(wanted))
-    # Far more than it takes, but where rounding has it run in a ring.
-    for _ in range(100 + 10 * len(wanted)):
-        shares[:] = 0
-        shares[pulled] = np.linalg.solve(gram[np.ix_(pulled, pulled)], wanted[pulled])
-        wrong = np.where(pulled, shares < 0, gram @ shares < wanted - 1e-9)
-        count = int(wrong.sum())
-        if not count:
-            break
-        patience = _PATIENCE if count < fewest else patience - 1
-        fewest = min(fewest, count)
-        if patience <= 0:  # one at a time, always the last: this ends (Murty, 1974)
-            wrong[: np.flatnonzero(wrong)[-1]] = False
-        pulled = pulled ^ wrong
-    return shares
-
-
-def _shifted(weights: Tensor, kept: Tensor, shift: NDArray[np.float64]) -> Tensor:
-    """The weights with what is added to every filter where it is kept, in their own dtype."""
-    exact = torch.float64 if weights.dtype == torch.float64 else torch.float32
-    added = torch.from_numpy(shift).to(weights.device, exact) * kept.to(weights.device)
-    return (weights.to(exact) + added).to(weights.dtype)
-
-
 def _is_shape(value: tuple[object, ...]) -> bool:
     return 2 <= len(value) <= 8 and all(
         isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**48 for n in value
     )
+
+
+def _default_length(weights: Mapping[str, Tensor], layer: str | None) -> int:
+    """As many bits as the layer can hold, up to `BITS`."""
+    name = layer_for(weights, 1) if layer is None else layer
+    return max(1, min(BITS, weights[name][0].numel() if name in weights else 1))

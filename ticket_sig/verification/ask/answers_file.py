@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from ticket_sig.errors import InputError, bad_input
-from ticket_sig.files import whole_folder
-from ticket_sig.verification.queries import Queries, write_record
+from ticket_sig.files import check_new, whole_folder
+from ticket_sig.marks.trigger_set.queries import Queries, write_record
 
 PICTURES, RECORD = "queries", "queries.json"
 
@@ -22,8 +22,7 @@ def write_queries(queries: Queries, folder: Path) -> None:
     Raises:
         InputError: the folder is there already.
     """
-    if folder.exists():
-        raise bad_input(folder, "output folder", "a name not taken yet", "one that is")
+    check_new(folder)
     with whole_folder(folder) as partial:
         (partial / PICTURES).mkdir()
         for name, pixels in zip(file_names(len(queries)), queries.images, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError
 from urllib3.util import Url, parse_url
 
 from ticket_sig.errors import InputError, bad_input
+from ticket_sig.fields import parse_json
 
 _OVERLOADED = (429, 502, 503, 504)
 _LONGEST_WAIT = 60  # seconds, whatever Retry-After asks for
@@ -222,8 +222,8 @@ def _refused(where: str, response: BaseHTTPResponse, body: bytes) -> NoReturn:
 
 def _parsed(where: str, body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(body)
+    except ValueError as error:
         found = f"something else ({_short(str(error))})"
         raise bad_input(where, "answer", "JSON", found) from None
     if not isinstance(value, dict):
@@ -231,15 +231,11 @@ def _parsed(where: str, body: bytes) -> dict[str, Any]:
     return value
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
 def _error_text(body: bytes) -> str:
     """What servers put under "error" (the protocol's word) or "detail", else the text as it is."""
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        value = parse_json(body)
+    except ValueError:
         value = None
     told = (value.get("error") or value.get("detail")) if isinstance(value, dict) else None
     text = _short(told if isinstance(told, str) else body[: 4 * _TEXT].decode("utf-8", "replace"))

@@ -18,57 +18,48 @@ from numpy.typing import NDArray
 
 from ticket_sig.datasets.images import Pixels
 from ticket_sig.errors import bad_input
-from ticket_sig.signatures.triggers import MOST_CLASSES
-from ticket_sig.training.progress import Progress, Silent
+from ticket_sig.marks.trigger_set.triggers import MOST_CLASSES
+from ticket_sig.options import Options, one_of, one_or_more, option, positive, within
+from ticket_sig.progress import Progress, Silent
+from ticket_sig.verification.ask import Ask
 from ticket_sig.verification.ask.http import Connection, NoAnswer
 from ticket_sig.verification.ask.pixels import Normalisation
-from ticket_sig.verification.black_box import Ask
 
 _FLOATS = ("FP16", "FP32", "FP64")
 _NUMBERS = (*_FLOATS, *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
 _GIVE_UP = 3  # batches in a row without an answer: the server is gone
-_BATCH = 16
-SCALES = ("normalised", "unit", "bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
+class Manner(Options):
     """How a server is asked.
 
     Attributes:
-        timeout: seconds to connect, and for one whole answer.
-        retries: further tries where it cannot be reached or is overloaded.
-        rate: images per second at most; None = as fast as it answers.
-        batch: images per request at most.
-        scale: what a model that takes floats is sent: "normalised" pixels, "unit" (0 to 1) or "bytes"
-            (0 to 255). A model that takes UINT8 gets the bytes.
-        normalisation: for "normalised".
+        normalisation: for pixels that are sent "normalised".
         token: sent as a bearer token.
 
     Raises:
         InputError: a field is out of range.
     """
 
-    timeout: float = 30.0
-    retries: int = 4
-    rate: float | None = None
-    batch: int = _BATCH
-    scale: str = "normalised"
+    pixels: str = option(
+        "What a server of floats is sent: normalised, unit (0 to 1) or bytes (0 to 255). A model that takes "
+        "UINT8 gets the bytes.",
+        default="normalised",
+        check=one_of(("normalised", "unit", "bytes")),
+    )
+    rate: float | None = option(
+        "Images per second at most; as fast as it answers by default.", default=None, check=positive
+    )
+    batch: int = option("Images per request at most.", default=16, check=one_or_more)
+    timeout: float = option(
+        "Seconds to connect, and to wait for one whole answer.", default=30.0, check=positive
+    )
+    retries: int = option(
+        "Further tries where it cannot be reached or is overloaded.", default=4, check=within(0, 1000)
+    )
     normalisation: Normalisation | None = None
     token: str | None = None
-
-    def __post_init__(self) -> None:
-        rate = math.inf if self.rate is None else self.rate
-        checks = {
-            "timeout": (0 < self.timeout < math.inf, "more than 0 seconds", str(self.timeout)),
-            "retries": (self.retries >= 0, "0 or more", str(self.retries)),
-            "rate": (rate > 0, "more than 0 images per second", str(self.rate)),
-            "batch": (self.batch >= 1, "1 image or more", str(self.batch)),
-            "scale": (self.scale in SCALES, f"one of {', '.join(SCALES)}", repr(self.scale)),
-        }
-        for field, (fine, expected, found) in checks.items():
-            if not fine:
-                raise bad_input("", field, expected, found)
 
 
 def ask_server(
@@ -171,12 +162,12 @@ class _Remote:
     def _tensor(self, images: Pixels) -> NDArray[Any]:
         pixels: NDArray[Any] = images
         if self.spec.datatype in _FLOATS:
-            if self.manner.scale == "normalised":
+            if self.manner.pixels == "normalised":
                 if self.manner.normalisation is None:
                     hint = "say --dataset, or --pixels unit or bytes"
                     raise bad_input(self.where, "pixels", "a normalisation", "none", hint=hint)
                 pixels = self.manner.normalisation(images)
-            elif self.manner.scale == "unit":
+            elif self.manner.pixels == "unit":
                 pixels = images / 255
             # Six digits tell all 256 levels apart, and keep the request short.
             pixels = pixels.astype(np.float64).round(6)

@@ -10,8 +10,9 @@ from ticket_sig.datasets.images import Pixels
 from ticket_sig.errors import bad_input
 from ticket_sig.models import build_for
 from ticket_sig.ticket import Ticket
+from ticket_sig.training.subject import Subject
+from ticket_sig.verification.ask import Ask
 from ticket_sig.verification.ask.pixels import Normalisation, normalisation_of
-from ticket_sig.verification.black_box import Ask
 
 _BATCH = 100
 
@@ -28,11 +29,9 @@ def network_of(
     Raises:
         InputError: neither says what it is, or the weights do not fit.
     """
-    known = ticket.recipe or {}
-    arch, dataset = arch or known.get("arch"), dataset or known.get("dataset")
-    if not (isinstance(arch, str) and isinstance(dataset, str)):
-        raise bad_input("", "recipe", "one in the bundle, or --arch and --dataset", "neither")
-    return build_for(arch, ticket.weights), normalisation_of(dataset, channels)
+    subject = Subject.of(ticket, arch, dataset)
+    network, images = subject.names("model")
+    return build_for(network, ticket.weights), normalisation_of(images, channels)
 
 
 def ask_network(model: nn.Module, normalisation: Normalisation) -> Ask:

@@ -5,45 +5,39 @@ checker's own; of the solution nothing is believed. The accuracy is measured on 
 which may be others than the miner's: those that he could see can be trained on. The training images must be
 the same.
 
-Example: ticket-sig watermark freezenet check SOLUTION --text "block 7, alice" --share 0.5 --target 90
+Example: ticket-sig proof-of-work check SOLUTION --text "block 7, alice" --share 0.5 --target 90
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-import ticket_sig.cli.watermark.freezenet.mine as mine
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, print_json, print_verdict
-from ticket_sig.cli.watermark.rows import watermark_rows
+from ticket_sig.cli.output import JsonFlag, tell_verdict
+from ticket_sig.cli.proof_of_work import mine
 
 
 def run(
     solution: Annotated[Path, typer.Argument(help="Folder that `mine` wrote.", show_default=False)],
-    share: mine.Share,
-    target: mine.Target,
+    given: dict[str, Any],
     block: mine.Block = None,
     text: mine.Text = None,
     arch: mine.Arch = mine.ARCH,
     dataset: mine.DatasetName = mine.DATASET,
     data: options.Data = None,
-    scale: mine.Scale = mine.SCALE,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
     from ticket_sig.datasets import load_dataset
     from ticket_sig.errors import about
-    from ticket_sig.watermarks.proof_of_work import check, read_solution
+    from ticket_sig.proof_of_work import Challenge, Difficulty, check, read_solution
 
-    challenge = mine.challenge_of(block, text, arch, share, target, scale)
+    challenge = Challenge.of(block, text, Difficulty(**given), arch)
     found, images = read_solution(solution), load_dataset(dataset, data)
     with about(solution):
         verdict = check(found, challenge, images)
-    if as_json:
-        print_json({**verdict.to_json(), "solution": str(solution)})
-    else:
-        print_verdict(verdict, watermark_rows(verdict))
+    tell_verdict(verdict, None, {"solution": str(solution)}, as_json)
     raise typer.Exit(0 if verdict.verified else 1)

@@ -1,0 +1,106 @@
+"""From options that are declared as dataclass fields to options of the command line, with their help."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from ticket_sig.options import Options, options_of
+
+Run = Callable[..., None]
+_GIVEN = "given"  # the parameter of a verb that takes the declared options that were given
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def with_options(
+    run: Run,
+    kinds: Mapping[str, type[Options]],
+    *,
+    panel: str = "Options of {}",
+    chooser: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Run:
+    """A verb with the options of one or several kinds of a thing; those given come as `given`, by name.
+
+    Of one kind they are as it declares them. Of several, another option of the verb says which one is meant:
+    then each may be left out, the help says which kinds have it, and what is given is checked later.
+
+    Args:
+        run: with a parameter `given: dict[str, Any]`.
+        kinds: by name.
+        panel: of the help, with the kinds' names.
+        chooser: the parameter that names one of the kinds; its help lists them.
+        fixed: parameters of `run` that are no options here, and their values.
+    """
+    fixed = fixed or {}
+    hints = get_type_hints(run, include_extras=True)
+    own = {
+        name: one.replace(annotation=hints[name], kind=_KEYWORD)
+        for name, one in inspect.signature(run).parameters.items()
+        if name not in (_GIVEN, *fixed)
+    }
+    if chooser is not None:
+        own[chooser] = _choosing(own[chooser], kinds)
+    declared = _merged(kinds, panel) if len(kinds) > 1 else _of_one(kinds, panel)
+    parameters = own | declared
+
+    def command(**values: Any) -> None:
+        given = {name: value for name in declared if (value := values.pop(name)) is not None}
+        run(**values, **fixed, given=given)
+
+    command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    command.__annotations__ = {name: one.annotation for name, one in parameters.items()}
+    return command
+
+
+def _choosing(one: inspect.Parameter, kinds: Mapping[str, object]) -> inspect.Parameter:
+    kind, option = get_args(one.annotation)
+    listed = copy.copy(option)
+    listed.help = f"{option.help} {', '.join(kinds)}."
+    return one.replace(annotation=Annotated[kind, listed])
+
+
+def _of_one(kinds: Mapping[str, type[Options]], panel: str) -> dict[str, inspect.Parameter]:
+    [(name, kind)] = kinds.items()
+    hints = get_type_hints(kind)
+    return {
+        f.name: _parameter(f.name, hints[f.name], _help(f), panel.format(name), f.default)
+        for f in options_of(kind)
+    }
+
+
+def _merged(kinds: Mapping[str, type[Options]], panel: str) -> dict[str, inspect.Parameter]:
+    """Each option once, in a panel that names the kinds which have it."""
+    found: dict[str, dict[str, tuple[Field[Any], Any]]] = {}
+    for name, kind in kinds.items():
+        hints = get_type_hints(kind)
+        for f in options_of(kind):
+            found.setdefault(f.name, {})[name] = f, hints[f.name]
+    parameters = {}
+    for option, users in found.items():
+        helps = {name: _help(f, with_default=True) for name, (f, _) in users.items()}
+        text = next(iter(helps.values()))
+        if len(set(helps.values())) > 1:
+            text = " ".join(f"{name}: {help_}" for name, help_ in helps.items())
+        hint = next(iter(users.values()))[1]
+        parameters[option] = _parameter(option, hint | None, text, panel.format(", ".join(users)), None)
+    return parameters
+
+
+def _help(field: Field[Any], with_default: bool = False) -> str:
+    text: str = field.metadata["help"]
+    if not with_default or field.default in (MISSING, None):
+        return text
+    default = {True: "on", False: "off"}.get(field.default, field.default)
+    return f"{text.removesuffix('.')}; {default} by default."
+
+
+def _parameter(name: str, hint: Any, text: str, panel: str, default: Any) -> inspect.Parameter:
+    option = typer.Option(help=text, rich_help_panel=panel, show_default=default not in (None, MISSING))
+    given = inspect.Parameter.empty if default is MISSING else default
+    return inspect.Parameter(name, _KEYWORD, default=given, annotation=Annotated[hint, option])

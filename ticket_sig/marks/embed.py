@@ -1,0 +1,206 @@
+"""Putting a mark into a ticket, or into a copy of a model file of any size."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ticket_sig.claim import Claim
+from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.files import SECRET, check_new, whole_folder, write_json
+from ticket_sig.formats import load, save
+from ticket_sig.formats.bundle import CLAIM, is_bundle
+from ticket_sig.formats.load import check_one_file
+from ticket_sig.formats.patch import copy_files, other_files
+from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
+from ticket_sig.lottery.prune import prune_dense
+from ticket_sig.marks import MARKS, claim_of, marks_of
+from ticket_sig.marks.mark import Mark, Model
+from ticket_sig.options import Options, made, one_named
+from ticket_sig.progress import Progress
+from ticket_sig.ticket import Ticket
+from ticket_sig.verdict import Reading, Rows
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A marked ticket with its claim."""
+
+    ticket: Ticket
+    claim: Claim
+    mark: Mark
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A copy of a model with a mark in it.
+
+    Attributes:
+        claim: what lies in its claim.json.
+        mark: that was put in.
+        reading: what stands in the copy.
+        facts: what embedding did, for people.
+        left_out: names of what lay beside the model and is not in the copy.
+        dropped: marks of an earlier claim that no longer stand, and are not claimed any more.
+    """
+
+    claim: Claim
+    mark: Mark
+    reading: Reading
+    facts: Rows
+    left_out: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def options_for(mark: str, **given: Any) -> Options:
+    """The options of a mark that `embed` puts in.
+
+    Raises:
+        InputError: no such mark, or one that is not put in by `embed`; an option that it does not have, is
+            missing or out of range.
+    """
+    embeddable = {name: kind.options for name, kind in MARKS.items() if kind.options is not None}
+    return made(one_named(embeddable, "mark", mark), mark, given)
+
+
+def embed(
+    ticket: Ticket,
+    message: str | None = None,
+    *,
+    mark: str = "qr-code",
+    secret: bytes | None = None,
+    **given: Any,
+) -> Embedded:
+    """Puts a mark into a ticket: by default a message as a QR code into its mask.
+
+        signed = embed(ticket, "owner@example.org")
+        marked = embed(network, mark="freezenet", length=4096)
+
+    Args:
+        message: what the mark is to say, where it says anything.
+        mark: name in the registry (`MARKS`).
+        secret: bytes that decide all that must look like chance; fresh ones by default.
+        given: the mark's options (`MARKS[mark].options`).
+
+    Raises:
+        InputError: no such mark, options out of range, or the mark does not fit the ticket.
+    """
+    options = options_for(mark, **given, **({} if message is None else {"message": message}))
+    one = MARKS[mark].make(ticket, options, secret)
+    marked = one.embed(ticket)
+    return Embedded(marked, claim_of([one], marked.weights), one)
+
+
+def embed_in_files(
+    path: Path | str,
+    out: Path | str,
+    mark: str,
+    options: Options,
+    *,
+    secret: bytes | None = None,
+    prune: float | None = None,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> Written:
+    """Writes a copy of a model with a mark in it, and claim.json; the claim is its owner's to read.
+
+    Of a mark that is made by single entries, safetensors files, one or many, are copied as they are but for
+    those entries, and never loaded whole. Any other model becomes a bundle. Marks that the claim beside the
+    model is of are claimed on, as far as they still stand.
+
+    Args:
+        out: folder to write, whole or not at all.
+        prune: first prune this share by magnitude.
+        replace: overwrite a model that is there, and the claim beside it.
+
+    Raises:
+        InputError: the model cannot be read or carry the mark; `out` is taken, or holds the model itself, or
+            lies in its folder.
+        OSError: the disk is full; nothing is left behind.
+    """
+    path, out = Path(path), Path(out)
+    kind = MARKS[mark]
+    in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
+    _check_out(path, out, replace, in_place=not in_parts)
+    if in_parts and kind.entries is not Mark.entries:
+        return _copy(path, out, kind, options, secret, replace, progress)
+    check_one_file(path, "model", f"one file, or a bundle, for {mark}", "merge them into one file")
+    loaded = load(path)
+    with about(path):
+        if loaded.sealed:
+            raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
+        ticket = loaded.ticket if prune is None else prune_dense(loaded.ticket, prune)
+        one = kind.make(ticket, options, secret)
+        marked = one.embed(ticket)
+        stand, dropped = _earlier(loaded.claim, marked)
+        claim = claim_of([*stand, one], marked.weights)
+        reading, facts = one.read(marked), one.facts(ticket, marked)
+    save(marked, out, claim=claim.to_json(), replace=replace)
+    return Written(claim=claim, mark=one, reading=reading, facts=facts, left_out=(), dropped=dropped)
+
+
+def _copy(
+    path: Path,
+    out: Path,
+    kind: type[Mark],
+    options: Options,
+    secret: bytes | None,
+    replace: bool,
+    progress: Progress | None,
+) -> Written:
+    weights = Shards(path)
+    with about(path):
+        one = kind.make(weights, options, secret)
+        changed = one.entries(weights)
+        assert changed is not None
+        others, left_out = other_files(path, weights)
+    beside = path / CLAIM
+    with whole_folder(out, replace=replace) as folder:
+        copy_files(weights, folder, changed, progress)
+        for source in others:
+            shutil.copyfile(source, folder / source.name)
+        copy = Shards(folder)
+        stand, dropped = _earlier(beside if beside.is_file() else None, copy)
+        claim = claim_of([*stand, one], tensors_of(copy))
+        reading, facts = one.read(copy), one.facts(weights, copy)
+        write_json(folder / CLAIM, claim.to_json(), SECRET)
+    left = tuple(name for name in left_out if name != CLAIM)
+    return Written(claim=claim, mark=one, reading=reading, facts=facts, left_out=left, dropped=dropped)
+
+
+def _earlier(path: Path | None, marked: Model) -> tuple[list[Mark], tuple[str, ...]]:
+    """The marks of the claim beside a model that still stand in it, and the names of those that do not.
+
+    What weights do not tell, as a trigger set, is taken to stand.
+    """
+    stand: list[Mark] = []
+    dropped: list[Mark] = []
+    for mark in [] if path is None else marks_of(Claim.read(path)):
+        (stand if _stands(mark, marked) else dropped).append(mark)
+    return stand, tuple(mark.name for mark in dropped)
+
+
+def _stands(mark: Mark, marked: Model) -> bool:
+    if mark.stands_in == "answers" or mark.needs:
+        return True
+    try:
+        return mark.read(marked).verdict().verified
+    except InputError:
+        return False
+
+
+def _check_out(path: Path, out: Path, replace: bool, in_place: bool) -> None:
+    """Refuses to overwrite what is no model, or the model while it is read, and to write into its folder."""
+    if path.is_dir() and out.resolve() != path.resolve() and out.resolve().is_relative_to(path.resolve()):
+        raise bad_input(out, "output folder", "one outside the model's own", "one inside")
+    if not replace:
+        check_new(out, "choose another or pass --force")
+    if not out.exists():
+        return
+    if path.resolve().is_relative_to(out.resolve()) and not (in_place and is_bundle(path)):
+        raise bad_input(out, "output folder", "another than the model's own", "the same")
+    # A claim alone makes no model: it may lie beside anything.
+    if not (is_bundle(out) or (out.is_dir() and is_safetensors(out))):
+        raise bad_input(out, "output folder", "a model to overwrite", "something else")

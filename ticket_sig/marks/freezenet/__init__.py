@@ -1,0 +1,1 @@
+"""FreezeNet: values fixed at places, both of which follow from bytes (Bouvard, 2020)."""

@@ -1,0 +1,149 @@
+"""How much of a FreezeNet watermark stands in a network, and how surprising that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ticket_sig.marks.freezenet.derive import LEGACY, SCALES
+from ticket_sig.statistics import LOG10_SECRETS, corrected
+from ticket_sig.verdict import Rows, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """How much of a watermark stands in a network.
+
+    Attributes:
+        found, length: values that stand, of all.
+        expected: how many would, at most, if the data had nothing to do with the network.
+        log10_p_here: chance of as many, for one watermark.
+        total: N, the weights that a watermark could have fixed.
+        scale: of its values.
+        tensors: of the network, which a claimant could have named or left out.
+        odd: tensors with NaN or infinities at fixed places, with their count.
+    """
+
+    found: int
+    length: int
+    expected: float
+    log10_p_here: float
+    total: int
+    scale: str
+    tensors: int
+    odd: Mapping[str, int]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every value stands: the paper's rule. An empty watermark stands everywhere."""
+        return self.found == self.length
+
+    @property
+    def log10_p(self) -> float:
+        """The p-value, corrected for all that a claimant could have tried.
+
+        2^64 times data and manifest, as each of them gives other places; every length and scale. The legacy
+        stream is not bound to the manifest: under one that is looked up, tensors named or left out move the
+        places, and every choice of them counts.
+        """
+        choices = self.tensors * math.log10(2) if self.scale == LEGACY else 0.0
+        lengths, scales = math.log10(self.total + 1), math.log10(len(SCALES) + 1)
+        return corrected(self.log10_p_here, LOG10_SECRETS, lengths, scales, choices)
+
+    @property
+    def message(self) -> None:
+        """The values say nothing: the data are in the claim."""
+
+    @property
+    def agreement(self) -> float:
+        """Share of the values that stand; an empty watermark stands everywhere."""
+        return self.found / self.length if self.length else 1.0
+
+    def rows(self) -> Rows:
+        """What is expected, and how long the watermark is."""
+        share = 100 * self.length / self.total
+        return [
+            ("expected by chance", f"{self.expected:.3g}"),
+            ("length", f"{self.length} of {self.total} parameters, {share:.4g} %"),
+            ("scale", self.scale),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The reading as JSON."""
+        return {
+            "matches": self.found,
+            "length": self.length,
+            "scale": self.scale,
+            "share": self.length / self.total,
+            "expected_by_chance": self.expected,
+            "log10_p": round(self.log10_p, 3),
+            "log10_p_uncorrected": round(self.log10_p_here, 3),
+            "parameters": self.total,
+        }
+
+    def verdict(self) -> Verdict:
+        """Verified where every value stands and no unrelated network would have as many."""
+        differ = self.length - self.found
+        # 32 bits are searched in minutes: a thief finds data of his own that give the owner's values.
+        other = "that the data are those that were signed: of scale legacy, others give the same values; "
+        return Verdict(
+            mark="freezenet",
+            reading=self,
+            statistic=f"{self.found} of {self.length} values stand",
+            proves="these weights were made to carry the claimed data; no unrelated network does, "
+            "whatever data, tensors and length the claimant chose",
+            does_not_prove=f"{other if self.scale == LEGACY else ''}"
+            "who put them there, or when: whoever knows the data can apply them to any "
+            "network. Compare with a record of the claim from before the dispute, and measure the accuracy",
+            lacking=f"{differ} of {self.length} values differ, and all must stand" if differ else "",
+        )
+
+
+def matches(weights: Tensor, values: NDArray[np.float32]) -> Tensor:
+    """Which weights stand for their values, boolean [n]: two-sided, and never NaN.
+
+    The policy for every dtype: a weight stands if it is exactly the value, or the value rounded to
+    bfloat16, to float16, or to one after the other, each as the weight's own dtype holds it. So a network
+    that was cast to half precision verifies, and so does one that was cast and cast back.
+
+    Args:
+        weights: [n], of one of `DTYPES`.
+        values: [n].
+    """
+    exact = torch.from_numpy(values)
+    rounded = (exact, exact.bfloat16(), exact.half(), exact.half().bfloat16())
+    stands = torch.zeros(len(exact), dtype=torch.bool)
+    for value in rounded:
+        stands |= weights == value.to(weights.dtype)
+    return stands
+
+
+def chances_to_match(weights: Tensor, bound: float) -> NDArray[np.float64]:
+    """For each weight at most the chance that it `matches` a value that has nothing to do with it.
+
+    Values are uniform on 2^24 cells of (-bound, bound); a weight that half precision can hold is met by all
+    that round to it.
+    """
+    w = weights.to(torch.float64)
+    # Zero is met by all that float16 rounds to it.
+    size = w.abs().nan_to_num(0.0, 0.0, 0.0).clamp(min=2.0**-25).numpy()
+    in_bf16 = (w.bfloat16().double() == w).numpy()
+    in_half = (w.half().double() == w).numpy()
+    cells = in_bf16 * _spacing(size, 7, -126) + in_half * _spacing(size, 10, -14)
+    chances = 2.0**-23 + cells / (2 * bound) + in_bf16 * 2.0**-24 + in_half * 2.0**-24
+    reachable = size <= bound * (1 + 2.0**-7) + 2.0**-24  # the smallest step of float16
+    return np.where(reachable, np.minimum(1.0, chances), 0.0)
+
+
+def _spacing(size: NDArray[np.float64], digits: int, lowest: int) -> NDArray[np.float64]:
+    """Distance of neighbours at these sizes, of a format with so many binary digits behind the point."""
+    exponent = np.frexp(size)[1] - 1
+    distance: NDArray[np.float64] = np.exp2(np.maximum(exponent, lowest) - float(digits))
+    return distance

@@ -1,0 +1,103 @@
+"""Splitting a model file by a score of the registry: what the score needs, and the folder that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ticket_sig import scores
+from ticket_sig.errors import about, bad_input
+from ticket_sig.files import check_new, read_json, whole_folder
+from ticket_sig.formats import load, save
+from ticket_sig.marks.key_mask.split import Split, split
+from ticket_sig.options import flag, one_named
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.subject import Subject
+
+_NEEDS = {"arch": "network", "dataset": "data", "data": "data", "seed": "seed"}  # what each is given for
+
+
+@dataclass(frozen=True)
+class By:
+    """A score, its options, and what it may look at beside the ticket.
+
+    Attributes:
+        score: name in the registry.
+        options: of the score, those that were given.
+        arch, dataset, data, seed: network, data set, its folder, and seed; None: not given.
+
+    Raises:
+        InputError: no score of that name, an option out of range, or something that the score has no use for.
+    """
+
+    score: str
+    options: Mapping[str, Any]
+    arch: str | None = None
+    dataset: str | None = None
+    data: Path | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        kind = one_named(scores.SCORES, "score", self.score)
+        scores.make(self.score, **self.options)
+        unused = [n for n, need in _NEEDS.items() if getattr(self, n) is not None and need not in kind.uses]
+        if unused:
+            users = [name for name, other in scores.SCORES.items() if _NEEDS[unused[0]] in other.uses]
+            expected = f"a score that uses it ({', '.join(users)})"
+            raise bad_input("", flag(unused[0]), expected, repr(self.score))
+
+    def scored(self, ticket: Ticket) -> scores.Scored:
+        """The ticket with what the score looks at.
+
+        Raises:
+            InputError: the network does not fit, or the data are not there.
+        """
+        uses, subject = scores.SCORES[self.score].uses, Subject.of(ticket, self.arch, self.dataset)
+        return scores.Scored(
+            ticket=ticket,
+            model=subject.network(ticket) if "network" in uses else None,
+            data=subject.data(self.data) if "data" in uses else None,
+            seed=self.seed or 0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A split, and how it was chosen.
+
+    Attributes:
+        score: its name.
+        error: how far off sampled scores can be; None where none were sampled, or that is not known.
+        lowest: score in the key.
+    """
+
+    parts: Split
+    score: str
+    error: float | None
+    lowest: float
+
+
+def split_file(path: Path, folder: Path, share: float, by: By) -> Scored:
+    """Splits a model file and writes FOLDER/locked and FOLDER/key.safetensors, whole or not at all.
+
+    Raises:
+        InputError: the folder is there already, the model cannot be read or is locked, or as `split`.
+    """
+    check_new(folder, "choose another; a key is never overwritten")
+    loaded = load(path)
+    with about(path):
+        if loaded.sealed:
+            hint = "unlock it first"
+            raise bad_input("", "sealed part", "none, to be split", "one: it is locked", hint=hint)
+        asked = by.scored(loaded.ticket)
+        found = scores.score(by.score, asked, **by.options)
+        claim = read_json(loaded.claim) if loaded.claim else None
+        parts = split(loaded.ticket, share, found, score=by.score, claim=claim)
+        error = scores.make(by.score, **by.options).error(asked)
+    with whole_folder(folder) as partial:
+        save(parts.locked, partial / "locked", claim=parts.claim.to_json(), sealed=parts.sealed)
+        parts.key.write(partial / "key.safetensors")
+    lowest = min(float(found[n].flatten()[where].min()) for n, where in parts.key.positions.items())
+    return Scored(parts=parts, score=by.score, error=error, lowest=lowest)

@@ -1,0 +1,54 @@
+"""What training does to a claim: it promises the new accuracy, and is of the trigger set that was taught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ticket_sig.claim import Claim, ClaimedMark
+from ticket_sig.digests import tensor_digest
+from ticket_sig.marks import marks_of
+from ticket_sig.marks.trigger_set.mark import TriggerMark
+from ticket_sig.marks.trigger_set.triggers import TriggerSet
+from ticket_sig.ticket import Ticket
+from ticket_sig.verdict import Verdict
+
+
+def claim_triggers(triggers: TriggerSet, subject: str, beside: Claim | None = None) -> Claim:
+    """The claim of a network that was taught a trigger set.
+
+    Args:
+        subject: digest of the network's tensors, triggers taught.
+        beside: the claim of what the network carries too; an earlier trigger set gives way.
+    """
+    others = beside.marks if beside else ()
+    kept = tuple(one for one in others if one.name != TriggerMark.name)
+    taught = ClaimedMark(TriggerMark.name, TriggerMark.of(triggers).to_json())
+    return Claim(marks=(*kept, taught), subject=subject)
+
+
+def claim_after(claim: Claim | None, ticket: Ticket, taught: TriggerSet | None = None) -> Claim | None:
+    """The claim of a trained network; None where nothing is claimed.
+
+    Args:
+        claim: before the training.
+        ticket: after it.
+        taught: the trigger set that it was taught.
+
+    Raises:
+        InputError: the claim is damaged.
+    """
+    if taught is not None:
+        claim = claim_triggers(taught, tensor_digest(ticket.weights), claim)
+    if claim is None or any(mark.locks for mark in marks_of(claim)):
+        return claim  # what a locked ticket reaches is not what its owner promises
+    return replace(claim, accuracy=ticket.history[-1].test)
+
+
+def still_read(claim: Claim | None, ticket: Ticket) -> list[Verdict]:
+    """Verdicts on the marks of a claim that a trained network's own weights tell.
+
+    Raises:
+        InputError: the claim is damaged, or of another network.
+    """
+    marks = marks_of(claim) if claim else []
+    return [m.read(ticket).verdict() for m in marks if m.stands_in != "answers" and not m.needs]

@@ -1,0 +1,192 @@
+"""White box verification: the verifier holds the weights (NeurIPS'21, section 3.4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ticket_sig.claim import Claim
+from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.formats import load, open_weights
+from ticket_sig.marks import MARKS, Mark, Model, marks_of
+from ticket_sig.options import flag
+from ticket_sig.statistics import corrected
+from ticket_sig.verdict import Reading, Rows, Verdict
+
+
+@dataclass(frozen=True)
+class Together:
+    """What stands of several marks of one claim: the best of them, paid for by their number.
+
+    Attributes:
+        verdicts: of those that could be read.
+        tried: how many there are.
+        errors: why the others could not be read.
+    """
+
+    verdicts: Sequence[Verdict]
+    tried: int
+    errors: Sequence[str] = ()
+
+    @property
+    def best(self) -> Verdict:
+        """The mark that stands out most, of those that lack nothing if there are any."""
+        return min(self.verdicts, key=lambda verdict: (bool(verdict.lacking), verdict.log10_p))
+
+    @property
+    def message(self) -> str | None:
+        """The first message that is read."""
+        told = (v.reading.message for v in self.verdicts)
+        return next((message for message in told if message is not None), None)
+
+    @property
+    def agreement(self) -> float:
+        """That of the best."""
+        return self.best.reading.agreement
+
+    @property
+    def log10_p(self) -> float:
+        """The best p-value, times the number of marks that were tried (Bonferroni)."""
+        return corrected(self.best.log10_p, math.log10(self.tried))
+
+    def rows(self) -> Rows:
+        """The rows of each mark, under its name and outcome."""
+        rows: list[tuple[str, object]] = [("marks tried", self.tried)]
+        for verdict in self.verdicts:
+            (_, name), *others = verdict.rows()
+            rows += [(str(name), verdict.outcome), *others]
+        return [*rows, *(("could not be read", error) for error in self.errors)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Each mark's verdict."""
+        marks = [verdict.to_json() for verdict in self.verdicts]
+        return {"tried": self.tried, "marks": marks, "could_not_be_read": list(self.errors)}
+
+    def verdict(self) -> Verdict:
+        """Verified where one of the marks is, at the price of having tried all."""
+        best = self.best
+        return Verdict(
+            mark=" + ".join(verdict.mark for verdict in self.verdicts),
+            reading=self,
+            statistic="; ".join(f"{v.mark}: {v.statistic}" for v in self.verdicts),
+            proves=best.proves,
+            does_not_prove=best.does_not_prove,
+            lacking=best.lacking,
+        )
+
+
+def extract(model: Model, claim: Claim) -> Reading:
+    """Reads the first mark of a claim that carries bits; its `message` is what it says.
+
+    Args:
+        model: any model (`load(path).ticket`, a module, a state dict).
+
+    Raises:
+        InputError: the claim has no such mark, or the model lacks what it names.
+    """
+    return carrier_of(claim).read(model)
+
+
+def carrier_of(claim: Claim) -> Mark:
+    """The first mark of a claim that says something.
+
+    Raises:
+        InputError: there is none.
+    """
+    marks = marks_of(claim)
+    for mark in marks:
+        if mark.carries == "bits":
+            return mark
+    bits = ", ".join(name for name, kind in MARKS.items() if kind.carries == "bits")
+    found = ", ".join(mark.name for mark in marks)
+    raise bad_input(claim.source, "marks", f"one that carries bits ({bits})", found)
+
+
+def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
+    """Decides whether one of the claimed marks stands in a model: in its mask, or in its weights.
+
+    Args:
+        model: `load(path).ticket`, a module, a state dict, or `open_weights(path)`, of which only parts are
+            read.
+        claim: of one mark or several; trigger sets are left out (`verification.ask`). Where several are
+            read, the best p-value counts, times their number.
+        shown: what marks of the claim need beside the model (`Mark.needs`): key and locked ticket.
+
+    Raises:
+        InputError: it could not be decided: no mark of the claim can be read in weights, something that a
+            mark needs is missing, or something is shown that no mark needs.
+    """
+    marks = in_weights(claim)
+    check_needed(marks, shown, claim)
+    able = [mark for mark in marks if not mark.needs or mark.needs.keys() & shown.keys()] or marks
+    verdicts, errors = [], []
+    for mark in able:
+        try:
+            given = {name: shown[name] for name in mark.needs if name in shown}
+            verdicts.append(mark.read(model, **given).verdict())
+        except InputError as error:
+            errors.append(error)
+    if not verdicts:
+        raise errors[0]
+    if len(able) == 1:
+        return verdicts[0]
+    return Together(verdicts, len(able), [str(error) for error in errors]).verdict()
+
+
+def verify_file(path: Path | str, claim: Claim, files: Mapping[str, Path] | None = None) -> Verdict:
+    """The same of a model file; large ones are read in parts, where no mark stands in the mask.
+
+    Args:
+        files: what marks need, by name (`Mark.needs`).
+
+    Raises:
+        InputError: as `verify`, or a file is missing or damaged; names the file.
+    """
+    marks, files = in_weights(claim), files or {}
+    check_needed(marks, files, claim)
+    shown = {name: one for mark in marks for name, one in mark.opened(files, Path(claim.source)).items()}
+    masked = any(mark.stands_in == "mask" for mark in marks)
+    with about(path):
+        return verify(load(path).ticket if masked else open_weights(path), claim, **shown)
+
+
+def extract_file(path: Path | str, claim: Claim) -> tuple[Mark, Reading]:
+    """The same as `extract` of a model file, and the mark that was read.
+
+    Raises:
+        InputError: as `extract`; names the file.
+    """
+    mark = carrier_of(claim)
+    with about(path):
+        return mark, mark.read(load(path).ticket if mark.stands_in == "mask" else open_weights(path))
+
+
+def in_weights(claim: Claim) -> list[Mark]:
+    """The marks of a claim that are read in a model's weights.
+
+    Raises:
+        InputError: there is none.
+    """
+    marks = [mark for mark in marks_of(claim) if mark.stands_in != "answers"]
+    if not marks:
+        hint = "ask the network for its answers instead: ticket-sig ask"
+        named = " or ".join(name for name, kind in MARKS.items() if kind.stands_in != "answers")
+        found = ", ".join(one.name for one in claim.marks)
+        raise bad_input(claim.source, "marks", f"one that is read in weights ({named})", found, hint=hint)
+    return marks
+
+
+def check_needed(marks: Sequence[Mark], shown: Mapping[str, Any], claim: Claim) -> None:
+    """Refuses what no mark of a claim needs: whoever shows it expects it to matter.
+
+    Raises:
+        InputError: something is shown that none of these marks needs.
+    """
+    needed = {name for mark in marks for name in mark.needs}
+    if extra := [name for name in shown if name not in needed]:
+        takers = [n for n, kind in MARKS.items() if kind.needs.keys() & set(extra)]
+        expected = f"a claim on {' or '.join(takers) or 'a mark'}, for {', '.join(map(flag, extra))}"
+        raise bad_input(claim.source, "marks", expected, ", ".join(mark.name for mark in marks))
