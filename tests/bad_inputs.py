@@ -6,38 +6,36 @@ Each case builds its input in an empty folder and returns the arguments of one c
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
 import socket
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import safetensors
 import safetensors.torch
-import taught
 import torch
-from damage import RUN_CODE, RunsCode, flip
-from disk import file_size_limit, full_disk
-from fake_server import DRIPS, FakeServer, dripped, fake_server
 from filelock import FileLock
-from make_fixtures import FIXTURES, LAYER
 from PIL import Image
-from shards import write_shards
+from support import taught
+from support.command_line import run
+from support.damage import RUN_CODE, RunsCode, flip
+from support.disk import file_size_limit, full_disk
+from support.fake_server import DRIPS, FakeServer, dripped, fake_server
+from support.make_fixtures import FIXTURES, LAYER
+from support.shards import write_shards
+from support.user_net import UserNet
 from torch import Tensor
-from user_net import UserNet
 
-from ticket_sig.cli.app import main
 from ticket_sig.digests import tensor_digest
 from ticket_sig.models import build
 from ticket_sig.signatures.scheme3 import claim_triggers
@@ -51,14 +49,6 @@ CIFAR10_MD5, CIFAR10_URL = (
     "c58f30108f718f92721af3b95e74349a",
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
 )
-
-
-class Outcome(NamedTuple):
-    """What a command did: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)
@@ -102,38 +92,6 @@ def case(*says: str, **options: Any) -> Callable[[Build], Build]:
 def enter(name: str, build: Build, *says: str, **options: Any) -> None:
     """Enters one of a family of cases into the table."""
     CASES.append(Case(_topic[0], name, build, says, **options))
-
-
-def run(arguments: list[Any], during: AbstractContextManager[object] | None = None) -> Outcome:
-    """Runs the command line in this process; an error that it lets through ends as Python would end it."""
-    out, err = io.StringIO(), io.StringIO()
-    code = 0
-    with redirect_stdout(out), redirect_stderr(err), _warnings_as_users_see_them():
-        try:
-            with during or nullcontext():
-                main([str(a) for a in arguments])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-    return Outcome(code, out.getvalue(), err.getvalue())
-
-
-@contextmanager
-def _warnings_as_users_see_them() -> Iterator[None]:
-    """Prints warnings on stderr as Python does by itself; pytest would keep them back."""
-    hidden = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
-
-    def show(message: Warning | str, category: type[Warning], file: str, line: int, *_: object) -> None:
-        sys.stderr.write(warnings.formatwarning(message, category, file, line))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        for category in hidden:
-            warnings.simplefilter("ignore", category)
-        warnings.showwarning = show
-        yield
 
 
 # --- whole inputs to damage ---------------------------------------------------------------------
@@ -314,7 +272,9 @@ for _kind in ("zip", "legacy"):
     )
 
 
-@case("module.pt: pickle: expected tensors alone, found the code user_net.UserNet", "model.state_dict()")
+@case(
+    "module.pt: pickle: expected tensors alone, found the code support.user_net.UserNet", "model.state_dict()"
+)
 def whole_module(folder: Path) -> list[Any]:
     torch.save(UserNet(), folder / "module.pt")
     return ["inspect", folder / "module.pt"]

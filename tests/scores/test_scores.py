@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import tiny_data
-from kernel_paths import SmallNet, pruned
+from support.kernel_paths import SmallNet, pruned
+from support.tiny import tiny_data
 
 from ticket_sig import InputError, Mask, Ticket
 from ticket_sig.scores import SCORES, Scored, score
