@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from bad_inputs import CASES, PROOF, Case, embed, fixture, search
+from bad_inputs import CASES
+from bad_inputs.case import PROOF, Case
+from bad_inputs.inputs import embed, fixture, search
 from support.command_line import run
 from support.disk import content, file_size_limit
 
