@@ -8,24 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-
-from ticket_sig.cli.app import main
+from support.command_line import Outcome, run
 
 # What is compiled or decoded while tests are collected stays out of the user's cache, too.
 os.environ["TICKET_SIG_CACHE"] = tempfile.mkdtemp(prefix="ticket_sig-tests-")
 atexit.register(shutil.rmtree, os.environ["TICKET_SIG_CACHE"], ignore_errors=True)
-
-
-class Outcome(NamedTuple):
-    """What a command did: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,14 +33,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def ticket_sig(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def ticket_sig() -> Callable[..., Outcome]:
     """Runs the command line: `ticket_sig("extract", path).code`."""
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return Outcome(int(left.value.code or 0), captured.out, captured.err)
-
-    return run
+    return lambda *arguments: run(arguments)

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from bad_inputs import CASES, PROOF, Case, embed, fixture, run, search
-from disk import content, file_size_limit
+from bad_inputs import CASES
+from bad_inputs.case import PROOF, Case
+from bad_inputs.inputs import embed, fixture, search
+from support.command_line import run
+from support.disk import content, file_size_limit
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.topic}: {case.name}")

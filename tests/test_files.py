@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from disk import content, file_size_limit, full_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.disk import content, file_size_limit, full_disk
 
 from ticket_sig import InputError
 from ticket_sig.files import clear_partials, read_json, whole_file, whole_folder, write_json

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from helpers import sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tickets import sparse
 from torch import Tensor
 
 from ticket_sig import InputError, Mask

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 import zxingcpp
-from helpers import sparse_ticket
 from PIL import Image
+from support.tickets import sparse_ticket
 
 from ticket_sig import InputError, Mask, embed, pictures
 from ticket_sig.signatures import qr

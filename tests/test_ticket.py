@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import sparse_ticket
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tickets import sparse_ticket
 
 from ticket_sig import InputError, Mask, Ticket
 from ticket_sig.ticket import Round

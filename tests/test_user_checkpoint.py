@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from conftest import Outcome
-from make_fixtures import FIXTURES, LAYER, MESSAGE
+from support.command_line import Outcome
+from support.make_fixtures import FIXTURES, LAYER, MESSAGE
+from support.user_net import UserNet, prune_as_users_do, train_a_little
 from torch import Tensor, nn
 from torch.nn.utils import prune
-from user_net import UserNet, prune_as_users_do, train_a_little
 
 Command = Callable[..., Outcome]
 

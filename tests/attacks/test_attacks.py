@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TinyNet, sparse_ticket, tiny_data
-from victims import HISTORY, tiny_ticket
+from support.tickets import HISTORY, sparse_ticket, tiny_ticket
+from support.tiny import TinyNet, tiny_data
 
 from ticket_sig import InputError, Ticket, embed
 from ticket_sig.attacks import ATTACKS, OF_INSIDERS, Scene, attack, carry_out

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import sparse_ticket
+from support.tickets import sparse_ticket
 
 from ticket_sig import InputError, Mask, Ticket, embed, extract, verify
 from ticket_sig.attacks import Scene

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TinyNet, tiny_data, tiny_recipe
+from support.tickets import tiny_ticket
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 from torch import nn
-from victims import tiny_ticket
 
 from ticket_sig import Ticket, retrain
 from ticket_sig.attacks import Scene

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import taught
 import torch
-from conftest import Outcome
-from helpers import sparse_ticket, write_images
+from support import taught
+from support.command_line import Outcome
+from support.tickets import sparse_ticket
+from support.tiny import write_images
 
 from ticket_sig import Mask, Ticket, embed, load, save
 from ticket_sig.attacks import ATTACKS

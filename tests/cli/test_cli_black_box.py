@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import taught
 import torch
-from conftest import Outcome
-from fake_server import fake_server
-from helpers import sparse_ticket
 from PIL import Image
+from support import taught
+from support.command_line import Outcome
+from support.fake_server import fake_server
+from support.tickets import sparse_ticket
 
 from ticket_sig import embed, save
 from ticket_sig.files import write_json

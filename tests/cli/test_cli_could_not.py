@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+from support.command_line import Outcome
 
 Command = Callable[..., Outcome]
 BLOCK = ("--text", "block 7", "--share", 0.3, "--target", 5)

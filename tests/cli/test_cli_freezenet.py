@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from conftest import Outcome
-from disk import content, file_size_limit
-from shards import FLOATS, weights, write_shards
+from support.command_line import Outcome
+from support.disk import content, file_size_limit
+from support.shards import FLOATS, weights, write_shards
 
 from ticket_sig import Mask, Ticket, save
 from ticket_sig.formats.weights import Shards

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from conftest import Outcome
+from support.command_line import Outcome
 
 VERBS = [
     "find",

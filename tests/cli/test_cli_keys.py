@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+from support.command_line import Outcome
 
 from ticket_sig import load
 from ticket_sig.cli.app import main

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
 from PIL import Image
+from support.command_line import Outcome
 
 from ticket_sig.cli.app import main
 

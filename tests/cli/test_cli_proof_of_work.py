@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from conftest import Outcome
-from disk import content
+from support.command_line import Outcome
+from support.disk import content
 
 from ticket_sig.cli.app import main
 from ticket_sig.datasets import load_dataset

@@ -11,10 +11,10 @@ import pytest
 import safetensors.torch
 import torch
 import zxingcpp
-from conftest import Outcome
-from helpers import sparse, sparse_ticket
-from make_fixtures import FIXTURES
 from PIL import Image
+from support.command_line import Outcome
+from support.make_fixtures import FIXTURES
+from support.tickets import sparse, sparse_ticket
 
 from ticket_sig import load, save
 from ticket_sig.lottery.prune import prune_ticket

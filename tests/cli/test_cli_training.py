@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 import torch
 import zxingcpp
-from conftest import Outcome
 from PIL import Image
+from support.command_line import Outcome
 
 from ticket_sig import load
 from ticket_sig.cli.app import main

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from conftest import Outcome
+from support.command_line import Outcome
 
 from ticket_sig import Mask, Ticket, load, save
 from ticket_sig.models import build

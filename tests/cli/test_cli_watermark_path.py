@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Outcome
-from shards import write_shards
+from support.command_line import Outcome
+from support.shards import write_shards
 
 from ticket_sig import load
 from ticket_sig.models import build

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_data
 from PIL import Image
+from support.tiny import tiny_data
 
 from ticket_sig import InputError
 from ticket_sig.datasets.channels import with_channels

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import tiny_data, write_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiny import tiny_data, write_images
 from torch import Tensor
 
 from ticket_sig import InputError

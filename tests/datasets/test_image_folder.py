@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write_images
 from PIL import Image
+from support.tiny import write_images
 
 from ticket_sig import InputError
 from ticket_sig.datasets import load_dataset

@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 
 import pytest
-import taught
 import torch
-from helpers import TinyNet, sparse_ticket, tiny_data, tiny_recipe
+from support import taught
+from support.tickets import sparse_ticket
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 
 from ticket_sig import Claim, Mask, Ticket, embed
 from ticket_sig.attacks import Scene, attack

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from damage import damages, flip
-from disk import content, file_size_limit, full_disk
-from helpers import sparse, sparse_ticket
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.damage import damages, flip
+from support.disk import content, file_size_limit, full_disk
+from support.tickets import sparse, sparse_ticket
 from torch import Tensor
 
 from ticket_sig import InputError, Mask, Ticket, load, save

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from conftest import Outcome
-from make_fixtures import FIXTURES, LAYER, MESSAGE, make
+from support.command_line import Outcome
+from support.make_fixtures import FIXTURES, LAYER, MESSAGE, make
 from torch import Tensor
 
 from ticket_sig import Claim, embed, load, save, verify

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tickets import sparse
+from support.user_net import UserNet, prune_as_users_do
 from torch import Tensor, nn
 from torch.nn.utils import prune
-from user_net import UserNet, prune_as_users_do
 
 from ticket_sig import InputError, Mask
 from ticket_sig.formats.layouts import split_layout

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from disk import content, file_size_limit
-from helpers import Notes
-from shards import FLOATS, packed, weights, write_packed, write_shards
+from support.disk import content, file_size_limit
+from support.shards import FLOATS, packed, weights, write_packed, write_shards
+from support.stops import Notes
 
 from ticket_sig import InputError
 from ticket_sig.files import whole_folder

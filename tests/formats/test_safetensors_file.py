@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 import pytest
 import safetensors.torch
 import torch
-from damage import damages
-from disk import file_size_limit
-from helpers import sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.damage import damages
+from support.disk import file_size_limit
+from support.tickets import sparse
 from torch import Tensor, nn
 
 from ticket_sig import InputError, load

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from damage import RUN_CODE, RunsCode, damages, flip
-from helpers import sparse
-from user_net import UserNet
+from support.damage import RUN_CODE, RunsCode, damages, flip
+from support.tickets import sparse
+from support.user_net import UserNet
 
 from ticket_sig import InputError, load
 from ticket_sig.formats.torch_file import read_torch

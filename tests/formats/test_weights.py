@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from shards import packed, weights, write_packed, write_shards
+from support.shards import packed, weights, write_packed, write_shards
 
 from ticket_sig import InputError, Mask, Ticket, save
 from ticket_sig.digests import tensor_digest

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Notes, Stopped, TinyNet, at_forward, stop, tiny_data, tiny_recipe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.stops import Notes, Stopped, at_forward, stop
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, Ticket, find, load

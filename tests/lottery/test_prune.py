@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import sparse_ticket
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tickets import sparse_ticket
 from torch import Tensor
 
 from ticket_sig import InputError, Mask

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Stopped, TinyNet, at_forward, stop, tiny_data, tiny_recipe
+from support.stops import Stopped, at_forward, stop
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket, find, retrain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers import TinyNet
+from support.tiny import TinyNet
 from torch import nn
 
 from ticket_sig import InputError

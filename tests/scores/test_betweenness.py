@@ -8,7 +8,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
-from kernel_paths import SmallNet, pruned
+from support.kernel_paths import SmallNet, pruned
 from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket

@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from kernel_paths import SmallNet, all_paths, pruned
 from scipy.stats import spearmanr
+from support.kernel_paths import SmallNet, all_paths, pruned
 from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, Ticket

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import TinyNet, tiny_data
-from kernel_paths import pruned
+from support.kernel_paths import pruned
+from support.tiny import TinyNet, tiny_data
 from torch import Tensor, nn
 from torch.func import functional_call
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from helpers import sparse_ticket
-from kernel_paths import SmallNet, all_paths, pruned
+from support.kernel_paths import SmallNet, all_paths, pruned
+from support.tickets import sparse_ticket
 
 from ticket_sig.models.graph import kernel_graph
 from ticket_sig.scores import Scored, score

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
-from helpers import tiny_data
-from kernel_paths import SmallNet, pruned
 from relative_magnitude import RelativeMagnitude
+from support.kernel_paths import SmallNet, pruned
+from support.tiny import tiny_data
 from torch import Tensor
 
 from ticket_sig import InputError, Mask, Ticket

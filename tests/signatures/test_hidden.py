@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from helpers import sparse, sparse_ticket
+from support.tickets import sparse, sparse_ticket
 
 from ticket_sig import Mask, Ticket, embed, load, save
 from ticket_sig.lottery.prune import prune_dense

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import qrcode.base
 import zxingcpp
-from helpers import reading_order
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from reedsolo import RSCodec
+from support.qr import reading_order
 
 from ticket_sig import InputError
 from ticket_sig.signatures import qr

@@ -12,9 +12,9 @@ import pytest
 import safetensors.torch
 import torch
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from helpers import sparse, sparse_ticket
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tickets import sparse, sparse_ticket
 
 from ticket_sig import InputError, Mask, Ticket, load, save, verify
 from ticket_sig.claim import Claim

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from helpers import sparse, sparse_ticket
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
+from support.tickets import sparse, sparse_ticket
 from torch import Tensor
 
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, extract, verify

@@ -6,9 +6,9 @@ from collections import Counter
 
 import numpy as np
 import torch
-from helpers import tiny_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tiny import tiny_recipe
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import TinyNet, tiny_data
+from support.tiny import TinyNet, tiny_data
 from torch import nn
 
 from ticket_sig.datasets.data import Split

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import TinyNet, tiny_data, tiny_recipe
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 from torch import Tensor, nn
 
 from ticket_sig import Mask

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import TinyNet
+from support.tiny import TinyNet
 
 from ticket_sig.training import loop
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import Stopped, TinyNet, at_forward, stop, tiny_data, tiny_recipe
+from support.stops import Stopped, at_forward, stop
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 
 from ticket_sig import InputError, Mask, Ticket, retrain
 from ticket_sig.datasets.data import Split

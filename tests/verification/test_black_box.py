@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import taught
 import torch
 from PIL import Image
-from taught import DIGITS, SECRET, innocent, memoriser
+from support import taught
+from support.taught import DIGITS, SECRET, innocent, memoriser
 
 from ticket_sig import InputError
 from ticket_sig.datasets.data import Split

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import tiny_data
+from support.tiny import tiny_data
 
 from ticket_sig.attacks import ATTACKS
 from ticket_sig.verification.fidelity import Fidelity, fidelity_of_answers

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import sparse, sparse_ticket
 from scipy.stats import binom
+from support.tickets import sparse, sparse_ticket
 from torch import Tensor
 
 from ticket_sig import Claim, InputError, Mask, Ticket, load, verify

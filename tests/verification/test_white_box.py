@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import reading_order, sparse, sparse_ticket
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.qr import reading_order
+from support.tickets import sparse, sparse_ticket
 from torch import Tensor
 
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, extract, verify

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from disk import content, file_size_limit, full_disk
-from shards import FLOATS, weights, write_shards
+from support.disk import content, file_size_limit, full_disk
+from support.shards import FLOATS, weights, write_shards
 from torch import Tensor
 
 from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, load, save, verify

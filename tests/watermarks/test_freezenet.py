@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import TinyNet, sparse_ticket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
+from support.tickets import sparse_ticket
+from support.tiny import TinyNet
 from torch import Tensor, nn
 
 from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, load, save, verify

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import Stopped, TinyNet, at_forward, stop, tiny_data, tiny_recipe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.stops import Stopped, at_forward, stop
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, Ticket, Watermark, retrain, verify

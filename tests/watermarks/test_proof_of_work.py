@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from disk import content, file_size_limit
-from helpers import Notes, tiny_data, tiny_recipe
+from support.disk import content, file_size_limit
+from support.stops import Notes
+from support.tiny import tiny_data, tiny_recipe
 from torch import Tensor
 
 from ticket_sig.datasets import Dataset

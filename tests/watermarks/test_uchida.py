@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import TinyNet, sparse_ticket, tiny_data, tiny_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
+from support.tickets import sparse_ticket
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 from torch import Tensor, nn
 
 from ticket_sig import Claim, InputError, Mask, Ticket, retrain, verify

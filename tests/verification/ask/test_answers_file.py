@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import taught
 from PIL import Image
+from support import taught
 
 from ticket_sig import InputError
 from ticket_sig.signatures.scheme3 import claim_triggers

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import taught
-from fake_server import DRIPS, FakeServer, dripped, fake_server
-from helpers import Notes
+from support import taught
+from support.fake_server import DRIPS, FakeServer, dripped, fake_server
+from support.stops import Notes
 
 from ticket_sig import InputError
 from ticket_sig.verdict import Verdict

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import taught
 import urllib3
-from conftest import Outcome
+from support import taught
+from support.command_line import Outcome
 
 from ticket_sig import InputError
 from ticket_sig.files import write_json

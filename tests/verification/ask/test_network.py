@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import taught
 import torch
-from helpers import TinyNet
+from support import taught
+from support.tiny import TinyNet
 from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket

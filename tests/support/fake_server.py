@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
-import taught
 
+from support import taught
 from ticket_sig.datasets.images import Pixels
 
 Labels = Callable[[Pixels], list[int]]

@@ -1,9 +1,7 @@
-"""What several tests build: small sparse networks, tickets and data."""
+"""A network, a recipe and data that train in a second."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ticket_sig import Mask, Ticket
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
 from ticket_sig.training import Recipe, Steps
-
-
-def sparse(*shape: int, density: float = 0.3, seed: int = 0) -> Tensor:
-    """Normal weights of which about `density` are not zero."""
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=draw) * (torch.rand(*shape, generator=draw) < density)
-
-
-def sparse_ticket(density: float = 0.3, seed: int = 0, rewind: bool = False) -> Ticket:
-    """A ticket with two layers that a version 3 code fits into, one that is too small, and a bias."""
-    weights = {
-        "a.weight": sparse(40, 36, 3, 3, density=density, seed=seed),
-        "b.weight": sparse(64, 48, density=density, seed=seed + 1),
-        "small.weight": sparse(8, 8, 3, 3, density=density, seed=seed + 2),
-        "b.bias": torch.ones(64),
-    }
-    draw = torch.Generator().manual_seed(seed + 3)
-    known = {name: torch.randn(w.shape, generator=draw) for name, w in weights.items()} if rewind else None
-    return Ticket(weights=weights, mask=Mask.of_zeros(weights), rewind=known)
 
 
 def tiny_data(images: int = 96, size: int = 8, channels: int = 1, classes: int = 4, seed: int = 0) -> Dataset:
@@ -46,16 +24,6 @@ def tiny_data(images: int = 96, size: int = 8, channels: int = 1, classes: int =
     cut = images * 3 // 4
     train, test = Split(pixels[:cut], labels[:cut]), Split(pixels[cut:], labels[cut:])
     return Dataset("tiny", train, test, classes, (0.5,) * channels, (0.5,) * channels)
-
-
-def reading_order(data: np.ndarray) -> np.ndarray:
-    """Flat indices of a QR code's data modules in the order of their bits (ISO/IEC 18004, 7.7.3)."""
-    n, order, upwards = len(data), [], True
-    for right in [*range(n - 1, 6, -2), 5, 3, 1]:
-        for row in range(n - 1, -1, -1) if upwards else range(n):
-            order += [row * n + column for column in (right, right - 1) if data[row, column]]
-        upwards = not upwards
-    return np.array(order)
 
 
 class TinyNet(nn.Module):
@@ -111,41 +79,3 @@ def write_images(
                 pixels = draw.integers(0, 256, (size, size, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
     return folder
-
-
-class Stopped(Exception):
-    """What a kill is to a test."""
-
-
-def at_forward(model: nn.Module, number: int, act: Callable[[nn.Module], None]) -> nn.Module:
-    """Has something happen in the model's forward pass of this number, counted from 0."""
-    count = itertools.count()
-
-    def hook(module: nn.Module, _: object) -> None:
-        if next(count) == number:
-            act(module)
-
-    model.register_forward_pre_hook(hook)
-    return model
-
-
-def stop(_: nn.Module) -> None:
-    raise Stopped
-
-
-class Notes:
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, int]] = []
-        self.done: list[int] = []
-        self.notes: list[str] = []
-
-    def begin(self, label: str, total: int) -> None:
-        self.begun.append((label, total))
-
-    def advance(self, done: int, detail: str = "") -> None:
-        self.done.append(done)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)

@@ -5,7 +5,7 @@ is left alone: what an older version wrote must stay readable, so it is never wr
 bundle format changes, FORMAT_VERSION names new folders and the old ones stay. On one machine the
 script gives the same bytes each time, but for the legacy file: its keys are memory addresses.
 
-Usage: python tests/make_fixtures.py [FOLDER]
+Usage, in tests/: python -m support.make_fixtures [FOLDER]
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
-from user_net import UserNet, prune_as_users_do, train_a_little
 
+from support.user_net import UserNet, prune_as_users_do, train_a_little
 from ticket_sig import Mask, Ticket, embed, save
 from ticket_sig.formats.bundle import FORMAT_VERSION
 from ticket_sig.ticket import Round
 from ticket_sig.training.recipe import preset
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGE = "owner-1"  # as much as fits a code of version 1 at level H
 LAYER = "layer1.0.conv1.weight"
 _SCALAR: Any = np.float64(0).__reduce__()[0]

@@ -1,0 +1,49 @@
+"""Tables of answers that do not fit their queries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bad_inputs.case import Topic
+from bad_inputs.inputs import done, edit_json, shown
+
+topic = Topic("black box")
+
+
+def _answers(folder: Path, text: str, **changes: Any) -> list[Any]:
+    arguments = shown(folder)
+    done(["queries", *arguments, "--out", folder / "OUT", "--decoys", 100])
+    edit_json(folder / "OUT" / "queries.json", **changes)
+    (folder / "answers.csv").write_text(text)
+    files = ["--answers", folder / "answers.csv", "--queries", folder / "OUT" / "queries.json"]
+    return ["verify", *files, *arguments]
+
+
+for _name, _text, *_says in (
+    (
+        "an unknown picture",
+        "0001.png,3\n9999.png,3\n",
+        "answers.csv: line 2: expected a picture, 0001.png to 0200.png",
+    ),
+    ("a picture twice", "0001.png,3\n0001.png,4\n", "answers.csv: line 2: expected every picture once"),
+    (
+        "a word",
+        "file,label\n0001.png,cat\n",
+        "answers.csv: line 2: expected a whole number as label, found 'cat'",
+    ),
+    ("a third column", "0001.png,3,0.9\n", "answers.csv: line 1: expected FILE,LABEL, found 3 cells"),
+    ("nothing", "", "answers to decoys: expected at least half of them, found 0 of 100"),
+):
+    topic.enter(f"answers with {_name}", lambda folder, text=_text: _answers(folder, text), *_says)  # type: ignore[misc]
+
+
+@topic.case("OUT/queries.json: queries: pictures: expected those of claim, triggers and nonce sha256:")
+def record_that_was_changed(folder: Path) -> list[Any]:
+    return _answers(folder, "0001.png,3\n", nonce="0" * 64)
+
+
+@topic.case("--queries: expected a path, found none; the record that `ticket-sig queries --out DIR` wrote")
+def answers_without_the_record(folder: Path) -> list[Any]:
+    (folder / "answers.csv").write_text("0001.png,3\n")
+    return ["verify", "--answers", folder / "answers.csv", *shown(folder)]

@@ -1,0 +1,183 @@
+"""Claims and triggers that nobody can be asked about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from support import taught
+
+from bad_inputs.case import Topic
+from bad_inputs.inputs import claim, done, edit_json, embed, fixture, images, shown, verify
+from ticket_sig.signatures.scheme3 import claim_triggers
+from ticket_sig.signatures.triggers import read_triggers
+
+topic = Topic("black box")
+_DEAD = ["--url", "http://127.0.0.1:1", "--model", "mine", "--retries", 0]  # port 1: nobody listens
+
+
+@topic.case("suspect: expected one of a model, --url and --answers, found none")
+def nobody_to_ask(folder: Path) -> list[Any]:
+    return ["verify", *shown(folder)]
+
+
+@topic.case("suspect: expected one of a model, --url and --answers, found a model and --url")
+def two_to_ask(folder: Path) -> list[Any]:
+    return ["verify", fixture(folder, "state.pt"), *_DEAD, *shown(folder)]
+
+
+@topic.case("http://127.0.0.1:1/v2/models/mine: server: expected an answer, found none", "refused")
+def dead_server(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, *shown(folder)]
+
+
+@topic.case("--triggers: expected a path, found none; the claim does not hold the secret")
+def asking_without_the_triggers(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, *shown(folder)[:2]]
+
+
+@topic.case("claim.json: claim: scheme: expected 'scheme 3: trigger set', found 'scheme 2")
+def triggers_for_a_claim_of_scheme_2(folder: Path) -> list[Any]:
+    arguments = shown(folder)
+    claim(folder)
+    return ["verify", *_DEAD, *arguments]
+
+
+@topic.case("triggers: commitment: expected the claim's sha256:", "another secret or folder")
+def triggers_of_another_secret(folder: Path) -> list[Any]:
+    arguments = shown(folder)
+    edit_json(folder / "triggers.json", secret="0" * 64)
+    return ["verify", *_DEAD, *arguments]
+
+
+@topic.case(
+    "triggers.json: triggers: images: expected [8, 8, 1] and 10 classes, found [9, 8, 1] and 10 classes"
+)
+def triggers_of_another_size(folder: Path) -> list[Any]:
+    arguments = shown(folder)
+    edit_json(folder / "triggers.json", size=[9, 8, 1])
+    return ["verify", *_DEAD, *arguments]
+
+
+@topic.case("url: expected http:// or https:// and a host, found 'localhost:8080'")
+def address_without_a_scheme(folder: Path) -> list[Any]:
+    return ["verify", "--url", "localhost:8080", "--model", "mine", *shown(folder)]
+
+
+@topic.case("url: expected scheme, host, port and path alone, found more (a password?)")
+def password_in_the_address(folder: Path) -> list[Any]:
+    return ["verify", "--url", "http://me:hunter2@host", "--model", "mine", *shown(folder)]
+
+
+@topic.case("--token-env: expected the name of an environment variable that is set, found 'NOT_SET'")
+def token_that_is_not_there(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, "--token-env", "NOT_SET", *shown(folder)]
+
+
+@topic.case("state.pt: recipe: expected one in the bundle, or --arch and --dataset, found neither")
+def asking_a_model_of_unknown_network(folder: Path) -> list[Any]:
+    return ["verify", fixture(folder, "state.pt"), *shown(folder)]
+
+
+def _of_a_claim(folder: Path, **changes: Any) -> list[Any]:
+    arguments, signature = shown(folder), taught.claim().signature
+    edit_json(folder / "claim.json", signature={"triggers": {**signature["triggers"], **changes}})
+    return ["verify", *_DEAD, *arguments]
+
+
+for _name, _changes, *_says in (
+    (
+        "too many large images",
+        {"count": 100_000, "size": [1024, 1024, 4]},
+        "claim.json: claim: images: expected at most 256 MiB in all, found 419430400000 bytes",
+    ),
+    (
+        "4096 channels",
+        {"size": [8, 8, 4096]},
+        "claim.json: claim: size: expected sides of 1 to 1024 and 1, 2",
+    ),
+    (
+        "a folder of 2 channels",
+        {"size": [8, 8, 2], "keyed": False},
+        "claim: size: expected",
+        "and 1, 3 channels",
+    ),
+    ("another count", {"count": 99}, "triggers: count: expected the claim's 99, found 100"),
+):
+    topic.enter(f"claim of {_name}", lambda folder, c=_changes: _of_a_claim(folder, **c), *_says)  # type: ignore[misc]
+
+
+def _of_a_folder(folder: Path) -> list[Any]:
+    """A claim of pictures and labels that somebody chose."""
+    (folder / "SET" / "pics").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(folder / "SET" / "pics" / "1.png")
+    (folder / "SET" / "labels.txt").write_text("3")
+    chosen = claim_triggers(read_triggers(folder / "SET", (8, 8, 1), 10), "sha256:none")
+    (folder / "claim.json").write_text(json.dumps(chosen.to_json()))
+    return ["verify", *_DEAD, "--claim", folder / "claim.json", "--triggers", folder / "SET"]
+
+
+@topic.case(
+    "control: expected an innocent network of the same task", "need a control network: --control MODEL"
+)
+def chosen_triggers_without_a_control(folder: Path) -> list[Any]:
+    return _of_a_folder(folder)
+
+
+@topic.case("GONE: model: expected a bundle folder")
+def control_that_is_not_there(folder: Path) -> list[Any]:
+    return [*_of_a_folder(folder), "--control", folder / "GONE"]
+
+
+@topic.case("--key, --locked: expected weights to read, found a suspect that is asked for answers")
+def key_for_answers(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, *shown(folder), "--key", folder / "key.safetensors"]
+
+
+@topic.case("claim.json: scheme: expected 'scheme 1: key mask', for --key and --locked, found 'scheme 2")
+def key_for_a_claim_of_scheme_2(folder: Path) -> list[Any]:
+    return [*verify(folder, claim(folder)), "--key", folder / "key.safetensors"]
+
+
+@topic.case("--queries, --control: expected a suspect that is asked: --triggers, found weights to read")
+def control_for_weights(folder: Path) -> list[Any]:
+    return [*verify(folder, claim(folder)), "--control", folder / "state.pt"]
+
+
+@topic.case(
+    "state.pt: --data: expected the names of network and data set, too, found none; name them: --arch"
+)
+def data_of_no_name_for_weights(folder: Path) -> list[Any]:
+    done(embed(folder, fixture(folder, "state.pt")))
+    weights = (folder / "SIGNED" / "model.safetensors").rename(folder / "state.pt")
+    arguments = ["verify", weights, "--claim", folder / "SIGNED" / "claim.json"]
+    return [*arguments, "--data", images(folder)]
+
+
+@topic.case("--data: expected the name of the data set, too, found none; name it: --dataset")
+def data_of_no_name(folder: Path) -> list[Any]:
+    return ["verify", *_DEAD, *shown(folder), "--data", images(folder)]
+
+
+@topic.case("OUT: output folder: expected a name not taken yet, found one that is")
+def queries_over_a_folder(folder: Path) -> list[Any]:
+    (folder / "OUT").mkdir()
+    return ["queries", *shown(folder), "--out", folder / "OUT"]
+
+
+@topic.case("triggers.json: secret file: expected a name not taken yet, found one that is")
+def secret_over_another(folder: Path) -> list[Any]:
+    shown(folder)
+    return ["triggers", "--dataset", "digits", "--out", folder / "triggers.json"]
+
+
+@topic.case("images: expected --dataset, or --size H W C and --classes N, found too few of them")
+def triggers_of_no_size(folder: Path) -> list[Any]:
+    return ["triggers", "--out", folder / "triggers.json"]
+
+
+@topic.case("triggers: count: expected enough to verify, found 20 of 10 classes")
+def too_few_triggers(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits", "--count", 20, "--out", folder / "triggers.json"]

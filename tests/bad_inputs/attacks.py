@@ -1,0 +1,122 @@
+"""Attacks with options that they have no use for, or without those that they need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from support.make_fixtures import LAYER
+
+from bad_inputs.case import Topic
+from bad_inputs.inputs import claim, done, embed, fixture, images, shown
+
+topic = Topic("attack")
+
+
+def _attack(folder: Path, name: str, *more: Any, model: str = "bundle-v1-signed") -> list[Any]:
+    return ["attack", name, fixture(folder, model), "--out", folder / "STOLEN", *more]
+
+
+@topic.case("attack: expected one of fine-tuning, magnitude-pruning", "found 'melt'")
+def unknown_attack(folder: Path) -> list[Any]:
+    return _attack(folder, "melt")
+
+
+@topic.case("add-on: expected the option rate, found none of that name; give it: --rate")
+def attack_without_its_rate(folder: Path) -> list[Any]:
+    return _attack(folder, "add-on")
+
+
+@topic.case("noise: expected options among rate, scale, layer, found epochs")
+def option_of_another_attack(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--epochs", 2)
+
+
+for _name, _option, _value, _said in (
+    ("magnitude-pruning", "--rate", 1, "rate: expected a share between 0 and 1, found 1.0"),
+    ("add-on", "--rate", "nan", "rate: expected a share between 0 and 1, found nan"),
+    ("fine-tuning", "--lr", 0, "lr: expected a finite number more than 0, found 0.0"),
+    ("trigger-removal", "--images", -1, "images: expected 0 to 100000, found -1"),
+    ("fake-key", "--count", 0, "count: expected a finite number more than 0, found 0"),
+):
+    topic.enter(
+        f"{_name} with {_option} {_value}",
+        lambda folder, n=_name, o=_option, v=_value: _attack(folder, n, o, v),
+        _said,
+    )
+
+
+@topic.case("forged key: expected a share or a count, found neither")
+def forged_key_of_no_size(folder: Path) -> list[Any]:
+    return _attack(folder, "fake-key")
+
+
+@topic.case("pruned weights: expected 1000000, for the forged key, found")
+def forged_key_larger_than_the_rest_of_the_model(folder: Path) -> list[Any]:
+    return _attack(folder, "fake-key", "--count", 1_000_000)
+
+
+@topic.case("place of the code: expected the owner's signature, found none", "--insider")
+def erasing_without_the_place(folder: Path) -> list[Any]:
+    return _attack(folder, "erase")
+
+
+@topic.case("--insider: expected a claim, which names the place: --claim FILE, found none")
+def insider_without_a_claim(folder: Path) -> list[Any]:
+    return _attack(folder, "erase", "--insider", model="state.pt")
+
+
+@topic.case(
+    f"place of the code: expected 21x21 kernels from row 5, column 0 of {LAYER}, of shape", "found none"
+)
+def erasing_outside_the_layer(folder: Path) -> list[Any]:
+    place = claim(folder, placement={"row": 5, "column": 0})
+    return _attack(folder, "erase", "--insider", "--claim", place)
+
+
+@topic.case("--insider: expected an attack that uses the place (erase, overwrite), found noise")
+def insider_of_an_attack_that_needs_no_place(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--insider")
+
+
+@topic.case("--key, --locked: expected a claim to try: --claim FILE, found none")
+def key_without_a_claim(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--key", folder / "key.safetensors", model="state.pt")
+
+
+@topic.case("claim.json: scheme: expected 'scheme 1: key mask', for --key and --locked, found 'scheme 2")
+def attack_with_a_key_of_scheme_2(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--key", folder / "key.safetensors")
+
+
+@topic.case("--control: expected triggers to ask it about: --triggers, found none")
+def control_without_triggers(folder: Path) -> list[Any]:
+    return _attack(folder, "noise", "--rate", 0.1, "--control", folder / "state.pt")
+
+
+@topic.case("data: expected a data set, found none; name network and data set: --arch, --dataset, --data DIR")
+def triggers_on_a_bare_model(folder: Path) -> list[Any]:
+    triggers = shown(folder)[2:]
+    return _attack(folder, "random-pruning", "--rate", 0.1, *triggers, model="state.pt")
+
+
+@topic.case("data: expected a data set, found none; name network and data set: --arch, --dataset, --data DIR")
+def fine_tuning_without_data(folder: Path) -> list[Any]:
+    return _attack(folder, "fine-tuning", model="state.pt")
+
+
+@topic.case("recipe: expected one in the bundle, or --arch and --dataset, found neither")
+def fine_tuning_without_a_recipe(folder: Path) -> list[Any]:
+    return _attack(folder, "fine-tuning", "--data", images(folder), model="state.pt")
+
+
+@topic.case("weights do not fit the network: ", "layer2.0.conv1.weight: expected, not found")
+def attack_measured_with_another_network(folder: Path) -> list[Any]:
+    digits = ["--arch", "resnet20", "--dataset", "digits"]
+    return _attack(folder, "random-pruning", "--rate", 0.1, *digits, model="state.pt")
+
+
+@topic.case("SIGNED: output folder: expected a name not taken yet, found one that is", "--force")
+def attack_over_a_folder_that_is_there(folder: Path) -> list[Any]:
+    done(embed(folder, fixture(folder, "state.pt")))
+    return ["attack", "noise", folder / "state.pt", "--rate", 0.1, "--out", folder / "SIGNED"]

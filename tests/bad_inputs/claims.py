@@ -1,0 +1,89 @@
+"""Claims that are missing, damaged or of another model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from support.make_fixtures import LAYER
+
+from bad_inputs.case import Topic
+from bad_inputs.inputs import claim, fixture, verify
+
+topic = Topic("claim")
+
+
+@topic.case("gone.json: file: expected a JSON file, found none")
+def missing_claim(folder: Path) -> list[Any]:
+    return verify(folder, folder / "gone.json")
+
+
+@topic.case("state.pt: claim: expected a claim.json beside the model, or --claim FILE, found neither")
+def no_claim_beside_the_model(folder: Path) -> list[Any]:
+    return ["extract", fixture(folder, "state.pt")]
+
+
+@topic.case("package.json: ", "format: expected 'ticket_sig claim', found None")
+def other_json(folder: Path) -> list[Any]:
+    (folder / "package.json").write_text('{"name": "left-pad", "version": 1}')
+    return verify(folder, folder / "package.json")
+
+
+@topic.case("claim.json: ", "version: expected 1, found 99", "use the ticket_sig that wrote it")
+def unknown_version(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, version=99))
+
+
+@topic.case("claim.json: ", "scheme: expected 'scheme 2", "found 'scheme 9'")
+def unknown_scheme(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, scheme="scheme 9"))
+
+
+@topic.case("claim.json: ", "created: expected str, found int")
+def field_of_another_type(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, created=2026))
+
+
+@topic.case("claim.json: ", "row: expected int, found str")
+def place_in_words(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, placement={"row": "first"}))
+
+
+@topic.case("claim.json: ", "QR version: expected 1 to 40, found 41")
+def impossible_qr_version(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, qr={"version": 41}))
+
+
+@topic.case("claim.json: ", "message: expected at most 7 bytes in version 1, level H", "found 17")
+def message_that_does_not_fit_its_code(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, message="owner@example.org"))
+
+
+@topic.case("claim.json: ", "expected", "found")
+def message_that_is_no_text(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, message="\ud800"))
+
+
+@topic.case("state.pt", "layer: expected the claim's layer7.weight, found none of that name")
+def layer_that_the_model_lacks(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, placement={"layer": "layer7.weight"}))
+
+
+@topic.case("state.pt", f"{LAYER}: expected the claim's shape [22, 22, 3, 3], found [22, 22, 2, 2]")
+def layer_of_another_shape(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, placement={"shape": [22, 22, 3, 3]}))
+
+
+@topic.case(LAYER, "placement: expected a region of its 22x22 kernels, found rows 5..25, columns 0..20")
+def place_outside_the_layer(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder, placement={"row": 5, "column": 0}))
+
+
+@topic.case("not verified", code=1)
+def model_of_the_right_shape_without_the_signature(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder))
+
+
+@topic.case("no message can be read: ", "data modules agree with the claim, p = ", code=1)
+def message_read_from_a_model_without_the_signature(folder: Path) -> list[Any]:
+    return verify(folder, claim(folder), verb="extract")

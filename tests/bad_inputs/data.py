@@ -1,0 +1,120 @@
+"""Data sets that are missing, damaged or of another kind."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from support.damage import RUN_CODE, RunsCode
+
+from bad_inputs.case import PROOF, Topic
+from bad_inputs.inputs import batches, cut_in_half, images, parquet, search
+
+topic = Topic("data")
+_MD5 = "c58f30108f718f92721af3b95e74349a"
+_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+
+
+def _cifar(folder: Path, data: Path | None) -> list[Any]:
+    given = ["--data", data] if data else []
+    return ["find", "--dataset", "cifar10", *given, "--out", folder / "RUN"]
+
+
+@topic.case("--data: expected the folder of cifar10, found none", "ticket-sig data cifar10", _URL, _MD5)
+def no_folder_given(folder: Path) -> list[Any]:
+    return _cifar(folder, None)
+
+
+@topic.case(
+    "gone: data folder: expected the folder of cifar10, found none",
+    "ticket-sig data",
+    _URL,
+    _MD5,
+)
+def missing_folder(folder: Path) -> list[Any]:
+    return _cifar(folder, folder / "gone")
+
+
+@topic.case("OTHER: data folder: expected python batches, *.parquet or", "found notes.txt", _URL, _MD5)
+def folder_of_another_kind(folder: Path) -> list[Any]:
+    (folder / "OTHER").mkdir()
+    (folder / "OTHER" / "notes.txt").touch()
+    return _cifar(folder, folder / "OTHER")
+
+
+@topic.case("cifar-100-python: data folder: expected", "found meta, test, train", _URL, _MD5)
+def cifar_100_for_cifar_10(folder: Path) -> list[Any]:
+    (folder / "cifar-100-python").mkdir()
+    for name in ("meta", "test", "train"):
+        (folder / "cifar-100-python" / name).touch()
+    return _cifar(folder, folder / "cifar-100-python")
+
+
+@topic.case("train images: expected cifar10's size [32, 32, 3], found [8, 8, 1]", "IMAGES")
+def images_of_another_size(folder: Path) -> list[Any]:
+    return _cifar(folder, images(folder))
+
+
+@topic.case("data_batch_3: file: expected a CIFAR python batch, found none")
+def python_batch_missing(folder: Path) -> list[Any]:
+    (batches(folder) / "data_batch_3").unlink()
+    return _cifar(folder, folder / "CIFAR")
+
+
+@topic.case("data_batch_3: CIFAR python batch: expected", "damaged")
+def python_batch_empty(folder: Path) -> list[Any]:
+    (batches(folder) / "data_batch_3").write_bytes(b"")
+    return _cifar(folder, folder / "CIFAR")
+
+
+@topic.case("data_batch_3: CIFAR python batch: expected", "found")
+def python_batch_cut_short(folder: Path) -> list[Any]:
+    cut_in_half(batches(folder) / "data_batch_3")
+    return _cifar(folder, folder / "CIFAR")
+
+
+@topic.case(
+    "data_batch_3: CIFAR python batch: expected a pickle of arrays alone", RUN_CODE, "which was not run"
+)
+def python_batch_that_would_run_code(folder: Path) -> list[Any]:
+    (batches(folder) / "data_batch_3").write_bytes(pickle.dumps({b"data": RunsCode(folder / PROOF)}))
+    return _cifar(folder, folder / "CIFAR")
+
+
+@topic.case("train-00000-of-00001.parquet: columns: expected img or image, and label, found image, category")
+def parquet_with_other_columns(folder: Path) -> list[Any]:
+    return _cifar(folder, parquet(folder, image=[b""], category=[0]))
+
+
+@topic.case("train-00000-of-00001.parquet: parquet: expected a whole file, found a damaged one")
+def parquet_cut_short(folder: Path) -> list[Any]:
+    cut_in_half(parquet(folder, img=[b""], label=[0]) / "train-00000-of-00001.parquet")
+    return _cifar(folder, folder / "PARQUET")
+
+
+@topic.case("train-00000-of-00001.parquet: row 0: image: expected one that can be decoded, found")
+def parquet_with_an_image_that_is_none(folder: Path) -> list[Any]:
+    return _cifar(folder, parquet(folder, img=[b"not a picture"], label=[0]))
+
+
+@topic.case("IMAGES: test split: expected a folder test", "found none")
+def images_without_a_test_split(folder: Path) -> list[Any]:
+    (images(folder) / "test").rename(folder / "IMAGES" / "other")
+    return search(folder, data=folder / "IMAGES")
+
+
+@topic.case("0.png: image: expected one that can be decoded, found")
+def image_cut_short(folder: Path) -> list[Any]:
+    cut_in_half(images(folder) / "train" / "dark" / "0.png")
+    return search(folder, data=folder / "IMAGES")
+
+
+@topic.case("dataset: expected one of digits, cifar10", "found 'mnist'")
+def unknown_data_set(folder: Path) -> list[Any]:
+    return ["find", "--dataset", "mnist", "--out", folder / "RUN"]
+
+
+@topic.case("dataset: expected one that can be downloaded (cifar10, cifar100), found 'mnist'")
+def data_set_that_cannot_be_downloaded(folder: Path) -> list[Any]:
+    return ["data", "mnist", "--out", folder / "DATA"]

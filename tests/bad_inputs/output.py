@@ -1,0 +1,96 @@
+"""Names that are taken, and disks that are full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from support.disk import file_size_limit, full_disk
+
+from bad_inputs.case import Topic
+from bad_inputs.inputs import done, embed, fixture, search
+
+topic = Topic("output")
+_NOT_TAKEN = "SIGNED: output folder: expected a name not taken yet, found one that is"
+
+
+@topic.case(_NOT_TAKEN, "--force")
+def folder_that_is_there(folder: Path) -> list[Any]:
+    done(embed(folder, fixture(folder, "state.pt")))
+    return embed(folder, folder / "state.pt")
+
+
+@topic.case("SIGNED: output folder: expected a bundle to overwrite, found something else")
+def file_in_place_of_the_folder(folder: Path) -> list[Any]:
+    (folder / "SIGNED").write_text("mine")
+    return embed(folder, fixture(folder, "state.pt"), "--force")
+
+
+@topic.case("notes.txt: ")
+def folder_inside_a_file(folder: Path) -> list[Any]:
+    (folder / "notes.txt").touch()
+    return [*embed(folder, fixture(folder, "state.pt"))[:-1], folder / "notes.txt" / "SIGNED"]
+
+
+@topic.case("notes.txt")
+def picture_inside_a_file(folder: Path) -> list[Any]:
+    (folder / "notes.txt").touch()
+    return ["extract", fixture(folder, "bundle-v1-signed"), "--png", folder / "notes.txt" / "code.png"]
+
+
+@topic.case("maps.png", "Is a directory")
+def picture_in_place_of_a_folder(folder: Path) -> list[Any]:
+    (folder / "maps.png").mkdir()
+    return ["inspect", fixture(folder, "state.pt"), "--png", folder / "maps.png"]
+
+
+def _disk_of(size: int) -> Callable[[Path], AbstractContextManager[object]]:
+    return lambda folder: file_size_limit(size)
+
+
+_WHILE_WRITTEN, _WHEN_FLUSHED = "File too large", "No space left on device"
+for _wrong, _during in ((_WHILE_WRITTEN, _disk_of(4096)), (_WHEN_FLUSHED, lambda folder: full_disk())):
+    _how = "while it is written" if _wrong == _WHILE_WRITTEN else "when it is flushed"
+    topic.enter(
+        f"disk full, bundle, found {_how}",
+        lambda folder: embed(folder, fixture(folder, "state.pt")),
+        "SIGNED",
+        _wrong,
+        during=_during,
+    )
+    topic.enter(
+        f"disk full, picture, found {_how}",
+        lambda folder: ["inspect", fixture(folder, "state.pt"), "--png", folder / "maps.png"],
+        "maps.png",
+        _wrong,
+        during=_during,
+    )
+    topic.enter(
+        f"disk full, run, found {_how}",
+        lambda folder: search(folder, "--rounds", 0),
+        "RUN",
+        _wrong,
+        during=_during,
+        resumes=True,
+    )
+
+
+@topic.case("SIGNED", _WHILE_WRITTEN, during=_disk_of(4096))
+def disk_full_over_an_old_bundle(folder: Path) -> list[Any]:
+    done(embed(folder, fixture(folder, "state.pt")))
+    return embed(folder, folder / "state.pt", "--force")
+
+
+@topic.case("code.png", _WHILE_WRITTEN, during=_disk_of(256))
+def disk_full_over_an_old_picture(folder: Path) -> list[Any]:
+    done(["extract", fixture(folder, "bundle-v1-signed"), "--png", folder / "code.png"])
+    return ["extract", folder / "bundle-v1-signed", "--png", folder / "code.png"]
+
+
+@topic.case("TRAINED", _WHILE_WRITTEN, during=_disk_of(4096), resumes=True)
+def disk_full_while_training(folder: Path) -> list[Any]:
+    done(search(folder, "--rounds", 0))
+    data = ["--data", folder / "IMAGES"]
+    return ["train", folder / "RUN" / "ticket", *data, "--out", folder / "TRAINED"]
