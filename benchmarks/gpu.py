@@ -167,7 +167,8 @@ class Lease:
 
 def run_tests(lease: Lease) -> Outcome:
     """The tests with the marker `gpu`; to collect other files would only cost time, and need packages."""
-    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
+    every = sorted((ROOT / "tests").rglob("test_*.py"))
+    files = [path for path in every if "mark.gpu" in path.read_text(encoding="utf-8")]
     options = ("-m", "gpu", "--continue-on-collection-errors", "-p", "no:cacheprovider")
     code, said = lease.run(["-m", "pytest", *options, *files], SHARE)
     if code is None:
