@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow clean
+.PHONY: demo test slow gpu clean
 
 demo: $(VENV)/.all
 	$(BIN)/ticket-sig demo
@@ -17,6 +17,18 @@ test: $(VENV)/.dev
 
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+# For a machine with a GPU that is lent for minutes: its own Python, and nothing is installed.
+GPU_PYTHON ?= python3
+DATA ?= data/cifar-10-batches-py
+RUN ?= runs/gpu
+OUT ?= runs/gpu-out
+MINUTES ?= 9
+STEPS ?= tests epoch find
+
+gpu:
+	$(GPU_PYTHON) benchmarks/gpu.py --minutes $(MINUTES) --data $(DATA) --run $(RUN) --out $(OUT) \
+		$(if $(RESUME),--resume $(RESUME)) --steps $(STEPS) -- $(FIND)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,7 +1,10 @@
 """Seconds for one epoch of CIFAR-10: the step run eagerly, compiled, captured as a CUDA graph, and both.
 
-    python benchmarks/gpu_epoch.py [--arch resnet20] [--epochs 5]
-    python benchmarks/gpu_epoch.py --images 512 --epochs 1        # what a CPU runs by default
+    python benchmarks/gpu_epoch.py [--arch resnet20] [--runs 5] [--json FILE]
+    python benchmarks/gpu_epoch.py --images 512 --runs 1        # what a CPU runs by default
+
+A run is one epoch, after one that warms up (and compiles, and captures). A mode that cannot run says why in
+one line; FILE is written anew after every mode.
 
 Faithful in every mode: the same network, batches, batch size and schedule. The floor is what the
 activations alone cost if each is moved as seldom as can be, at the bandwidth of a large copy. In bytes of
@@ -16,12 +19,15 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from train_step import made_up
 
 from ticket_sig.datasets import Dataset
+from ticket_sig.files import write_json
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
 from ticket_sig.training import Recipe, preset
@@ -47,17 +53,17 @@ def prepared(
     return Iteration(model.train(), batches, recipe, device, Mask({}), capture=captured)
 
 
-def epoch_seconds(step: Iteration, epochs: int) -> float:
-    """Median time of an epoch, after one that warms up."""
+def epoch_seconds(step: Iteration, runs: int) -> list[float]:
+    """Seconds of the epoch that warms up, and of each that follows it."""
     times = []
-    for epoch in range(epochs + 1):
+    for epoch in range(runs + 1):
         synchronise(step.device)
         start = time.perf_counter()
         for index in range(len(step.batches)):
             step(epoch * len(step.batches) + index)
         synchronise(step.device)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return times
 
 
 def synchronise(device: torch.device) -> None:
@@ -97,8 +103,42 @@ def bandwidth(device: torch.device) -> float:
     return 2 * source.numel() / min(seconds(lambda: target.copy_(source)) for _ in range(10))
 
 
-def main() -> None:
-    """Prints the floor and every mode beside it."""
+def measure(mode: str, recipe: Recipe, data: Dataset, device: torch.device, runs: int) -> dict[str, Any]:
+    """The times of one mode, or why there are none."""
+    compiled, captured = MODES[mode]
+    if captured and device.type != "cuda":
+        return {"not run": "needs a GPU"}
+    try:
+        step = prepared(recipe, data, device, compiled, captured)
+        warm_up, *times = epoch_seconds(step, runs)
+    except Exception as error:  # what a compiler raises where it cannot work is of many kinds
+        first = next(iter(str(error).strip().splitlines()), "")
+        return {"not run": f"{type(error).__name__}: {first}"}
+    return {
+        "seconds": statistics.median(times),
+        "runs": times,
+        "warm_up": warm_up,
+        "images_per_second": len(data.train) / statistics.median(times),
+        "captured": step.captured,
+    }
+
+
+def in_words(mode: str, modes: dict[str, dict[str, Any]], floor: float) -> str:
+    """What was measured of one mode, beside eager where that was."""
+    found, eager = modes[mode], modes.get("eager", {}).get("seconds")
+    if "not run" in found:
+        return f"not run, {found['not run']}"
+    seconds, runs = found["seconds"], found["runs"]
+    times = f"{eager / seconds:.2f} times eager, " if eager else ""
+    note = "" if found["captured"] == MODES[mode][1] else " (could not be captured)"
+    return (
+        f"{seconds:.4f} s an epoch (median of {len(runs)}, {min(runs):.4f} to {max(runs):.4f}), "
+        f"{found['images_per_second']:.0f} images/s, {times}{seconds / floor:.1f} times the floor{note}"
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -106,37 +146,43 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--images", type=int, help="50,000 on a GPU, 512 on a CPU")
-    parser.add_argument("--epochs", type=int, help="5 on a GPU, 1 on a CPU")
-    options = parser.parse_args()
+    parser.add_argument("--runs", "--epochs", type=int, help="5 on a GPU, 1 on a CPU")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers, with hardware and versions")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Prints the floor and every mode beside it."""
+    options = arguments()
     device = pick_device(options.device)
     on_gpu = device.type == "cuda"
     precision = pick_precision("auto", device)
     data = made_up(options.images or (50_000 if on_gpu else 512))
     recipe = preset("paper", arch=options.arch, dataset=data.name, precision=precision)
-    model = build(options.arch, data.classes, seed=0)
-    trained_with = Engine(device=device).prepare(model, precision)
-    print(f"{trained_with}; {options.arch}, {len(data.train)} images, batch {recipe.batch_size}")
+    images, runs = len(data.train), options.runs or (5 if on_gpu else 1)
+    trained_with = Engine(device=device).prepare(build(options.arch, data.classes, seed=0), precision)
+    print(f"{trained_with}; {options.arch}, {images} images, batch {recipe.batch_size}")
 
     speed = bandwidth(device)
     moved = PASSES * convolution_bytes(build(options.arch, 10), 2 if precision == "bf16" else 4)
-    floor = moved * len(data.train) / speed
+    floor = moved * images / speed
     print(f"floor: {floor:.4f} s an epoch: {moved / 1e6:.1f} MB an image at {speed / 1e9:.0f} GB/s")
-    eager = None
+    modes: dict[str, dict[str, Any]] = {}
+    sizes = {"arch": options.arch, "images": images, "batch_size": recipe.batch_size}
     for mode in options.modes:
-        compiled, captured = MODES[mode]
-        if captured and not on_gpu:
-            print(f"{mode}: not run, needs a GPU")
-            continue
-        step = prepared(recipe, data, device, compiled, captured)
-        seconds = epoch_seconds(step, options.epochs or (5 if on_gpu else 1))
-        eager = seconds if mode == "eager" else eager
-        times = f"{eager / seconds:.2f} times eager, " if eager else ""
-        note = "" if step.captured == captured else " (could not be captured)"
-        print(
-            f"{mode}: {seconds:.4f} s an epoch, {len(data.train) / seconds:.0f} images/s, "
-            f"{times}{seconds / floor:.1f} times the floor{note}",
-            flush=True,
-        )
+        modes[mode] = measure(mode, recipe, data, device, runs)
+        print(f"{mode}: {in_words(mode, modes, floor)}", flush=True)
+        if options.json:
+            write_json(
+                options.json,
+                {
+                    "made_with": trained_with,
+                    **sizes,
+                    "bytes_per_second": speed,
+                    "floor": floor,
+                    "modes": modes,
+                },
+            )
 
 
 if __name__ == "__main__":

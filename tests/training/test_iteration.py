@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
-from support.tiny import TinyNet, tiny_data, tiny_recipe
+from support.tiny import Notes, Stopped, TinyNet, tiny_data, tiny_recipe
 from torch import Tensor, nn
 
 from ticket_sig import Mask
@@ -18,7 +20,6 @@ from ticket_sig.training.iteration import Iteration
 from ticket_sig.training.loop import Engine, train
 
 _CPU = torch.device("cpu")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def step_of(model: nn.Module, capture: bool = False) -> Iteration:
@@ -87,14 +88,14 @@ def captures(model: nn.Module) -> bool:
     return step.captured
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_captured_or_not_a_training_ends_with_the_same_bits() -> None:
     assert captures(build("resnet20", 4, 1, seed=0))
     captured, eager = (on_gpu(build("resnet20", 4, 1, seed=0), on) for on in (True, False))
     assert tensor_digest(captured) == tensor_digest(eager)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_graph_keeps_nothing_that_was_freed() -> None:
     """Memory that is handed out between two replays is not memory that a graph reads."""
     torch.manual_seed(0)
@@ -119,10 +120,32 @@ class Waits(TinyNet):
         return super().forward(x) * float(x.mean() > 0)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("network", [partial(TinyNet, dropout=0.5), Draws, Waits])
 def test_what_a_graph_cannot_hold_is_not_captured(network: Callable[[], TinyNet]) -> None:
     """Random numbers of the device, those of the host, and a choice that waits for the device."""
     assert not captures(network())
     captured, eager = (on_gpu(network(), on) for on in (True, False))
     assert tensor_digest(captured) == tensor_digest(eager)
+
+
+class StopsInTheSecondEpoch(Notes):
+    def advance(self, done: int, detail: str = "") -> None:
+        if done == 8:
+            raise Stopped
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("capture", [False, True], ids=["eager", "captured"])
+def test_on_a_gpu_stopped_and_resumed_it_ends_with_the_same_bits(capture: bool, tmp_path: Path) -> None:
+    """Promise 2."""
+    stops = Engine(
+        device=torch.device("cuda"), capture=capture, checkpoint_seconds=0, progress=StopsInTheSecondEpoch()
+    )
+    recipe, state = tiny_recipe(precision="bf16"), tmp_path / "state.safetensors"
+    with pytest.raises(Stopped):
+        train(build("resnet20", 4, 1, seed=0), tiny_data(), recipe, stops, state=state)
+    goes_on = replace(stops, progress=(progress := Notes()))
+    resumed = train(build("resnet20", 4, 1, seed=1), tiny_data(), recipe, goes_on, state=state).weights
+    assert progress.notes == ["resumed at step 7 of 12"]
+    assert tensor_digest(resumed) == tensor_digest(on_gpu(build("resnet20", 4, 1, seed=0), capture))

@@ -26,7 +26,6 @@ from ticket_sig.watermarks import claim_of
 from ticket_sig.watermarks.derive import derive
 
 _ALWAYS, _NEVER = Engine(checkpoint_seconds=0), Engine(checkpoint_seconds=1e9)
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
@@ -302,7 +301,7 @@ def test_a_run_folder_does_not_tell_the_data(tmp_path: Path) -> None:
     assert not any(secret.hex() in file.read_text() for file in tmp_path.rglob("*.json"))
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("capture", [False, True], ids=["eager", "captured"])
 def test_on_a_gpu_it_is_held_in_captured_steps_too(capture: bool) -> None:
     watermark = mark(length=20_000)
