@@ -1,0 +1,57 @@
+"""What can be run, by the name it has on the command line; the most telling first."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from typing import Any
+
+from experiments import FOLDER
+
+# Each names its cells, and says what they show (`lib/showing.py`).
+RESULTS = {
+    "figure2": "neurips21.figure2",
+    "figure5": "neurips21.figure5",
+    "table3": "neurips21.table3",
+    "table2": "neurips21.table2",
+    "table6": "neurips21.table6",
+    "figure3": "neurips21.figure3",
+    "figure4": "neurips21.figure4",
+    "table5": "neurips21.table5",
+    "table8": "neurips21.table8",
+    "figure6": "neurips21.figure6",
+    "table7": "neurips21.table7",
+    "attack_table": "neurips21.attack_table",
+    "table4": "neurips21.table4",
+    "table1": "neurips21.table1",
+    "freezenet_learning": "freezenet.learning_ability",
+    "freezenet_transfer": "freezenet.pretrained",
+    "freezenet_weak": "freezenet.weak_tampering",
+    "freezenet_strong": "freezenet.strong_tampering",
+    "freezenet_hit": "freezenet.signature_hit",
+    "proof_of_work": "freezenet.time_to_solution",
+    "uchida": "uchida.bits_by_fine_tuning",
+    "watermark_attacks": "uchida.watermark_attacks",
+    "black_box": "neurips21.running_server",
+}
+BY_NAME_ALONE = ("black_box",)  # it needs the extra `serving`
+
+# Each has options of its own: `options(parser)` and `main(options)`.
+PROGRAMS = {
+    "main_path": "engineering.main_path",
+    "fidelity": "engineering.bf16_or_float32",
+    "ship_ticket": "shipping.ship_ticket",
+    "evaluate_checkpoints": "shipping.evaluate_checkpoints",
+}
+
+
+def module_of(name: str) -> Any:
+    """The module of a result or program."""
+    return importlib.import_module(f"experiments.{(RESULTS | PROGRAMS)[name]}")
+
+
+def in_a_line(name: str) -> str:
+    """What a result or program is: the first line of its module, read without importing it."""
+    path = FOLDER / f"{(RESULTS | PROGRAMS)[name].replace('.', '/')}.py"
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.splitlines()[0]

@@ -1,0 +1,1 @@
+"""What all experiments share: command line, scales, cells, trainings, and how a result is shown."""

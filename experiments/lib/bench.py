@@ -1,0 +1,304 @@
+"""What every experiment stands on: data, tickets, trainings and cells of one scale; each is made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from torch import Tensor, nn
+
+import ticket_sig
+from experiments import CHECKPOINTS
+from experiments.lib.cells import Cell, Measured, Store
+from experiments.lib.scales import Scale, Subject
+from experiments.lib.sturdiest import sturdiest
+from ticket_sig.claim import Claim
+from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.errors import bad_input
+from ticket_sig.files import clear_partials, read_json, write_json
+from ticket_sig.formats import load
+from ticket_sig.formats.layouts import weights_for
+from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
+from ticket_sig.lottery.prune import prune_ticket
+from ticket_sig.mask import Mask
+from ticket_sig.models import build
+from ticket_sig.ticket import Round, Ticket
+from ticket_sig.training import Recipe, Steps, preset
+from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
+from ticket_sig.training.device import pick_precision
+from ticket_sig.training.evaluate import weights_accuracy
+from ticket_sig.training.loop import Engine, train
+from ticket_sig.training.marks import KeptMark
+
+_RESULT, _MODEL, _HALFWAY, _STATE = (
+    "result.json",
+    "model.safetensors",
+    "halfway.safetensors",
+    "state.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A ticket before and after signing, with its claim; `unsigned` is None where it is not known."""
+
+    unsigned: Ticket | None
+    ticket: Ticket
+    claim: Claim
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        ticket: the network under the mask it was trained with, with one more entry of history.
+        validation: accuracy in % after every epoch.
+        halfway: the weights at the recipe's rewind step.
+    """
+
+    ticket: Ticket
+    validation: Sequence[float | None]
+    halfway: Mapping[str, Tensor]
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The trained weights."""
+        return self.ticket.weights
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """Versions and hardware."""
+        return dict(self.ticket.history[-1].made_with or {})
+
+
+def dense(weights: Mapping[str, Tensor]) -> Ticket:
+    """A network of which nothing is pruned."""
+    return Ticket(weights=weights, mask=Mask.full({n: w for n, w in weights.items() if w.ndim >= 2}))
+
+
+class Bench:
+    """The tickets, data and trainings of one scale; everything is made once, and found again."""
+
+    def __init__(self, scale: Scale, folder: Path | None, run: Path, store: Store, engine: Engine) -> None:
+        self.scale, self.folder, self.run, self.store, self.engine = scale, folder, run, store, engine
+        self._data: dict[str, Dataset] = {}
+        self._signed: dict[Subject, Signed] = {}
+        self._one_shot: dict[Subject, Signed] = {}
+
+    def data(self, name: str) -> Dataset:
+        """A data set by name; `--data` holds one folder each, or is the only one's."""
+        if name not in self._data:
+            folder = None if name == "digits" else self.folder  # those need none
+            own = folder / name if folder and (folder / name).is_dir() else folder
+            alone = [] if own is None or list(own.glob("train*")) else sorted(own.glob("test-*.parquet"))
+            self._data[name] = self._test_split_alone(name, alone[0]) if alone else load_dataset(name, own)
+        return self._data[name]
+
+    def _test_split_alone(self, name: str, file: Path) -> Dataset:
+        """Where only a test split is at hand, its first 8 of 10 images are trained on."""
+        folder = self.run / "data" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in ("train", "test"):
+            link = folder / f"{part}-00000-of-00001.parquet"
+            if not link.exists():
+                link.symlink_to(file.resolve())
+        data = load_dataset(name, folder)
+        cut = len(data.test) * 8 // 10
+        return replace(data, train=data.test[:cut], test=data.test[cut:])
+
+    def network(self, arch: str, dataset: str, seed: int = 0) -> nn.Module:
+        """An initial network for a data set."""
+        data = self.data(dataset)
+        return build(arch, data.classes, data.channels, seed)
+
+    def signed(self, subject: Subject) -> Signed:
+        """The signed ticket of scheme 2: the shipped one, or what this scale's search finds."""
+        if subject not in self._signed:
+            self._signed[subject] = (
+                self._shipped(subject) if self.scale.search is None else self._found(subject)
+            )
+        return self._signed[subject]
+
+    def _shipped(self, subject: Subject) -> Signed:
+        loaded = load(CHECKPOINTS / str(subject))
+        if loaded.claim is None:
+            raise bad_input(CHECKPOINTS / str(subject), "claim", "the shipped one", "none")
+        return Signed(None, loaded.ticket, Claim.read(loaded.claim))
+
+    def _found(self, subject: Subject) -> Signed:
+        assert self.scale.search is not None
+        name, changes = self.scale.search
+        recipe, data = self.preset(name, subject.arch, subject.dataset, **changes), self.data(subject.dataset)
+
+        def find(folder: Path) -> dict[str, Any]:
+            return {"density": ticket_sig.find(recipe, data, folder, engine=self.engine).mask.density}
+
+        folder, _ = self.once("found", {"recipe": recipe.to_json(), "data": data.digest}, find)
+        ticket = load(folder / "ticket").ticket
+        embedded = sturdiest(ticket, key=b"experiments")
+        return Signed(ticket, embedded.ticket, embedded.claim)
+
+    def one_shot(self, subject: Subject) -> Signed:
+        """A ticket whose unsigned form is known: the search's, or the shipped dense parent pruned once."""
+        if (signed := self.signed(subject)).unsigned is not None:
+            return signed
+        if subject not in self._one_shot:
+            parent = load(CHECKPOINTS / f"{subject}-dense").ticket
+            ticket = prune_ticket(parent, 1 - signed.ticket.mask.density)
+            embedded = sturdiest(ticket, key=b"experiments")
+            self._one_shot[subject] = Signed(ticket, embedded.ticket, embedded.claim)
+        return self._one_shot[subject]
+
+    @property
+    def precision(self) -> str:
+        """That of trainings: the machine's choice."""
+        return pick_precision("auto", self.engine.device)
+
+    def preset(self, name: str, arch: str, dataset: str, **changes: Any) -> Recipe:
+        """A named recipe in this machine's precision."""
+        return preset(name, arch=arch, dataset=dataset, precision=self.precision, **changes)
+
+    def recipe(self, subject: Subject, seed: int, *, teaching: bool = False) -> Recipe:
+        """The recipe of a retraining: the ticket's own, at this scale's length, or that for `teaching`."""
+        known = self.signed(subject).ticket.recipe
+        assert known is not None
+        recipe = replace(Recipe.from_json(known), seed=seed)
+        if self.scale.retraining is None:
+            return recipe
+        length, lr = self.scale.retraining
+        length = self.scale.teaching or length if teaching else length
+        return replace(recipe, length=length, retrain="start", rewind=Steps(0, "it"), lr=lr)
+
+    def few(self) -> tuple[int, ...]:
+        """The seeds of what is not measured with all of them."""
+        return self.scale.seeds[: self.scale.few]
+
+    def seeds_for(self, index: int) -> tuple[int, ...]:
+        """All seeds for the first of a list, a few for the others."""
+        return self.few() if index else self.scale.seeds
+
+    def folder_of(self, kind: str, given: Mapping[str, Any]) -> Path:
+        """The folder in RUN of what is made, by what decides it."""
+        (self.run / kind).mkdir(parents=True, exist_ok=True)
+        return self.run / kind / json_digest(given).removeprefix("sha256:")[:16]
+
+    def once(
+        self, kind: str, given: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
+    ) -> tuple[Path, dict[str, Any]]:
+        """What is made once, and read from RUN ever after: its folder, and its result.
+
+        Args:
+            given: all that decides it, as JSON.
+            make: writes into the folder what it has to; returns the result, as JSON.
+        """
+        folder = self.folder_of(kind, given)
+        with FileLock(folder.with_suffix(".lock")):  # another process may be making the same
+            if not (folder / _RESULT).exists():
+                folder.mkdir(exist_ok=True)
+                clear_partials(folder)
+                write_json(folder / _RESULT, make(folder))
+        return folder, read_json(folder / _RESULT)
+
+    def train(
+        self,
+        ticket: Ticket,
+        recipe: Recipe,
+        *,
+        triggers: TriggerBatch | None = None,
+        mark: KeptMark | None = None,
+    ) -> Trained:
+        """Trains a ticket under its mask from its rewind weights, or where it has none from its weights."""
+        weights = ticket.weights if ticket.rewind is None else ticket.rewound()
+        given = {
+            "recipe": recipe.to_json(),
+            "data": self.data(recipe.dataset).digest,
+            "mask": tensor_digest(ticket.mask),
+            "weights": tensor_digest(weights),
+            "triggers": triggers and triggers.digest,
+            "mark": mark and mark.digest,
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            return self._train(folder, weights, ticket.mask, recipe, triggers, mark)
+
+        folder, result = self.once("trained", given, make)
+        (folder / _STATE).unlink(missing_ok=True)
+        trained = replace(
+            ticket,
+            weights={**weights, **read_safetensors(folder / _MODEL)},
+            recipe=recipe.to_json(),
+            history=(*ticket.history, Round.from_json(result["entry"])),
+        )
+        return Trained(trained, result["validation"], read_safetensors(folder / _HALFWAY))
+
+    def _train(
+        self,
+        folder: Path,
+        weights: Mapping[str, Tensor],
+        mask: Mask,
+        recipe: Recipe,
+        triggers: TriggerBatch | None,
+        mark: KeptMark | None,
+    ) -> dict[str, Any]:
+        data, model = self.data(recipe.dataset), self.network(recipe.arch, recipe.dataset, recipe.seed)
+        model.load_state_dict(weights_for(model.state_dict(), weights))
+        images = len(data.hold_out(recipe.validation)[0])
+        rewind = recipe.rewind.iterations(batches_per_epoch(images, recipe.batch_size))
+        done = train(
+            model,
+            data,
+            recipe,
+            self.engine,
+            mask=mask,
+            triggers=triggers,
+            mark=mark,
+            start=rewind if recipe.retrain == "rewind" else 0,
+            state=folder / _STATE,
+            label=f"{recipe.arch}, {100 * mask.density:.2f} % kept",
+            snapshot=lambda halfway: write_safetensors(folder / _HALFWAY, halfway),
+        )
+        write_safetensors(folder / _MODEL, done.weights)
+        validation = [epoch["validation"] for epoch in done.epochs]
+        entry = Round(
+            step="train",
+            kept=mask.kept,
+            total=mask.total,
+            validation=validation[-1],
+            epochs=len(done.epochs),
+            seconds=round(done.seconds, 1),
+            made_with=done.made_with,
+        )
+        return {"validation": validation, "entry": entry.to_json()}
+
+    def accuracy(self, weights: Mapping[str, Tensor], arch: str, dataset: str) -> float:
+        """Test accuracy in %, float32."""
+        return weights_accuracy(weights, arch, self.data(dataset), self.engine.device)
+
+    def cell(
+        self,
+        name: str,
+        measure: Callable[[], Measured],
+        recipe: Recipe,
+        *,
+        about: Mapping[str, Any] | None = None,
+        words: Sequence[str] | None = None,
+        **asked: Any,
+    ) -> Cell:
+        """A cell of this scale: what decides it is its recipe, what it is about, and what is asked.
+
+        Args:
+            words: of its title, beside the name; by default what is asked, where that is plain.
+        """
+        fixed = {"experiment": name, "scale": self.scale.name, "recipe": recipe.to_json()}
+        title = " ".join([name, *(plain(asked) if words is None else words)])
+        return Cell(title, {**fixed, **(about or {}), "asked": asked}, measure)
+
+
+def plain(asked: Mapping[str, Any]) -> list[str]:
+    """What is asked, in words, where it is a text or a number."""
+    return [f"{key} {value}" for key, value in asked.items() if isinstance(value, (str, int, float))]

@@ -1,0 +1,89 @@
+"""Measured cells: what was asked and what came out; each a small file of its own, kept in the repository.
+
+A cell is found by the digest of what was asked: asked again it is read, not measured again; asked otherwise
+it is another cell. Several processes can work on one list: each takes the next cell that nobody holds.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ticket_sig.digests import json_digest
+from ticket_sig.files import read_json, write_json
+from ticket_sig.training.progress import Progress
+
+Measured = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to measure.
+
+    Attributes:
+        name: for people and for the file's name.
+        asked: everything that decides the outcome, as JSON.
+        measure: does it; returns JSON.
+    """
+
+    name: str
+    asked: Mapping[str, Any]
+    measure: Callable[[], Measured]
+
+    @property
+    def file(self) -> str:
+        """The cell's file: its name and the beginning of its digest."""
+        words = re.sub(r"[^\w.-]+", "_", self.name)
+        return f"{words}-{json_digest(self.asked).removeprefix('sha256:')[:8]}.json"
+
+
+class Store:
+    """The folder of measured cells, and one of locks beside the run."""
+
+    def __init__(self, folder: Path, run: Path, progress: Progress) -> None:
+        self.folder, self.locks, self.progress = folder, run / "locks", progress
+
+    def measured(self, cell: Cell) -> Measured | None:
+        """What was measured, or None."""
+        path = self.folder / cell.file
+        return read_json(path)["measured"] if path.exists() else None
+
+    def found(self, cells: Iterable[Cell]) -> list[Measured]:
+        """What was measured of these cells, without those that were not."""
+        return [values for cell in cells if (values := self.measured(cell)) is not None]
+
+    def numbers(self, cells: Iterable[Cell], what: str = "accuracy") -> list[float]:
+        """One number of every cell that was measured."""
+        return [float(values[what]) for values in self.found(cells)]
+
+    def differences(self, left: Iterable[Cell], right: Iterable[Cell]) -> list[float]:
+        """Accuracy of `left` less that of `right`, cell by cell, where both were measured."""
+        pairs = [(self.measured(a), self.measured(b)) for a, b in zip(left, right, strict=False)]
+        return [a["accuracy"] - b["accuracy"] for a, b in pairs if a and b]
+
+    def measure(self, cells: Iterable[Cell], deadline: float | None = None) -> None:
+        """Measures every cell that is not there and nobody else is at; begins none after the deadline."""
+        self.locks.mkdir(parents=True, exist_ok=True)
+        for cell in {cell.file: cell for cell in cells}.values():
+            if deadline is not None and time.time() > deadline:
+                return
+            try:
+                with FileLock(self.locks / f"{cell.file}.lock", timeout=0):
+                    if self.measured(cell) is None:
+                        self._measure(cell)
+            except Timeout:
+                self.progress.note(f"{cell.name}: another process is at it")
+
+    def _measure(self, cell: Cell) -> None:
+        start = time.monotonic()
+        measured = cell.measure()
+        seconds = round(time.monotonic() - start, 1)
+        value = {"name": cell.name, "asked": cell.asked, "measured": measured, "seconds": seconds}
+        write_json(self.folder / cell.file, value)
+        self.progress.note(f"{cell.name}: measured in {seconds:.0f} s")

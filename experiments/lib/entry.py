@@ -1,0 +1,104 @@
+"""The command line: results by name, measured and shown at one scale; or a program with its own options.
+
+    python -m experiments table6 figure2 --scale quick --data DATA --out RUN
+    python -m experiments all --scale smoke --out RUN
+    python -m experiments ship_ticket --smoke --out RUN --checkpoints DIR
+
+A result lists its cells (`cells.py`) and says what they show. Every step resumes: finished cells stand in
+`experiments/cells/`, finished and half-finished trainings in RUN. The same command in a second process works
+on the same list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments import FOLDER
+from experiments.catalogue import BY_NAME_ALONE, PROGRAMS, RESULTS, in_a_line, module_of
+from experiments.lib.bench import Bench
+from experiments.lib.cells import Store
+from experiments.lib.scales import SCALES
+from experiments.lib.showing import write
+from ticket_sig.cli.output import progress
+from ticket_sig.errors import InputError
+from ticket_sig.training.device import pick_device
+from ticket_sig.training.loop import Engine
+
+_ALL = "all"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs what the command line names; returns the exit code. Bad input is one line, and exit code 2."""
+    try:
+        if arguments and arguments[0] in PROGRAMS:
+            return _run_program(*arguments)
+        return _show_results(arguments)
+    except InputError as error:
+        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        return 2
+
+
+def run_options(parser: argparse.ArgumentParser, *, smoke: bool = True, results: bool = False) -> None:
+    """Declares the options of whatever trains; without `smoke` where there are scales."""
+    parser.add_argument("--data", help="folder of the data set, or of one folder each; digits needs none")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; resumes")
+    if smoke:
+        parser.add_argument("--smoke", action="store_true", help="digits, in seconds")
+    if results:
+        parser.add_argument("--results", type=Path, default=FOLDER, help="where RESULTS.md and figures go")
+
+
+def _run_program(name: str, *arguments: str) -> int:
+    program = module_of(name)
+    parser = _parser(f" {name}", program.__doc__)
+    program.options(parser)
+    return program.main(parser.parse_args(arguments)) or 0
+
+
+def _parser(name: str, description: str | None, epilog: str = "") -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    prog = f"python -m experiments{name}"
+    return argparse.ArgumentParser(prog, description=description, epilog=epilog, formatter_class=layout)
+
+
+def _listed(title: str, names: Sequence[str]) -> str:
+    return "\n".join([f"{title}:", *(f"  {name:21} {in_a_line(name)}" for name in names)])
+
+
+def _show_results(arguments: Sequence[str]) -> int:
+    """Measures the results that are named, and writes what they show."""
+    all_of_them = f"results, by name ({_ALL}: every one but {', '.join(BY_NAME_ALONE)})"
+    programs = _listed("programs, each with options of its own (NAME --help)", tuple(PROGRAMS))
+    parser = _parser("", __doc__, f"{_listed(all_of_them, tuple(RESULTS))}\n\n{programs}")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="see below")
+    run_options(parser, smoke=False)
+    parser.add_argument("--scale", choices=SCALES, default="quick")
+    where = "where RESULTS.md, cells, tables and figures go; for smoke RUN/results, else experiments/"
+    parser.add_argument("--results", type=Path, help=where)
+    latest = "begin no cell after so many; what was measured is shown"
+    parser.add_argument("--minutes", type=float, help=latest)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - {*RESULTS, _ALL}:
+        parser.error(f"expected names of {', '.join(RESULTS)}, found {', '.join(sorted(unknown))}")
+    _measure_and_show(options)
+    return 0
+
+
+def _measure_and_show(options: argparse.Namespace) -> None:
+    scale, every = SCALES[options.scale], [name for name in RESULTS if name not in BY_NAME_ALONE]
+    names = [name for given in options.names for name in (every if given == _ALL else [given])]
+    results = options.results or (options.out / "results" if scale.name == "smoke" else FOLDER)
+    results.mkdir(parents=True, exist_ok=True)
+    deadline = None if options.minutes is None else time.time() + 60 * options.minutes
+    experiments = {name: module_of(name) for name in names}
+    with progress() as bars:
+        store = Store(results / "cells" / scale.name, options.out, bars)
+        engine = Engine(device=pick_device(), progress=bars)
+        bench = Bench(scale, Path(options.data) if options.data else None, options.out, store, engine)
+        store.measure([cell for module in experiments.values() for cell in module.cells(bench)], deadline)
+    for name, module in experiments.items():
+        print(write(name, module, bench, results))

@@ -1,0 +1,54 @@
+"""The codes read off an attacked network, as pictures: what Figures 3, 4 and 6 share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from experiments.lib.bench import Bench
+from experiments.lib.cells import Cell, Measured
+from experiments.lib.scales import Subject
+from experiments.lib.showing import Result
+from experiments.neurips21.attacked import reading
+from ticket_sig.attacks.scene import place_of
+from ticket_sig.pictures import codes
+from ticket_sig.signatures.qr import Bits
+
+
+def code_result(
+    bench: Bench,
+    groups: Sequence[tuple[str, Subject, Sequence[Cell]]],
+    published: Mapping[tuple[str, str], str],
+    notes: Sequence[str],
+) -> Result:
+    """A picture of the first seed's code of every group, and a table of all.
+
+    Args:
+        groups: what each is called, its subject and its cells, one a seed.
+        published: what the paper reads, by network and group.
+    """
+    rows, panels = [], []
+    for name, subject, cells in groups:
+        values = bench.store.found(cells)
+        agree = ", ".join(f"{v['matches']} / {v['modules']}" for v in values)
+        rows.append((str(subject), name, reading(values), agree, published.get((str(subject), name), "")))
+        if values and values[0]["module_map"]:
+            panels.append(panel(bench, subject, name, values[0]))
+    columns = ("network", "attack", "the code", "data modules", "paper reads")
+    return Result(columns, rows, notes, draw=partial(_draw, panels) if panels else None)
+
+
+def panel(bench: Bench, subject: Subject, name: str, value: Measured) -> tuple[Bits, Bits, str]:
+    """Light modules, wrong ones, and a title."""
+    light = np.array([[module == "1" for module in row] for row in value["module_map"]])
+    code = place_of(bench.signed(subject).claim).code()
+    read = f"reads {value['message']}" if value["message"] is not None else "cannot be read"
+    return light, code.data & (light != code.light), f"{name}: {read}\n{value['verdict']}"
+
+
+def _draw(panels: Sequence[tuple[Bits, Bits, str]], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    codes(path, panels)

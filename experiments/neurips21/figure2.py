@@ -1,0 +1,61 @@
+"""Figure 2 of NeurIPS'21: locked tickets retrained without their key, by score and share (scheme 1)."""
+
+from __future__ import annotations
+
+from experiments.lib.bench import Bench
+from experiments.lib.cells import Cell
+from experiments.lib.scales import Subject
+from experiments.lib.showing import Result, line, summary
+from experiments.neurips21.retrained import intacts, locked
+
+TITLE = "Figure 2: locked tickets retrained without their key"
+SCORES = ("omp", "ewp", "betweenness", "random")
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """The intact ticket, and every score at every share; one seed of all before the next of any."""
+    first, *others = bench.scale.shares
+    asked = [(first, seed) for seed in bench.scale.seeds]
+    asked += [(share, seed) for seed in bench.seeds_for(1) for share in others]
+    return [
+        *(cell for subject in bench.scale.subjects for cell in intacts(bench, subject)),
+        *(
+            locked(bench, subject, by, share, seed)
+            for share, seed in asked
+            for subject in bench.scale.subjects
+            for by in SCORES
+        ),
+    ]
+
+
+def result(bench: Bench) -> Result:
+    """Accuracy against the share of the key."""
+    rows, lines, shares = [], [], sorted(bench.scale.shares)
+    for subject in bench.scale.subjects:
+        whole = bench.store.numbers(intacts(bench, subject))
+        for by in SCORES:
+            values = [bench.store.numbers(of_share(bench, subject, by, share)) for share in shares]
+            rows.append((str(subject), by, summary(whole), *(summary(found) for found in values)))
+            lines.append(line(f"{subject}, {by}", [0, *(100 * s for s in shares)], [whole, *values]))
+    columns = ("network", "key by", "intact", *(f"{100 * s:g} % key" for s in shares))
+    notes = [
+        "Paper: the accuracy falls as the share grows, and the scores differ little; it publishes no table.",
+        *(lost(bench, subject) for subject in bench.scale.subjects),
+    ]
+    return Result(
+        columns, rows, notes, lines, "share of the key in %", recipe=bench.recipe(bench.scale.subjects[0], 0)
+    )
+
+
+def of_share(bench: Bench, subject: Subject, by: str, share: float) -> list[Cell]:
+    """The locked ticket of a score and share, with every seed that it gets."""
+    seeds = bench.seeds_for(bench.scale.shares.index(share))
+    return [locked(bench, subject, by, share, seed) for seed in seeds]
+
+
+def lost(bench: Bench, subject: Subject) -> str:
+    """What the first share costs, as a note."""
+    share, whole = bench.scale.shares[0], intacts(bench, subject)
+    costs = [bench.store.differences(whole, of_share(bench, subject, by, share)) for by in SCORES]
+    words = ", ".join(f"{by} {summary(values)}" for by, values in zip(SCORES, costs, strict=True))
+    return f"Ours, points lost without a key of {100 * share:g} %, seed by seed, {subject}: {words}."

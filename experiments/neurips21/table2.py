@@ -1,0 +1,75 @@
+"""Table 2 of NeurIPS'21: what the code costs in accuracy (scheme 2)."""
+
+from __future__ import annotations
+
+from experiments.lib.bench import Bench
+from experiments.lib.cells import Cell
+from experiments.lib.scales import Subject
+from experiments.lib.showing import Result, line, not_run, summary
+from experiments.neurips21.retrained import cell, kept_of
+from ticket_sig.digests import tensor_digest
+
+TITLE = "Table 2: accuracy after embedding the code"
+# (signed, lost)
+PUBLISHED = {
+    "resnet20-cifar10": (91.37, 0.29),
+    "resnet20-cifar100": (66.14, 0.25),
+    "resnet18-cifar10": (93.56, 0.11),
+    "resnet18-cifar100": (72.35, 0.24),
+}
+
+
+def embedding(bench: Bench, subject: Subject, signed: bool, seed: int) -> Cell:
+    """The same ticket retrained, signed or not."""
+
+    def measure() -> dict[str, object]:
+        pair = bench.one_shot(subject)
+        ticket = pair.ticket if signed else pair.unsigned
+        assert ticket is not None
+        return kept_of(bench, subject, bench.train(ticket, bench.recipe(subject, seed)))
+
+    pair = tensor_digest(bench.one_shot(subject).ticket.mask)
+    return cell(bench, "embedding", subject, measure, signed=signed, seed=seed, pair={"signed mask": pair})
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Both, of every seed."""
+    return [
+        embedding(bench, subject, signed, seed)
+        for subject in bench.scale.subjects
+        for seed in bench.scale.seeds
+        for signed in (False, True)
+    ]
+
+
+def result(bench: Bench) -> Result:
+    """Before and after, seed by seed."""
+    rows, lines = [], []
+    for subject in bench.scale.subjects:
+        plain, signed = (
+            [embedding(bench, subject, kind, seed) for seed in bench.scale.seeds] for kind in (False, True)
+        )
+        before, after = bench.store.numbers(plain), bench.store.numbers(signed)
+        paper = "{:.2f} (lost {:.2f})".format(*PUBLISHED[str(subject)]) if str(subject) in PUBLISHED else ""
+        lost = summary(bench.store.differences(plain, signed))
+        rows.append((str(subject), summary(before), summary(after), lost, paper))
+        lines.append(line(str(subject), ("unsigned", "signed"), (before, after)))
+    columns = ("network", "unsigned", "signed", "lost, seed by seed", "paper")
+    notes = [
+        not_run(bench, PUBLISHED),
+        "`unsigned` and `signed` are one ticket before and after `embed`, both retrained from its rewind "
+        "weights.",
+        *(_shipped(bench, subject) for subject in bench.scale.subjects if bench.scale.search is None),
+    ]
+    return Result(columns, rows, notes, lines, recipe=bench.recipe(bench.scale.subjects[0], 0))
+
+
+def _shipped(bench: Bench, subject: Subject) -> str:
+    history = bench.signed(subject).ticket.history
+    signed, unsigned = history[-1], next(e for e in reversed(history) if e.step == "prune" and e.accepted)
+    return (
+        "The unsigned form of the shipped ticket is not kept: here both come from the shipped dense "
+        "parent, pruned once by magnitude to the shipped ticket's density. The shipped one: "
+        f"{unsigned.test:.2f} % before signing, {signed.test:.2f} % after (one seed, {signed.epochs} "
+        f"epochs, {(signed.made_with or {})['precision']})."
+    )

@@ -1,0 +1,1 @@
+"""The bundles of `checkpoints/`: how they are made, and measured again."""
