@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from ticket_sig import Mask, Ticket, embed, load, save
-from ticket_sig.signatures import qr
-from ticket_sig.signatures.placement import Bits, best_placement
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.placement import Bits, best_placement
 from ticket_sig.training.device import made_with
 
 

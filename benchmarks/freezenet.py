@@ -29,10 +29,10 @@ import torch
 from ticket_sig import Claim
 from ticket_sig.formats import open_weights
 from ticket_sig.formats.weights import INDEX, InMemory
+from ticket_sig.marks import Watermark, mark_of
+from ticket_sig.marks.embed import apply_to_files
 from ticket_sig.training.device import made_with
 from ticket_sig.verification import verify
-from ticket_sig.watermarks import Watermark, mark_of
-from ticket_sig.watermarks.files import apply_to_files
 
 SIZES, LENGTHS, RUNS = (10**7, 10**8, 10**9), (4096, 10**6), 3
 SHARDS = 4

@@ -15,9 +15,8 @@ from PIL import Image
 from support.tickets import sparse_ticket
 
 from ticket_sig import InputError, Mask, embed, pictures
-from ticket_sig.signatures import qr
-from ticket_sig.signatures.placement import Placement
-from ticket_sig.signatures.scheme2 import Signature
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.placement import Placement
 from ticket_sig.ticket import Round
 
 FRAME = (214, 39, 40)

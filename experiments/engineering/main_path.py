@@ -19,7 +19,6 @@ from experiments.lib.sections import write_section
 from ticket_sig.cli.output import progress
 from ticket_sig.datasets import load_dataset
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
-from ticket_sig.signatures.scheme2 import Signature
 from ticket_sig.ticket import Ticket
 from ticket_sig.training import Recipe, preset
 from ticket_sig.training.device import pick_device, pick_precision

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from experiments.lib.bench import Bench, dense
 from ticket_sig.datasets import Dataset
-from ticket_sig.training import Recipe, Steps, preset
-from ticket_sig.training.batches import Normaliser
-from ticket_sig.watermarks import Watermark
-from ticket_sig.watermarks.proof_of_work import (
+from ticket_sig.marks import Watermark
+from ticket_sig.proof_of_work import (
     NONCE_BYTES,
     Challenge,
     Difficulty,
@@ -26,6 +24,8 @@ from ticket_sig.watermarks.proof_of_work import (
     train_digest,
     write_solution,
 )
+from ticket_sig.training import Recipe, Steps, preset
+from ticket_sig.training.batches import Normaliser
 
 ARCH, DATASET = "freezenet", "digits"
 SCALED = 10.0  # layers are scaled up by so much before a watermark is written over them

@@ -11,8 +11,8 @@ from torch import Tensor
 from experiments.lib.bench import Bench, Trained, dense
 from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Line, Result
+from ticket_sig.marks import Watermark
 from ticket_sig.training import Recipe, Steps
-from ticket_sig.watermarks import Watermark
 
 ARCH = "freezenet"
 ELEVEN = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -28,8 +28,7 @@ from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, line, summary
 from ticket_sig.errors import InputError
 from ticket_sig.files import write_json
-from ticket_sig.verdict import Verdict
-from ticket_sig.watermarks.proof_of_work import (
+from ticket_sig.proof_of_work import (
     SOLUTION,
     Difficulty,
     Solution,
@@ -38,6 +37,7 @@ from ticket_sig.watermarks.proof_of_work import (
     watermark_of,
     write_solution,
 )
+from ticket_sig.verdict import Verdict
 
 TITLE = "FreezeNet: proof of work"
 _REUSED = ("written", "scaled", "retrained", "beginning")

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from ticket_sig.digests import json_digest
 from ticket_sig.files import read_json, write_json
-from ticket_sig.training.progress import Progress
+from ticket_sig.progress import Progress
 
 Measured = Mapping[str, Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ticket_sig.lottery.prune import prune_ticket
-from ticket_sig.signatures.scheme2 import Embedded, embed
+from ticket_sig.marks.embed import Embedded, embed
 from ticket_sig.ticket import Ticket
 from ticket_sig.verification import verify
 

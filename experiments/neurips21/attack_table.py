@@ -12,7 +12,7 @@ from experiments.lib.scales import TRIGGERS, Subject
 from experiments.lib.showing import Result, summary
 from experiments.neurips21.attacked import FORGED, accuracy, attacked, reading
 from experiments.neurips21.table4 import epochs_on_other
-from ticket_sig.verification.black_box import matches_needed
+from ticket_sig.marks.trigger_set.reading import matches_needed
 from ticket_sig.verification.fidelity import EPS_F
 
 TITLE = "Attack table: schemes 2 and 3 under every attack"

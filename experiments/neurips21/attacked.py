@@ -13,9 +13,9 @@ from experiments.lib.showing import summary
 from experiments.neurips21.retrained import cell, how_taught, on_triggers, train_intact, train_taught
 from ticket_sig.attacks import Attack, Scene, attack, carry_out
 from ticket_sig.attacks.fine_tuning import FineTuning
+from ticket_sig.attacks.report import attack_report
 from ticket_sig.attacks.scene import place_of
 from ticket_sig.digests import tensor_digest
-from ticket_sig.evaluation.attack_report import attack_report
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.device import made_with
 

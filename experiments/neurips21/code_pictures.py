@@ -14,8 +14,8 @@ from experiments.lib.scales import Subject
 from experiments.lib.showing import Result
 from experiments.neurips21.attacked import reading
 from ticket_sig.attacks.scene import place_of
+from ticket_sig.marks.qr_code.qr import Bits
 from ticket_sig.pictures import codes
-from ticket_sig.signatures.qr import Bits
 
 
 def code_result(

@@ -25,12 +25,12 @@ from experiments.neurips21.retrained import (
     triggers_of,
 )
 from ticket_sig.formats import load, save
+from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.serving import serve
-from ticket_sig.signatures.scheme3 import claim_triggers
 from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Ticket
+from ticket_sig.verification.ask import verify_answers
 from ticket_sig.verification.ask.inference_server import Manner, ask_server
-from ticket_sig.verification.black_box import verify_answers
 
 TITLE = "Black box: answers of a running server"
 MODEL, DECOYS = "suspect", 300

@@ -11,9 +11,9 @@ from experiments.lib.showing import Result, not_run, summary
 from experiments.neurips21.attacked import attacked, reading
 from experiments.neurips21.retrained import cell, parts_of
 from ticket_sig.attacks import Scene
+from ticket_sig.attacks.report import attack_report
 from ticket_sig.attacks.train_on import train_on
 from ticket_sig.digests import tensor_digest
-from ticket_sig.evaluation.attack_report import attack_report
 
 TITLE = "Table 4: tickets taken to another data set"
 SHARE = 0.05

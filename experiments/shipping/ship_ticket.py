@@ -25,7 +25,6 @@ from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.files import whole_file
 from ticket_sig.formats import load
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
-from ticket_sig.signatures.scheme2 import Signature
 from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training import Recipe, Steps, preset

@@ -17,9 +17,9 @@ from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, summary
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import load
-from ticket_sig.signatures.keyed import keyed_words
+from ticket_sig.marks import Mark, Uchida
+from ticket_sig.prf import keyed_words
 from ticket_sig.training import Recipe, Steps
-from ticket_sig.watermarks import Mark, Uchida
 
 TITLE = "Uchida: 64 bits by fine-tuning"
 BITS = 64

@@ -12,12 +12,12 @@ from experiments.uchida import bits_by_fine_tuning as uchida
 from ticket_sig.attacks import Scene, attack, carry_out
 from ticket_sig.attacks.own_watermark import OwnWatermark
 from ticket_sig.digests import tensor_digest
+from ticket_sig.marks import WATERMARKS, Mark, claim_of
 from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Verdict
 from ticket_sig.verification import verify
 from ticket_sig.verification.fidelity import EPS_F
-from ticket_sig.watermarks import WATERMARKS, Mark, claim_of
 
 TITLE = "Watermarks of dense networks under attack"
 ARCH = "resnet20"

@@ -16,7 +16,6 @@ from ticket_sig.attacks import ATTACKS, OF_INSIDERS, Scene, attack, carry_out
 from ticket_sig.attacks.scene import place_of
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
-from ticket_sig.signatures.scheme2 import Signature
 from ticket_sig.verification import verify
 
 OPTIONS: dict[str, dict[str, Any]] = {

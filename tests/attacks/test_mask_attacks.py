@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support.tickets import sparse_ticket
+from ticket_sig.signatures.scheme2 import Embedded
 
 from ticket_sig import InputError, Mask, Ticket, embed, extract, verify
 from ticket_sig.attacks import Scene
@@ -18,7 +19,6 @@ from ticket_sig.attacks.noise import Noise
 from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.random_pruning import RandomPruning
 from ticket_sig.lottery import prune
-from ticket_sig.signatures.scheme2 import Embedded
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket
 from ticket_sig.attacks import Scene, attack, carry_out
+from ticket_sig.marks import WATERMARKS, claim_of
 from ticket_sig.models import build
 from ticket_sig.verification import verify
-from ticket_sig.watermarks import WATERMARKS, claim_of
 
 SIZES = {"freezenet": 40, "uchida": 96}
 OWNER, OTHER = b"owner".ljust(32), b"other".ljust(32)

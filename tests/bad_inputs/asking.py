@@ -11,8 +11,8 @@ from support import taught
 
 from bad_inputs.case import Topic
 from bad_inputs.inputs import claim, done, edit_json, embed, fixture, images, shown, verify
-from ticket_sig.signatures.scheme3 import claim_triggers
-from ticket_sig.signatures.triggers import read_triggers
+from ticket_sig.marks.trained import claim_triggers
+from ticket_sig.marks.trigger_set.triggers import read_triggers
 
 topic = Topic("black box")
 _DEAD = ["--url", "http://127.0.0.1:1", "--model", "mine", "--retries", 0]  # port 1: nobody listens

@@ -15,13 +15,13 @@ from support import taught
 from support.command_line import Outcome
 from support.tickets import sparse_ticket
 from support.tiny import write_images
+from ticket_sig.signatures import scheme1
 
 from ticket_sig import Mask, Ticket, embed, load, save
 from ticket_sig.attacks import ATTACKS
 from ticket_sig.files import write_json
+from ticket_sig.marks.trigger_set.triggers import TriggerSecret, write_secret
 from ticket_sig.models import build, prunable_names
-from ticket_sig.signatures import scheme1
-from ticket_sig.signatures.triggers import TriggerSecret, write_secret
 from ticket_sig.training import preset
 
 Command = Callable[..., Outcome]

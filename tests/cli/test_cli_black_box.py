@@ -18,8 +18,8 @@ from support.tickets import sparse_ticket
 
 from ticket_sig import embed, save
 from ticket_sig.files import write_json
-from ticket_sig.signatures.scheme3 import claim_triggers
-from ticket_sig.signatures.triggers import read_triggers, write_secret
+from ticket_sig.marks.trained import claim_triggers
+from ticket_sig.marks.trigger_set.triggers import read_triggers, write_secret
 
 Command = Callable[..., Outcome]
 

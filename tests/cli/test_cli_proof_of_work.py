@@ -20,7 +20,7 @@ from support.disk import content
 from ticket_sig.cli.app import main
 from ticket_sig.datasets import load_dataset
 from ticket_sig.digests import tensor_digest
-from ticket_sig.watermarks.proof_of_work import Challenge, Difficulty, read_solution, watermark_of
+from ticket_sig.proof_of_work import Challenge, Difficulty, read_solution, watermark_of
 
 Command = Callable[..., Outcome]
 MINE, CHECK = ("watermark", "freezenet", "mine"), ("watermark", "freezenet", "check")

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from ticket_sig import Claim, Mask, Ticket, save
+from ticket_sig.marks.trained import claim_triggers
+from ticket_sig.marks.trigger_set.reading import Ask
+from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet
 from ticket_sig.models import build
-from ticket_sig.signatures.scheme3 import claim_triggers
-from ticket_sig.signatures.triggers import TriggerSecret, TriggerSet
 from ticket_sig.training import preset
 from ticket_sig.verification.ask.pixels import normalisation_of
-from ticket_sig.verification.black_box import Ask
 
 DIGITS = (8, 8, 1)
 SECRET = TriggerSecret(bytes(range(32)), 100, DIGITS, 10)

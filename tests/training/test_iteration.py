@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny import Notes, Stopped, TinyNet, tiny_data, tiny_recipe
+from support.stops import Notes, Stopped
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 from torch import Tensor, nn
 
 from ticket_sig import Mask

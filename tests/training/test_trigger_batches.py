@@ -13,7 +13,7 @@ from support.tiny import TinyNet, tiny_data, tiny_recipe
 from ticket_sig import InputError, Mask, Ticket, retrain
 from ticket_sig.datasets.data import Split
 from ticket_sig.digests import tensor_digest
-from ticket_sig.signatures.triggers import TriggerSecret
+from ticket_sig.marks.trigger_set.triggers import TriggerSecret
 from ticket_sig.training import Steps
 from ticket_sig.training.batches import Batches, Normaliser, TriggerBatch
 

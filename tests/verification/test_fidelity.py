@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.tiny import tiny_data
+from ticket_sig.verification.framework import FRAMEWORKS
 
 from ticket_sig.attacks import ATTACKS
 from ticket_sig.verification.fidelity import Fidelity, fidelity_of_answers
-from ticket_sig.verification.framework import FRAMEWORKS
 
 
 @pytest.mark.parametrize(

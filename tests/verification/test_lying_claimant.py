@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ticket_sig.signatures.scheme2 import SCHEME, Signature
 
 from ticket_sig import Claim, Mask, Ticket, verify
-from ticket_sig.signatures import qr
-from ticket_sig.signatures.placement import best_placement
-from ticket_sig.signatures.scheme2 import SCHEME, Signature
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.placement import best_placement
 
 
 def innocent(side: int, dead_columns: float, dead_rows: float, kept: float, seed: int) -> Ticket:

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.qr import reading_order
 from support.tickets import sparse, sparse_ticket
+from ticket_sig.signatures.scheme2 import SCHEME, Signature
 from torch import Tensor
 
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, extract, verify
 from ticket_sig.lottery.prune import prune_ticket
-from ticket_sig.signatures import qr
-from ticket_sig.signatures.placement import Placement, best_placement
-from ticket_sig.signatures.scheme2 import SCHEME, Signature
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.placement import Placement, best_placement
 
 KEY = b"the key of the tests"
 ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"

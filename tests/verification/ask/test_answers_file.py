@@ -12,11 +12,11 @@ from PIL import Image
 from support import taught
 
 from ticket_sig import InputError
-from ticket_sig.signatures.scheme3 import claim_triggers
-from ticket_sig.signatures.triggers import TriggerSecret
+from ticket_sig.marks.trained import claim_triggers
+from ticket_sig.marks.trigger_set.queries import Queries, prepare, read_queries, write_record
+from ticket_sig.marks.trigger_set.triggers import TriggerSecret
+from ticket_sig.verification.ask import judge
 from ticket_sig.verification.ask.answers_file import file_names, read_answers, write_queries
-from ticket_sig.verification.black_box import judge
-from ticket_sig.verification.queries import Queries, prepare, read_queries, write_record
 
 
 @pytest.fixture

@@ -19,10 +19,9 @@ from support.stops import Notes
 
 from ticket_sig import InputError
 from ticket_sig.verdict import Verdict
-from ticket_sig.verification.ask import http
+from ticket_sig.verification.ask import http, verify_answers
 from ticket_sig.verification.ask.inference_server import Manner, ask_server
 from ticket_sig.verification.ask.pixels import normalisation_of
-from ticket_sig.verification.black_box import verify_answers
 
 DIGITS = normalisation_of("digits", 1)
 

@@ -13,7 +13,7 @@ from support.command_line import Outcome
 
 from ticket_sig import InputError
 from ticket_sig.files import write_json
-from ticket_sig.signatures.triggers import write_secret
+from ticket_sig.marks.trigger_set.triggers import write_secret
 
 pytest.importorskip("mlserver")
 Command = Callable[..., Outcome]

@@ -9,9 +9,9 @@ from support.tiny import TinyNet
 from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket
+from ticket_sig.verification.ask import verify_answers
 from ticket_sig.verification.ask.network import ask_network, network_of
 from ticket_sig.verification.ask.pixels import normalisation_of
-from ticket_sig.verification.black_box import verify_answers
 
 
 @pytest.mark.parametrize("known", [True, False])

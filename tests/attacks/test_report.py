@@ -10,18 +10,18 @@ import torch
 from support import taught
 from support.tickets import sparse_ticket
 from support.tiny import TinyNet, tiny_data, tiny_recipe
+from ticket_sig.evaluation import attack_report as attack_report_module
+from ticket_sig.signatures import scheme1
+from ticket_sig.signatures.scheme2 import Embedded
 
 from ticket_sig import Claim, Mask, Ticket, embed
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.overwrite import Overwrite
+from ticket_sig.attacks.report import AttackReport, Decision, attack_report
 from ticket_sig.datasets import load_dataset
-from ticket_sig.evaluation import attack_report as attack_report_module
-from ticket_sig.evaluation.attack_report import AttackReport, Decision, attack_report
-from ticket_sig.signatures import scheme1
-from ticket_sig.signatures.scheme2 import Embedded
-from ticket_sig.signatures.scheme3 import claim_triggers
-from ticket_sig.signatures.triggers import TriggerSet
+from ticket_sig.marks.trained import claim_triggers
+from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.training import Steps, preset
 
 

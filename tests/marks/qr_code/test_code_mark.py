@@ -11,13 +11,13 @@ import torch
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from support.tickets import sparse, sparse_ticket
+from ticket_sig.signatures.scheme2 import Embedded, Signature
 from torch import Tensor
 
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, extract, verify
 from ticket_sig.digests import tensor_digest
-from ticket_sig.signatures import qr
-from ticket_sig.signatures.placement import best_placement
-from ticket_sig.signatures.scheme2 import Embedded, Signature
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.placement import best_placement
 
 KERNELS = {"conv 3x3": (3, 3), "conv 1x1": (1, 1), "conv1d": (5,), "linear": ()}
 KEY = b"the key of the tests"

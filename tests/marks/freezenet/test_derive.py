@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
 
 from ticket_sig import InputError
-from ticket_sig.watermarks.derive import Fixed, _draw, derive, initial_bounds, size_of
+from ticket_sig.marks.freezenet.derive import Fixed, _draw, derive, initial_bounds, size_of
 
 DATA = b"Some block information"
 MANIFEST = {"b.weight": (7, 5), "b.bias": (7,), "a.weight": (6, 4, 3, 3), "bn.weight": (6,)}

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, Ticket, Watermark, retrain, verify
 from ticket_sig.digests import tensor_digest
+from ticket_sig.marks import claim_of
+from ticket_sig.marks.freezenet.derive import derive
 from ticket_sig.models import build
 from ticket_sig.training import Recipe
 from ticket_sig.training.loop import Engine, Trained, train
-from ticket_sig.watermarks import claim_of
-from ticket_sig.watermarks.derive import derive
 
 _ALWAYS, _NEVER = Engine(checkpoint_seconds=0), Engine(checkpoint_seconds=1e9)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ticket_sig import InputError
-from ticket_sig.signatures import qr
-from ticket_sig.signatures.placement import Placement, best_placement, count_placements
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.placement import Placement, best_placement, count_placements
 
 
 def agreement(kernels: np.ndarray, code: qr.QRCode, row: int, column: int) -> int:

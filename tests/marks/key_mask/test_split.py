@@ -19,7 +19,7 @@ from support.tickets import sparse, sparse_ticket
 from ticket_sig import InputError, Mask, Ticket, load, save, verify
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
-from ticket_sig.signatures.scheme1 import Key, Split, split, unlock
+from ticket_sig.marks.key_mask.split import Key, Split, split, unlock
 from ticket_sig.ticket import Round
 
 

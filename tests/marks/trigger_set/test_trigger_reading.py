@@ -18,18 +18,18 @@ from support.taught import DIGITS, SECRET, innocent, memoriser
 
 from ticket_sig import InputError
 from ticket_sig.datasets.data import Split
-from ticket_sig.signatures.keyed import keyed_words
-from ticket_sig.signatures.scheme3 import claim_triggers
-from ticket_sig.signatures.triggers import TriggerSecret, TriggerSet, read_triggers
-from ticket_sig.verdict import Verdict
-from ticket_sig.verification.black_box import (
+from ticket_sig.marks.trained import claim_triggers
+from ticket_sig.marks.trigger_set.queries import prepare
+from ticket_sig.marks.trigger_set.reading import (
     Ask,
     judge,
     log10_p_beside,
     matches_needed,
     verify_answers,
 )
-from ticket_sig.verification.queries import prepare
+from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet, read_triggers
+from ticket_sig.prf import keyed_words
+from ticket_sig.verdict import Verdict
 
 
 def verdict(

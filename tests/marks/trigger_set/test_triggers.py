@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import chisquare
+from ticket_sig.signatures import scheme2, scheme3
 
 from ticket_sig import Claim, InputError
-from ticket_sig.signatures import scheme2, scheme3
-from ticket_sig.signatures.triggers import TriggerSecret, TriggerSet, read_triggers, write_secret
+from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet, read_triggers, write_secret
 
 SIZE = (32, 32, 3)
 DIGEST = (

@@ -19,12 +19,9 @@ from torch import Tensor
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import InputError
+from ticket_sig.marks import Watermark
 from ticket_sig.models import build
-from ticket_sig.training import Recipe, Steps
-from ticket_sig.training.evaluate import weights_accuracy
-from ticket_sig.training.loop import Engine
-from ticket_sig.watermarks import Watermark
-from ticket_sig.watermarks.proof_of_work import (
+from ticket_sig.proof_of_work import (
     NONCE_BYTES,
     Challenge,
     Difficulty,
@@ -37,6 +34,9 @@ from ticket_sig.watermarks.proof_of_work import (
     watermark_of,
     write_solution,
 )
+from ticket_sig.training import Recipe, Steps
+from ticket_sig.training.evaluate import weights_accuracy
+from ticket_sig.training.loop import Engine
 
 ARCH = "resnet20"
 DATA = tiny_data()
@@ -352,8 +352,8 @@ def test_weights_of_no_such_network_are_refused_before_they_are_read(
     def read(_: object) -> None:
         raise AssertionError("this is 1 GiB and more")
 
-    monkeypatch.setattr("ticket_sig.watermarks.proof_of_work.read_safetensors", read)
-    monkeypatch.setattr("ticket_sig.watermarks.proof_of_work.tensor_digest", read)
+    monkeypatch.setattr("ticket_sig.proof_of_work.read_safetensors", read)
+    monkeypatch.setattr("ticket_sig.proof_of_work.tensor_digest", read)
     with pytest.raises(InputError) as caught:
         read_solution(tmp_path / "S")
     said = str(caught.value)

@@ -19,7 +19,7 @@ from reedsolo import RSCodec
 from support.qr import reading_order
 
 from ticket_sig import InputError
-from ticket_sig.signatures import qr
+from ticket_sig.marks.qr_code import qr
 
 LEVELS = ("L", "M", "Q", "H")
 

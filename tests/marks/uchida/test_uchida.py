@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from ticket_sig import Claim, InputError, Mask, Ticket, retrain, verify
 from ticket_sig.digests import tensor_digest
-from ticket_sig.training.loop import Engine, train
-from ticket_sig.watermarks import Uchida, as_weights, claim_of, mark_of
-from ticket_sig.watermarks import uchida as module
-from ticket_sig.watermarks.uchida import (
+from ticket_sig.marks import Uchida, as_weights, claim_of, mark_of
+from ticket_sig.marks import uchida as module
+from ticket_sig.marks.uchida.mark import (
     TaughtBits,
     bits_from,
     bits_of,
@@ -33,6 +32,7 @@ from ticket_sig.watermarks.uchida import (
     random_bits,
     text_of,
 )
+from ticket_sig.training.loop import Engine, train
 
 SHAPE = (32, 64, 3, 3)
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ticket_sig import Claim, InputError, Mask, Ticket, load, verify
 from ticket_sig.lottery.prune import prune_dense, prune_ticket
-from ticket_sig.signatures.scheme1 import SCHEME, Key, KeyMark, Split, locked_digest, split
-from ticket_sig.verification.key_mask import SHARE, kept_as, log10_p_overlap
+from ticket_sig.marks.key_mask.reading import SHARE, kept_as, log10_p_overlap
+from ticket_sig.marks.key_mask.split import SCHEME, Key, KeyMark, Split, locked_digest, split
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 

@@ -18,8 +18,8 @@ from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, load, save, v
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import open_weights
 from ticket_sig.formats.weights import Shards, tensors_of
+from ticket_sig.marks.embed import apply_to_files, manifest_of
 from ticket_sig.models import build
-from ticket_sig.watermarks.files import apply_to_files, manifest_of
 
 
 def as_shards(folder: Path, tensors: dict[str, Tensor]) -> Path:

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, load, save, verify
 from ticket_sig.digests import tensor_digest
+from ticket_sig.marks import WATERMARKS, claim_of, mark_of
+from ticket_sig.marks.freezenet.derive import derive
+from ticket_sig.marks.freezenet.watermark import Matches, chances_to_match, matches
 from ticket_sig.statistics import LOG10_SECRETS
-from ticket_sig.watermarks import WATERMARKS, claim_of, mark_of
-from ticket_sig.watermarks.derive import derive
-from ticket_sig.watermarks.freezenet import Matches, chances_to_match, matches
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 SCALES = ("unit", "layer", "legacy")
