@@ -67,7 +67,7 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.attacks import attack
-    from ticket_sig.attacks.staging import Shown, Thief, stage
+    from ticket_sig.attacks.staging import Stage
     from ticket_sig.errors import about
     from ticket_sig.formats import load, save
 
@@ -76,12 +76,21 @@ def run(
     loaded = load(model)
     state = bundle.with_name(f"{bundle.name}.run")
     with about(model), options.engine(device, checkpoint_every) as engine:
-        thief = Thief(arch=arch, dataset=dataset, data=data, seed=seed, insider=insider)
-        files = options.needed(key, locked)
-        shown = Shown(claim or loaded.claim, files, triggers, tuple(control or ()))
-        staged = stage(loaded.ticket, thief, shown, engine, state)
-        done = chosen.carry_out(loaded.ticket, staged.scene)
-        report = staged.report(loaded.ticket, done)
+        stage = Stage(
+            ticket=loaded.ticket,
+            arch=arch,
+            dataset=dataset,
+            data=data,
+            seed=seed,
+            insider=insider,
+            engine=engine,
+            state=state,
+            claim=claim or loaded.claim,
+            needed=options.needed(key, locked),
+            triggers=triggers,
+            controls=tuple(control or ()),
+        )
+        done, report = stage.carry_out(chosen)
     save(done.ticket, bundle, claim=done.claim.to_json() if done.claim else None, replace=force)
     if any(entry.step == "train" for entry in done.ticket.history):
         shutil.rmtree(state)

@@ -13,18 +13,13 @@ Example: ticket-sig split RUN/ticket --score ewp --share 0.05 --out DIR
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
 from ticket_sig.cli.output import JsonFlag, err, out, print_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ticket_sig.marks.key_mask.by_score import Scored
 
 Score = Annotated[str, typer.Option(help="What the key's weights are chosen by:")]
 Share = Annotated[float, typer.Option(help="Share of the kept weights that goes into the key.")]
@@ -44,10 +39,25 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
-    from ticket_sig.marks.key_mask.by_score import By, split_file
+    from ticket_sig.marks.key_mask.by_score import ByScore
 
-    by = By(score, given, arch=arch, dataset=dataset, data=data, seed=seed)
-    _report(split_file(model, folder, share, by), folder, as_json)
+    by = ByScore(name=score, options=given, arch=arch, dataset=dataset, data=data, seed=seed)
+    parts, error, lowest = by.split_file(model, folder, share)
+    locked, key = folder / "locked", folder / "key.safetensors"
+    left, taken = parts.locked.mask.kept, len(parts.key)
+    if as_json:
+        sampled = {} if error is None else {"error_bound": error, "lowest_score_of_key": lowest}
+        weights = {"kept": left + taken, "locked": left, "key": taken}
+        print_json({"locked": str(locked), "key": str(key), "weights": weights, **sampled})
+        return
+    if error is not None:
+        out.print(
+            f"{score}: every sampled value is within {error:.4g} of the exact one (95 %, all at once); the "
+            f"lowest in the key is {lowest:.4g}"
+        )
+    out.print(f"locked: {locked}, {left} of {left + taken} weights; hand this out")
+    out.print(f"key: {key}, {taken} weights by {score}; keep this")
+    err.print(f"next: ticket-sig unlock {locked} --key {key} --out BUNDLE")
 
 
 def command() -> Callable[..., None]:
@@ -55,22 +65,3 @@ def command() -> Callable[..., None]:
     from ticket_sig.scores import SCORES
 
     return with_options(run, SCORES, chooser="score")
-
-
-def _report(scored: Scored, folder: Path, as_json: bool) -> None:
-    parts, error = scored.parts, scored.error
-    locked, key = folder / "locked", folder / "key.safetensors"
-    left, taken = parts.locked.mask.kept, len(parts.key)
-    if as_json:
-        sampled = {} if error is None else {"error_bound": error, "lowest_score_of_key": scored.lowest}
-        weights = {"kept": left + taken, "locked": left, "key": taken}
-        print_json({"locked": str(locked), "key": str(key), "weights": weights, **sampled})
-        return
-    if error is not None:
-        out.print(
-            f"{scored.score}: every sampled value is within {error:.4g} of the exact one (95 %, all at "
-            f"once); the lowest in the key is {scored.lowest:.4g}"
-        )
-    out.print(f"locked: {locked}, {left} of {left + taken} weights; hand this out")
-    out.print(f"key: {key}, {taken} weights by {scored.score}; keep this")
-    err.print(f"next: ticket-sig unlock {locked} --key {key} --out BUNDLE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,16 +31,13 @@ class Work:
     """What was measured of a solution, as far as the check went.
 
     Attributes:
-        dataset, train: name of the checker's data, and digest of its training images.
+        asked: what the checker asks for, as JSON.
         matches: how much of the watermark stands; None: not looked at.
         accuracy: test accuracy in %, float32; None: not measured.
         lacking: what fails, in words.
     """
 
-    solution: Solution
-    challenge: Challenge
-    dataset: str
-    train: str
+    asked: Mapping[str, Any]
     matches: Matches | None = None
     accuracy: float | None = None
     lacking: str = ""
@@ -60,27 +58,17 @@ class Work:
 
     def rows(self) -> Rows:
         """Watermark and accuracy, beside what was asked for."""
-        asked = self.challenge.difficulty
         return [
             *(self.matches.rows() if self.matches else ()),
-            ("share asked for", f"{100 * asked.share:g} %"),
+            ("share asked for", f"{100 * self.asked['share_asked']:g} %"),
             *([] if self.accuracy is None else [("test accuracy", f"{self.accuracy:.2f} %")]),
-            ("test accuracy asked for", f"{asked.target:g} %"),
+            ("test accuracy asked for", f"{self.asked['target']:g} %"),
         ]
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON."""
-        return {
-            "block": self.challenge.digest,
-            "nonce": self.solution.nonce.hex(),
-            "arch": self.challenge.arch,
-            "dataset": self.dataset,
-            "train": self.train,
-            "share_asked": self.challenge.difficulty.share,
-            "target": self.challenge.difficulty.target,
-            **(self.matches.to_json() if self.matches else {}),
-            **({} if self.accuracy is None else {"accuracy": self.accuracy}),
-        }
+        right = {} if self.accuracy is None else {"accuracy": self.accuracy}
+        return {**self.asked, **(self.matches.to_json() if self.matches else {}), **right}
 
     def verdict(self) -> Verdict:
         """Verified where nothing is lacking, and no unrelated network would carry the watermark."""
@@ -112,8 +100,17 @@ def check(
     Raises:
         InputError: it could not be decided: the weights do not fit the network, or are not finite.
     """
-    work = Work(solution, challenge, data.name, train_digest(data))
-    if lacking := _of_another_challenge(solution, challenge, work.train):
+    asked = {
+        "block": challenge.digest,
+        "nonce": solution.nonce.hex(),
+        "arch": challenge.arch,
+        "dataset": data.name,
+        "train": (train := train_digest(data)),
+        "share_asked": challenge.difficulty.share,
+        "target": challenge.difficulty.target,
+    }
+    work = Work(asked)
+    if lacking := _of_another_challenge(solution, challenge, train):
         return replace(work, lacking=lacking).verdict()
     check_fit(solution.weights, challenge.arch, data.classes, data.channels)
     check_finite(solution.weights, "weights")

@@ -12,27 +12,27 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.files import check_new, read_json, whole_folder
 from ticket_sig.formats import load, save
 from ticket_sig.marks.key_mask.split import Split, split
-from ticket_sig.options import flag, one_named
+from ticket_sig.options import flag
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.subject import Subject
 
 _NEEDS = {"arch": "network", "dataset": "data", "data": "data", "seed": "seed"}  # what each is given for
 
 
-@dataclass(frozen=True)
-class By:
-    """A score, its options, and what it may look at beside the ticket.
+@dataclass(frozen=True, kw_only=True)
+class ByScore:
+    """A score, its options, and what it may look at beside the ticket; None: not given.
 
     Attributes:
-        score: name in the registry.
+        name: of the score in the registry.
         options: of the score, those that were given.
-        arch, dataset, data, seed: network, data set, its folder, and seed; None: not given.
+        arch, dataset, data, seed: network, data set, its folder, and seed.
 
     Raises:
         InputError: no score of that name, an option out of range, or something that the score has no use for.
     """
 
-    score: str
+    name: str
     options: Mapping[str, Any]
     arch: str | None = None
     dataset: str | None = None
@@ -40,64 +40,43 @@ class By:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        kind = one_named(scores.SCORES, "score", self.score)
-        scores.make(self.score, **self.options)
-        unused = [n for n, need in _NEEDS.items() if getattr(self, n) is not None and need not in kind.uses]
-        if unused:
-            users = [name for name, other in scores.SCORES.items() if _NEEDS[unused[0]] in other.uses]
-            expected = f"a score that uses it ({', '.join(users)})"
-            raise bad_input("", flag(unused[0]), expected, repr(self.score))
+        uses = scores.make(self.name, **self.options).uses
+        for given, need in _NEEDS.items():
+            if getattr(self, given) is not None and need not in uses:
+                users = ", ".join(name for name, other in scores.SCORES.items() if need in other.uses)
+                raise bad_input("", flag(given), f"a score that uses it ({users})", repr(self.name))
 
-    def scored(self, ticket: Ticket) -> scores.Scored:
-        """The ticket with what the score looks at.
+    def split_file(self, path: Path, folder: Path, share: float) -> tuple[Split, float | None, float]:
+        """Splits a model file and writes FOLDER/locked and FOLDER/key.safetensors, whole or not at all.
+
+        Returns:
+            The parts; how far off sampled scores can be, None where none were sampled; the lowest in the key.
 
         Raises:
-            InputError: the network does not fit, or the data are not there.
+            InputError: the folder is there already, the model cannot be read or is locked, or as `split`.
         """
-        uses, subject = scores.SCORES[self.score].uses, Subject.of(ticket, self.arch, self.dataset)
+        check_new(folder, "choose another; a key is never overwritten")
+        loaded = load(path)
+        with about(path):
+            if loaded.sealed:
+                hint = "unlock it first"
+                raise bad_input("", "sealed part", "none, to be split", "one: it is locked", hint=hint)
+            asked = self._scored(loaded.ticket)
+            found = scores.score(self.name, asked, **self.options)
+            claim = read_json(loaded.claim) if loaded.claim else None
+            parts = split(loaded.ticket, share, found, score=self.name, claim=claim)
+            error = scores.make(self.name, **self.options).error(asked)
+        with whole_folder(folder) as partial:
+            save(parts.locked, partial / "locked", claim=parts.claim.to_json(), sealed=parts.sealed)
+            parts.key.write(partial / "key.safetensors")
+        lowest = min(float(found[n].flatten()[where].min()) for n, where in parts.key.positions.items())
+        return parts, error, lowest
+
+    def _scored(self, ticket: Ticket) -> scores.Scored:
+        uses, subject = scores.SCORES[self.name].uses, Subject.of(ticket, self.arch, self.dataset)
         return scores.Scored(
             ticket=ticket,
             model=subject.network(ticket) if "network" in uses else None,
             data=subject.data(self.data) if "data" in uses else None,
             seed=self.seed or 0,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A split, and how it was chosen.
-
-    Attributes:
-        score: its name.
-        error: how far off sampled scores can be; None where none were sampled, or that is not known.
-        lowest: score in the key.
-    """
-
-    parts: Split
-    score: str
-    error: float | None
-    lowest: float
-
-
-def split_file(path: Path, folder: Path, share: float, by: By) -> Scored:
-    """Splits a model file and writes FOLDER/locked and FOLDER/key.safetensors, whole or not at all.
-
-    Raises:
-        InputError: the folder is there already, the model cannot be read or is locked, or as `split`.
-    """
-    check_new(folder, "choose another; a key is never overwritten")
-    loaded = load(path)
-    with about(path):
-        if loaded.sealed:
-            hint = "unlock it first"
-            raise bad_input("", "sealed part", "none, to be split", "one: it is locked", hint=hint)
-        asked = by.scored(loaded.ticket)
-        found = scores.score(by.score, asked, **by.options)
-        claim = read_json(loaded.claim) if loaded.claim else None
-        parts = split(loaded.ticket, share, found, score=by.score, claim=claim)
-        error = scores.make(by.score, **by.options).error(asked)
-    with whole_folder(folder) as partial:
-        save(parts.locked, partial / "locked", claim=parts.claim.to_json(), sealed=parts.sealed)
-        parts.key.write(partial / "key.safetensors")
-    lowest = min(float(found[n].flatten()[where].min()) for n, where in parts.key.positions.items())
-    return Scored(parts=parts, score=by.score, error=error, lowest=lowest)

@@ -122,7 +122,7 @@ class Connection:
             if not (token.isascii() and token.isprintable() and token):
                 raise bad_input("", "token", "printable ASCII characters", "others, or none")
             self._headers["Authorization"] = f"Bearer {token}"
-        pool = _SecurePool if address.scheme == "https" else _Pool
+        pool = {"https": _SecurePool}.get(str(address.scheme), _Pool)
         self._pool = pool(
             str(address.host),
             address.port,
