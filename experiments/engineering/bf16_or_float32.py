@@ -9,20 +9,18 @@ Resumable. Writes its section of RESULTS.md (in experiments/, or --results) and 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 from pathlib import Path
 from typing import Any
 
 import ticket_sig
-from experiments.lib.cards import made_how
-from experiments.lib.entry import run_options
-from experiments.lib.sections import table, write_section
-from ticket_sig.cli.output import progress
+from experiments.lib.entry import run_options, this_machine
+from experiments.lib.sections import made_how, table, write_section
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.ticket import Round
 from ticket_sig.training import Recipe, Steps, preset
-from ticket_sig.training.device import pick_device
 from ticket_sig.training.loop import Engine
 
 PRECISIONS = ("float32", "bf16")
@@ -79,8 +77,8 @@ def seconds_an_epoch(entries: list[Round]) -> float:
 
 def standard_error(tests: dict[str, list[float]]) -> float:
     """Of the mean difference; runs of one seed share their start and their batches."""
-    differences = [a - b for a, b in zip(*tests.values(), strict=True)]
-    return statistics.stdev(differences) / len(differences) ** 0.5
+    differences: list[float] = [a - b for a, b in zip(*tests.values(), strict=True)]
+    return statistics.stdev(differences) / math.sqrt(len(differences))
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -107,8 +105,8 @@ def main(options: argparse.Namespace) -> None:
         ]
         for precision in PRECISIONS
     }
-    with progress() as bars:
-        found = measure(recipes, data, options.out, Engine(device=pick_device(), progress=bars))
+    with this_machine() as engine:
+        found = measure(recipes, data, options.out, engine)
     title = f"Fidelity: bf16 and float32, ResNet-20 on {data.name}"
     text = "\n".join(report(found, recipes["float32"][0]))
     print(write_section(options.results, title, text))

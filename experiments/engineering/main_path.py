@@ -13,16 +13,13 @@ from __future__ import annotations
 import argparse
 
 import ticket_sig
-from experiments.lib.cards import history_table, made_how, pruning_table
-from experiments.lib.entry import run_options
-from experiments.lib.sections import write_section
-from ticket_sig.cli.output import progress
+from experiments.lib.entry import run_options, this_machine
+from experiments.lib.sections import history_table, made_how, pruning_table, write_section
 from ticket_sig.datasets import load_dataset
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
 from ticket_sig.ticket import Ticket
 from ticket_sig.training import Recipe, preset
-from ticket_sig.training.device import pick_device, pick_precision
-from ticket_sig.training.loop import Engine
+from ticket_sig.training.device import pick_precision
 
 
 def report(
@@ -56,19 +53,15 @@ def main(options: argparse.Namespace) -> None:
     """Runs the path and writes its section."""
     if options.smoke:
         options.dataset, options.preset, options.rounds = "digits", "demo", 1
-    device = pick_device()
-    precision = pick_precision("auto", device)
     data = load_dataset(options.dataset, options.data)
-    recipe = preset(
-        options.preset, arch="resnet20", dataset=data.name, rounds=options.rounds, precision=precision
-    )
-    with progress() as bars:
-        engine = Engine(device=device, progress=bars)
+    with this_machine() as engine:
+        changes = {"rounds": options.rounds, "precision": pick_precision("auto", engine.device)}
+        recipe = preset(options.preset, arch="resnet20", dataset=data.name, **changes)
         ticket = ticket_sig.find(recipe, data, options.out / "find", engine=engine)
         signed = ticket_sig.embed(ticket, options.message)
         trained = ticket_sig.retrain(signed.ticket, recipe, data, options.out / "retrain", engine=engine)
     ticket_sig.save(trained, options.out / "signed", claim=signed.claim.to_json(), replace=True)
-    pruned = pruning_table(trained, signed.claim, recipe, data, device)
+    pruned = pruning_table(trained, signed.claim, recipe, data, engine.device)
     title = f"Main path: ResNet-20 on {data.name}, {options.rounds} rounds, preset {options.preset}"
     lines = report(ticket, trained, signed.signature, pruned, recipe)
     text = write_section(options.results, title, "\n".join(lines))

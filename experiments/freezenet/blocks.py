@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.lib.bench import Bench, dense
+from experiments.lib.bench import Bench
 from ticket_sig.datasets import Dataset
 from ticket_sig.marks import Watermark
 from ticket_sig.proof_of_work import (
@@ -69,7 +69,7 @@ SIZES = {
     "smoke": Size(
         Steps(1),
         (Steps(1), 0.1),
-        (Difficulty(0.1, 1), Difficulty(0.5, 1)),
+        (Difficulty(0.1, 1), Difficulty(0.2, 1)),
         1,
         3,
         "Shows that the scripts run, and nothing else.",
@@ -134,20 +134,10 @@ def mined(bench: Bench, difficulty: Difficulty, block: int) -> tuple[Solution | 
     return read_solution(path) if path.exists() else None, result
 
 
-def initial(bench: Bench, seed: int) -> dict[str, Tensor]:
-    """The initial weights of a seed."""
-    return dict(bench.network(ARCH, DATASET, seed).state_dict())
-
-
-def written_over(weights: Mapping[str, Tensor], mark: Watermark) -> Mapping[str, Tensor]:
-    """A trained network with a watermark written over it, without training."""
-    return mark.embed(dense(weights)).weights
-
-
 def scaled_and_written_over(
     bench: Bench, weights: Mapping[str, Tensor], mark: Watermark
 ) -> Mapping[str, Tensor]:
-    """The same, but every layer is scaled up before, and the norms' statistics are taken anew after.
+    """A network with every layer scaled up, a watermark written over it, and its norms' statistics anew.
 
     A norm divides by the scale of what comes in, and classes are compared with each other: the function
     stays.
@@ -171,8 +161,9 @@ def _settle(model: nn.Module, data: Dataset) -> None:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over all batches
     normalise = Normaliser(data, torch.device("cpu"))
-    for images in data.train.images.permute(0, 3, 1, 2).split(200):
-        model(normalise(images))
+    images = data.train.images.permute(0, 3, 1, 2)
+    for first in range(0, len(images), 200):
+        model(normalise(images[first : first + 200]))
 
 
 def handed_in(bench: Bench, weights: Mapping[str, Tensor], difficulty: Difficulty, block: int) -> Solution:

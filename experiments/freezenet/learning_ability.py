@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from experiments.freezenet.networks import (
-    ELEVEN,
-    every_share,
-    learning,
-    of_share,
-    recipe_of,
-    shown,
-    size,
-    verifying,
-)
+from experiments.freezenet import networks
 from experiments.lib.bench import Bench
 from experiments.lib.cells import Cell
 from experiments.lib.showing import Result, line, summary
 
 TITLE = "FreezeNet: learning ability"
 _ACCURACIES = (0.882, 0.867, 0.844, 0.830, 0.805, 0.784, 0.737, 0.655, 0.396, 0.377, 0.100)
-PUBLISHED = dict(zip(ELEVEN, _ACCURACIES, strict=True))
+PUBLISHED = dict(zip(networks.ELEVEN, _ACCURACIES, strict=True))
 
 
 def cells(bench: Bench) -> list[Cell]:
     """Every share, seed by seed."""
-    return every_share(bench, size(bench).shares, learning)
+    return networks.every_share(bench, networks.size(bench).shares, networks.learning)
 
 
 def result(bench: Bench) -> Result:
     """Ours beside the paper's."""
-    rows, accuracies, shares = [], [], size(bench).shares
+    rows, accuracies, shares = [], [], networks.size(bench).shares
     for share in shares:
-        found = of_share(bench, learning, share)
+        found = networks.of_share(bench, networks.learning, share)
         accuracies.append([cell["accuracy"] for cell in found])
-        rows.append((share, summary(accuracies[-1], 3), verifying(share, found), f"{PUBLISHED[share]:.3f}"))
+        verified = networks.verifying(share, found)
+        rows.append((share, summary(accuracies[-1], 3), verified, f"{PUBLISHED[share]:.3f}"))
     published = [[PUBLISHED[share]] for share in shares]
     lines = [line("ours", shares, accuracies), line("paper", shares, published, True)]
     notes = [
@@ -41,5 +33,5 @@ def result(bench: Bench) -> Result:
         "0.6. Ours is SGD, one cycle, crops and flips; the paper's optimizer and augmentation are not known "
         "to us, nor why ours does better at 0.8 and 0.9.",
     ]
-    columns = ("share", "accuracy", "verifies", "paper, 100 epochs")
-    return shown(bench, columns, rows, notes, lines, recipe_of(bench, 0))
+    columns = "share | accuracy | verifies | paper, 100 epochs"
+    return networks.shown(bench, columns, rows, notes, lines, networks.recipe_of(bench, 0))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from experiments.lib.bench import Bench, Trained, dense
+from experiments.lib.bench import Bench, Trained, dense, written_over
 from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Line, Result
 from ticket_sig.marks import Watermark
@@ -24,65 +24,60 @@ class Size:
     """How large the FreezeNet experiments are done at one scale.
 
     Attributes:
-        dataset, preset, changes: of the trainings.
-        seeds: of everything that is trained.
+        length: of a training.
         hit: step at which a watermark enters a training that has begun without one.
         again: length and learning rate of a training that goes on from trained weights.
-        shares: of the weights that a watermark fixes.
+        seeds: of everything that is trained.
         attacked: shares of the strong tampering and of the hit.
         draws: watermarks that a network is tampered with, for each share.
         says: what this scale cannot show.
+        shares: of the weights that a watermark fixes.
+        dataset, preset: of the trainings.
     """
 
-    dataset: str
-    preset: str
-    changes: Mapping[str, Any]
-    seeds: tuple[int, ...]
+    length: Steps
     hit: Steps
     again: tuple[Steps, float]
-    shares: tuple[float, ...]
+    seeds: tuple[int, ...]
     attacked: tuple[float, ...]
     draws: int
     says: str
+    shares: tuple[float, ...] = ELEVEN
+    dataset: str = "cifar10"
+    preset: str = "quick"
 
 
 SIZES = {
     "paper": Size(
-        "cifar10",
-        "quick",
-        {"length": Steps(100)},
-        (0, 1, 2),
-        Steps(50),
-        (Steps(100), 0.1),
-        ELEVEN,
-        (0.1, 0.3, 0.5, 0.7),
-        5,
-        "As long as the paper's 100 epochs.",
+        length=Steps(100),
+        hit=Steps(50),
+        again=(Steps(100), 0.1),
+        seeds=(0, 1, 2),
+        attacked=(0.1, 0.3, 0.5, 0.7),
+        draws=5,
+        says="As long as the paper's 100 epochs.",
     ),
     "quick": Size(
-        "cifar10",
-        "quick",
-        {"length": Steps(4)},
-        (0, 1),
-        Steps(2),
-        (Steps(2), 0.1),
-        ELEVEN,
-        (0.1, 0.3, 0.5),
-        3,
-        "Trained for 4 epochs, and from trained weights for 2, where the paper takes 100. Accuracies are "
-        "those of a short schedule, to be compared with each other and not with the paper's.",
+        length=Steps(4),
+        hit=Steps(2),
+        again=(Steps(2), 0.1),
+        seeds=(0, 1),
+        attacked=(0.1, 0.3, 0.5),
+        draws=3,
+        says="Trained for 4 epochs, and from trained weights for 2, where the paper takes 100. Accuracies "
+        "are those of a short schedule, to be compared with each other and not with the paper's.",
     ),
     "smoke": Size(
-        "digits",
-        "demo",
-        {"length": Steps(2)},
-        (0, 1),
-        Steps(1),
-        (Steps(1), 0.1),
-        (0.0, 0.1, 1.0),
-        (0.1,),
-        1,
-        "Shows that the scripts run, and nothing else.",
+        length=Steps(2),
+        hit=Steps(1),
+        again=(Steps(1), 0.1),
+        seeds=(0,),
+        attacked=(0.1,),
+        draws=1,
+        says="Shows that the scripts run, and nothing else.",
+        shares=(0.0, 0.1),
+        dataset="digits",
+        preset="demo",
     ),
 }
 
@@ -95,7 +90,7 @@ def size(bench: Bench) -> Size:
 def recipe_of(bench: Bench, seed: int, *, again: bool = False) -> Recipe:
     """The recipe of a training, or of one that goes on from trained weights."""
     own = size(bench)
-    recipe = bench.preset(own.preset, ARCH, own.dataset, **own.changes, seed=seed, rewind=own.hit)
+    recipe = bench.preset(own.preset, ARCH, own.dataset, length=own.length, seed=seed, rewind=own.hit)
     if not again:
         return recipe
     length, lr = own.again
@@ -109,20 +104,11 @@ def watermark(bench: Bench, share: float, seed: int, use: str = "first") -> Wate
     return Watermark(data.encode(), round(share * total))
 
 
-def initial(bench: Bench, seed: int) -> dict[str, Tensor]:
-    """The initial weights of a seed."""
-    return dict(bench.network(ARCH, size(bench).dataset, seed).state_dict())
-
-
 def learned(bench: Bench, share: float, seed: int) -> Trained:
     """A network trained from the beginning with a watermark over a share of it, or without one."""
     mark = watermark(bench, share, seed) if share else None
-    return bench.train(dense(initial(bench, seed)), recipe_of(bench, seed), mark=mark)
-
-
-def tampered(weights: Mapping[str, Tensor], mark: Watermark) -> Mapping[str, Tensor]:
-    """The weights with another watermark written over them."""
-    return mark.embed(dense(weights)).weights
+    begun = dense(bench.initial(ARCH, size(bench).dataset, seed))
+    return bench.train(begun, recipe_of(bench, seed), mark=mark)
 
 
 def test_accuracy(bench: Bench, weights: Mapping[str, Tensor]) -> float:
@@ -143,7 +129,7 @@ def changed(bench: Bench, before: Mapping[str, Tensor], mark: Watermark, trained
     """What a cell keeps of a network that a watermark was written into and that was trained on."""
     return {
         "before": test_accuracy(bench, before),
-        "written": test_accuracy(bench, tampered(before, mark)),
+        "written": test_accuracy(bench, written_over(before, mark)),
         "verifies": mark.verify(trained.weights),
         **reached(bench, trained),
     }
@@ -185,7 +171,7 @@ def verifying(share: float, found: Sequence[Measured]) -> str:
 
 def shown(
     bench: Bench,
-    columns: Sequence[str],
+    columns: str,
     rows: Sequence[Sequence[object]],
     notes: Sequence[str],
     lines: Sequence[Line],
@@ -194,5 +180,5 @@ def shown(
     spread: str = "seeds",
 ) -> Result:
     """A result of this family."""
-    about = {"recipe": recipe, "says": size(bench).says, "spread": spread}
-    return Result(columns, rows, notes, lines, x, "test accuracy", **about)
+    says = size(bench).says
+    return Result(columns, rows, notes, lines, x, "test accuracy", recipe=recipe, says=says, spread=spread)

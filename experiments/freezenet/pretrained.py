@@ -2,63 +2,44 @@
 
 from __future__ import annotations
 
-from experiments.freezenet.networks import (
-    before_and_after,
-    changed,
-    every_share,
-    learned,
-    of_share,
-    recipe_of,
-    shown,
-    size,
-    verifying,
-    watermark,
-)
+from experiments.freezenet import networks
 from experiments.lib.bench import Bench, dense
 from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, line, summary
 
 TITLE = "FreezeNet: transfer from a pretrained network"
-PUBLISHED = {
-    0.1: 0.879,
-    0.2: 0.869,
-    0.3: 0.854,
-    0.4: 0.817,
-    0.5: 0.767,
-    0.6: 0.734,
-    0.7: 0.625,
-    0.8: 0.496,
-    0.9: 0.308,
-}
+_ACCURACIES = (0.879, 0.869, 0.854, 0.817, 0.767, 0.734, 0.625, 0.496, 0.308)
+PUBLISHED = dict(zip(networks.ELEVEN[1:-1], _ACCURACIES, strict=True))
 
 
 def cells(bench: Bench) -> list[Cell]:
     """Every share, seed by seed."""
-    return every_share(bench, size(bench).shares, transferred)
+    return networks.every_share(bench, networks.size(bench).shares, transferred)
 
 
 def transferred(bench: Bench, share: float, seed: int) -> Cell:
     """The network that learnt without a watermark, trained on with one."""
-    recipe, pretraining = recipe_of(bench, seed, again=True), recipe_of(bench, seed).to_json()
+    recipe, pretraining = networks.recipe_of(bench, seed, again=True), networks.recipe_of(bench, seed)
 
     def measure() -> Measured:
-        before = learned(bench, 0.0, seed).weights
-        mark = watermark(bench, share, seed, "transfer")
-        return changed(bench, before, mark, bench.train(dense(before), recipe, mark=mark if share else None))
+        before = networks.learned(bench, 0.0, seed).weights
+        mark = networks.watermark(bench, share, seed, "transfer")
+        trained = bench.train(dense(before), recipe, mark=mark if share else None)
+        return networks.changed(bench, before, mark, trained)
 
-    asked = {"share": share, "seed": seed, "pretraining": pretraining}
-    return bench.cell("freezenet transfer", measure, recipe, **asked)
+    given = pretraining.to_json()
+    return bench.cell("freezenet transfer", measure, recipe, share=share, seed=seed, pretraining=given)
 
 
 def result(bench: Bench) -> Result:
     """Ours beside the paper's."""
-    rows, ends, shares = [], [], size(bench).shares
+    rows, ends, shares = [], [], networks.size(bench).shares
     for share in shares:
-        found = of_share(bench, transferred, share)
-        ends.append(before_and_after(found))
+        found = networks.of_share(bench, transferred, share)
+        ends.append(networks.before_and_after(found))
         published = f"{PUBLISHED[share]:.3f}" if share in PUBLISHED else ""
-        _, written, after = (summary(values, 3) for values in ends[-1])
-        rows.append((share, written, after, verifying(share, found), published))
+        _, *accuracies = (summary(values, 3) for values in ends[-1])
+        rows.append((share, *accuracies, networks.verifying(share, found), published))
     before, written, after = zip(*ends, strict=True)
     known = [share for share in shares if share in PUBLISHED]
     lines = [
@@ -73,5 +54,5 @@ def result(bench: Bench) -> Result:
         "Values of up to 1 among weights of a few hundredths leave no more than chance of a network "
         "(`written in`), and 2 epochs are short to recover: most of ours are under the paper's.",
     ]
-    columns = ("share", "written in", "trained on", "verifies", "paper")
-    return shown(bench, columns, rows, notes, lines, recipe_of(bench, 0, again=True))
+    columns = "share | written in | trained on | verifies | paper"
+    return networks.shown(bench, columns, rows, notes, lines, networks.recipe_of(bench, 0, again=True))

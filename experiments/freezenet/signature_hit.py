@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from experiments.freezenet.networks import (
-    before_and_after,
-    changed,
-    every_share,
-    learned,
-    learning,
-    of_share,
-    recipe_of,
-    shown,
-    size,
-    watermark,
-)
+from experiments.freezenet import networks
 from experiments.lib.bench import Bench, dense
 from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, line, summary
@@ -25,40 +14,34 @@ TITLE = "FreezeNet: signature hit during training"
 
 def cells(bench: Bench) -> list[Cell]:
     """Every share, seed by seed."""
-    return every_share(bench, size(bench).attacked, hit)
+    return networks.every_share(bench, networks.size(bench).attacked, hit)
 
 
 def hit(bench: Bench, share: float, seed: int) -> Cell:
     """Accuracy just before, just after, and at the end of the schedule."""
-    recipe, at = recipe_of(bench, seed), str(size(bench).hit)
+    recipe, at = networks.recipe_of(bench, seed), str(networks.size(bench).hit)
 
     def measure() -> Measured:
-        before = learned(bench, 0.0, seed).halfway
-        mark = watermark(bench, share, seed, "hit")
+        before = networks.learned(bench, 0.0, seed).halfway
+        mark = networks.watermark(bench, share, seed, "hit")
         trained = bench.train(dense(before), replace(recipe, retrain="rewind"), mark=mark)
-        return changed(bench, before, mark, trained)
+        return networks.changed(bench, before, mark, trained)
 
     return bench.cell("freezenet hit", measure, recipe, share=share, seed=seed, at=at)
 
 
 def result(bench: Bench) -> Result:
     """The fall and the recovery, beside a watermark held from the beginning."""
-    own, rows, lines = size(bench), [], []
+    own, rows, lines = networks.size(bench), [], []
     for share in own.attacked:
-        values = before_and_after(of_share(bench, hit, share))
-        honest = [one["accuracy"] for one in of_share(bench, learning, share)]
+        values = networks.before_and_after(networks.of_share(bench, hit, share))
+        honest = [one["accuracy"] for one in networks.of_share(bench, networks.learning, share)]
         rows.append((share, *(summary(v, 3) for v in (*values, honest))))
         lines.append(line(f"share {share}", ("before", "hit", "at the end"), values))
-    columns = (
-        "share",
-        f"before, after {own.hit}",
-        "just after the hit",
-        "at the end",
-        "held from the beginning",
-    )
+    columns = f"share | before, after {own.hit} | just after the hit | at the end | held from the beginning"
     notes = [
         f"The training without a watermark is stopped at {own.hit} of its schedule, the watermark is written "
         "in, and the schedule goes on with it held (the optimizer's momentum begins anew).",
         "The paper shows this as curves, without numbers that we know of.",
     ]
-    return shown(bench, columns, rows, notes, lines, recipe_of(bench, 0), "")
+    return networks.shown(bench, columns, rows, notes, lines, networks.recipe_of(bench, 0), "")

@@ -7,23 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from experiments.freezenet.blocks import (
-    ARCH,
-    DATASET,
-    SCALED,
-    block_name,
-    challenge_of,
-    digits,
-    handed_in,
-    initial,
-    mined,
-    nonce_of,
-    recipe_of,
-    scaled_and_written_over,
-    size,
-    written_over,
-)
-from experiments.lib.bench import Bench, dense
+from experiments.freezenet import blocks
+from experiments.lib.bench import Bench, dense, written_over
 from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, line, summary
 from ticket_sig.errors import InputError
@@ -41,25 +26,25 @@ from ticket_sig.verdict import Verdict
 
 TITLE = "FreezeNet: proof of work"
 _REUSED = ("written", "scaled", "retrained", "beginning")
+OfBlock = Callable[[Bench, Difficulty, int], Cell]
 
 
 def cells(bench: Bench) -> list[Cell]:
     """Every difficulty, block by block: mined, and a reused network; then what is refused."""
-    asked = [
-        (difficulty, block) for block in range(size(bench).blocks) for difficulty in _difficulties(bench)
-    ]
-    return [*(solved(bench, *one) for one in asked), *(reused(bench, *one) for one in asked), refused(bench)]
+    own = blocks.size(bench)
+    asked = [(difficulty, block) for block in range(own.blocks) for difficulty in own.difficulties]
+    return [*(kind(bench, *one) for kind in (solved, reused) for one in asked), refused(bench)]
 
 
 def solved(bench: Bench, difficulty: Difficulty, block: int) -> Cell:
     """Mines a block, and checks its solution."""
 
     def measure() -> Measured:
-        found, measured = mined(bench, difficulty, block)
+        found, measured = blocks.mined(bench, difficulty, block)
         if found is None:
             return {**measured, "verified": False}
         begun = time.monotonic()
-        verdict = check(found, challenge_of(difficulty, block), digits(bench))
+        verdict = check(found, blocks.challenge_of(difficulty, block), blocks.digits(bench))
         took = round(time.monotonic() - begun, 3)
         return {**measured, "verified": verdict.verified, "check_seconds": took}
 
@@ -68,37 +53,37 @@ def solved(bench: Bench, difficulty: Difficulty, block: int) -> Cell:
 
 def reused(bench: Bench, difficulty: Difficulty, block: int) -> Cell:
     """A trained network without a watermark, handed in for a block; and a new one trained for as long."""
-    length, lr = size(bench).again
+    length, lr = blocks.size(bench).again
 
     def measure() -> Measured:
-        asked, new = challenge_of(difficulty, block), initial(bench, block)
-        mark = watermark_of(asked, nonce_of(block, 0), digits(bench))
-        old = bench.train(dense(new), recipe_of(bench, block))
-        again = replace(recipe_of(bench, block), length=length)
-        scaled = scaled_and_written_over(bench, old.weights, mark)
+        asked, new = blocks.challenge_of(difficulty, block), bench.initial(blocks.ARCH, blocks.DATASET, block)
+        mark = watermark_of(asked, blocks.nonce_of(block, 0), blocks.digits(bench))
+        old = bench.train(dense(new), blocks.recipe_of(bench, block))
+        again = replace(blocks.recipe_of(bench, block), length=length)
+        scaled = blocks.scaled_and_written_over(bench, old.weights, mark)
         networks = {
             "written": written_over(old.weights, mark),
             "scaled": scaled,
             "retrained": bench.train(dense(scaled), replace(again, lr=lr), mark=mark).weights,
             "beginning": bench.train(dense(new), again, mark=mark).weights,
         }
-        before = bench.accuracy(old.weights, ARCH, DATASET)
+        before = bench.accuracy(old.weights, blocks.ARCH, blocks.DATASET)
         measured: dict[str, Any] = {"before": before, "made_with": old.made_with}
         for name, weights in networks.items():
-            verdict = check(handed_in(bench, weights, difficulty, block), asked, digits(bench))
+            verdict = check(blocks.handed_in(bench, weights, difficulty, block), asked, blocks.digits(bench))
             measured[name] = {"accuracy": verdict.evidence["accuracy"], "verified": verdict.verified}
         return measured
 
-    given = {"again": str(length), "lr": lr, "scaled": SCALED}
+    given = {"again": str(length), "lr": lr, "scaled": blocks.SCALED}
     return _cell(bench, "reused", difficulty, block, measure, **given)
 
 
 def refused(bench: Bench) -> Cell:
     """A solution handed in for what it does not solve, or tampered with; with what is said of it."""
-    difficulty = _difficulties(bench)[-1]
+    difficulty = blocks.size(bench).difficulties[-1]
 
     def measure() -> Measured:
-        found, measured = mined(bench, difficulty, 0)
+        found, measured = blocks.mined(bench, difficulty, 0)
         said = {} if found is None else _said(bench, found, difficulty)
         return {"said": said, "made_with": measured["made_with"]}
 
@@ -106,31 +91,29 @@ def refused(bench: Bench) -> Cell:
 
 
 def _said(bench: Bench, found: Solution, difficulty: Difficulty) -> dict[str, str]:
-    own, other = challenge_of(difficulty, 0), challenge_of(difficulty, 1)
-    places = watermark_of(own, found.nonce, digits(bench)).fixed_in(found.weights)["fc.weight"].places
+    own, other = blocks.challenge_of(difficulty, 0), blocks.challenge_of(difficulty, 1)
+    places = watermark_of(own, found.nonce, blocks.digits(bench)).fixed_in(found.weights)["fc.weight"].places
     free = next(place for place in range(len(places) + 1) if place not in places)
     renamed = replace(found, block=other.digest)
-    over = written_over(found.weights, watermark_of(other, found.nonce, digits(bench)))
+    its_mark = watermark_of(other, found.nonce, blocks.digits(bench))
+    over = replace(renamed, weights=written_over(found.weights, its_mark))
     half = replace(difficulty, share=difficulty.share / 2)
     handed = {
         "as it is, for its own block": (found, own),
         "for another block": (found, other),
         "for another block, under that one's digest": (renamed, other),
-        "for another block, under its digest, its watermark written over": (
-            replace(renamed, weights=over),
-            other,
-        ),
-        "with another nonce": (replace(found, nonce=nonce_of(0, size(bench).most)), own),
+        "for another block, under its digest, its watermark written over": (over, other),
+        "with another nonce": (replace(found, nonce=blocks.nonce_of(0, blocks.size(bench).most)), own),
         "that states half of the share": (replace(found, difficulty=half), own),
         "with one fixed value changed": (_moved(found, int(places[0])), own),
         "with one other weight changed, and the digest of the weights": (_moved(found, free), own),
     }
-    said = {what: _says(check(one, asked, digits(bench))) for what, (one, asked) in handed.items()}
-    folder = bench.run / "proof-of-work" / "tampered"
+    said = {what: _says(check(one, asked, blocks.digits(bench))) for what, (one, asked) in handed.items()}
+    folder = bench.run / "mined" / "tampered"
     write_solution(_moved(found, free), folder, replace=folder.exists())
     write_json(folder / SOLUTION, found.to_json())
     try:
-        said["with one other weight changed"] = _says(check(read_solution(folder), own, digits(bench)))
+        said["with one other weight changed"] = _says(check(read_solution(folder), own, blocks.digits(bench)))
     except InputError as error:
         said["with one other weight changed"] = f"could not verify, `{str(error).split(': ', 1)[1]}`"
     return said
@@ -149,38 +132,27 @@ def _says(verdict: Verdict) -> str:
 
 def result(bench: Bench) -> Result:
     """Time against difficulty, what a network of no work reaches, and the refusals."""
-    rows, lines = [], []
-    for difficulty in _difficulties(bench):
-        rows.append(
-            (difficulty.share, difficulty.target, *_mining(bench, difficulty), *_reusing(bench, difficulty))
-        )
-    for target in dict.fromkeys(one.target for one in _difficulties(bench)):
-        there = [one for one in _difficulties(bench) if one.target == target]
-        values = [[one["seconds"] for one in _found(bench, at) if one["verified"]] for at in there]
-        lines.append(line(f"target {target:g} %", [one.share for one in there], values))
-    length = size(bench).again[0]
-    columns = (
-        "share",
-        "target %",
-        "solved and verified",
-        "attempts",
-        "seconds",
-        "check, seconds",
-        "reused: written over %",
-        "verified",
-        "scaled up, written over %",
-        "verified",
-        f"and retrained, {length} %",
-        "verified",
-        f"from the beginning, {length} %",
-        "verified",
-    )
+    rows, own = [], blocks.size(bench)
+    seconds: dict[float, dict[float, list[float]]] = {}  # by target, by share
+    for difficulty in own.difficulties:
+        attempted, old = _of_blocks(bench, solved, difficulty), _of_blocks(bench, reused, difficulty)
+        rows.append((difficulty.share, difficulty.target, *_mining(attempted), *_reusing(old)))
+        solved_in = [one["seconds"] for one in attempted if one["verified"]]
+        seconds.setdefault(difficulty.target, {})[difficulty.share] = solved_in
+    lines = [line(f"target {target:g} %", [*took], [*took.values()]) for target, took in seconds.items()]
+    columns = "share | target % | solved and verified | attempts | seconds | check, seconds"
+    again = (f"and retrained, {own.again[0]} %", f"from the beginning, {own.again[0]} %")
+    for network in ("reused: written over %", "scaled up, written over %", *again):
+        columns += f" | {network} | verified"
     x, y = "share of the weights that the watermark fixes", "seconds to a solution"
-    return Result(columns, rows, _notes(bench), lines, x, y, recipe=recipe_of(bench), says=size(bench).says)
+    return Result(columns, rows, _notes(bench), lines, x, y, recipe=blocks.recipe_of(bench), says=own.says)
 
 
-def _mining(bench: Bench, difficulty: Difficulty) -> tuple[str, ...]:
-    found = _found(bench, difficulty)
+def _of_blocks(bench: Bench, kind: OfBlock, difficulty: Difficulty) -> list[Measured]:
+    return bench.store.found(kind(bench, difficulty, block) for block in range(blocks.size(bench).blocks))
+
+
+def _mining(found: Sequence[Measured]) -> tuple[str, ...]:
     done = [one for one in found if one["verified"]]
     return (
         f"{len(done)} of {len(found)}",
@@ -190,18 +162,18 @@ def _mining(bench: Bench, difficulty: Difficulty) -> tuple[str, ...]:
     )
 
 
-def _reusing(bench: Bench, difficulty: Difficulty) -> tuple[str, ...]:
-    found, texts = _old(bench, difficulty), []
+def _reusing(found: Sequence[Measured]) -> list[str]:
+    texts = []
     for name in _REUSED:
         verified = sum(one[name]["verified"] for one in found)
         texts += [summary([one[name]["accuracy"] for one in found], 1), f"{verified} of {len(found)}"]
-    return tuple(texts)
+    return texts
 
 
 def _notes(bench: Bench) -> list[str]:
-    own = size(bench)
+    own = blocks.size(bench)
     said = bench.store.found([refused(bench)])
-    before = [one["before"] for one in _old(bench, _difficulties(bench)[0])]
+    before = [one["before"] for one in _of_blocks(bench, reused, own.difficulties[0])]
     return [
         f"{own.blocks} blocks at each difficulty, {own.length} an attempt, {own.most} attempts at most. "
         "Seconds and attempts are of the blocks that were solved; their spread is over blocks.",
@@ -215,25 +187,8 @@ def _notes(bench: Bench) -> list[str]:
     ]
 
 
-def _difficulties(bench: Bench) -> Sequence[Difficulty]:
-    return size(bench).difficulties
-
-
-def _found(bench: Bench, difficulty: Difficulty) -> list[Measured]:
-    return bench.store.found(solved(bench, difficulty, block) for block in range(size(bench).blocks))
-
-
-def _old(bench: Bench, difficulty: Difficulty) -> list[Measured]:
-    return bench.store.found(reused(bench, difficulty, block) for block in range(size(bench).blocks))
-
-
 def _cell(
-    bench: Bench,
-    name: str,
-    difficulty: Difficulty,
-    block: int,
-    measure: Callable[[], Measured],
-    **asked: Any,
+    bench: Bench, name: str, difficulty: Difficulty, block: int, measure: Callable[[], Measured], **asked: Any
 ) -> Cell:
     """A cell: what decides it is the recipe, the difficulty, the block and its nonces, and what is asked."""
     about = {
@@ -241,9 +196,9 @@ def _cell(
         "share": difficulty.share,
         "target": difficulty.target,
         "values": difficulty.scale,
-        "block": block_name(block),
-        "nonces": [nonce_of(block, attempt).hex() for attempt in range(size(bench).most)],
+        "block": blocks.block_name(block),
+        "nonces": [blocks.nonce_of(block, attempt).hex() for attempt in range(blocks.size(bench).most)],
     }
     words = [f"share {difficulty.share} target {difficulty.target} block {block}"]
     title = f"proof of work {name}"
-    return bench.cell(title, measure, recipe_of(bench), about=about, words=words, **asked)
+    return bench.cell(title, measure, blocks.recipe_of(bench), about=about, words=words, **asked)

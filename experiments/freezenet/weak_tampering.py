@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 from scipy.optimize import curve_fit
 
-from experiments.freezenet.networks import (
-    learned,
-    recipe_of,
-    shown,
-    size,
-    tampered,
-    test_accuracy,
-    watermark,
-)
-from experiments.lib.bench import Bench
+from experiments.freezenet.networks import learned, recipe_of, shown, size, test_accuracy, watermark
+from experiments.lib.bench import Bench, written_over
 from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Line, Result, line, summary
 
@@ -45,7 +37,7 @@ def written(bench: Bench, share: float, draw: int, seed: int) -> Cell:
     def measure() -> Measured:
         trained = learned(bench, OWNER, seed)
         other = watermark(bench, share, seed, f"weak tampering {draw}")
-        weights = tampered(trained.weights, other)
+        weights = written_over(trained.weights, other)
         return {
             "accuracy": test_accuracy(bench, weights),
             "owner": watermark(bench, OWNER, seed).read(weights).to_json(),
@@ -56,9 +48,9 @@ def written(bench: Bench, share: float, draw: int, seed: int) -> Cell:
     return bench.cell("freezenet weak", measure, recipe, share=share, draw=draw, seed=seed, owner=OWNER)
 
 
-def fall(share: float, rate: float, height: float) -> float:
-    """The paper's form of the fall: chance, 0.1, and a part that decays."""
-    return 0.1 + height * np.exp(-rate * np.asarray(share))  # type: ignore[no-any-return]
+def fall(share: Any, rate: float = PUBLISHED_FALL, height: float = 0.8) -> Any:
+    """The paper's form of the fall, for shares of any shape: chance, 0.1, and a part that decays."""
+    return 0.1 + height * np.exp(-rate * np.asarray(share))
 
 
 def result(bench: Bench) -> Result:
@@ -69,20 +61,18 @@ def result(bench: Bench) -> Result:
         found = bench.store.found(written(bench, share, d, s) for s in own.seeds for d in draws)
         accuracies.append([one["accuracy"] for one in found])
         stands = [one["owner"]["matches"] / one["owner"]["length"] for one in found]
-        published = 0.1 + 0.8 * math.exp(-PUBLISHED_FALL * share)
-        rows.append((share, summary(accuracies[-1], 3), summary(stands, 4), f"{published:.3f}"))
-    grid = [n / 1000 for n in range(101)]
-    lines = [line("ours", TAMPERED, accuracies)]
+        rows.append((share, summary(accuracies[-1], 3), summary(stands, 4), f"{fall(share):.3f}"))
+    grid, lines = [n / 1000 for n in range(101)], [line("ours", TAMPERED, accuracies)]
     notes = [
         f"The network carries the owner's watermark over a share of {OWNER}; another one of the share r is "
-        f"written over it, {own.draws} for each seed, and the owner's no longer verifies.",
+        f"written over it, {own.draws} for each seed, and the owner's no longer verifies."
     ]
     points = [(share, value) for share, values in zip(TAMPERED, accuracies, strict=True) for value in values]
     if len(points) > 2:
-        (rate, height), _ = curve_fit(fall, *zip(*points, strict=True), p0=(PUBLISHED_FALL, 0.8))
+        x, y = zip(*points, strict=True)
+        (rate, height), _ = curve_fit(fall, x, y, p0=(PUBLISHED_FALL, 0.8))
         notes.append(f"Fit: 0.1 + {height:.2f} exp(-{rate:.0f} r); paper: 0.1 + 0.8 exp(-67 r).")
-        lines.append(Line("our fit", grid, [float(fall(r, rate, height)) for r in grid]))
-    published_line = [0.1 + 0.8 * math.exp(-PUBLISHED_FALL * r) for r in grid]
-    lines.append(Line("paper", grid, published_line, published=True))
-    columns = ("share r", "accuracy", "owner's values that stand", "paper's fit")
+        lines.append(Line("our fit", grid, fall(grid, rate, height).tolist()))
+    lines.append(Line("paper", grid, fall(grid).tolist(), published=True))
+    columns = "share r | accuracy | owner's values that stand | paper's fit"
     return shown(bench, columns, rows, notes, lines, recipe_of(bench, 0), "share r", "watermarks")

@@ -32,14 +32,10 @@ from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.device import pick_precision
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine, train
-from ticket_sig.training.marks import KeptMark
+from ticket_sig.watermarks import Mark
 
-_RESULT, _MODEL, _HALFWAY, _STATE = (
-    "result.json",
-    "model.safetensors",
-    "halfway.safetensors",
-    "state.safetensors",
-)
+_RESULT, _STATE = "result.json", "state.safetensors"
+_MODEL, _HALFWAY = "model.safetensors", "halfway.safetensors"
 
 
 @dataclass(frozen=True)
@@ -81,6 +77,11 @@ def dense(weights: Mapping[str, Tensor]) -> Ticket:
     return Ticket(weights=weights, mask=Mask.full({n: w for n, w in weights.items() if w.ndim >= 2}))
 
 
+def written_over(weights: Mapping[str, Tensor], mark: Mark) -> Mapping[str, Tensor]:
+    """A dense network with a mark written over it, without training."""
+    return mark.embed(dense(weights)).weights
+
+
 class Bench:
     """The tickets, data and trainings of one scale; everything is made once, and found again."""
 
@@ -115,6 +116,10 @@ class Bench:
         """An initial network for a data set."""
         data = self.data(dataset)
         return build(arch, data.classes, data.channels, seed)
+
+    def initial(self, arch: str, dataset: str, seed: int = 0) -> dict[str, Tensor]:
+        """The initial weights of a network for a data set."""
+        return dict(self.network(arch, dataset, seed).state_dict())
 
     def signed(self, subject: Subject) -> Signed:
         """The signed ticket of scheme 2: the shipped one, or what this scale's search finds."""
@@ -210,13 +215,14 @@ class Bench:
         recipe: Recipe,
         *,
         triggers: TriggerBatch | None = None,
-        mark: KeptMark | None = None,
+        mark: Mark | None = None,
     ) -> Trained:
         """Trains a ticket under its mask from its rewind weights, or where it has none from its weights."""
+        data = self.data(recipe.dataset)
         weights = ticket.weights if ticket.rewind is None else ticket.rewound()
         given = {
             "recipe": recipe.to_json(),
-            "data": self.data(recipe.dataset).digest,
+            "data": data.digest,
             "mask": tensor_digest(ticket.mask),
             "weights": tensor_digest(weights),
             "triggers": triggers and triggers.digest,
@@ -224,7 +230,10 @@ class Bench:
         }
 
         def make(folder: Path) -> dict[str, Any]:
-            return self._train(folder, weights, ticket.mask, recipe, triggers, mark)
+            model = self.network(recipe.arch, recipe.dataset, recipe.seed)
+            model.load_state_dict(weights_for(model.state_dict(), weights))
+            held = {"mask": ticket.mask, "triggers": triggers, "mark": mark}
+            return self._train(folder, model, data, recipe, held)
 
         folder, result = self.once("trained", given, make)
         (folder / _STATE).unlink(missing_ok=True)
@@ -237,16 +246,9 @@ class Bench:
         return Trained(trained, result["validation"], read_safetensors(folder / _HALFWAY))
 
     def _train(
-        self,
-        folder: Path,
-        weights: Mapping[str, Tensor],
-        mask: Mask,
-        recipe: Recipe,
-        triggers: TriggerBatch | None,
-        mark: KeptMark | None,
+        self, folder: Path, model: nn.Module, data: Dataset, recipe: Recipe, held: Mapping[str, Any]
     ) -> dict[str, Any]:
-        data, model = self.data(recipe.dataset), self.network(recipe.arch, recipe.dataset, recipe.seed)
-        model.load_state_dict(weights_for(model.state_dict(), weights))
+        mask: Mask = held["mask"]
         images = len(data.hold_out(recipe.validation)[0])
         rewind = recipe.rewind.iterations(batches_per_epoch(images, recipe.batch_size))
         done = train(
@@ -254,9 +256,7 @@ class Bench:
             data,
             recipe,
             self.engine,
-            mask=mask,
-            triggers=triggers,
-            mark=mark,
+            **held,
             start=rewind if recipe.retrain == "rewind" else 0,
             state=folder / _STATE,
             label=f"{recipe.arch}, {100 * mask.density:.2f} % kept",
@@ -269,7 +269,7 @@ class Bench:
             kept=mask.kept,
             total=mask.total,
             validation=validation[-1],
-            epochs=len(done.epochs),
+            epochs=len(validation),
             seconds=round(done.seconds, 1),
             made_with=done.made_with,
         )

@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from experiments import FOLDER
@@ -50,6 +51,13 @@ def run_options(parser: argparse.ArgumentParser, *, smoke: bool = True, results:
         parser.add_argument("--smoke", action="store_true", help="digits, in seconds")
     if results:
         parser.add_argument("--results", type=Path, default=FOLDER, help="where RESULTS.md and figures go")
+
+
+@contextmanager
+def this_machine() -> Iterator[Engine]:
+    """Trains on the best device that there is, and shows progress on stderr."""
+    with progress() as bars:
+        yield Engine(device=pick_device(), progress=bars)
 
 
 def _run_program(name: str, *arguments: str) -> int:
@@ -95,9 +103,8 @@ def _measure_and_show(options: argparse.Namespace) -> None:
     results.mkdir(parents=True, exist_ok=True)
     deadline = None if options.minutes is None else time.time() + 60 * options.minutes
     experiments = {name: module_of(name) for name in names}
-    with progress() as bars:
-        store = Store(results / "cells" / scale.name, options.out, bars)
-        engine = Engine(device=pick_device(), progress=bars)
+    with this_machine() as engine:
+        store = Store(results / "cells" / scale.name, options.out, engine.progress)
         bench = Bench(scale, Path(options.data) if options.data else None, options.out, store, engine)
         store.measure([cell for module in experiments.values() for cell in module.cells(bench)], deadline)
     for name, module in experiments.items():

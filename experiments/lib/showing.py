@@ -35,7 +35,8 @@ class Result:
     """What an experiment shows.
 
     Attributes:
-        columns, rows: of the table, ours beside the paper's.
+        columns: heads of the table, parted by " | ".
+        rows: of the table, ours beside the paper's.
         notes: what it says and where it differs, and why.
         lines, x, y: of the picture; or `draw`, which writes it.
         recipe: of the trainings, where there are any.
@@ -43,7 +44,7 @@ class Result:
         spread: what means and deviations are over, and what accuracies are.
     """
 
-    columns: Sequence[str]
+    columns: str
     rows: Sequence[Sequence[object]]
     notes: Sequence[str] = ()
     lines: Sequence[Line] = ()
@@ -98,8 +99,9 @@ def line(label: str, x: Sequence[Any], values: Sequence[Sequence[float]], publis
 def write(name: str, experiment: Experiment, bench: Bench, folder: Path) -> str:
     """Writes table, picture and section of one experiment; returns the section."""
     result, name = experiment.result(bench), f"{name}-{bench.scale.name}"
+    columns = result.columns.split(" | ")
     with whole_file(folder / "tables" / f"{name}.csv") as partial, partial.open("w", newline="") as file:
-        csv.writer(file).writerows([result.columns, *result.rows])
+        csv.writer(file).writerows([columns, *result.rows])
     picture = folder / "figures" / f"{name}.png"
     if result.draw is not None:
         result.draw(picture)
@@ -107,7 +109,7 @@ def write(name: str, experiment: Experiment, bench: Bench, folder: Path) -> str:
         plot(picture, experiment.TITLE, result)
     drawn = result.draw is not None or bool(result.lines)
     body = [
-        *table(result.columns, result.rows),
+        *table(columns, result.rows),
         "",
         *(f"- {note}" for note in result.notes),
         "",

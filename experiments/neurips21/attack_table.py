@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Any
 
 from experiments.lib.bench import Bench
 from experiments.lib.cells import Cell, Measured
@@ -20,44 +21,32 @@ PRUNING = (0.05, 0.1, 0.2, 0.3, 0.5)
 ADD_ON = (0.005, 0.01, 0.02, 0.05, 0.1)
 
 
-def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[str, object]]]:
+def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[str, Any]]]:
     """In words, by name, options."""
     short = max(1, bench.recipe(subject, 0).length.count // 2)
-    pruning = [
-        (f"{by} {100 * r:g} %", f"{by}-pruning", {"rate": r})
-        for by in ("magnitude", "random")
-        for r in PRUNING
-    ]
+    insider = {"message": FORGED, "insider": True}
+    after = f"the same, then fine-tuned for {short} epochs"
+    removal = {"epochs": short, "lr": 0.2, "images": 500}
+    other = {"epochs": epochs_on_other(bench, subject), "other": True}
+    pruning = [(by, rate) for by in ("magnitude", "random") for rate in PRUNING]
     return [
         ("none", None, {}),
-        *pruning,
+        *((f"{by} {100 * rate:g} %", f"{by}-pruning", {"rate": rate}) for by, rate in pruning),
         *((f"add-on {100 * rate:g} %", "add-on", {"rate": rate}) for rate in ADD_ON),
         ("fake2: noise, 2 % moved", "noise", {"rate": 0.02}),
         ("fake3: another code", "overwrite", {"message": FORGED}),
-        ("fake3: another code, place known", "overwrite", {"message": FORGED, "insider": True}),
-        (
-            f"the same, then fine-tuned for {short} epochs",
-            "overwrite",
-            {"message": FORGED, "insider": True, "then": short},
-        ),
+        ("fake3: another code, place known", "overwrite", insider),
+        (after, "overwrite", {**insider, "then": short}),
         ("erase, place known", "erase", {"insider": True}),
-        (f"the same, then fine-tuned for {short} epochs", "erase", {"insider": True, "then": short}),
+        (after, "erase", {"insider": True, "then": short}),
         (f"fine-tuning, {short} epochs, lr 0.02", "fine-tuning", {"epochs": short, "lr": 0.02}),
         (f"fine-tuning, {short} epochs, lr 0.2", "fine-tuning", {"epochs": short, "lr": 0.2}),
-        (
-            f"trigger removal, {short} epochs, 500 images",
-            "trigger-removal",
-            {"epochs": short, "lr": 0.2, "images": 500},
-        ),
-        (
-            f"fine-tuning to {subject.other}",
-            "fine-tuning",
-            {"epochs": epochs_on_other(bench, subject), "other": True},
-        ),
+        (f"trigger removal, {short} epochs, 500 images", "trigger-removal", removal),
+        (f"fine-tuning to {subject.other}", "fine-tuning", other),
     ]
 
 
-def group(bench: Bench, subject: Subject, name: str | None, options: dict[str, object]) -> list[Cell]:
+def group(bench: Bench, subject: Subject, name: str | None, options: dict[str, Any]) -> list[Cell]:
     """One attack on the taught network; on a few seeds where it trains."""
     seeds = bench.scale.seeds if not (options.keys() & {"epochs", "then"}) else bench.few()
     return [attacked(bench, subject, "taught", name, seed, **options) for seed in seeds]
@@ -85,7 +74,7 @@ def result(bench: Bench) -> Result:
             row = (accuracy(values), summary(lost) if lost else "", reading(values))
             answers = summary(triggers) if triggers or not values else "cannot be asked"
             rows.append((str(subject), words, *row, answers, who(values, lost, needed)))
-    columns = ("network", "attack", "test %", "lost", "the code", "trigger %", "who wins")
+    columns = "network | attack | test % | lost | the code | trigger % | who wins"
     notes = (
         "The network: the signed ticket retrained with triggers, one a seed. `place known`: the thief is "
         "an insider.",

@@ -37,7 +37,7 @@ def attacked(
     Options are the attack's, and: `insider` (knows the place), `other` (trains on the other data set), `then`
     (fine-tunes for so many epochs after it).
     """
-    scene = {key: options.pop(key) for key in ("insider", "other", "then") if key in options}
+    scene: dict[str, Any] = {key: options.pop(key) for key in ("insider", "other", "then") if key in options}
     made = attack(name, **options) if name else None
     decides: dict[str, Any] = {"model": model, "attack": name, "options": vars(made) if made else {}, **scene}
     if model == "taught":

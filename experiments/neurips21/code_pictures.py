@@ -37,7 +37,7 @@ def code_result(
         rows.append((str(subject), name, reading(values), agree, published.get((str(subject), name), "")))
         if values and values[0]["module_map"]:
             panels.append(panel(bench, subject, name, values[0]))
-    columns = ("network", "attack", "the code", "data modules", "paper reads")
+    columns = "network | attack | the code | data modules | paper reads"
     return Result(columns, rows, notes, draw=partial(_draw, panels) if panels else None)
 
 

@@ -37,7 +37,7 @@ def result(bench: Bench) -> Result:
             values = [bench.store.numbers(of_share(bench, subject, by, share)) for share in shares]
             rows.append((str(subject), by, summary(whole), *(summary(found) for found in values)))
             lines.append(line(f"{subject}, {by}", [0, *(100 * s for s in shares)], [whole, *values]))
-    columns = ("network", "key by", "intact", *(f"{100 * s:g} % key" for s in shares))
+    columns = " | ".join(["network", "key by", "intact", *(f"{100 * s:g} % key" for s in shares)])
     notes = [
         "Paper: the accuracy falls as the share grows, and the scores differ little; it publishes no table.",
         *(lost(bench, subject) for subject in bench.scale.subjects),

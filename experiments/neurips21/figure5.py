@@ -38,12 +38,10 @@ def result(bench: Bench) -> Result:
             row = (f"{100 * share:g} %", summary(whole), summary(without[-1]), summary(fake[-1]))
             rows.append((str(subject), *row))
         x = [100 * share for share in shares]
-        lines += [
-            line(f"{subject}, intact", x, [whole] * len(x)),
-            line(f"{subject}, locked, no key", x, without),
-        ]
+        lines.append(line(f"{subject}, intact", x, [whole] * len(x)))
+        lines.append(line(f"{subject}, locked, no key", x, without))
         lines.append(line(f"{subject}, locked, forged key", x, fake))
-    columns = ("network", "share of the key", "intact", "locked, no key", "locked, forged key")
+    columns = "network | share of the key | intact | locked, no key | locked, forged key"
     notes = (
         f"Key by {FORGED_BY}. The forged key has as many weights as the true one, at random positions "
         "outside the locked mask, of the size of initial weights; then the whole is retrained.",

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from experiments import CHECKPOINTS
-from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
+from experiments.lib.bench import Bench, Trained
+from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result
 from experiments.neurips21.figure2 import SCORES
@@ -39,7 +40,7 @@ MODEL, DECOYS = "suspect", 300
 def asked(bench: Bench, subject: Subject, name: str, network: Callable[[], Ticket], seed: int = 0) -> Cell:
     """One network, served and asked about the triggers of a seed."""
 
-    def measure() -> dict[str, object]:
+    def measure() -> Measured:
         triggers = triggers_of(bench, subject, seed)
         claim = claim_triggers(triggers, bench.signed(subject).claim.subject)
         with TemporaryDirectory() as folder:
@@ -54,16 +55,21 @@ def asked(bench: Bench, subject: Subject, name: str, network: Callable[[], Ticke
             "decoy_rate": verdict.evidence["decoy_rate"],
         }
 
-    taught = {"triggers": how_taught(bench, subject)} if name == "taught" else {}
+    taught: dict[str, Any] = {"triggers": how_taught(bench, subject)} if name == "taught" else {}
     return cell(bench, "asked", subject, measure, network=name, seed=seed, decoys=DECOYS, **taught)
 
 
 def ours(bench: Bench, subject: Subject) -> list[Cell]:
     """The taught networks, each about its own triggers."""
     return [
-        asked(bench, subject, "taught", lambda seed=seed: train_taught(bench, subject, seed).ticket, seed)
+        asked(bench, subject, "taught", later(train_taught, bench, subject, seed), seed)
         for seed in bench.scale.seeds
     ]
+
+
+def later(train: Callable[..., Trained], *given: Any) -> Callable[[], Ticket]:
+    """Trains a network when it is called for."""
+    return lambda: train(*given).ticket
 
 
 def innocent(bench: Bench, subject: Subject) -> list[Cell]:
@@ -72,13 +78,12 @@ def innocent(bench: Bench, subject: Subject) -> list[Cell]:
     if bench.scale.search is None:
         networks["dense"] = lambda: load(CHECKPOINTS / f"{subject}-dense").ticket
     for seed in bench.scale.seeds:
-        networks[f"intact {seed}"] = lambda seed=seed: train_intact(bench, subject, seed).ticket
+        networks[f"intact {seed}"] = later(train_intact, bench, subject, seed)
     for index, share in enumerate(bench.scale.shares):
         for seed in bench.seeds_for(index):
             for by in SCORES:
-                networks[f"locked {by} {share} {seed}"] = lambda by=by, share=share, seed=seed: (
-                    train_locked(bench, subject, by, share, seed).ticket
-                )
+                locked = later(train_locked, bench, subject, by, share, seed)
+                networks[f"locked {by} {share} {seed}"] = locked
     return [
         asked(bench, subject, name, network)
         for name, network in list(networks.items())[: bench.scale.innocent]
@@ -106,13 +111,7 @@ def result(bench: Bench) -> Result:
             edge = (max if name == "ours" else min)(value["log10_p"] for value in values)
             spread = f"{min(matches)} to {max(matches)}"
             rows.append((str(subject), name, f"{verified} of {len(values)}", spread, format_p(edge)))
-    columns = (
-        "network",
-        "networks",
-        "verified",
-        "triggers answered as claimed",
-        "p at the edge",
-    )
+    columns = "network | networks | verified | triggers answered as claimed | p at the edge"
     notes = (
         "Every network was served by MLServer on the loopback interface and asked about 100 triggers and "
         f"{DECOYS} decoys, by the Open Inference Protocol v2. The innocent networks share our network's "

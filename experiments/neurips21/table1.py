@@ -37,17 +37,15 @@ def result(bench: Bench) -> Result:
         dense, *rounds = ours[name].history
         last = next((e for e in reversed(rounds) if e.step == "prune" and e.accepted), dense)
         rates = ", ".join(f"{rate:g} x {times}" for rate, times in ours[name].pruning_rates().items())
-        rows.append(
-            (name, f"{dense.test:.2f}", f"{last.test:.2f}", f"{100 * last.density:.3f} %", rates, published)
-        )
+        kept = f"{100 * last.density:.3f} %"
+        rows.append((name, f"{dense.test:.2f}", f"{last.test:.2f}", kept, rates, published))
         tried = [e for e in (dense, *rounds) if e.step in ("dense", "prune") and e.accepted is not False]
-        kept = [100 * entry.density for entry in tried]
-        lines.append(
-            Line(f"{name}, rounds that the search went on from", kept, [entry.test or 0.0 for entry in tried])
-        )
+        points = [100 * entry.density for entry in tried], [entry.test or 0.0 for entry in tried]
+        lines.append(Line(f"{name}, rounds that the search went on from", *points))
         if paper and paper[1]:
-            lines.append(Line("paper: dense, extreme ticket", [100, paper[2]], paper[:2], published=True))
-    columns = ("network", "dense", "ticket", "kept", "rate x rounds", "paper: dense, ticket, kept, (rounds)")
+            points = [100.0, paper[2]], [paper[0], paper[1]]
+            lines.append(Line("paper: dense, extreme ticket", *points, published=True))
+    columns = "network | dense | ticket | kept | rate x rounds | paper: dense, ticket, kept, (rounds)"
     notes = (
         "One seed each, before signing, accuracies as the training had them (bf16 where the recipe says "
         "so). How the shipped search differs from the paper's, rate by rate, is on its card.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
+from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, line, not_run, summary
 from experiments.neurips21.retrained import cell, kept_of
@@ -22,7 +22,7 @@ PUBLISHED = {
 def embedding(bench: Bench, subject: Subject, signed: bool, seed: int) -> Cell:
     """The same ticket retrained, signed or not."""
 
-    def measure() -> dict[str, object]:
+    def measure() -> Measured:
         pair = bench.one_shot(subject)
         ticket = pair.ticket if signed else pair.unsigned
         assert ticket is not None
@@ -54,7 +54,7 @@ def result(bench: Bench) -> Result:
         lost = summary(bench.store.differences(plain, signed))
         rows.append((str(subject), summary(before), summary(after), lost, paper))
         lines.append(line(str(subject), ("unsigned", "signed"), (before, after)))
-    columns = ("network", "unsigned", "signed", "lost, seed by seed", "paper")
+    columns = "network | unsigned | signed | lost, seed by seed | paper"
     notes = [
         not_run(bench, PUBLISHED),
         "`unsigned` and `signed` are one ticket before and after `embed`, both retrained from its rewind "

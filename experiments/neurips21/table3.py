@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.lib.bench import Bench
 from experiments.lib.cells import Cell
-from experiments.lib.scales import TRIGGER_BATCH, TRIGGERS, Subject
+from experiments.lib.scales import TRIGGER_BATCH, TRIGGERS
 from experiments.lib.showing import Result, line, not_run, summary
 from experiments.neurips21.retrained import intact, taught
 
@@ -35,6 +35,8 @@ def result(bench: Bench) -> Result:
     rows, lines = [], []
     seeds = bench.scale.seeds
     for subject in bench.scale.subjects:
+        published = PUBLISHED.get(str(subject))
+        paper = "{:.2f} ({}), {:.2f} ({})".format(*published) if published else ""
         for teaching, size in (*((False, size) for size in bench.scale.tried), (True, TRIGGER_BATCH)):
             plain = [intact(bench, subject, seed, teaching=teaching) for seed in seeds]
             with_them = [taught(bench, subject, seed, size, teaching=teaching) for seed in seeds]
@@ -43,20 +45,13 @@ def result(bench: Bench) -> Result:
             lost = bench.store.differences(plain, with_them)
             length = bench.recipe(subject, 0, teaching=teaching).length
             row = (summary(accuracies[0]), summary(before), summary(accuracies[1]), summary(answers))
-            rows.append((str(subject), length, size, *row, summary(lost), _published(subject)))
+            rows.append((str(subject), length, size, *row, summary(lost), paper))
         x = ("without", "with triggers")
         lines.append(line(f"{subject}, test", x, accuracies))
         lines.append(line(f"{subject}, triggers", x, (before, answers)))
     columns = (
-        "network",
-        "length",
-        "triggers a batch",
-        "test %",
-        "trigger %",
-        "test %, taught",
-        "trigger %, taught",
-        "lost",
-        "paper",
+        "network | length | triggers a batch | test % | trigger % | test %, taught | trigger %, taught "
+        "| lost | paper"
     )
     notes = [
         not_run(bench, PUBLISHED),
@@ -70,7 +65,3 @@ def result(bench: Bench) -> Result:
     ]
     recipe = bench.recipe(bench.scale.subjects[0], 0, teaching=True)
     return Result(columns, rows, notes, lines, "", "accuracy in %", recipe=recipe)
-
-
-def _published(subject: Subject) -> str:
-    return "{:.2f} ({}), {:.2f} ({})".format(*PUBLISHED[str(subject)]) if str(subject) in PUBLISHED else ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
+from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, not_run, summary
 from experiments.neurips21.attacked import attacked, reading
@@ -26,16 +27,17 @@ PUBLISHED = {
 
 def transfer(bench: Bench, subject: Subject, by: str, seed: int) -> Cell:
     """A locked ticket (or the intact one), trained on the other data set from its rewind weights."""
-    asked = {"by": by, "share": SHARE, "other": subject.other, "epochs": epochs_on_other(bench, subject)}
+    epochs = epochs_on_other(bench, subject)
+    asked: dict[str, Any] = {"by": by, "share": SHARE, "other": subject.other, "epochs": epochs}
 
-    def measure() -> dict[str, object]:
+    def measure() -> Measured:
         signed = bench.signed(subject).ticket
         ticket = signed if by == "intact" else parts_of(bench, subject, by, SHARE, seed).locked
         recipe, kept = bench.recipe(subject, seed), tensor_digest(ticket.mask)
         run = bench.folder_of("transfer", {**asked, "recipe": recipe.to_json(), "mask": kept})
         data = bench.data(subject.other)
         scene = Scene(data=data, recipe=recipe, engine=bench.engine, run=run, seed=seed)
-        trained = train_on(ticket, scene, epochs=asked["epochs"], lr=None, start="rewind")
+        trained = train_on(ticket, scene, epochs=epochs, lr=None, start="rewind")
         judged = replace(scene, recipe=replace(recipe, precision="float32"))
         return {
             "accuracy": attack_report(ticket, trained, judged).accuracy[1],
@@ -87,7 +89,7 @@ def result(bench: Bench) -> Result:
         values = [value["accuracy"] for value in after]
         rows.append((way, "scheme 3, fine-tuned", summary(values), reading(after), paper.get("taught", "")))
     sizes = ", ".join(f"{s.other} {len(bench.data(s.other).train):,}" for s in bench.scale.subjects)
-    columns = ("network", "what", "ours", "the code", "paper")
+    columns = "network | what | ours | the code | paper"
     notes = [
         not_run(bench, PUBLISHED),
         f"Images trained on: {sizes} (paper: 45,000), for as many steps as on the ticket's own data set. "

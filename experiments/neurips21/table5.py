@@ -33,7 +33,7 @@ def result(bench: Bench) -> Result:
     """Test accuracy, trigger accuracy and the code, by rate."""
     rows, lines = [], []
     for subject in bench.scale.subjects:
-        published = PUBLISHED.get(str(subject))
+        published = PUBLISHED.get(str(subject), ())
         values = [bench.store.found(group(bench, subject, rate)) for rate in RATES]
         for index, rate in enumerate(RATES):
             paper = "{:.2f} ({})".format(*published[index]) if published else ""
@@ -41,15 +41,12 @@ def result(bench: Bench) -> Result:
             row = (f"{100 * rate:g} %", accuracy(values[index]), triggers, reading(values[index]), paper)
             rows.append((str(subject), *row))
         x = [100 * rate for rate in RATES]
-        lines.append(line(f"{subject}, test", x, [[v["accuracy"] for v in of_rate] for of_rate in values]))
-        lines.append(
-            line(f"{subject}, triggers", x, [[v["triggers"] for v in of_rate] for of_rate in values])
-        )
-        for index, what in enumerate(("test", "triggers") if published else ()):
-            lines.append(
-                line(f"paper, {what}", x, [[float(p[index])] for p in published or ()], published=True)
-            )
-    columns = ("network", "rate", "test %", "trigger %", "the code", "paper: test (trigger)")
+        for what, field in (("test", "accuracy"), ("triggers", "triggers")):
+            points = [[value[field] for value in of_rate] for of_rate in values]
+            lines.append(line(f"{subject}, {what}", x, points))
+        for what, accuracies in zip(("test", "triggers"), zip(*published, strict=True), strict=False):
+            lines.append(line(f"paper, {what}", x, [[float(one)] for one in accuracies], published=True))
+    columns = "network | rate | test % | trigger % | the code | paper: test (trigger)"
     notes = (
         not_run(bench, PUBLISHED),
         "The triggers are made from a secret, their labels by a keyed function (paper: images of Adi et "

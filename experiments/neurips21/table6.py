@@ -58,7 +58,7 @@ def result(bench: Bench) -> Result:
             if published:
                 points = [[value] for value in published]
                 lines.append(line(f"paper, {by}", [100 * rate for rate in RATES], points, published=True))
-    columns = ("network", "model", "pruned by", "rate", "ours", "the code", "paper")
+    columns = "network | model | pruned by | rate | ours | the code | paper"
     notes = [
         not_run(bench, [name for name, _ in PUBLISHED]),
         "`shipped`, where it is: the ticket of `checkpoints/`; `intact` are retrainings at this scale.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from experiments.lib.bench import Bench
 from experiments.lib.cells import Cell
 from experiments.lib.scales import Subject
@@ -12,7 +14,7 @@ from experiments.neurips21.retrained import forged, intacts
 TITLE = "Table 7: ambiguity attacks"
 SHARE, NOISE = 0.05, 0.02
 # Name, what the thief knows, the attack, its options.
-ATTACKS = (
+ATTACKS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("fake2: noise", "nothing", "noise", {"rate": NOISE}),
     ("fake3: another code", "encoding", "overwrite", {"message": FORGED}),
     ("fake3: another code", "encoding and place", "overwrite", {"message": FORGED, "insider": True}),
@@ -55,16 +57,7 @@ def result(bench: Bench) -> Result:
             paper = "91.37 to 57.00" if options.get("insider") and str(subject) == "resnet20-cifar10" else ""
             row = (whole, accuracy(values), reading(values), ", ".join(sorted(own)), paper)
             rows.append((subject, name, knows, *row))
-    columns = (
-        "network",
-        "attack",
-        "the thief knows",
-        "before",
-        "after",
-        "the owner's code",
-        "his own",
-        "paper",
-    )
+    columns = "network | attack | the thief knows | before | after | the owner's code | his own | paper"
     notes = (
         f"fake1: {100 * SHARE:g} % key by OMP, forged, then retrained (Figure 5); unlocking checks a key "
         f"against the claim's commitment. fake2: {100 * NOISE:g} % of the kept weights move. fake3: "

@@ -55,7 +55,7 @@ def result(bench: Bench) -> Result:
             lines.append(line(f"{subject}, noise {scale:g}", x, points))
         if known:
             lines.append(line("paper", x, [[paper[0]] for paper in PUBLISHED], published=True))
-    columns = ("network", "noise", "rate", "ours", "kept %", "the code", "paper")
+    columns = "network | noise | rate | ours | kept % | the code | paper"
     notes = (
         "The rate is a share of the pruned weights; they get Gaussian noise of so many standard "
         "deviations of their layer's kept weights. Paper: decodes / accuracy still within 1 point; how "

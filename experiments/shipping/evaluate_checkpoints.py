@@ -9,6 +9,7 @@ verified.
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from pathlib import Path
 
@@ -61,12 +62,9 @@ def main(options: argparse.Namespace) -> int:
     bundles = sorted(path.parent for path in options.checkpoints.glob("*/ticket.json"))
     if not bundles:
         raise bad_input(options.checkpoints, "checkpoints", "bundles", "none")
-    data: dict[str, Dataset] = {}
+    data = functools.cache(lambda name: load_dataset(name, options.data))
     fine = True
     for bundle in bundles:
         loaded = load(bundle)
-        name = str((loaded.ticket.recipe or {}).get("dataset"))
-        if name not in data:
-            data[name] = load_dataset(name, options.data)
-        fine &= check(bundle, loaded, data[name])
+        fine &= check(bundle, loaded, data(str((loaded.ticket.recipe or {}).get("dataset"))))
     return 0 if fine else 1

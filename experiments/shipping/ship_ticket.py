@@ -15,12 +15,10 @@ from typing import Any
 
 import ticket_sig
 from experiments import CHECKPOINTS
-from experiments.lib.cards import history_table, made_how, pruning_table
-from experiments.lib.entry import run_options
-from experiments.lib.sections import table
+from experiments.lib.entry import run_options, this_machine
+from experiments.lib.sections import history_table, made_how, pruning_table, table
 from experiments.lib.sturdiest import TRIED_RATE, sturdiest
 from ticket_sig.claim import Claim
-from ticket_sig.cli.output import progress
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.files import whole_file
 from ticket_sig.formats import load
@@ -30,7 +28,6 @@ from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.device import pick_device, pick_precision
 from ticket_sig.training.evaluate import weights_accuracy
-from ticket_sig.training.loop import Engine
 from ticket_sig.verification import verify
 
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -239,12 +236,10 @@ def main(options: argparse.Namespace) -> None:
     """Searches, signs, retrains; writes the bundles and their cards."""
     choice = "smoke" if options.smoke else options.recipe
     name, changes = RECIPES[choice]
-    device = pick_device()
     data = load_dataset("digits" if options.smoke else "cifar10", options.data)
-    precision = pick_precision("auto", device)
-    recipe = preset(name, arch="resnet20", dataset=data.name, precision=precision, **changes)
-    with progress() as bars:
-        engine = Engine(device=device, progress=bars)
+    with this_machine() as engine:
+        precision = pick_precision("auto", engine.device)
+        recipe = preset(name, arch="resnet20", dataset=data.name, precision=precision, **changes)
         ticket = ticket_sig.find(recipe, data, options.out / "find", engine=engine)
         dense = load(options.out / "find" / "dense").ticket
         embedded = sturdiest(ticket)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from experiments import CHECKPOINTS
 from experiments.freezenet import networks as freezenet
-from experiments.lib.bench import Bench, Trained, dense
+from experiments.lib.bench import Bench, Trained, dense, written_over
 from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, summary
 from ticket_sig.digests import tensor_digest
@@ -31,48 +31,42 @@ class Size:
     """How large the experiment is done at one scale.
 
     Attributes:
-        dataset, preset: of the trainings.
         networks: where each network's weights come from: shipped, trained by the FreezeNet experiments, or
             trained from the beginning for so long.
         again: length and learning rate of the fine-tuning.
-        payloads: random ones, for each network.
         says: what this scale cannot show.
+        payloads: random ones, for each network.
+        dataset, preset: of the trainings.
     """
 
-    dataset: str
-    preset: str
     networks: Mapping[str, str | Steps]
     again: tuple[Steps, float]
-    payloads: int
     says: str
+    payloads: int = 3
+    dataset: str = "cifar10"
+    preset: str = "quick"
 
 
 SIZES = {
     "paper": Size(
-        "cifar10",
-        "quick",
         {"resnet20": _SHIPPED, "freezenet": _LEARNED, "resnet20-proj": Steps(36)},
         (Steps(20), 0.02),
-        3,
         "Fine-tuned for 20 epochs.",
     ),
     "quick": Size(
-        "cifar10",
-        "quick",
         {"resnet20": _SHIPPED, "freezenet": _LEARNED, "resnet20-proj": Steps(2)},
         (Steps(1), 0.02),
-        3,
         "Fine-tuned for one epoch. resnet20 is the shipped dense network; freezenet was trained for 4 epochs "
         "and resnet20-proj for 2, so that fine-tuning still teaches them: what they reach is to be compared "
         "with the control's alone.",
     ),
     "smoke": Size(
-        "digits",
-        "demo",
         {"resnet20": Steps(1), "freezenet": _LEARNED},
         (Steps(1), 0.1),
-        2,
         "Shows that the script runs, and nothing else.",
+        payloads=2,
+        dataset="digits",
+        preset="demo",
     ),
 }
 
@@ -100,8 +94,8 @@ def control(bench: Bench, arch: str) -> Cell:
             "made_with": trained.made_with,
         }
 
-    asked = {"network": arch, "start": how_started(bench, arch)}
-    return bench.cell("uchida control", measure, recipe_of(bench, arch), **asked)
+    begun = how_started(bench, arch)
+    return bench.cell("uchida control", measure, recipe_of(bench, arch), network=arch, start=begun)
 
 
 def marked(bench: Bench, arch: str, index: int) -> Cell:
@@ -109,7 +103,7 @@ def marked(bench: Bench, arch: str, index: int) -> Cell:
     mark = mark_of(bench, arch, index)
 
     def measure() -> Measured:
-        written = mark.embed(dense(start(bench, arch))).weights
+        written = written_over(start(bench, arch), mark)
         trained = fine_tuned(bench, arch, mark)
         reading = mark.read(trained.weights)
         return {
@@ -126,7 +120,8 @@ def marked(bench: Bench, arch: str, index: int) -> Cell:
             "made_with": trained.made_with,
         }
 
-    asked = {"network": arch, "payload": index, "start": how_started(bench, arch), "mark": mark.to_json()}
+    asked: dict[str, Any] = {"network": arch, "payload": index, "mark": mark.to_json()}
+    asked["start"] = how_started(bench, arch)
     return bench.cell("uchida", measure, recipe_of(bench, arch), **asked)
 
 
@@ -134,12 +129,7 @@ def mark_of(bench: Bench, arch: str, index: int) -> Uchida:
     """A mark of its own for every network and payload; its key is no secret, so that it can be repeated."""
     key = hashlib.sha256(f"Uchida experiment, {arch}, payload {index}".encode()).digest()
     payload = keyed_words(key, "payload", BITS) % 2 == 1
-    return Uchida.on(initial(bench, arch), payload.tolist(), key=key)
-
-
-def initial(bench: Bench, arch: str) -> dict[str, Tensor]:
-    """The initial weights of a network."""
-    return dict(bench.network(arch, size(bench).dataset).state_dict())
+    return Uchida.on(bench.initial(arch, size(bench).dataset), payload.tolist(), key=key)
 
 
 def recipe_of(bench: Bench, arch: str, length: Steps | None = None) -> Recipe:
@@ -165,7 +155,8 @@ def start(bench: Bench, arch: str) -> Mapping[str, Tensor]:
     """The weights that fine-tuning starts from."""
     source = size(bench).networks[arch]
     if isinstance(source, Steps):
-        return bench.train(dense(initial(bench, arch)), recipe_of(bench, arch, source)).weights
+        begun = dense(bench.initial(arch, size(bench).dataset))
+        return bench.train(begun, recipe_of(bench, arch, source)).weights
     if source == _LEARNED:
         return freezenet.learned(bench, 0.0, 0).weights
     return load(CHECKPOINTS / f"{arch}-{size(bench).dataset}-dense").ticket.weights
@@ -193,16 +184,8 @@ def result(bench: Bench) -> Result:
         errors += [one["wrong"] for one in found]
         elsewhere += [one["wrong_in_control"] for one in found]
     columns = (
-        "network",
-        "layer, weights in a filter",
-        "before",
-        "control",
-        "marked",
-        "drop",
-        "bit error rates",
-        "log10 p",
-        f"wrong of {BITS} in the control",
-        "drop, written without training",
+        "network | layer, weights in a filter | before | control | marked | drop | bit error rates | log10 p "
+        f"| wrong of {BITS} in the control | drop, written without training"
     )
     notes = [
         f"{BITS} bits, {payloads} random payloads with a key each; spreads are over payloads. The control is "

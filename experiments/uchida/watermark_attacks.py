@@ -68,7 +68,7 @@ def attacked(bench: Bench, scheme: str, name: str | None, options: dict[str, Any
 def mark_of(bench: Bench, scheme: str) -> Mark:
     """The owner's mark; its secret is none, so that it can be repeated."""
     secret = hashlib.sha256(f"Watermark attacks, {scheme}".encode()).digest()
-    return WATERMARKS[scheme].make(uchida.initial(bench, ARCH), MARKS[scheme], secret)
+    return WATERMARKS[scheme].make(bench.initial(ARCH, uchida.size(bench).dataset), MARKS[scheme], secret)
 
 
 def carried_out(
@@ -121,7 +121,7 @@ def result(bench: Bench) -> Result:
         "Negated filters are the same network: a thief needs neither secret nor data for it. To bring the "
         "filters into one sign before they are read would undo it, but not other scales of theirs.",
     ]
-    columns = ("mark", "attack", "test %", "lost", "the owner's", "p", "the thief's", "who wins")
+    columns = "mark | attack | test % | lost | the owner's | p | the thief's | who wins"
     says = f"One network, fine-tuned for {length} in all trainings here; no error bars."
     return Result(columns, rows, notes, recipe=uchida.recipe_of(bench, ARCH), says=says)
 
