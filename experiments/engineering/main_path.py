@@ -16,6 +16,7 @@ import ticket_sig
 from experiments.lib.entry import run_options, this_machine
 from experiments.lib.sections import history_table, made_how, pruning_table, write_section
 from ticket_sig.datasets import load_dataset
+from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
 from ticket_sig.ticket import Ticket
 from ticket_sig.training import Recipe, preset
@@ -23,7 +24,7 @@ from ticket_sig.training.device import pick_precision
 
 
 def report(
-    ticket: Ticket, trained: Ticket, signature: Signature, pruned: list[str], recipe: Recipe
+    ticket: Ticket, trained: Ticket, signature: CodeMark, pruned: list[str], recipe: Recipe
 ) -> list[str]:
     """The section of RESULTS.md."""
     place, kept = signature.placement, trained.mask.kept
@@ -63,10 +64,11 @@ def main(options: argparse.Namespace) -> None:
     ticket_sig.save(trained, options.out / "signed", claim=signed.claim.to_json(), replace=True)
     pruned = pruning_table(trained, signed.claim, recipe, data, engine.device)
     title = f"Main path: ResNet-20 on {data.name}, {options.rounds} rounds, preset {options.preset}"
-    lines = report(ticket, trained, signed.signature, pruned, recipe)
+    code = of_kind(CodeMark, signed.claim)
+    lines = report(ticket, trained, code, pruned, recipe)
     text = write_section(options.results, title, "\n".join(lines))
     pictures = options.results / "figures"
     maps = pictures / f"kernel_map-{data.name}.png"
-    before_and_after(maps, ticket.mask, trained.mask, signed.signature)
+    before_and_after(maps, ticket.mask, trained.mask, code.frame())
     accuracy_over_rounds(pictures / f"accuracy-{data.name}.png", trained.history)
     print(text)

@@ -14,16 +14,8 @@ from torch import Tensor, nn
 from experiments.lib.bench import Bench
 from ticket_sig.datasets import Dataset
 from ticket_sig.marks import Watermark
-from ticket_sig.proof_of_work import (
-    NONCE_BYTES,
-    Challenge,
-    Difficulty,
-    Solution,
-    mine,
-    read_solution,
-    train_digest,
-    write_solution,
-)
+from ticket_sig.proof_of_work import Challenge, Difficulty, Solution, mine, read_solution, write_solution
+from ticket_sig.proof_of_work.challenge import NONCE_BYTES, train_digest
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.batches import Normaliser
 

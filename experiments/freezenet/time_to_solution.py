@@ -13,15 +13,8 @@ from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, line, summary
 from ticket_sig.errors import InputError
 from ticket_sig.files import write_json
-from ticket_sig.proof_of_work import (
-    SOLUTION,
-    Difficulty,
-    Solution,
-    check,
-    read_solution,
-    watermark_of,
-    write_solution,
-)
+from ticket_sig.proof_of_work import Difficulty, Solution, check, read_solution, watermark_of, write_solution
+from ticket_sig.proof_of_work.solution import SOLUTION
 from ticket_sig.verdict import Verdict
 
 TITLE = "FreezeNet: proof of work"
@@ -71,7 +64,7 @@ def reused(bench: Bench, difficulty: Difficulty, block: int) -> Cell:
         measured: dict[str, Any] = {"before": before, "made_with": old.made_with}
         for name, weights in networks.items():
             verdict = check(blocks.handed_in(bench, weights, difficulty, block), asked, blocks.digits(bench))
-            measured[name] = {"accuracy": verdict.evidence["accuracy"], "verified": verdict.verified}
+            measured[name] = {"accuracy": verdict.reading.to_json()["accuracy"], "verified": verdict.verified}
         return measured
 
     given = {"again": str(length), "lr": lr, "scaled": blocks.SCALED}

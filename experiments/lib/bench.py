@@ -24,6 +24,7 @@ from ticket_sig.formats import load
 from ticket_sig.formats.layouts import weights_for
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.lottery.prune import prune_ticket
+from ticket_sig.marks import Mark
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
 from ticket_sig.ticket import Round, Ticket
@@ -32,7 +33,6 @@ from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.device import pick_precision
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine, train
-from ticket_sig.watermarks import Mark
 
 _RESULT, _STATE = "result.json", "state.safetensors"
 _MODEL, _HALFWAY = "model.safetensors", "halfway.safetensors"
@@ -232,7 +232,7 @@ class Bench:
         def make(folder: Path) -> dict[str, Any]:
             model = self.network(recipe.arch, recipe.dataset, recipe.seed)
             model.load_state_dict(weights_for(model.state_dict(), weights))
-            held = {"mask": ticket.mask, "triggers": triggers, "mark": mark}
+            held = {"mask": ticket.mask, "triggers": triggers, "marks": [mark] if mark else []}
             return self._train(folder, model, data, recipe, held)
 
         folder, result = self.once("trained", given, make)

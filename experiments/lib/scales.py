@@ -7,7 +7,7 @@ from typing import Any
 
 from ticket_sig.training import Steps
 
-TRIGGERS, TRIGGER_BATCH = 100, 4
+TRIGGERS = 100
 
 
 @dataclass(frozen=True)

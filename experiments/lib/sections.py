@@ -75,9 +75,9 @@ def pruning_table(
         pruned = prune_ticket(signed, rate) if rate else signed
         right = weights_accuracy(pruned.weights, recipe.arch, data, device)
         verdict = verify(pruned, claim)
-        message = verdict.evidence["message"]
+        message, reading = verdict.reading.message, verdict.reading.to_json()
         read = f"`{message}`" if message is not None else "cannot be read"
-        agree = f"{verdict.evidence['matches']} / {verdict.evidence['data_modules']}"
+        agree = f"{reading['matches']} / {reading['data_modules']}"
         p = format_p(verdict.log10_p)
         rows.append((f"{100 * rate:g} %", f"{right:.2f}", read, agree, p, verdict.outcome, published))
     return table(columns, rows)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ticket_sig.lottery.prune import prune_ticket
+from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.marks.embed import Embedded, embed
 from ticket_sig.ticket import Ticket
-from ticket_sig.verification import verify
 
 MESSAGE, VERSION, LEVEL = "signature", 3, "H"
 TRIED_RATE = 0.1
@@ -18,10 +18,10 @@ def sturdiest(ticket: Ticket, key: bytes | None = None) -> Embedded:
     """
     side = 17 + 4 * VERSION
     layers = [row.name for row in ticket.mask.table() if min(row.shape[:2]) >= side]
-    signed = [embed(ticket, MESSAGE, version=VERSION, level=LEVEL, layer=name, key=key) for name in layers]
+    signed = [embed(ticket, MESSAGE, version=VERSION, level=LEVEL, layer=name, secret=key) for name in layers]
 
     def left(embedded: Embedded) -> int:
         pruned = prune_ticket(embedded.ticket, TRIED_RATE)
-        return int(verify(pruned, embedded.claim).evidence["matches"])
+        return of_kind(CodeMark, embedded.claim).read(pruned).matches
 
     return max(signed, key=left)

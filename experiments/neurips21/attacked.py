@@ -11,11 +11,12 @@ from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import Subject
 from experiments.lib.showing import summary
 from experiments.neurips21.retrained import cell, how_taught, on_triggers, train_intact, train_taught
-from ticket_sig.attacks import Attack, Scene, attack, carry_out
+from ticket_sig.attacks import Attack, Attacked, Scene, attack
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.report import attack_report
-from ticket_sig.attacks.scene import place_of
 from ticket_sig.digests import tensor_digest
+from ticket_sig.marks import CodeMark, of_kind
+from ticket_sig.marks.qr_code.reading import CodeReading
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.device import made_with
 
@@ -74,16 +75,16 @@ def _measure(
         engine=bench.engine,
         run=bench.folder_of("attacked", {**decides, "seed": seed, "weights": tensor_digest(before.weights)}),
         seed=seed,
-        signature=place_of(claim) if decides.get("insider") else None,
+        place=of_kind(CodeMark, claim) if decides.get("insider") else None,
     )
-    after, forged = carry_out(made, before, scene) if made else (before, None)
+    after, forged = made.carry_out(before, scene) if made else Attacked(before)
     if then:
         after = FineTuning(**then)(after, scene)
     judged = replace(scene, recipe=replace(recipe, precision="float32"))
     report = attack_report(before, after, judged, claim=claim, forged=forged)
-    assert report.owner is not None
-    decision = report.owner[1]
-    evidence = decision.verdict.evidence if decision.verdict else {}
+    decision = report.marks[CodeMark.name].after
+    read = decision.verdict and decision.verdict.reading
+    assert read is None or isinstance(read, CodeReading)
     return {
         "accuracy": report.accuracy[1],
         "before": report.accuracy[0],
@@ -92,9 +93,9 @@ def _measure(
         "verdict": decision.outcome,
         "log10_p": decision.verdict.log10_p if decision.verdict else None,
         "message": decision.message,
-        "matches": evidence.get("matches"),
-        "modules": evidence.get("data_modules"),
-        "module_map": evidence.get("module_map"),
+        "matches": read and read.matches,
+        "modules": read and read.modules,
+        "module_map": read and read.module_map,
         "forged": report.forged.outcome if report.forged else None,
         "outcome": report.outcome,
         "triggers": on_triggers(bench, subject, after.weights, seed) if taught and not other else None,

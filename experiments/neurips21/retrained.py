@@ -7,14 +7,14 @@ from typing import Any
 
 from experiments.lib.bench import Bench, Trained, plain
 from experiments.lib.cells import Cell, Measured
-from experiments.lib.scales import TRIGGER_BATCH, TRIGGERS, Subject
+from experiments.lib.scales import TRIGGERS, Subject
 from ticket_sig.attacks import Scene
 from ticket_sig.attacks.fake_key import FakeKey
 from ticket_sig.marks.key_mask.split import Split, split
 from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet
 from ticket_sig.models import build_for
 from ticket_sig.scores import Scored, score
-from ticket_sig.training.batches import TriggerBatch
+from ticket_sig.training.batches import TRIGGER_BATCH, TriggerBatch
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.verification import extract
 

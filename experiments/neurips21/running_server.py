@@ -48,11 +48,11 @@ def asked(bench: Bench, subject: Subject, name: str, network: Callable[[], Ticke
             with serve({MODEL: bundle}) as url:
                 ask = ask_server(url, MODEL, triggers.classes, Manner())
                 verdict = verify_answers(claim, triggers, ask, decoys=DECOYS)
+        evidence = verdict.reading.to_json()
         return {
             "verdict": verdict.outcome,
             "log10_p": verdict.log10_p,
-            "matches": verdict.evidence["matches"],
-            "decoy_rate": verdict.evidence["decoy_rate"],
+            **{name: evidence[name] for name in ("matches", "decoy_rate")},
         }
 
     taught: dict[str, Any] = {"triggers": how_taught(bench, subject)} if name == "taught" else {}

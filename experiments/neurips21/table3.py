@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from experiments.lib.bench import Bench
 from experiments.lib.cells import Cell
-from experiments.lib.scales import TRIGGER_BATCH, TRIGGERS
+from experiments.lib.scales import TRIGGERS
 from experiments.lib.showing import Result, line, not_run, summary
 from experiments.neurips21.retrained import intact, taught
+from ticket_sig.training.batches import TRIGGER_BATCH
 
 TITLE = "Table 3: scheme 3, test and trigger accuracy"
 # (ticket, its triggers, with code and triggers, its triggers), ResNet-20.

@@ -61,7 +61,6 @@ def result(bench: Bench) -> Result:
         "deviations of their layer's kept weights. Paper: decodes / accuracy still within 1 point; how "
         "large its noise is it does not say.",
         "The owner's answer, to drop what is smaller than his own weights, is part of reading here: of "
-        "more light kernels than the code has, the strongest are read. `drop_small` does it for a whole "
-        "network, and does not change what is read.",
+        "more light kernels than the code has, the strongest are read.",
     )
     return Result(columns, rows, notes, lines, "weights put back, in % of the pruned ones")

@@ -46,7 +46,7 @@ def check(bundle: Path, loaded: Loaded, data: Dataset) -> bool:
     if loaded.claim:
         verdict = verify(loaded.ticket, Claim.read(loaded.claim))
         fine &= verdict.outcome == "verified"
-        line += f"; signature `{verdict.evidence['message']}` {verdict.outcome}"
+        line += f"; signature `{verdict.reading.message}` {verdict.outcome}"
     print(line, flush=True)
     return fine
 

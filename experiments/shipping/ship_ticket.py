@@ -22,6 +22,7 @@ from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.files import whole_file
 from ticket_sig.formats import load
+from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
 from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Round, Ticket
@@ -132,7 +133,7 @@ def dense_card(dense: Ticket, recipe: Recipe, choice: str, name: str, right: flo
 
 def facts(signed: Ticket, claim: Claim, recipe: Recipe, right: dict[str, float]) -> list[str]:
     """The first table of the signed ticket's card."""
-    signature, mask = Signature.from_json(claim.signature), signed.mask
+    signature, mask = of_kind(CodeMark, claim), signed.mask
     verdict, place, side = verify(signed, claim), signature.placement, len(signature.code().light)
     rates = ", ".join(f"{rate:g} x {times}" for rate, times in signed.pruning_rates().items())
     code = f"version {signature.version}, level {signature.level}"
@@ -206,9 +207,7 @@ def write_bundles(
     right = {n: weights_accuracy(t.weights, recipe.arch, data, device) for n, t in models.items()}
     pruned = pruning_table(signed, claim, recipe, data, device)
     bundle = ticket_sig.save(signed, folder / name, claim=claim.to_json(), replace=True)
-    before_and_after(
-        bundle / "kernel_map.png", ticket.mask, signed.mask, Signature.from_json(claim.signature)
-    )
+    before_and_after(bundle / "kernel_map.png", ticket.mask, signed.mask, of_kind(CodeMark, claim).frame())
     accuracy_over_rounds(bundle / "accuracy.png", signed.history)
     first = facts(signed, claim, recipe, right)
     card = write_card(bundle, ticket_card(signed, recipe, choice, data, first, pruned))

@@ -9,10 +9,10 @@ from experiments.lib.bench import Bench
 from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result
 from experiments.uchida import bits_by_fine_tuning as uchida
-from ticket_sig.attacks import Scene, attack, carry_out
-from ticket_sig.attacks.own_watermark import OwnWatermark
+from ticket_sig.attacks import Scene, attack
+from ticket_sig.attacks.own_watermark import OwnWatermark, sized
 from ticket_sig.digests import tensor_digest
-from ticket_sig.marks import WATERMARKS, Mark, claim_of
+from ticket_sig.marks import Mark, claim_of, marks_of
 from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Verdict
@@ -57,8 +57,8 @@ def attacked(bench: Bench, scheme: str, name: str | None, options: dict[str, Any
         return {
             "before": uchida.accuracy(bench, ARCH, owned.weights),
             "accuracy": uchida.accuracy(bench, ARCH, after.weights),
-            "owner": told(verify(after, claim_of(mark, owned.weights))),
-            "thief": told(verify(after, claim_of(thief, after.weights))) if thief else None,
+            "owner": told(verify(after, claim_of([mark], owned.weights))),
+            "thief": told(verify(after, claim_of([thief], after.weights))) if thief else None,
             "made_with": dict(trained or owned.made_with),
         }
 
@@ -68,7 +68,7 @@ def attacked(bench: Bench, scheme: str, name: str | None, options: dict[str, Any
 def mark_of(bench: Bench, scheme: str) -> Mark:
     """The owner's mark; its secret is none, so that it can be repeated."""
     secret = hashlib.sha256(f"Watermark attacks, {scheme}".encode()).digest()
-    return WATERMARKS[scheme].make(bench.initial(ARCH, uchida.size(bench).dataset), MARKS[scheme], secret)
+    return sized(scheme, MARKS[scheme], bench.initial(ARCH, uchida.size(bench).dataset), secret)
 
 
 def carried_out(
@@ -85,14 +85,15 @@ def carried_out(
         run=bench.folder_of("watermark", given),
     )
     if name in (OWN, HELD):
-        forged = OwnWatermark(scheme=scheme, size=MARKS[scheme]).forge(ticket, scene)
+        forged = OwnWatermark(mark=scheme, size=MARKS[scheme]).carry_out(ticket, scene)
+        assert forged.claim is not None
+        [mark] = marks_of(forged.claim)
         if name == OWN:
-            return forged.ticket, forged.mark
-        held = bench.train(forged.ticket, uchida.recipe_of(bench, ARCH), mark=forged.mark)
-        return held.ticket, forged.mark
+            return forged.ticket, mark
+        return bench.train(forged.ticket, uchida.recipe_of(bench, ARCH), mark=mark).ticket, mark
     if name == "fine-tuning":
         options = {"epochs": uchida.size(bench).again[0].count, **options}
-    return carry_out(attack(name, **options), ticket, scene)[0], None
+    return attack(name, **options)(ticket, scene), None
 
 
 def told(verdict: Verdict) -> dict[str, Any]:

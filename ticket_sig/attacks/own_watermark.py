@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.scene import Scene, stolen
 from ticket_sig.errors import bad_input
-from ticket_sig.marks import MARKS, Mark, claim_of
+from ticket_sig.marks import MARKS, Mark, Model, claim_of
 from ticket_sig.options import one_or_more, option
 from ticket_sig.ticket import Ticket
 
@@ -32,7 +32,7 @@ class OwnWatermark(Attack):
         return Attacked(marked, claim_of([made], marked.weights))
 
 
-def sized(mark: str, size: int, ticket: Ticket, secret: bytes) -> Mark:
+def sized(mark: str, size: int, model: Model, secret: bytes) -> Mark:
     """A mark of so many values or bits, under a secret.
 
     Raises:
@@ -41,4 +41,4 @@ def sized(mark: str, size: int, ticket: Ticket, secret: bytes) -> Mark:
     kinds = {n: of_size for n, k in MARKS.items() if (of_size := getattr(k.options, "of_size", None))}
     if mark not in kinds:
         raise bad_input("", "mark", f"one of {', '.join(kinds)}", repr(mark)[:80])
-    return MARKS[mark].make(ticket, kinds[mark](size), secret)
+    return MARKS[mark].make(model, kinds[mark](size), secret)

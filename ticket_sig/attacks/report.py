@@ -1,16 +1,16 @@
 """What an attack achieved: accuracy, weights kept and verdicts before and after (NeurIPS'21, section 4.3).
 
 An attack that costs more than the tolerance has not won: the thief holds a model that is no longer worth
-stealing. Nor has one that leaves any mark of the owner's verified: those that are read in the weights, or a
-trigger set, which the network is asked about. A locked ticket (key-mask) is another matter: it holds no key
+stealing. Nor has one that leaves any mark of the owner's verified, be it read in the weights or, as a trigger
+set, off the network's answers. A locked ticket (key-mask) is another matter: it holds no key
 that could be lost, and who forges one wins if it brings back the accuracy that the claim promises.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -24,7 +24,7 @@ from ticket_sig.datasets.images import Pixels
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import weights_for
-from ticket_sig.marks import marks_of
+from ticket_sig.marks import Mark, marks_of
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import accuracy
@@ -34,9 +34,9 @@ from ticket_sig.verification.ask import Ask, verify_answers
 from ticket_sig.verification.ask.network import ask_network, network_of
 from ticket_sig.verification.ask.pixels import Normalisation
 from ticket_sig.verification.fidelity import EPS_F
+from ticket_sig.verification.white_box import Together
 
 _Pair = tuple[float | None, float | None]
-IN_WEIGHTS, TRIGGERS = "mark in the weights", "trigger set"
 
 
 class Winner(Enum):
@@ -102,8 +102,7 @@ class AttackReport:
         triggers: share of the trigger set that is answered as taught, in % (before, after); None as above.
         kept: weights kept (before, after), of `total` before.
         total: prunable weights.
-        owner: the owner's claim on the weights; None without one.
-        taught: the owner's claim on the trigger set; None without one.
+        marks: of the owner's claim, by name, each tried (before, after).
         promised: accuracy in % that the claim promises; None where it promises none.
         locked: whether the model before is the locked ticket of the claim.
         forged: the thief's own claim, tried after; None where he makes none.
@@ -114,8 +113,7 @@ class AttackReport:
     kept: tuple[int, int]
     total: int
     triggers: _Pair = (None, None)
-    owner: Tried | None = None
-    taught: Tried | None = None
+    marks: Mapping[str, Tried] = field(default_factory=dict)
     promised: float | None = None
     locked: bool = False
     forged: Decision | None = None
@@ -131,12 +129,6 @@ class AttackReport:
     def pays(self) -> bool | None:
         """Whether the thief lost more accuracy than the tolerance; None where that was not measured."""
         return None if self.lost is None else self.lost > self.tolerance
-
-    @property
-    def marks(self) -> dict[str, Tried]:
-        """What the owner's claim was tried on, by name."""
-        tried = {IN_WEIGHTS: self.owner, TRIGGERS: self.taught}
-        return {name: one for name, one in tried.items() if one is not None}
 
     @property
     def held(self) -> list[str]:
@@ -193,8 +185,7 @@ class AttackReport:
             "triggers": {"before": self.triggers[0], "after": self.triggers[1]},
             "kept": {"before": self.kept[0], "after": self.kept[1], "total": self.total},
             "thief_pays": self.pays,
-            "owner": self.owner and self.owner.to_json(),
-            "taught": self.taught and self.taught.to_json(),
+            "marks": {name: tried.to_json() for name, tried in self.marks.items()},
             "forged": self.forged and self.forged.to_json(),
             "winner": self.winner.name.lower(),
             "outcome": self.outcome,
@@ -271,32 +262,48 @@ def attack_report(
     task = None if scene.data is None else task_of(before, scene)
     accuracies, answers = _measured(before, after, scene, task, triggers)
     marks = marks_of(claim) if claim else []
-    owner = taught = None
-    if claim is not None and any(mark.stands_in != "answers" for mark in marks):
-        owner = Tried(*(_decision(ticket, claim, shown or {}) for ticket in (before, after)))
-    if claim is not None and any(mark.stands_in == "answers" for mark in marks):
-        taught = _taught(before, after, scene, task, claim, triggers, controls)
-    locks = any(mark.locks for mark in marks)
+    in_weights = sum(mark.stands_in != "answers" for mark in marks)
+    tried: dict[str, Tried] = {}
+    for mark in marks:
+        name = f"{mark.name} {len(tried) + 1}" if mark.name in tried else mark.name
+        if claim is not None and mark.stands_in == "answers":
+            tried[name] = _taught(before, after, scene, task, claim, triggers, controls)
+        else:
+            given = {n: one for n, one in (shown or {}).items() if n in mark.needs}
+            tried[name] = Tried(*(_read(mark, ticket, given, in_weights) for ticket in (before, after)))
     return AttackReport(
         accuracy=accuracies,
         triggers=answers,
         kept=(before.mask.kept, after.mask.kept),
         total=before.mask.total,
-        owner=owner,
-        taught=taught,
+        marks=tried,
         promised=claim.accuracy if claim else None,
-        locked=locks and claim is not None and claim.subject == tensor_digest(before.weights),
-        forged=None if forged is None else _decision(after, forged, {}),
+        locked=any(m.locks for m in marks) and claim is not None and _is_subject(before, claim),
+        forged=None if forged is None else _decision(lambda: verify(after, forged)),
         tolerance=tolerance,
     )
 
 
-def _decision(ticket: Ticket, claim: Claim, shown: Mapping[str, Any]) -> Decision:
+def _is_subject(ticket: Ticket, claim: Claim) -> bool:
+    return claim.subject == tensor_digest(ticket.weights)
+
+
+def _decision(decide: Callable[[], Verdict]) -> Decision:
     """Verifies; what is raised becomes the reason."""
     try:
-        return Decision(verify(ticket, claim, **shown))
+        return Decision(decide())
     except InputError as error:
         return Decision(None, str(error))
+
+
+def _read(mark: Mark, ticket: Ticket, shown: Mapping[str, Any], tried: int) -> Decision:
+    """One of several marks that are read in the weights, at the price of their number."""
+
+    def decide() -> Verdict:
+        verdict = mark.read(ticket, **shown).verdict()
+        return verdict if tried == 1 else Together([verdict], tried).verdict()
+
+    return _decision(decide)
 
 
 def _taught(
@@ -316,10 +323,9 @@ def _taught(
     nonce = scene.secret("decoys")
 
     def decided(ask: Ask) -> Decision:
-        try:
-            return Decision(verify_answers(claim, triggers, ask, controls=controls, nonce=nonce))
-        except InputError as error:
-            return Decision(None, str(error))
+        return _decision(
+            lambda: verify_answers(claim, triggers, ask, controls=controls, nonce=nonce),
+        )
 
     # Of a model that served another task the own recipe tells more than the thief's data.
     own = None if task and task.fresh else task
