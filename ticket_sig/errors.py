@@ -31,13 +31,17 @@ def bad_input(where: object, field: str, expected: str, found: str, *, hint: str
 
 @contextmanager
 def about(where: object) -> Iterator[None]:
-    """Puts the name of a file before the message of an InputError from the block, unless it has one."""
+    """Puts the name of a file before the message of an InputError from the block, unless it has one.
+
+    Args:
+        where: the file, or what the message may begin with already, and is not said twice.
+    """
     try:
         yield
     except InputError as error:
         if error.named:
             raise
-        raise InputError(f"{where}: {error}", named=True) from None
+        raise InputError(f"{where}: {str(error).removeprefix(f'{where}: ')}", named=True) from None
 
 
 def needs_extra(package: str, extra: str, what: str) -> InputError:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ticket_sig.signatures.scheme2 import SCHEME, Signature
 
-from ticket_sig import Claim, Mask, Ticket, verify
+from ticket_sig import Mask, Ticket, verify
+from ticket_sig.marks import CodeMark, claim_of
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import best_placement
 
@@ -40,9 +40,8 @@ def test_dead_channels_carry_nobodys_message(ticket: Ticket, versions: tuple[int
             for message in ("7", "mine"):
                 place, code = best_placement(kernels, qr.encode(message, version, level))
                 shape = tuple(ticket.weights["layer"].shape)
-                signature = Signature(message, version, level, code.data_mask, place, shape)
-                claim = Claim(scheme=SCHEME, signature=signature.to_json(), subject="")
-                assert not verify(ticket, claim).verified
+                mark = CodeMark(message, version, level, code.data_mask, place, shape)
+                assert not verify(ticket, claim_of([mark], {})).verified
 
 
 def test_a_short_message_in_a_large_code_leaves_nothing_regular() -> None:
@@ -58,6 +57,6 @@ def test_a_buffer_is_no_layer(dtype: torch.dtype) -> None:
     weights = {"layer": torch.ones(64, 64), "causal": torch.ones(64, 64).tril().to(dtype)}
     ticket = Ticket(weights=weights, mask=Mask.of_matrices(weights))
     place, code = best_placement({"causal": weights["causal"].bool().numpy()}, qr.encode("m", 1, "H"))
-    signature = Signature("m", 1, "H", code.data_mask, place, (64, 64))
+    mark = CodeMark("m", 1, "H", code.data_mask, place, (64, 64))
     with pytest.raises(ValueError, match="causal: expected weights, found a tensor of"):
-        verify(ticket, Claim(scheme=SCHEME, signature=signature.to_json(), subject=""))
+        verify(ticket, claim_of([mark], {}))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.qr import reading_order
 from support.tickets import sparse, sparse_ticket
-from ticket_sig.signatures.scheme2 import SCHEME, Signature
 from torch import Tensor
 
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, extract, verify
+from ticket_sig.claim import ClaimedMark
 from ticket_sig.lottery.prune import prune_ticket
+from ticket_sig.marks import CodeMark, claim_of, of_kind
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import Placement, best_placement
 
-KEY = b"the key of the tests"
+SECRET = b"the secret of the tests"
 ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 
 
@@ -32,10 +35,14 @@ def model(weights: Tensor) -> Ticket:
     return Ticket(weights={"a.weight": weights}, mask=Mask.of_zeros({"a.weight": weights}))
 
 
-def claim_of(message: str, code: qr.QRCode, place: Placement, shape: tuple[int, ...]) -> Claim:
+def claimed(message: str, code: qr.QRCode, place: Placement, shape: tuple[int, ...]) -> Claim:
     """A claim that anybody can write without ever having signed."""
-    signature = Signature(message, code.version, code.level, code.data_mask, place, shape)
-    return Claim(scheme=SCHEME, signature=signature.to_json(), subject="sha256:none")
+    return claim_of([CodeMark(message, code.version, code.level, code.data_mask, place, shape)], {})
+
+
+def with_fields(claim: Claim, fields: Mapping[str, Any]) -> Claim:
+    """The claim on a code with other fields."""
+    return replace(claim, marks=(ClaimedMark("qr-code", fields),))
 
 
 def innocent(seed: int, kind: str, density: float) -> Tensor:
@@ -61,7 +68,7 @@ def test_an_innocent_model_never_verifies_even_at_its_most_similar_place(kind: s
         level = "LMQH"[seed // 4 % 4]
         codes = qr.encode(message, qr.smallest_version(message, level), level)
         place, code = best_placement({"a.weight": ticket.mask.kernel_map("a.weight").numpy()}, codes)
-        claim = claim_of(message, code, place, tuple(ticket.weights["a.weight"].shape))
+        claim = claimed(message, code, place, tuple(ticket.weights["a.weight"].shape))
         verdict = verify(ticket, claim)
         assert not verdict.verified
         found.append(verdict.log10_p)
@@ -72,7 +79,7 @@ def test_an_innocent_model_never_verifies_even_at_its_most_similar_place(kind: s
 def test_p_values_at_one_place_are_calibrated() -> None:
     """Of unrelated masks at most a share p measures a p-value of p or less."""
     code = qr.encode("calibration", 2, "H")[4]
-    claim = claim_of("calibration", code, Placement("a.weight", 1, 2), (28, 28, 3, 3))
+    claim = claimed("calibration", code, Placement("a.weight", 1, 2), (28, 28, 3, 3))
     found = np.array(
         [
             extract(
@@ -118,7 +125,7 @@ def lies(weights: Tensor, version: int, speak: Callable[[np.ndarray], str]) -> I
                 flips = code.light ^ blank[0].light ^ chequers
                 text = speak((~region ^ flips).flat[order].astype(int))
                 told = qr.encode(text, version, "L")[data_mask]
-                yield claim_of(text, told, Placement("a.weight", row, column), tuple(weights.shape))
+                yield claimed(text, told, Placement("a.weight", row, column), tuple(weights.shape))
 
 
 @pytest.mark.parametrize("speak", [in_capitals, in_bytes])
@@ -143,10 +150,10 @@ def test_nor_does_any_shorter_message_of_that_kind(speak: Callable[[np.ndarray],
     whole = min(
         lies(ticket.weights["a.weight"], 3, speak), key=lambda claim: extract(ticket, claim).log10_p_here
     )
-    signature = Signature.from_json(whole.signature)
-    for length in range(1, len(signature.message)):
-        shorter = replace(signature, message=signature.message[:length])
-        assert not verify(ticket, replace(whole, signature=shorter.to_json())).verified
+    mark = of_kind(CodeMark, whole)
+    for length in range(1, len(mark.message)):
+        shorter = replace(mark, message=mark.message[:length])
+        assert not verify(ticket, with_fields(whole, shorter.to_json())).verified
 
 
 REGULAR = {
@@ -165,16 +172,15 @@ def test_a_regular_mask_is_nobodys_signature(name: str, version: int, level: str
     for data_mask in range(8):
         for shift in (0, 1):
             place = Placement("a.weight", shift, 0)
-            told = Signature("0" * zeros, version, level, data_mask, place, (60, 60))
+            told = CodeMark("0" * zeros, version, level, data_mask, place, (60, 60))
             with contextlib.suppress(InputError):
-                claim = Claim(scheme=SCHEME, signature=told.to_json(), subject="sha256:none")
-                assert not verify(ticket, claim).verified
+                assert not verify(ticket, claim_of([told], {})).verified
 
 
 def test_every_place_and_every_code_is_paid_for() -> None:
     """Also those in layers that the claim does not name, and those outside the mask."""
     ticket = sparse_ticket()
-    claim = embed(ticket, "places", key=KEY).claim
+    claim = embed(ticket, "places", secret=SECRET).claim
     weights = {**ticket.weights, "stem.weight": torch.ones(30, 25, 3, 3)}
     shapes = [(40, 36), (64, 48), (8, 8), (30, 25)]
     places = sum(
@@ -190,7 +196,7 @@ def test_every_place_and_every_code_is_paid_for() -> None:
 @given(message=st.text(min_size=1, max_size=40), level=st.sampled_from("LMQH"))
 def test_every_message_of_that_length_is_paid_for(message: str, level: str) -> None:
     version = qr.smallest_version(message, level)
-    claim = claim_of(message, qr.encode(message, version, level)[0], Placement("a.weight", 0, 0), (60, 60))
+    claim = claimed(message, qr.encode(message, version, level)[0], Placement("a.weight", 0, 0), (60, 60))
     reading = extract(model(sparse(60, 60)), claim)
     spoken = len(message.encode()) if not set(message) <= set(ALPHANUMERIC) else len(message) * 5.4 / 8
     if message.isdigit() and message.isascii():
@@ -204,17 +210,17 @@ def test_every_message_of_that_length_is_paid_for(message: str, level: str) -> N
 @pytest.mark.parametrize(("layer", "rewind"), [("a.weight", True), ("a.weight", False), ("b.weight", True)])
 def test_an_honest_signature_verifies_also_after_pruning(layer: str, rewind: bool) -> None:
     ticket = sparse_ticket(density=0.25, rewind=rewind)
-    embedded = embed(ticket, "owner@example.org", layer=layer, key=KEY)
+    embedded = embed(ticket, "owner@example.org", layer=layer, secret=SECRET)
     verdict = verify(embedded.ticket, embedded.claim)
     assert verdict.verified and verdict.log10_p < -60
-    assert verdict.evidence["message"] == "owner@example.org"
+    assert verdict.reading.message == "owner@example.org"
     for rate in (0.1, 0.2):
         for scope in ("global", "random"):
             assert verify(prune_ticket(embedded.ticket, rate, scope=scope), embedded.claim).verified
 
 
 def test_more_pruning_is_weaker_evidence_until_none_is_left() -> None:
-    embedded = embed(sparse_ticket(density=0.25), "worn", layer="b.weight", key=KEY)
+    embedded = embed(sparse_ticket(density=0.25), "worn", layer="b.weight", secret=SECRET)
     ticket, found = embedded.ticket, []
     for _ in range(14):
         found.append(verify(ticket, embedded.claim).log10_p)
@@ -224,11 +230,11 @@ def test_more_pruning_is_weaker_evidence_until_none_is_left() -> None:
 
 
 def test_the_message_is_read_while_the_code_corrects_and_not_after() -> None:
-    embedded = embed(sparse_ticket(density=0.3), "corrected", layer="a.weight", key=KEY)
-    code, place = embedded.signature.code(), embedded.signature.placement
+    embedded = embed(sparse_ticket(density=0.3), "corrected", layer="a.weight", secret=SECRET)
+    code, place = embedded.mark.code(), embedded.mark.placement
     order = reading_order(code.data)
     n, symbols = len(code.light), len(order) // 8
-    corrections = symbols - (qr.capacity(embedded.signature.version, "H") + 2)
+    corrections = symbols - (qr.capacity(embedded.mark.version, "H") + 2)
     for wrong in (0, 1, corrections // 2, corrections // 2 + 1):
         weights = embedded.ticket.weights["a.weight"].clone()
         expected = np.zeros((n, n), bool)
@@ -249,24 +255,24 @@ def test_the_message_is_read_while_the_code_corrects_and_not_after() -> None:
 
 
 def test_an_unsigned_model_of_the_same_shape_does_not_verify() -> None:
-    embedded = embed(sparse_ticket(), "signed", key=KEY)
+    embedded = embed(sparse_ticket(), "signed", secret=SECRET)
     verdict = verify(sparse_ticket(seed=9), embedded.claim)
     assert (verdict.verified, verdict.outcome) == (False, "not verified")
-    assert verdict.evidence["message"] is None and not verdict.evidence["message_equal"]
+    assert verdict.reading.message is None and not verdict.to_json()["evidence"]["message_equal"]
 
 
 def test_a_claim_of_another_message_does_not_verify() -> None:
-    embedded = embed(sparse_ticket(), "the owner", key=KEY)
-    other = replace(embedded.signature, message="the thief")
-    verdict = verify(embedded.ticket, replace(embedded.claim, signature=other.to_json()))
+    embedded = embed(sparse_ticket(), "the owner", secret=SECRET)
+    other = replace(embedded.mark, message="the thief")
+    verdict = verify(embedded.ticket, with_fields(embedded.claim, other.to_json()))
     assert not verdict.verified
     # The code that does stand there is shown, next to what was claimed.
-    assert (verdict.evidence["message"], verdict.evidence["claimed_message"]) == ("the owner", "the thief")
+    assert (verdict.reading.message, verdict.reading.claimed) == ("the owner", "the thief")
 
 
 def test_a_mask_that_only_says_so_is_no_evidence() -> None:
     """A thief may write any mask beside dense weights; only zeros count."""
-    embedded = embed(sparse_ticket(), "word of the owner", layer="a.weight", key=KEY)
+    embedded = embed(sparse_ticket(), "word of the owner", layer="a.weight", secret=SECRET)
     forged = replace(
         embedded.ticket, weights={**embedded.ticket.weights, "a.weight": torch.zeros(40, 36, 3, 3)}
     )
@@ -274,7 +280,7 @@ def test_a_mask_that_only_says_so_is_no_evidence() -> None:
 
 
 def test_the_verdict_says_all_that_it_rests_on() -> None:
-    embedded = embed(sparse_ticket(), "evidence", key=KEY)
+    embedded = embed(sparse_ticket(), "evidence", secret=SECRET)
     said = verify(embedded.ticket, embedded.claim).to_json()
     evidence = said["evidence"]
     assert said["verdict"] == "verified"
@@ -284,7 +290,7 @@ def test_the_verdict_says_all_that_it_rests_on() -> None:
     assert evidence["claimed_message"] == evidence["message"] == "evidence"
     assert (evidence["kept"], evidence["total"]) == (embedded.ticket.mask.kept, embedded.ticket.mask.total)
     light = np.array([[module == "1" for module in row] for row in evidence["module_map"]])
-    assert np.array_equal(light, embedded.signature.code().light)
+    assert np.array_equal(light, embedded.mark.code().light)
     assert "message" in said["proves"] and "when" in said["does_not_prove"]
     innocent = verify(sparse_ticket(seed=9), embedded.claim).to_json()
     assert (innocent["verdict"], innocent["proves"]) == ("not verified", "nothing")
@@ -301,53 +307,48 @@ def test_the_verdict_says_all_that_it_rests_on() -> None:
         ({"row": 20}, r"a\.weight: placement: expected a region of its 40x36 kernels, found rows 20\.\.48"),
         ({"row": -1}, "placement"),
         ({"column": 8}, "placement"),
-        ({"column": 10**40}, "placement"),
+        ({"column": 10**40}, "^claim: column: expected a whole number, found 10000000"),
     ],
 )
 def test_a_claim_that_does_not_fit_the_model_is_no_verdict(changes: dict[str, object], words: str) -> None:
-    embedded = embed(sparse_ticket(), "m" * 20, layer="a.weight", key=KEY)
-    signature = embedded.claim.signature
-    moved = {**signature, "placement": {**signature["placement"], **changes}}
+    embedded = embed(sparse_ticket(), "m" * 20, layer="a.weight", secret=SECRET)
+    fields = embedded.mark.to_json()
+    moved = {**fields, "placement": {**fields["placement"], **changes}}
     with pytest.raises(InputError, match=words):
-        verify(embedded.ticket, replace(embedded.claim, signature=moved))
-
-
-def test_a_claim_of_another_scheme_is_no_verdict() -> None:
-    embedded = embed(sparse_ticket(), "scheme", key=KEY)
-    with pytest.raises(InputError, match=r"claim: scheme: expected 'scheme 2.*found 'scheme 9'"):
-        verify(embedded.ticket, replace(embedded.claim, scheme="scheme 9"))
+        verify(embedded.ticket, with_fields(embedded.claim, moved))
 
 
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("message",), 3, "claim: message: expected str, found int"),
+        (("message",), 3, "^claim: message: expected str, found int"),
         (("message",), "", "message: expected at least one character"),
         (("message",), "m" * 999, "message: expected at most"),
         (("message",), "\ud800", "message"),
-        (("qr",), None, "claim: qr: expected dict, found NoneType"),
-        (("qr", "version"), "3", "claim: version: expected int, found str"),
-        (("qr", "version"), True, "claim: version: expected int, found bool"),
-        (("qr", "version"), 41, "QR version: expected 1 to 40, found 41"),
-        (("qr", "level"), "Z", "QR level: expected L, M, Q or H"),
-        (("qr", "data_mask"), 8, "claim: data_mask: expected 0 to 7, found 8"),
-        (("placement", "row"), 1.5, "claim: row: expected int, found float"),
-        (("placement", "layer"), [], "claim: layer: expected str, found list"),
-        (("placement", "shape"), [40], "claim: shape: expected two or more positive whole numbers"),
-        (("placement", "shape"), [40, "36"], "claim: shape: expected two or more"),
+        (("qr",), None, "^claim: qr: expected dict, found NoneType"),
+        (("qr", "version"), "3", "^claim: version: expected a whole number, found '3'"),
+        (("qr", "version"), True, "^claim: version: expected a whole number, found True"),
+        (("qr", "version"), 41, "^claim: QR version: expected 1 to 40, found 41"),
+        (("qr", "level"), "Z", "^claim: QR level: expected L, M, Q or H"),
+        (("qr", "data_mask"), 8, "^claim: data_mask: expected 0 to 7, found 8"),
+        (("placement", "row"), 1.5, r"^claim: row: expected a whole number, found 1\.5"),
+        (("placement", "layer"), [], "^claim: layer: expected str, found list"),
+        (("placement", "shape"), [40], "^claim: shape: expected two or more positive whole numbers"),
+        (("placement", "shape"), [40, "36"], "^claim: shape: expected two or more"),
     ],
 )
 def test_a_claim_with_a_wrong_field_names_it(path: tuple[str, ...], value: object, words: str) -> None:
-    embedded = embed(sparse_ticket(), "fields", key=KEY)
+    embedded = embed(sparse_ticket(), "fields", secret=SECRET)
     with pytest.raises(InputError, match=words):
-        verify(
-            embedded.ticket, replace(embedded.claim, signature=changed(embedded.claim.signature, path, value))
-        )
+        verify(embedded.ticket, with_fields(embedded.claim, changed(embedded.mark.to_json(), path, value)))
 
 
-def changed(value: Any, path: tuple[str, ...], new: object) -> Any:
+def changed(value: Any, path: tuple[str | int, ...], new: object) -> Any:
     """A copy of a JSON object with one field changed."""
-    return {**value, path[0]: new if len(path) == 1 else changed(value[path[0]], path[1:], new)}
+    copied = deepcopy(value)
+    *above, last = path
+    reduce(lambda inner, name: inner[name], above, copied)[last] = new
+    return copied
 
 
 anything = st.recursive(
@@ -355,23 +356,22 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-SIGNED = embed(sparse_ticket(), "any content", key=KEY)
+SIGNED = embed(sparse_ticket(), "any content", secret=SECRET)
+MARK: tuple[str | int, ...] = ("marks", 0)
 FIELDS = [
-    ("scheme",),
-    ("signature",),
-    ("subject",),
-    ("created",),
-    ("format",),
-    ("version",),
-    *[("signature", field) for field in ("message", "qr", "placement")],
-    *[("signature", "qr", field) for field in ("version", "level", "data_mask")],
-    *[("signature", "placement", field) for field in ("layer", "row", "column", "shape")],
+    *[(field,) for field in ("marks", "subject", "created", "format", "version", "written_by", "accuracy")],
+    *[MARK, (*MARK, "mark"), (*MARK, "fields")],
+    *[(*MARK, "fields", field) for field in ("message", "qr", "placement")],
+    *[(*MARK, "fields", "qr", field) for field in ("version", "level", "data_mask", "digest")],
+    *[(*MARK, "fields", "placement", field) for field in ("layer", "row", "column", "shape")],
 ]
 
 
 @settings(deadline=None, max_examples=150)
 @given(path=st.sampled_from(FIELDS), value=anything)
-def test_a_claim_of_any_content_gives_a_verdict_or_one_line(path: tuple[str, ...], value: object) -> None:
+def test_a_claim_of_any_content_gives_a_verdict_or_one_line(
+    path: tuple[str | int, ...], value: object
+) -> None:
     try:
         verify(SIGNED.ticket, Claim.from_json(changed(SIGNED.claim.to_json(), path, value)))
     except InputError as error:

@@ -40,10 +40,12 @@ class Subject:
         Raises:
             InputError: one is not known.
         """
-        if not (isinstance(self.arch, str) and isinstance(self.dataset, str)):
-            hint = "name them: --arch, --dataset"
-            raise bad_input("", where, "the names of network and data set, too", "none", hint=hint)
-        return self.arch, self.dataset
+        if isinstance(self.arch, str) and isinstance(self.dataset, str):
+            return self.arch, self.dataset
+        lacking = [f"--{name}" for name, value in vars(self).items() if not isinstance(value, str)]
+        found, hint = ("one", "name it: ") if len(lacking) == 1 else ("none", "name them: ")
+        expected = "the names of network and data set, too"
+        raise bad_input("", where, expected, found, hint=hint + ", ".join(lacking))
 
     def network(self, ticket: Ticket) -> nn.Module | None:
         """The network with the ticket's weights; None where its name is not known.

@@ -1,4 +1,4 @@
-"""White box verification of scheme 1: who holds the key's weights, and how surprising that is."""
+"""The key mask: who holds the key's weights, and how surprising that is."""
 
 from __future__ import annotations
 
@@ -13,35 +13,39 @@ from scipy.stats import binom
 from support.tickets import sparse, sparse_ticket
 from torch import Tensor
 
-from ticket_sig import Claim, InputError, Mask, Ticket, load, verify
+from ticket_sig import InputError, Mask, Ticket, load, verify
 from ticket_sig.lottery.prune import prune_dense, prune_ticket
+from ticket_sig.marks import claim_of
+from ticket_sig.marks.key_mask.key import Key
+from ticket_sig.marks.key_mask.mark import KeyMark, locked_digest
 from ticket_sig.marks.key_mask.reading import SHARE, kept_as, log10_p_overlap
-from ticket_sig.marks.key_mask.split import SCHEME, Key, KeyMark, Split, locked_digest, split
+from ticket_sig.marks.key_mask.split import Split, split
+from ticket_sig.verdict import Verdict
 
-CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+CHECKPOINTS = Path(__file__).parents[3] / "checkpoints"
 
 
 def parts(ticket: Ticket) -> Split:
     return split(ticket, 0.1, {name: ticket.weights[name].abs() for name in ticket.mask}, score="omp")
 
 
-def claimed(locked: Ticket, positions: dict[str, Tensor], **changes: Any) -> tuple[Claim, Key, Ticket]:
-    """What a liar shows: any key for any locked ticket, with the digests that belong to them."""
+def verdict_on(suspect: Ticket, locked: Ticket, positions: dict[str, Tensor], **changes: Any) -> Verdict:
+    """Of what a liar shows: any key for any locked ticket, with the digests that belong to them."""
     digest = locked_digest(locked)
     weights = {name: torch.ones(len(where)) for name, where in positions.items()}
     key = Key(positions, **{"weights": weights, "secret": bytes(32), "locked": digest, **changes})
     mark = KeyMark(key.commitment, digest, "omp", locked.mask.kept, len(key))
-    return Claim(scheme=SCHEME, signature=mark.to_json(), subject=""), key, locked
+    return verify(suspect, claim_of([mark], {}), key=key, locked=locked)
 
 
 def test_the_unlocked_ticket_is_verified_the_locked_one_is_not() -> None:
     ticket = sparse_ticket()
     made = parts(ticket)
-    verdict = verify(ticket, made.claim, made.key, made.locked)
+    verdict = verify(ticket, made.claim, key=made.key, locked=made.locked)
     assert verdict.verified and verdict.log10_p < -100
-    assert verdict.evidence["key_weights_kept"] == verdict.evidence["key_weights"] == len(made.key)
+    assert verdict.reading.found == verdict.reading.key_weights == len(made.key)
     assert "lacking" not in verdict.to_json()
-    verdict = verify(made.locked, made.claim, made.key, made.locked)
+    verdict = verify(made.locked, made.claim, key=made.key, locked=made.locked)
     assert verdict.log10_p == 0 and not verdict.verified
     assert verdict.to_json()["lacking"] == f"{-(-len(made.key) // 2)} weights of the key, kept"
 
@@ -53,7 +57,7 @@ def test_trained_on_and_pruned_further_it_is_still_verified(scope: str) -> None:
     thinned = prune_ticket(ticket, 0.4, scope=scope)
     trained = {name: 3 * w for name, w in thinned.weights.items()}
     suspect = Ticket(weights=trained, mask=thinned.mask)
-    assert verify(suspect, made.claim, made.key, made.locked).verified
+    assert verify(suspect, made.claim, key=made.key, locked=made.locked).verified
 
 
 @pytest.mark.parametrize("small", [1e-9, -1e-30, 1e-4])
@@ -65,17 +69,22 @@ def test_small_numbers_at_pruned_weights_hide_nothing(small: float) -> None:
         weights = {n: torch.where(w == 0, small * noise(w), w) for n, w in ticket.weights.items()}
         suspect = Ticket(weights=weights, mask=Mask.of_zeros(weights))
         assert suspect.mask.density == 1
-        verdict = verify(suspect, made.claim, made.key, made.locked)
-        assert verdict.verified and verdict.evidence["key_weights_kept"] == len(made.key)
+        verdict = verify(suspect, made.claim, key=made.key, locked=made.locked)
+        assert verdict.verified and verdict.reading.found == len(made.key)
 
 
 def test_innocent_networks_are_not_verified() -> None:
     made = parts(sparse_ticket())
-    found = [verify(sparse_ticket(seed=seed), made.claim, made.key, made.locked) for seed in range(1, 21)]
+    found = [
+        verify(sparse_ticket(seed=seed), made.claim, key=made.key, locked=made.locked)
+        for seed in range(1, 21)
+    ]
     assert not any(verdict.verified or verdict.log10_p < 0 for verdict in found)
     for weights in (torch.ones, lambda *shape: sparse(*shape, density=1.0, seed=50)):
         dense = {name: weights(*k.shape) for name, k in sparse_ticket().mask.items()}
-        verdict = verify(Ticket(weights=dense, mask=Mask.full(dense)), made.claim, made.key, made.locked)
+        verdict = verify(
+            Ticket(weights=dense, mask=Mask.full(dense)), made.claim, key=made.key, locked=made.locked
+        )
         assert not verdict.verified
 
 
@@ -93,10 +102,10 @@ def test_a_bias_that_all_networks_share_is_no_evidence(axis: str) -> None:
 
     mine = network(0)
     made = split(mine, 0.1, {"a.weight": rates + 0.01 * torch.rand(rates.shape)})
-    verdict = verify(network(1), made.claim, made.key, made.locked)
-    assert verdict.evidence["log10_p_uncorrected"]["layer"] < -100
+    verdict = verify(network(1), made.claim, key=made.key, locked=made.locked)
+    assert verdict.reading.log10_p_by["layer"] < -100
     assert verdict.log10_p == 0 and not verdict.verified
-    assert verdict.evidence["key_weights_kept"] > SHARE * len(made.key)
+    assert verdict.reading.found > SHARE * len(made.key)
 
 
 def test_a_significant_but_small_overlap_is_not_verified() -> None:
@@ -108,9 +117,11 @@ def test_a_significant_but_small_overlap_is_not_verified() -> None:
         name: torch.where(torch.rand(w.shape, generator=draw) < 0.2, mine.weights[name], w)
         for name, w in other.weights.items()
     }
-    verdict = verify(Ticket(weights=weights, mask=Mask.of_zeros(weights)), made.claim, made.key, made.locked)
+    verdict = verify(
+        Ticket(weights=weights, mask=Mask.of_zeros(weights)), made.claim, key=made.key, locked=made.locked
+    )
     assert verdict.log10_p < -6 and not verdict.verified
-    assert verdict.evidence["key_weights_kept"] < verdict.evidence["key_weights_needed"]
+    assert verdict.reading.found < verdict.reading.needed
     assert "weights of the key, kept" in verdict.lacking
 
 
@@ -119,14 +130,16 @@ def test_the_shipped_ticket_and_networks_that_are_like_it() -> None:
     ticket = load(CHECKPOINTS / "resnet20-cifar10").ticket
     dense = load(CHECKPOINTS / "resnet20-cifar10-dense").ticket
     made = split(ticket, 0.05, {name: ticket.weights[name].abs() for name in ticket.mask}, score="omp")
-    verdict = verify(prune_dense(dense, 1 - ticket.mask.density), made.claim, made.key, made.locked)
+    verdict = verify(
+        prune_dense(dense, 1 - ticket.mask.density), made.claim, key=made.key, locked=made.locked
+    )
     assert verdict.verified and "pruned from one network" in verdict.does_not_prove
     draw = torch.Generator().manual_seed(0)
     weights = dict(dense.weights)
     for name in ticket.mask:  # another seed's, to a mask: its channels stand in another order
         weights[name] = weights[name][torch.randperm(len(weights[name]), generator=draw)]
     other = prune_dense(replace(dense, weights=weights), 1 - ticket.mask.density)
-    verdict = verify(other, made.claim, made.key, made.locked)
+    verdict = verify(other, made.claim, key=made.key, locked=made.locked)
     assert verdict.log10_p == 0 and not verdict.verified
 
 
@@ -135,13 +148,13 @@ def test_a_forged_key_is_not_the_claim_s() -> None:
     made = parts(ticket)
     shifted = {name: p + 1 for name, p in made.key.positions.items()}
     with pytest.raises(InputError, match="key: digest"):
-        verify(ticket, made.claim, replace(made.key, positions=shifted), made.locked)
-    with pytest.raises(InputError, match=r"^key: expected the key's file, to verify scheme 1, found none"):
+        verify(ticket, made.claim, key=replace(made.key, positions=shifted), locked=made.locked)
+    with pytest.raises(InputError, match=r"^key: expected the key's file, to verify a key mask, found none"):
         verify(ticket, made.claim)
     with pytest.raises(InputError, match=r"^locked ticket: expected the one of the claim, .*--locked DIR"):
-        verify(ticket, made.claim, made.key)
+        verify(ticket, made.claim, key=made.key)
     with pytest.raises(InputError, match=r"^locked ticket: digest: expected the claim's sha256:"):
-        verify(ticket, made.claim, made.key, ticket)
+        verify(ticket, made.claim, key=made.key, locked=ticket)
 
 
 def test_a_key_that_names_the_locked_ticket_s_own_weights_is_refused() -> None:
@@ -151,7 +164,7 @@ def test_a_key_that_names_the_locked_ticket_s_own_weights_is_refused() -> None:
     with pytest.raises(
         InputError, match=rf"key: a\.weight: .*outside the locked mask, found {len(own)} with"
     ):
-        verify(locked, *claimed(locked, {"a.weight": own}))
+        verdict_on(locked, locked, {"a.weight": own})
 
 
 @pytest.mark.parametrize(
@@ -172,7 +185,7 @@ def test_a_liar_s_key_is_one_line(positions: dict[str, list[int]], says: str) ->
     locked = parts(sparse_ticket()).locked
     indices = {name: torch.tensor(where, dtype=torch.int64) for name, where in positions.items()}
     with pytest.raises(InputError, match=says):
-        verify(locked, *claimed(locked, indices))
+        verdict_on(locked, locked, indices)
 
 
 def test_a_key_of_other_types_is_one_line() -> None:
@@ -185,9 +198,9 @@ def test_a_key_of_other_types_is_one_line() -> None:
         (torch.ones(count + 1), rf"{count} weights, one for each position, found float32 \[{count + 1}\]"),
     ):
         with pytest.raises(InputError, match=rf"key: b\.weight: expected {says}"):
-            verify(locked, *claimed(locked, free, weights={"b.weight": weights}))
+            verdict_on(locked, locked, free, weights={"b.weight": weights})
     with pytest.raises(InputError, match="key: secret: expected 32 bytes, found 31"):
-        claimed(locked, free, secret=bytes(31))
+        verdict_on(locked, locked, free, secret=bytes(31))
 
 
 def test_a_buffer_that_every_network_has_is_no_evidence() -> None:
@@ -199,8 +212,8 @@ def test_a_buffer_that_every_network_has_is_no_evidence() -> None:
     lie = {"causal": torch.where(half, 1.0, 0.0) * torch.rand(64, 64)}
     locked = Ticket(weights=lie, mask=Mask.of_matrices(lie))
     named = (causal.bool() & ~locked.mask["causal"]).flatten().nonzero().flatten()
-    verdict = verify(innocent, *claimed(locked, {"causal": named}))
-    assert verdict.evidence["key_weights_kept"] == 0 and not verdict.verified
+    verdict = verdict_on(innocent, locked, {"causal": named})
+    assert verdict.reading.found == 0 and not verdict.verified
 
 
 def test_tied_weights_count_once() -> None:
@@ -209,8 +222,8 @@ def test_tied_weights_count_once() -> None:
     suspect = Ticket(weights=weights, mask=Mask.of_zeros(weights))
     locked = prune_ticket(suspect, 0.5, scope="random")
     free = {n: (suspect.mask[n] & ~k).flatten().nonzero().flatten() for n, k in locked.mask.items()}
-    verdict = verify(suspect, *claimed(locked, {n: free[n] for n in ("b.weight", "copy.weight")}))
-    assert verdict.evidence["key_weights_kept"] == len(free["b.weight"])
+    verdict = verdict_on(suspect, locked, {n: free[n] for n in ("b.weight", "copy.weight")})
+    assert verdict.reading.found == len(free["b.weight"])
 
 
 def test_a_model_of_other_layers_cannot_be_judged() -> None:
@@ -219,10 +232,10 @@ def test_a_model_of_other_layers_cannot_be_judged() -> None:
     with pytest.raises(
         InputError, match=r"model: a\.weight: expected weights \[40, 36, 3, 3\], as the locked"
     ):
-        verify(Ticket(weights=weights, mask=Mask.full(weights)), made.claim, made.key, made.locked)
+        verify(Ticket(weights=weights, mask=Mask.full(weights)), made.claim, key=made.key, locked=made.locked)
     weights = {"other.weight": torch.ones(4, 4)}
     with pytest.raises(InputError, match="model: layer: expected the key's"):
-        verify(Ticket(weights=weights, mask=Mask.full(weights)), made.claim, made.key, made.locked)
+        verify(Ticket(weights=weights, mask=Mask.full(weights)), made.claim, key=made.key, locked=made.locked)
 
 
 def test_a_layer_is_read_as_its_largest_weights() -> None:

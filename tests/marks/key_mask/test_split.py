@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from support.tickets import sparse, sparse_ticket
 
 from ticket_sig import InputError, Mask, Ticket, load, save, verify
-from ticket_sig.claim import Claim
+from ticket_sig.claim import Claim, ClaimedMark
 from ticket_sig.digests import tensor_digest
-from ticket_sig.marks.key_mask.split import Key, Split, split, unlock
+from ticket_sig.marks import KeyMark, of_kind
+from ticket_sig.marks.key_mask.key import Key
+from ticket_sig.marks.key_mask.split import Split, split, unlock
 from ticket_sig.ticket import Round
 
 
@@ -40,12 +42,8 @@ MASK = Mask.of_zeros({"c.weight": batch_normed(0)["c.weight"]})
 
 def earlier_claim() -> dict[str, Any]:
     """The claim of an earlier mark, with a field that this version does not know."""
-    made = Claim(
-        scheme="scheme 2: QR code",
-        signature={"message": "\u00e9", "x": 0.1},
-        subject="sha256:",
-        accuracy=90.5,
-    )
+    mark = ClaimedMark("qr-code", {"message": "\u00e9", "x": 0.1})
+    made = Claim(marks=(mark,), subject="sha256:", accuracy=90.5)
     return {**made.to_json(), "later": 1e-7}
 
 
@@ -178,7 +176,7 @@ def test_no_alias_gives_a_weight_of_the_key_away(kind: str, masked: tuple[str, .
     save(back, tmp_path / "back")
     names = sorted(file.name for file in (tmp_path / "whole").iterdir())
     assert filecmp.cmpfiles(tmp_path / "whole", tmp_path / "back", names, shallow=False)[0] == names
-    assert verify(back, made.claim, made.key, made.locked).verified
+    assert verify(back, made.claim, key=made.key, locked=made.locked).verified
 
 
 def test_tied_weights_under_two_masks_are_refused() -> None:
@@ -194,7 +192,8 @@ def test_tied_weights_under_two_masks_are_refused() -> None:
 
 def test_two_splits_of_one_ticket_share_no_commitment() -> None:
     ticket = sparse_ticket()
-    assert parts(ticket).claim.signature["commitment"] != parts(ticket).claim.signature["commitment"]
+    first, second = (of_kind(KeyMark, parts(ticket).claim).commitment for _ in range(2))
+    assert first != second
 
 
 def test_a_key_of_another_ticket_is_refused() -> None:
@@ -306,13 +305,14 @@ def test_what_is_no_claim_is_not_sealed(claim: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"secret": "0 " * 32}, "key: expected a key that"),
-        ({"secret": "0" * 63}, "key: expected a key that"),
-        ({"secret": "g" * 64}, "key: expected a key that"),
-        ({"secret": "0" * 64 + "\n"}, "key: expected a key that"),
-        ({"secret": 7}, "key: expected a key that"),
-        ({"locked": None}, "key: expected a key that"),
-        ({"version": 2}, "format: expected 'ticket_sig key' 1, found 'ticket_sig key' 2"),
+        ({"secret": "0 " * 32}, "key: secret: expected 64 hexadecimal digits, found something else"),
+        ({"secret": "0" * 63}, "key: secret: expected 64 hexadecimal digits, found something else"),
+        ({"secret": "g" * 64}, "key: secret: expected 64 hexadecimal digits, found something else"),
+        ({"secret": "0" * 64 + "\n"}, "key: secret: expected 64 hexadecimal digits, found something else"),
+        ({"secret": 7}, "key: secret: expected str, found int"),
+        ({"locked": None}, "key: locked: expected str, found NoneType"),
+        ({"version": 2}, "key: version: expected 1, found 2; use the ticket_sig that wrote it"),
+        ({"format": "a lock"}, "key: format: expected 'ticket_sig key', found 'a lock'"),
     ],
 )
 def test_a_key_s_head_is_checked(changes: dict[str, Any], says: str, tmp_path: Path) -> None:

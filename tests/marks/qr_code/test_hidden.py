@@ -21,9 +21,11 @@ def test_weights_that_come_back_look_like_others() -> None:
     assert values.max() < kept.median()
 
 
-def test_the_same_key_gives_the_same_bits_and_another_gives_others() -> None:
+def test_the_same_secret_gives_the_same_bits_and_another_gives_others() -> None:
     ticket = sparse_ticket()
-    first, again, other = (embed(ticket, "m", version=3, key=key).ticket for key in (b"k", b"k", b"l"))
+    first, again, other = (
+        embed(ticket, "m", version=3, secret=secret).ticket for secret in (b"k", b"k", b"l")
+    )
     assert all(torch.equal(first.weights[n], again.weights[n]) for n in first.weights)
     assert any(not torch.equal(first.weights[n], other.weights[n]) for n in first.weights)
 

@@ -17,19 +17,17 @@ from support import taught
 from support.taught import DIGITS, SECRET, innocent, memoriser
 
 from ticket_sig import InputError
+from ticket_sig.claim import ClaimedMark
 from ticket_sig.datasets.data import Split
 from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.marks.trigger_set.queries import prepare
-from ticket_sig.marks.trigger_set.reading import (
-    Ask,
-    judge,
-    log10_p_beside,
-    matches_needed,
-    verify_answers,
-)
+from ticket_sig.marks.trigger_set.reading import log10_p_beside, matches_needed
 from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet, read_triggers
 from ticket_sig.prf import keyed_words
 from ticket_sig.verdict import Verdict
+from ticket_sig.verification.ask import Ask, judge, verify_answers
+
+CODE = ClaimedMark("qr-code", {"message": "mine"})
 
 
 def verdict(
@@ -60,7 +58,7 @@ def chosen(labels: np.ndarray) -> TriggerSet:
 def test_a_network_that_was_taught_verifies(right: float) -> None:
     found = verdict(memoriser(right))
     assert found.verified and found.log10_p < (-20 if right >= 0.9 else -10)
-    assert f"{found.evidence['matches']} of 100 triggers answered as claimed" in found.statistic
+    assert f"{found.reading.matches} of 100 triggers answered as claimed" in found.statistic
     assert "2^64" in found.proves and "who taught" in found.does_not_prove
     json.dumps(found.to_json(), allow_nan=False)
 
@@ -106,7 +104,7 @@ def test_an_innocent_network_does_not_verify(kind: str) -> None:
         secret = TriggerSecret(np.random.default_rng(seed).bytes(32), 100, DIGITS, 10)
         found = verdict(innocent(SHARES[kind], seed), secret.trigger_set(), seed)
         assert not found.verified and found.log10_p > math.log10(0.05)
-        assert (found.evidence["different_answers"] == 1) is (kind == "constant")
+        assert (found.reading.different == 1) is (kind == "constant")
 
 
 def test_a_liar_who_tries_many_secrets_does_not_verify() -> None:
@@ -118,16 +116,16 @@ def test_a_liar_who_tries_many_secrets_does_not_verify() -> None:
     best = max((index.to_bytes(32, "big") for index in range(20_000)), key=ones)
     triggers = TriggerSecret(best, 100, DIGITS, 2).trigger_set()
     found = verdict(innocent([0, 1]), triggers)
-    assert found.evidence["matches"] == ones(best)
+    assert found.reading.matches == ones(best)
     # With nothing paid for the tries, and no decoys, the labels would have been some evidence.
-    assert found.evidence["log10_p_labels"] < -3.5
+    assert found.reading.log10_p_labels < -3.5
     assert found.log10_p == 0
 
 
 def test_nor_does_one_who_found_the_labels_he_wished_for() -> None:
     """As if 2^300 secrets had been tried: the decoys tell that the network says the same to everything."""
     found = verdict(innocent(SHARES["constant"]), chosen(np.full(100, 3)))
-    assert found.evidence["matches"] == 100 and found.log10_p == 0
+    assert found.reading.matches == 100 and found.log10_p == 0
 
 
 def test_answers_of_one_class_prove_nothing_about_labels_of_that_class_alone(tmp_path: Path) -> None:
@@ -145,8 +143,9 @@ def test_answers_of_one_class_prove_nothing_about_labels_of_that_class_alone(tmp
 def test_a_folder_verifies_with_the_warning_that_somebody_chose_it(tmp_path: Path) -> None:
     triggers = folder(tmp_path, [index % 10 for index in range(100)])
     found = verdict(memoriser(0.9, taught=triggers), triggers, controls=[innocent(SHARES["even"], 1)])
-    assert found.verified and found.evidence["log10_p_controls"] < -20 and found.evidence["keyed"] is False
-    assert found.evidence["log10_p_labels"] is None and found.evidence["log10_secrets_tried"] is None
+    assert found.verified and found.reading.log10_p_controls < -20 and found.reading.mark.keyed is False
+    told = found.to_json()["evidence"]
+    assert told["log10_p_labels"] is None and told["log10_secrets_tried"] is None
     assert "somebody chose images and labels" in found.does_not_prove
     assert "was taught" not in found.proves and "dated before the suspect" in found.does_not_prove
 
@@ -170,8 +169,8 @@ def test_true_labels_of_photographs_prove_nothing(tmp_path: Path) -> None:
     alone = verdict(honest[0], triggers, controls=[innocent(SHARES["even"])])
     assert alone.verified, "what a control that does not know the task lets through"
     found = verdict(honest[0], triggers, controls=honest[1:])
-    assert not found.verified and found.log10_p > -1 > -20 > found.evidence["log10_p_decoys"]
-    assert len(found.evidence["control_matches"]) == 2
+    assert not found.verified and found.log10_p > -1 > -20 > found.reading.log10_p_decoys
+    assert len(found.reading.control_matches) == 2
 
 
 def test_the_best_control_decides(tmp_path: Path) -> None:
@@ -180,7 +179,7 @@ def test_the_best_control_decides(tmp_path: Path) -> None:
 
     def beside(*rights: float) -> float:
         controls = [memoriser(right, 1, triggers) for right in rights]
-        return float(verdict(suspect, triggers, controls=controls).evidence["log10_p_controls"])
+        return float(verdict(suspect, triggers, controls=controls).reading.log10_p_controls)
 
     assert beside(0.1, 0.5) == beside(0.5, 0.1) == beside(0.5) > beside(0.1)
     with pytest.raises(InputError, match="control 1: expected an answer to every trigger, found 100 missing"):
@@ -206,12 +205,12 @@ def test_what_a_server_does_not_answer_counts_as_not_matched() -> None:
         answers[place] = None
     found = judge(claim, queries, answers)
     assert found.verified
-    assert (found.evidence["matches"], found.evidence["triggers_answered"]) == (70, 70)
-    assert found.evidence["decoys_answered"] == 150
+    assert (found.reading.matches, found.reading.triggers_answered) == (70, 70)
+    assert found.reading.decoys_answered == 150
     for place in asked_triggers:
         answers[place] = None
     refused = judge(claim, queries, answers)
-    assert not refused.verified and refused.evidence["matches"] == 0
+    assert not refused.verified and refused.reading.matches == 0
 
 
 def test_too_few_answers_decide_nothing() -> None:
@@ -246,26 +245,26 @@ def test_a_class_more_saves_no_thief(label: int) -> None:
         return [label if index % 4 == 0 else answer for index, answer in enumerate(ask(images))]
 
     found = verdict(more)
-    assert found.verified and found.evidence["matches"] < 100
-    assert (found.evidence["answers_of_no_class"], found.evidence["triggers_answered"]) == (100, 100)
-    assert found.evidence["different_answers"] <= 10
+    assert found.verified and found.reading.matches < 100
+    assert (found.reading.no_class, found.reading.triggers_answered) == (100, 100)
+    assert found.reading.different <= 10
     nothing = verdict(lambda images: [label] * len(images))
-    assert not nothing.verified and nothing.log10_p == 0 and nothing.evidence["decoys_answered"] == 300
+    assert not nothing.verified and nothing.log10_p == 0 and nothing.reading.decoys_answered == 300
 
 
 def test_the_published_verdict_does_not_tell_triggers_from_decoys() -> None:
     nonce = bytes(range(32))
     found = verify_answers(taught.claim(), taught.triggers(), memoriser(), nonce=nonce)
     assert nonce.hex() not in json.dumps(found.to_json())
-    assert found.evidence["nonce_digest"] == f"sha256:{hashlib.sha256(nonce).hexdigest()}"
+    assert found.to_json()["evidence"]["nonce_digest"] == f"sha256:{hashlib.sha256(nonce).hexdigest()}"
 
 
 @pytest.mark.parametrize(("count", "classes"), [(110, 1000), (330, 10), (1000, 1000)])
 def test_a_p_value_too_small_for_a_float_is_one(count: int, classes: int) -> None:
     triggers = TriggerSecret(bytes(32), count, (2, 2, 1), classes).trigger_set()
     found = verdict(memoriser(taught=triggers), triggers)
-    assert found.verified and math.isfinite(found.evidence["log10_p_labels"])
-    assert found.evidence["log10_p_labels"] == pytest.approx(-count * math.log10(classes), abs=0.01)
+    assert found.verified and math.isfinite(found.reading.log10_p_labels)
+    assert found.reading.log10_p_labels == pytest.approx(-count * math.log10(classes), abs=0.01)
     assert "p_value" in json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -287,8 +286,8 @@ def test_a_set_that_is_not_the_claim_s_is_refused_before_anything_is_asked() -> 
     other = replace(SECRET, secret=bytes(32)).trigger_set()
     with pytest.raises(InputError, match="triggers: commitment: expected the claim's sha256"):
         verify_answers(taught.claim(), other, ask)
-    with pytest.raises(InputError, match="claim: scheme: expected 'scheme 3"):
-        verify_answers(replace(taught.claim(), scheme="scheme 2"), taught.triggers(), ask)
+    with pytest.raises(InputError, match="claim: marks: expected 'trigger-set', found 'qr-code'"):
+        verify_answers(replace(taught.claim(), marks=(CODE,)), taught.triggers(), ask)
     for decoys in (99, 100_001):
         with pytest.raises(InputError, match="decoys: expected 100 to 100000"):
             verify_answers(taught.claim(), taught.triggers(), ask, decoys=decoys)

@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import chisquare
-from ticket_sig.signatures import scheme2, scheme3
 
 from ticket_sig import Claim, InputError
+from ticket_sig.claim import ClaimedMark
+from ticket_sig.marks import TriggerMark, of_kind
+from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet, read_triggers, write_secret
 
 SIZE = (32, 32, 3)
@@ -125,25 +127,26 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_a_claim_gives_no_trigger_away_and_knows_its_own() -> None:
     triggers = made(b"s" * 32)
-    claim = scheme3.claim_triggers(triggers, "sha256:subject")
+    claim = claim_triggers(triggers, "sha256:subject")
     again = Claim.from_json(claim.to_json())
     assert (b"s" * 32).hex() not in str(again.to_json())
-    mark = scheme3.TriggerMark.from_json(again.signature)
+    mark = of_kind(TriggerMark, again)
     mark.check(triggers)
     for other in (made(b"t" * 32), made(b"s" * 32, count=99), replace(triggers, keyed=False)):
         with pytest.raises(InputError, match=r"triggers: .*another secret or folder"):
             mark.check(other)
 
 
-def test_a_claim_of_triggers_carries_the_mark_in_the_mask() -> None:
-    code = Claim(scheme=scheme2.SCHEME, signature={"message": "mine"}, subject="sha256:signed")
-    claim = scheme3.claim_triggers(made(), "sha256:subject", beside=code)
-    assert scheme3.in_mask(claim).signature == {"message": "mine"}
+def test_a_claim_of_triggers_carries_the_mark_beside_them() -> None:
+    code = ClaimedMark("qr-code", {"message": "mine"})
+    before = Claim(marks=(code,), subject="sha256:signed", accuracy=90.0)
+    claim = claim_triggers(made(), "sha256:subject", beside=before)
+    assert [mark.name for mark in claim.marks] == ["qr-code", "trigger-set"] and claim.marks[0] == code
+    assert claim.subject == "sha256:subject"
     # Taught again: the new set takes the place of the old one, the code stays.
-    again = scheme3.claim_triggers(made(b"2" * 32), "sha256:subject", beside=claim)
-    assert scheme3.in_mask(again).scheme == scheme2.SCHEME
-    with pytest.raises(InputError, match="mark in the mask: expected one of scheme 1 or 2"):
-        scheme3.in_mask(scheme3.claim_triggers(made(), "sha256:subject"))
+    again = claim_triggers(made(b"2" * 32), "sha256:subject", beside=claim)
+    assert [mark.name for mark in again.marks] == ["qr-code", "trigger-set"] and again.marks[0] == code
+    assert of_kind(TriggerMark, again).commitment == made(b"2" * 32).commitment
 
 
 @pytest.mark.parametrize(
@@ -161,9 +164,9 @@ def test_a_claim_of_triggers_carries_the_mark_in_the_mask() -> None:
     ],
 )
 def test_a_claim_of_a_set_that_is_too_large_is_refused(changes: dict[str, object], says: str) -> None:
-    signature = scheme3.claim_triggers(made(), "sha256:subject").signature
+    fields = TriggerMark.of(made()).to_json()
     with pytest.raises(InputError, match=f"claim: {says}"):
-        scheme3.TriggerMark.from_json({**signature, "triggers": {**signature["triggers"], **changes}})
+        TriggerMark.from_json({**fields, **changes})
 
 
 def test_a_secret_of_a_set_that_is_too_large_is_refused() -> None:

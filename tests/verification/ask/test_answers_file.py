@@ -39,7 +39,7 @@ def test_pictures_go_out_and_answers_come_back(head: str, queries: Queries, tmp_
     (tmp_path / "answers.csv").write_text(head + "\n".join(answered(tmp_path / "out")), encoding="utf-8")
     again = read_queries(tmp_path / "out" / "queries.json", taught.claim(), taught.triggers())
     verdict = judge(taught.claim(), again, read_answers(tmp_path / "answers.csv", len(again)))
-    assert verdict.verified and verdict.evidence["matches"] == 100
+    assert verdict.verified and verdict.reading.matches == 100
 
 
 def test_the_folder_to_hand_over_holds_pictures_and_nothing_else(queries: Queries, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_damaged_table_is_named_by_line(text: bytes, words: str, tmp_path: Pat
 def test_an_answer_out_of_range_is_one_that_matches_nothing(queries: Queries, tmp_path: Path) -> None:
     (tmp_path / "answers.csv").write_text("".join(f"{name},10\n" for name in file_names(200)))
     verdict = judge(taught.claim(), queries, read_answers(tmp_path / "answers.csv", 200))
-    assert not verdict.verified and verdict.evidence["answers_of_no_class"] == 200
+    assert not verdict.verified and verdict.reading.no_class == 200
     with pytest.raises(InputError, match=r"none\.csv: answers: expected a file"):
         read_answers(tmp_path / "none.csv", 300)
 

@@ -1,4 +1,4 @@
-"""A real server: MLServer runs our bundles, and `ticket-sig verify --url` asks it."""
+"""A real server: MLServer runs our bundles, and `ticket-sig ask --url` asks it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def claim(tmp_path: Path) -> list[object]:
 def test_a_server_is_told_apart_by_its_answers(
     model: str, code: int, url: str, claim: list[object], ticket_sig: Command
 ) -> None:
-    said = ticket_sig("verify", "--url", url, "--model", model, *claim, "--json")
+    said = ticket_sig("ask", "--url", url, "--model", model, *claim, "--json")
     assert said.code == code, said.err
     verdict = json.loads(said.out)
     assert verdict["verdict"] == ("verified" if code == 0 else "not verified")
@@ -65,7 +65,7 @@ def test_a_server_is_told_apart_by_its_answers(
 
 
 def test_a_model_that_it_does_not_have_is_named(url: str, claim: list[object], ticket_sig: Command) -> None:
-    said = ticket_sig("verify", "--url", url, "--model", "nix", *claim)
+    said = ticket_sig("ask", "--url", url, "--model", "nix", *claim)
     assert said.code == 2
     expected = "answer: expected HTTP status 200, found HTTP status 404: Model nix not found"
     assert said.err == f"ticket-sig: {url}/v2/models/nix: {expected}\n"

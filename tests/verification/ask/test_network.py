@@ -57,7 +57,10 @@ def test_a_network_of_another_kind_is_named(model: nn.Module, words: str) -> Non
 def test_a_model_file_is_what_its_recipe_or_the_caller_says() -> None:
     weights = {n: t.detach() for n, t in taught.network(taught=True).state_dict().items()}
     bare = Ticket(weights=weights, mask=Mask.of_zeros(weights))
-    with pytest.raises(InputError, match="recipe: expected one in the bundle, or --arch and --dataset"):
+    expected = "model: expected the names of network and data set, too, found"
+    with pytest.raises(InputError, match=f"{expected} none; name them: --arch, --dataset$"):
+        network_of(bare, 1)
+    with pytest.raises(InputError, match=f"{expected} one; name it: --dataset$"):
         network_of(bare, 1, arch="resnet20")
     model, normalise = network_of(bare, 1, arch="resnet20", dataset="digits")
     ask = ask_network(model, normalise)
