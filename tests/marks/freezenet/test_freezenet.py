@@ -21,8 +21,8 @@ from support.tiny import TinyNet
 from torch import Tensor, nn
 
 from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, load, save, verify
-from ticket_sig.digests import tensor_digest
 from ticket_sig.claim import ClaimedMark
+from ticket_sig.digests import tensor_digest
 from ticket_sig.marks import MARKS, claim_of, marks_of
 from ticket_sig.marks.freezenet.derive import derive
 from ticket_sig.marks.freezenet.reading import Matches, chances_to_match, matches
