@@ -29,8 +29,8 @@ import torch
 from ticket_sig import Claim
 from ticket_sig.formats import open_weights
 from ticket_sig.formats.weights import INDEX, InMemory
-from ticket_sig.marks import Watermark, mark_of
-from ticket_sig.marks.embed import apply_to_files
+from ticket_sig.marks import Watermark, of_kind
+from ticket_sig.marks.embed import embed_in_files, options_for
 from ticket_sig.training.device import made_with
 from ticket_sig.verification import verify
 
@@ -90,13 +90,14 @@ def child(step: str, folder: Path, length: int, runs: int) -> None:
         return verify(open_weights(folder), Claim.read(claim)).outcome
 
     def judge_loaded() -> str:
-        reading = mark_of(Claim.read(claim)).read(InMemory(loaded(folder, step == "held")))
-        return reading.verdict().outcome
+        mark = of_kind(Watermark, Claim.read(claim))
+        return mark.read(InMemory(loaded(folder, step == "held"))).verdict().outcome
 
-    def mark() -> str:
-        return str(apply_to_files(Watermark(DATA, length), folder, marked, replace=True).reading.length)
+    def write() -> str:
+        options = options_for("freezenet", length=length)
+        return str(embed_in_files(folder, marked, "freezenet", options, secret=DATA, replace=True).mark)
 
-    work: dict[str, Callable[[], str]] = {"apply": mark, "verify": judge, "mapped": judge_loaded}
+    work: dict[str, Callable[[], str]] = {"apply": write, "verify": judge, "mapped": judge_loaded}
     work |= {"held": judge_loaded, "nothing": lambda: ""}
     times, said = [], ""
     if step in ("verify", "mapped", "held"):

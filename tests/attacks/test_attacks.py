@@ -12,10 +12,10 @@ from support.tickets import HISTORY, sparse_ticket, tiny_ticket
 from support.tiny import TinyNet, tiny_data
 
 from ticket_sig import InputError, Ticket, embed
-from ticket_sig.attacks import ATTACKS, OF_INSIDERS, Scene, attack, carry_out
-from ticket_sig.attacks.scene import place_of
-from ticket_sig.claim import Claim
+from ticket_sig.attacks import ATTACKS, Scene, attack
+from ticket_sig.claim import Claim, ClaimedMark
 from ticket_sig.digests import tensor_digest
+from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.verification import verify
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -28,7 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fake-key": {"share": 0.05},
     "noise": {"rate": 0.1},
     "overwrite": {"message": "thief"},
-    "own-watermark": {"scheme": "uchida", "size": 4},
+    "own-watermark": {"mark": "uchida", "size": 4},
     "cast": {"precision": "bf16"},
     "sign-flip": {},
 }
@@ -40,9 +40,9 @@ def victim(name: str) -> tuple[Ticket, Scene]:
     """A ticket for an attack, and what its thief has."""
     if name in TRAINED or name == "sign-flip":
         return tiny_ticket(rewind=True), Scene(data=tiny_data(), model=TinyNet())
-    signed = embed(replace(sparse_ticket(rewind=True), recipe={"seed": 1}), "owner", key=b"k")
-    known = signed.signature if name in ("erase", "overwrite") else None
-    return replace(signed.ticket, history=HISTORY), Scene(signature=known)
+    signed = embed(replace(sparse_ticket(rewind=True), recipe={"seed": 1}), "owner", secret=b"k")
+    known = of_kind(CodeMark, signed.claim) if ATTACKS[name].of_insiders else None
+    return replace(signed.ticket, history=HISTORY), Scene(place=known)
 
 
 def bits(ticket: Ticket) -> tuple[str, str]:
@@ -108,10 +108,10 @@ def test_attacks_take_options_by_keyword_only(name: str) -> None:
         ("erase", {"share": 1.5}, "share: expected a share between 0 and 1, found 1.5"),
         ("fake-key", {}, "forged key: expected a share or a count, found neither"),
         ("fake-key", {"share": 0.1, "count": 3}, "forged key: expected a share or a count, found 0.1 and 3"),
-        ("fake-key", {"count": 0}, "count: expected a finite number more than 0, found 0"),
+        ("fake-key", {"count": 0}, "count: expected 1 or more, found 0"),
         ("fake-key", {"share": 2.0}, "share: expected a share"),
         ("fake-key", {"share": 0.1, "lr": 0.1}, "lr: expected epochs beside it, found none"),
-        ("fine-tuning", {"epochs": 0}, "epochs: expected a finite number more than 0, found 0"),
+        ("fine-tuning", {"epochs": 0}, "epochs: expected 1 or more, found 0"),
         ("fine-tuning", {"lr": -1.0}, "lr: expected a finite number more than 0, found -1.0"),
         ("trigger-removal", {"images": -1}, "images: expected 0 to 100000, found -1"),
     ],
@@ -131,22 +131,21 @@ def test_training_without_data_or_recipe_says_what_is_missing(name: str) -> None
 
 
 def test_a_claim_without_a_place_is_of_no_use_to_an_insider() -> None:
-    signed = embed(sparse_ticket(), "owner", key=b"k")
-    assert isinstance(place_of(signed.claim), Signature)
-    assert place_of(signed.claim) == signed.signature
-    other = Claim(scheme="scheme 1: key mask", signature={}, subject="")
-    with pytest.raises(InputError, match=r"scheme: expected 'scheme 2.*which has a place, found 'scheme 1"):
-        place_of(other)
+    signed = embed(sparse_ticket(), "owner", secret=b"k")
+    assert of_kind(CodeMark, signed.claim) == signed.mark
+    other = Claim(marks=(ClaimedMark("key-mask", {}), ClaimedMark("freezenet", {})), subject="")
+    with pytest.raises(InputError, match=r"marks: expected 'qr-code', found 'key-mask', 'freezenet'$"):
+        of_kind(CodeMark, other)
 
 
 def test_to_carry_an_attack_out_gives_the_claim_of_a_thief_who_writes_a_code() -> None:
-    signed_ticket = embed(sparse_ticket(), "owner", key=b"k").ticket
-    attacked, claim = carry_out(attack("overwrite", message="thief"), signed_ticket, Scene())
+    signed_ticket = embed(sparse_ticket(), "owner", secret=b"k").ticket
+    attacked, claim = attack("overwrite", message="thief").carry_out(signed_ticket, Scene())
     assert claim is not None and verify(attacked, claim).verified
-    pruned, none = carry_out(attack("random-pruning", rate=0.1), signed_ticket, Scene())
+    pruned, none = attack("random-pruning", rate=0.1).carry_out(signed_ticket, Scene())
     assert none is None and pruned.mask.kept < signed_ticket.mask.kept
 
 
 def test_insiders_are_those_whose_attack_reads_the_place() -> None:
-    used = {name for name, made in ATTACKS.items() if "scene.signature" in inspect.getsource(made)}
-    assert used == set(OF_INSIDERS)
+    used = {name for name, made in ATTACKS.items() if "scene.place" in inspect.getsource(made)}
+    assert used == {name for name, made in ATTACKS.items() if made.of_insiders}

@@ -7,11 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from support.tickets import sparse_ticket
-from ticket_sig.signatures.scheme2 import Embedded
 
 from ticket_sig import InputError, Mask, Ticket, embed, extract, verify
 from ticket_sig.attacks import Scene
-from ticket_sig.attacks.add_on import AddOn, drop_small, smallest_kept
+from ticket_sig.attacks.add_on import AddOn
 from ticket_sig.attacks.erase import Erase
 from ticket_sig.attacks.fake_key import FakeKey
 from ticket_sig.attacks.magnitude_pruning import MagnitudePruning
@@ -19,11 +18,19 @@ from ticket_sig.attacks.noise import Noise
 from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.random_pruning import RandomPruning
 from ticket_sig.lottery import prune
+from ticket_sig.marks import CodeMark, of_kind
+from ticket_sig.marks.embed import Embedded
 
 
 @pytest.fixture(scope="module")
 def signed() -> Embedded:
-    return embed(sparse_ticket(), "owner", key=b"k")
+    return embed(sparse_ticket(), "owner", secret=b"k")
+
+
+@pytest.fixture(scope="module")
+def code(signed: Embedded) -> CodeMark:
+    """The owner's code, as an insider knows it."""
+    return of_kind(CodeMark, signed.claim)
 
 
 def added(before: Ticket, after: Ticket) -> int:
@@ -85,26 +92,6 @@ def test_noise_is_as_large_as_asked_in_every_layer(scale: float) -> None:
         kept = ticket.mask[name]
         new = after.weights[name][after.mask[name] & ~kept]
         assert float(new.std() / ticket.weights[name][kept].std()) == pytest.approx(scale, rel=0.1)
-
-
-def test_the_owner_s_answer_removes_noise_smaller_than_what_he_kept(signed: Embedded) -> None:
-    mine = signed.ticket
-    t = smallest_kept(mine)
-    covered = AddOn(rate=0.3, scale=min(t.values()) / 10)(mine, Scene())
-    assert covered.mask != mine.mask
-    answered = drop_small(covered, t)
-    assert answered.mask == mine.mask
-    assert all(torch.equal(answered.weights[n], w) for n, w in mine.weights.items())
-
-
-def test_the_answer_s_threshold_is_the_owner_s_to_raise() -> None:
-    weights = {"a": torch.tensor([[1e-9, 1.0, 2.0, 3.0]]), "b": torch.tensor([[0.0, 0.5, 5.0, 6.0]])}
-    mine = Ticket(weights=weights, mask=Mask({n: w != 0 for n, w in weights.items()}))
-    assert smallest_kept(mine) == {"a": pytest.approx(1e-9), "b": 0.5}
-    assert smallest_kept(mine, share=0.25)["a"] == 1.0
-    assert [k.sum().item() for k in drop_small(mine, {"a": 2.0}).mask.values()] == [2, 3]
-    with pytest.raises(InputError, match="share: expected 0 or more, less than 1, found 1"):
-        smallest_kept(mine, share=1)
 
 
 def test_large_noise_hides_no_code_that_its_reader_can_tell_by_strength(signed: Embedded) -> None:
@@ -176,30 +163,34 @@ def test_a_forged_key_needs_room(signed: Embedded) -> None:
 # overwrite, erase
 
 
-def test_an_insider_overwrites_the_owner_s_code_where_it_stands(signed: Embedded) -> None:
-    forged = Overwrite(message="thief").forge(signed.ticket, Scene(signature=signed.signature))
-    assert forged.signature.placement == signed.signature.placement
-    assert forged.signature.version == signed.signature.version
+def test_an_insider_overwrites_the_owner_s_code_where_it_stands(signed: Embedded, code: CodeMark) -> None:
+    forged = Overwrite(message="thief").carry_out(signed.ticket, Scene(place=code))
+    assert forged.claim is not None
+    his = of_kind(CodeMark, forged.claim)
+    assert (his.message, his.placement, his.version) == ("thief", code.placement, code.version)
     assert forged.ticket.mask.kept == signed.ticket.mask.kept
     assert verify(forged.ticket, forged.claim).verified
     assert not verify(forged.ticket, signed.claim).verified
 
 
-def test_without_the_place_a_thief_s_code_may_leave_the_owner_s_alone(signed: Embedded) -> None:
-    other = "a.weight" if signed.signature.placement.layer == "b.weight" else "b.weight"
-    forged = Overwrite(message="thief", layer=other).forge(signed.ticket, Scene())
+def test_without_the_place_a_thief_s_code_may_leave_the_owner_s_alone(
+    signed: Embedded, code: CodeMark
+) -> None:
+    other = "a.weight" if code.placement.layer == "b.weight" else "b.weight"
+    forged = Overwrite(message="thief", layer=other).carry_out(signed.ticket, Scene())
+    assert forged.claim is not None
     assert verify(forged.ticket, forged.claim).verified and verify(forged.ticket, signed.claim).verified
 
 
-def test_a_message_too_long_for_the_owner_s_code_is_refused(signed: Embedded) -> None:
+def test_a_message_too_long_for_the_owner_s_code_is_refused(signed: Embedded, code: CodeMark) -> None:
     with pytest.raises(InputError, match="message: expected at most 7 bytes in version 1, level H"):
-        Overwrite(message="a much longer one")(signed.ticket, Scene(signature=signed.signature))
+        Overwrite(message="a much longer one")(signed.ticket, Scene(place=code))
 
 
-def test_erasing_moves_whole_kernels_within_the_region(signed: Embedded) -> None:
-    before, scene = signed.ticket, Scene(signature=signed.signature)
+def test_erasing_moves_whole_kernels_within_the_region(signed: Embedded, code: CodeMark) -> None:
+    before, scene = signed.ticket, Scene(place=code)
     after = Erase()(before, scene)
-    place = signed.signature.placement
+    place = code.placement
     assert not verify(after, signed.claim).verified
     region = slice(place.row, place.row + 21), slice(place.column, place.column + 21)
     for kept in (before, after):
@@ -215,16 +206,16 @@ def test_erasing_moves_whole_kernels_within_the_region(signed: Embedded) -> None
         assert torch.equal(w[rest], after.weights[name][rest])
 
 
-def test_a_small_share_erases_less(signed: Embedded) -> None:
-    scene = Scene(signature=signed.signature)
+def test_a_small_share_erases_less(signed: Embedded, code: CodeMark) -> None:
+    scene = Scene(place=code)
     part, whole = (verify(Erase(share=s)(signed.ticket, scene), signed.claim) for s in (0.05, None))
     assert part.verified and part.log10_p < whole.log10_p
 
 
-def test_erasing_needs_the_place_and_the_model_it_is_in(signed: Embedded) -> None:
-    with pytest.raises(InputError, match=r"place of the code: expected the owner's signature.*--insider"):
+def test_erasing_needs_the_place_and_the_model_it_is_in(signed: Embedded, code: CodeMark) -> None:
+    with pytest.raises(InputError, match=r"place of the code: expected the owner's claim.*--insider"):
         Erase()(signed.ticket, Scene())
     small = {"small.weight": signed.ticket.weights["small.weight"]}
     other = Ticket(weights=small, mask=Mask.of_zeros(small))
     with pytest.raises(InputError, match=r"place of the code: expected 21x21 kernels .*, found none"):
-        Erase()(other, Scene(signature=signed.signature))
+        Erase()(other, Scene(place=code))

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
 from support import taught
 from support.tickets import sparse_ticket
 from support.tiny import TinyNet, tiny_data, tiny_recipe
-from ticket_sig.evaluation import attack_report as attack_report_module
-from ticket_sig.signatures import scheme1
-from ticket_sig.signatures.scheme2 import Embedded
 
-from ticket_sig import Claim, Mask, Ticket, embed
+from ticket_sig import Claim, Mask, Ticket, embed, verify
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.overwrite import Overwrite
-from ticket_sig.attacks.report import AttackReport, Decision, attack_report
+from ticket_sig.attacks.report import AttackReport, Decision, Tried, Winner, attack_report, in_words
 from ticket_sig.datasets import load_dataset
+from ticket_sig.marks import CodeMark, of_kind
+from ticket_sig.marks.embed import Embedded
+from ticket_sig.marks.key_mask.split import Split, split
 from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.training import Steps, preset
+from ticket_sig.verification.ask import verify_answers
 
 
 @pytest.fixture(scope="module")
 def signed() -> Embedded:
-    return embed(sparse_ticket(), "owner", key=b"k")
+    return embed(sparse_ticket(), "owner", secret=b"k")
+
+
+def code(signed: Embedded) -> CodeMark:
+    return of_kind(CodeMark, signed.claim)
+
+
+def without_code(ticket: Ticket, signed: Embedded) -> Ticket:
+    return attack("erase")(ticket, Scene(place=code(signed)))
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +51,13 @@ def good() -> Ticket:
     return FineTuning()(raw, Scene(data=tiny_data(), model=TinyNet()))
 
 
-def decisions(signed: Embedded, *attacked: Ticket) -> tuple[Decision, ...]:
-    return tuple(Decision.of(ticket, signed.claim) for ticket in (signed.ticket, *attacked))
+def tried(signed: Embedded, attacked: Ticket) -> Tried:
+    before, after = (Decision(verify(ticket, signed.claim)) for ticket in (signed.ticket, attacked))
+    return Tried(before, after)
+
+
+def outcomes(one: Tried | None) -> tuple[str, str] | None:
+    return one and (one.before.outcome, one.after.outcome)
 
 
 def test_accuracies_are_those_of_the_test_split(good: Ticket) -> None:
@@ -75,8 +91,8 @@ def test_another_task_has_no_accuracy_before(good: Ticket) -> None:
 @pytest.mark.parametrize(
     ("lost", "gone", "outcome"),
     [
-        (0.5, False, "the owner wins: the claim is still verified"),
-        (5.0, False, "the owner wins: the claim is still verified"),
+        (0.5, False, "the owner wins: the mark in the weights is still verified"),
+        (5.0, False, "the owner wins: the mark in the weights is still verified"),
         (0.5, True, "the thief wins, at 0.50 points of accuracy"),
         (1.0, True, "the thief wins, at 1.00 points of accuracy"),
         (5.0, True, "nobody wins: the claim is gone, and the thief pays, at 5.00 points of accuracy"),
@@ -88,22 +104,21 @@ def test_another_task_has_no_accuracy_before(good: Ticket) -> None:
 def test_an_attack_wins_if_the_claim_is_gone_and_the_accuracy_is_not(
     lost: float | None, gone: bool, outcome: str, signed: Embedded
 ) -> None:
-    erased = attack("erase")(signed.ticket, Scene(signature=signed.signature))
-    before, after = decisions(signed, erased if gone else signed.ticket)
+    owner = tried(signed, without_code(signed.ticket, signed) if gone else signed.ticket)
     accuracy = (90.0, None if lost is None else 90.0 - lost)
-    report = AttackReport(accuracy=accuracy, kept=(1, 1), total=2, owner=(before, after))
+    report = AttackReport(accuracy=accuracy, kept=(1, 1), total=2, owner=owner)
     assert report.outcome == outcome
 
 
 def test_a_claim_that_was_never_verified_cannot_be_lost(signed: Embedded) -> None:
     innocent = sparse_ticket(seed=9)
     report = attack_report(innocent, innocent, Scene(), claim=signed.claim)
-    assert report.outcome == "nothing to win: not verified before the attack"
+    assert report.outcome == "nothing to win: mark in the weights not verified before the attack"
 
 
 def test_two_claims_that_both_stand_are_told(signed: Embedded) -> None:
-    other = "a.weight" if signed.signature.placement.layer == "b.weight" else "b.weight"
-    forged = Overwrite(message="thief", layer=other).forge(signed.ticket, Scene())
+    other = "a.weight" if code(signed).placement.layer == "b.weight" else "b.weight"
+    forged = Overwrite(message="thief", layer=other).carry_out(signed.ticket, Scene())
     report = attack_report(signed.ticket, forged.ticket, Scene(), claim=signed.claim, forged=forged.claim)
     assert report.outcome.endswith("the thief's own claim is verified, too: the earlier date decides")
     assert report.forged is not None and report.forged.message == "thief"
@@ -116,15 +131,11 @@ def test_two_claims_that_both_stand_are_told(signed: Embedded) -> None:
 def both(signed: Embedded) -> tuple[Ticket, Claim, TriggerSet]:
     """A ResNet-20 that was taught triggers and, as its claim has it, carries a code in a layer beside it."""
     weights = {n: t.detach().clone() for n, t in taught.network(taught=True).state_dict().items()}
-    beside = {n: t for n, t in signed.ticket.weights.items() if n == signed.signature.placement.layer}
+    beside = {n: t for n, t in signed.ticket.weights.items() if n == code(signed).placement.layer}
     mask = Mask({n: signed.ticket.mask[n] for n in beside})
     recipe = preset("demo", arch="resnet20", dataset="digits").to_json()
     ticket = Ticket(weights={**weights, **beside}, mask=mask, recipe=recipe)
     return ticket, claim_triggers(taught.triggers(), "sha256:none", signed.claim), taught.triggers()
-
-
-def without_code(ticket: Ticket, signed: Embedded) -> Ticket:
-    return attack("erase")(ticket, Scene(signature=signed.signature))
 
 
 def test_a_trigger_set_that_stands_saves_the_owner(
@@ -133,14 +144,14 @@ def test_a_trigger_set_that_stands_saves_the_owner(
     ticket, claim, triggers = both
     asked = {"taught": taught.memoriser, "forgotten": lambda: taught.innocent([0.1] * 10)}
     kinds = iter(["taught", "taught", "taught", "forgotten"])
-    monkeypatch.setattr(attack_report_module, "_ask", lambda *_: asked[next(kinds)]())
+    monkeypatch.setattr("ticket_sig.attacks.report._ask", lambda *_: asked[next(kinds)]())
     erased = without_code(ticket, signed)
     report = attack_report(ticket, erased, Scene(), claim=claim, triggers=triggers)
-    assert [d.outcome for d in report.owner or ()] == ["verified", "not verified"]
+    assert outcomes(report.owner) == ("verified", "not verified")
     assert report.outcome == "the owner wins: the trigger set is still verified"
     report = attack_report(ticket, ticket, Scene(), claim=claim, triggers=triggers)
-    assert [d.outcome for d in report.taught or ()] == ["verified", "not verified"]
-    assert report.outcome == "the owner wins: the mark in the mask is still verified"
+    assert outcomes(report.taught) == ("verified", "not verified")
+    assert report.outcome == "the owner wins: the mark in the weights is still verified"
     assert json.loads(json.dumps(report.to_json()))["taught"]["after"]["verdict"] == "not verified"
 
 
@@ -149,26 +160,27 @@ def test_nor_is_a_trigger_set_lost_that_nobody_asked_for(
 ) -> None:
     ticket, claim, _ = both
     report = attack_report(ticket, without_code(ticket, signed), Scene(), claim=claim)
-    assert report.outcome == "the mark in the mask is gone; the trigger set could not be tried"
-    assert report.taught is not None and "--triggers" in report.taught[0].reason
+    assert report.outcome == "the mark in the weights is gone; the trigger set could not be tried"
+    assert report.taught is not None and "--triggers" in report.taught.before.reason
 
 
 def test_the_thief_wins_when_every_mark_is_gone() -> None:
-    gone = taught_decision(verified=True), taught_decision(verified=False)
+    gone = Tried(taught_decision(verified=True), taught_decision(verified=False))
     report = AttackReport(accuracy=(90.0, 89.5), kept=(1, 1), total=2, owner=gone, taught=gone)
     assert report.outcome == "the thief wins, at 0.50 points of accuracy"
-    stands = taught_decision(verified=True), taught_decision(verified=True)
+    stands = Tried(taught_decision(verified=True), taught_decision(verified=True))
     report = replace(report, owner=stands, taught=stands)
-    assert report.outcome == "the owner wins: the mark in the mask and the trigger set are still verified"
-    never = taught_decision(verified=False), taught_decision(verified=False)
+    assert report.outcome == "the owner wins: the mark in the weights and the trigger set are still verified"
+    never = Tried(taught_decision(verified=False), taught_decision(verified=False))
     report = replace(report, owner=never, taught=never)
-    expected = "mark in the mask not verified, trigger set not verified before the attack"
+    expected = "mark in the weights not verified, trigger set not verified before the attack"
     assert report.outcome == f"nothing to win: {expected}"
 
 
+@cache
 def taught_decision(*, verified: bool) -> Decision:
     ask = taught.memoriser() if verified else taught.innocent([0.1] * 10)
-    return Decision.of_answers(ask, taught.claim(), taught.triggers(), (), bytes(32))
+    return Decision(verify_answers(taught.claim(), taught.triggers(), ask, nonce=bytes(32)))
 
 
 @pytest.mark.parametrize("data", [True, False])
@@ -187,7 +199,7 @@ def test_networks_are_asked_with_or_without_data(data: bool) -> None:
     scene = Scene(data=load_dataset("digits", None) if data else None)
     report = attack_report(ours, innocent, scene, claim=taught.claim(), triggers=taught.triggers())
     assert report.owner is None
-    assert [d.outcome for d in report.taught or ()] == ["verified", "not verified"]
+    assert outcomes(report.taught) == ("verified", "not verified")
     assert data or report.outcome == "the claim is gone; accuracy was not measured"
     assert (report.accuracy[1] is not None) is data
     again = attack_report(ours, innocent, scene, claim=taught.claim(), triggers=taught.triggers())
@@ -201,10 +213,14 @@ def test_chosen_triggers_are_not_judged_without_a_control() -> None:
     recipe = preset("demo", arch="resnet20", dataset="digits").to_json()
     ticket = Ticket(weights=weights, mask=Mask.of_zeros(weights), recipe=recipe)
     report = attack_report(ticket, ticket, Scene(), claim=claim, triggers=chosen)
-    assert report.taught is not None and "need a control network" in report.taught[0].reason
+    assert report.taught is not None and "need a control network" in report.taught.before.reason
     control = taught.innocent([0.1] * 10)
     report = attack_report(ticket, ticket, Scene(), claim=claim, triggers=chosen, controls=[control])
-    assert report.outcome == "the owner wins: the claim is still verified"
+    assert report.outcome == "the owner wins: the trigger set is still verified"
+
+
+def shown_of(parts: Split) -> dict[str, Any]:
+    return {"key": parts.key, "locked": parts.locked}
 
 
 @pytest.mark.parametrize(
@@ -224,19 +240,20 @@ def test_a_forged_key_wins_if_it_does_the_key_s_work(
     reached: float | None, promised: float | None, outcome: str
 ) -> None:
     whole = sparse_ticket(rewind=True)
-    parts = scheme1.split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
+    parts = split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
     forged = attack("fake-key", share=0.1)(parts.locked, Scene())
     claim = replace(parts.claim, accuracy=promised)
-    report = attack_report(parts.locked, forged, Scene(), claim=claim, key=parts.key, locked=parts.locked)
-    assert report.locked and [d.outcome for d in report.owner or ()] == ["not verified", "not verified"]
+    report = attack_report(parts.locked, forged, Scene(), claim=claim, shown=shown_of(parts))
+    assert report.locked and outcomes(report.owner) == ("not verified", "not verified")
     assert replace(report, accuracy=(10.0, reached)).outcome.startswith(outcome)
 
 
-def test_a_whole_ticket_of_scheme_1_is_not_a_locked_one() -> None:
+def test_a_whole_ticket_that_was_split_is_not_a_locked_one() -> None:
     whole = sparse_ticket(rewind=True)
-    parts = scheme1.split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
-    report = attack_report(whole, whole, Scene(), claim=parts.claim, key=parts.key, locked=parts.locked)
-    assert not report.locked and report.outcome == "the owner wins: the claim is still verified"
+    parts = split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
+    report = attack_report(whole, whole, Scene(), claim=parts.claim, shown=shown_of(parts))
+    assert not report.locked and report.winner is Winner.OWNER
+    assert report.outcome == "the owner wins: the mark in the weights is still verified"
 
 
 def test_what_could_not_be_verified_says_why(signed: Embedded) -> None:
@@ -244,12 +261,12 @@ def test_what_could_not_be_verified_says_why(signed: Embedded) -> None:
     bare = Ticket(weights=weights, mask=Mask.of_zeros(weights))
     report = attack_report(signed.ticket, bare, Scene(), claim=signed.claim)
     assert report.owner is not None
-    assert report.owner[1].outcome == "could not verify" and "layer" in report.owner[1].reason
+    assert report.owner.after.outcome == "could not verify" and "layer" in report.owner.after.reason
     assert report.outcome == "the claim is gone; accuracy was not measured"
 
 
 def test_the_report_is_json(signed: Embedded, good: Ticket) -> None:
-    erased = attack("erase")(signed.ticket, Scene(signature=signed.signature))
+    erased = without_code(signed.ticket, signed)
     value = json.loads(
         json.dumps(attack_report(signed.ticket, erased, Scene(), claim=signed.claim).to_json())
     )
@@ -259,3 +276,48 @@ def test_the_report_is_json(signed: Embedded, good: Ticket) -> None:
     assert value["owner"]["before"]["message"] == "owner"
     assert value["owner"]["after"]["verdict"] == "not verified"
     assert value["thief_pays"] is None and value["forged"] is None
+    assert value["winner"] == "not_decided" and value["outcome"].startswith("the claim is gone")
+
+
+def some(before: bool | None, after: bool | None) -> Tried:
+    """A claim that was verified, was not, or could not be tried."""
+    either = {None: Decision(None, "the key is lost")}
+    either |= {verified: taught_decision(verified=verified) for verified in (True, False)}
+    return Tried(either[before], either[after])
+
+
+LOCKED = {"locked": True, "owner": (False, False)}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "parts", "winner"),
+    [
+        ((90.0, 89.0), {"owner": (True, False)}, Winner.THIEF),
+        ((90.0, 88.9), {"owner": (True, False)}, Winner.NOBODY),
+        ((90.0, 88.9), {"owner": (True, True)}, Winner.OWNER),
+        ((90.0, 90.0), {"owner": (True, False), "taught": (True, True)}, Winner.OWNER),
+        ((90.0, 90.0), {"owner": (True, False), "taught": (False, False)}, Winner.THIEF),
+        ((90.0, 90.0), {"owner": (True, False), "taught": (None, None)}, Winner.NOT_DECIDED),
+        ((90.0, 90.0), {"owner": (True, None)}, Winner.THIEF),
+        ((90.0, 90.0), {"owner": (False, False)}, Winner.NOTHING_TO_WIN),
+        ((90.0, 90.0), {"owner": (None, None)}, Winner.NOTHING_TO_WIN),
+        ((None, None), {"owner": (True, False)}, Winner.NOT_DECIDED),
+        ((None, 90.0), {"taught": (True, False)}, Winner.NOT_DECIDED),
+        ((90.0, 90.0), {}, Winner.NOT_DECIDED),
+        ((10.0, 89.0), {**LOCKED, "promised": 90.0}, Winner.THIEF),
+        ((10.0, 88.9), {**LOCKED, "promised": 90.0}, Winner.OWNER),
+        ((10.0, None), {**LOCKED, "promised": 90.0}, Winner.NOT_DECIDED),
+        ((10.0, 89.0), LOCKED, Winner.NOTHING_TO_WIN),
+    ],
+)
+def test_the_words_say_who_won_and_nobody_else(
+    accuracy: tuple[float | None, float | None], parts: dict[str, Any], winner: Winner
+) -> None:
+    made = {name: some(*part) if isinstance(part, tuple) else part for name, part in parts.items()}
+    report = AttackReport(accuracy=accuracy, kept=(1, 1), total=2, **made)
+    assert report.winner is winner
+    assert report.outcome == in_words(report)
+    told = json.loads(json.dumps(report.to_json()))
+    assert (told["winner"], told["outcome"]) == (winner.name.lower(), report.outcome)
+    named = [one for one in Winner if report.outcome.startswith(one.value)]
+    assert named == ([] if winner is Winner.NOT_DECIDED else [winner])

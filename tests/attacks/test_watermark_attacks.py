@@ -7,13 +7,18 @@ import torch
 from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket
-from ticket_sig.attacks import Scene, attack, carry_out
-from ticket_sig.marks import WATERMARKS, claim_of
+from ticket_sig.attacks import Scene, attack
+from ticket_sig.marks import MARKS, Mark, claim_of
 from ticket_sig.models import build
 from ticket_sig.verification import verify
 
 SIZES = {"freezenet": 40, "uchida": 96}
 OWNER, OTHER = b"owner".ljust(32), b"other".ljust(32)
+
+
+def mark_of(name: str, secret: bytes) -> Mark:
+    kind = MARKS[name]
+    return kind.make(dense(), kind.options.of_size(SIZES[name]), secret)  # type: ignore[union-attr]
 
 
 def dense() -> Ticket:
@@ -23,22 +28,22 @@ def dense() -> Ticket:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("scheme", WATERMARKS)
-def test_half_precision_takes_no_watermark_away(scheme: str, precision: str) -> None:
-    mark = WATERMARKS[scheme].make(dense().weights, SIZES[scheme], OWNER)
+@pytest.mark.parametrize("name", SIZES)
+def test_half_precision_takes_no_watermark_away(name: str, precision: str) -> None:
+    mark = mark_of(name, OWNER)
     marked = mark.embed(dense())
-    cast, _ = carry_out(attack("cast", precision=precision), marked, Scene())
-    assert verify(cast, claim_of(mark, marked.weights)).verified
+    cast = attack("cast", precision=precision)(marked, Scene())
+    assert verify(cast, claim_of([mark], marked.weights)).verified
     assert {t.dtype for t in cast.weights.values()} == {t.dtype for t in marked.weights.values()}
 
 
-@pytest.mark.parametrize("scheme", WATERMARKS)
-def test_a_thief_s_own_watermark_is_one_as_the_owner_s_is(scheme: str) -> None:
-    marked, claim = carry_out(attack("own-watermark", scheme=scheme, size=SIZES[scheme]), dense(), Scene())
+@pytest.mark.parametrize("name", SIZES)
+def test_a_thief_s_own_watermark_is_one_as_the_owner_s_is(name: str) -> None:
+    marked, claim = attack("own-watermark", mark=name, size=SIZES[name]).carry_out(dense(), Scene())
     assert claim is not None
     assert verify(marked, claim).verified and not verify(dense(), claim).verified
-    mark = WATERMARKS[scheme].make(dense().weights, SIZES[scheme], OTHER)
-    assert not verify(marked, claim_of(mark, marked.weights)).verified
+    mark = mark_of(name, OTHER)
+    assert not verify(marked, claim_of([mark], marked.weights)).verified
 
 
 def test_flipped_signs_leave_every_answer_as_it_was() -> None:
@@ -55,8 +60,9 @@ def test_flipped_signs_leave_every_answer_as_it_was() -> None:
         attack("sign-flip")(dense(), Scene(model=nn.Linear(2, 2)))
 
 
-def test_a_scheme_that_is_none_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="scheme: expected one of freezenet, uchida, found 'qr'"):
-        attack("own-watermark", scheme="qr")
+def test_a_mark_without_a_size_is_refused_with_the_known_ones() -> None:
+    for mark in ("qr", "qr-code"):
+        with pytest.raises(InputError, match=f"mark: expected one of freezenet, uchida, found '{mark}'"):
+            attack("own-watermark", mark=mark)
     with pytest.raises(InputError, match="precision: expected one of bf16, fp16, found 'int4'"):
         attack("cast", precision="int4")

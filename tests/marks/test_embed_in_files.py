@@ -1,10 +1,12 @@
-"""A FreezeNet watermark in a copy of any model file: it verifies, and all else stays what it was."""
+"""A mark in a copy of any model file: it verifies, and all else stays what it was."""
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,11 @@ from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, load, save, v
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import open_weights
 from ticket_sig.formats.weights import Shards, tensors_of
-from ticket_sig.marks.embed import apply_to_files, manifest_of
+from ticket_sig.marks import marks_of
+from ticket_sig.marks.embed import Written, embed_in_files
+from ticket_sig.marks.freezenet.derive import Fixed
+from ticket_sig.marks.freezenet.reading import Matches
+from ticket_sig.marks.freezenet.watermark import FreezeNetOptions
 from ticket_sig.models import build
 
 
@@ -44,18 +50,33 @@ KINDS = [as_shards, as_file, as_torch, as_bundle]
 Write = Callable[[Path, dict[str, Tensor]], Path]
 
 
-def mark(length: int = 500, scale: str = "unit") -> Watermark:
-    return Watermark(b"nobody guesses this", length, scale=scale)
+DATA = b"nobody guesses this"
+
+
+def marked(
+    path: Path, out: Path, length: int = 500, data: bytes = DATA, scale: str = "unit", **how: Any
+) -> Written:
+    options = FreezeNetOptions(length=length, scale=scale)
+    return embed_in_files(path, out, "freezenet", options, secret=data, **how)
+
+
+def fixed_in(out: Path, made: Written) -> dict[str, Fixed]:
+    assert isinstance(made.mark, Watermark)
+    return dict(made.mark.fixed_in(open_weights(out)))
+
+
+def matches(made: Written) -> Matches:
+    assert isinstance(made.reading, Matches)
+    return made.reading
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("write", KINDS)
 def test_a_marked_copy_of_any_kind_and_type_verifies(write: Write, dtype: str, tmp_path: Path) -> None:
     before = weights(getattr(torch, dtype))
-    made = apply_to_files(mark(), write(tmp_path, before), tmp_path / "out")
-    assert (
-        made.reading.whole and made.reading.length == sum(len(f.places) for f in made.fixed.values()) == 500
-    )
+    made = marked(write(tmp_path, before), tmp_path / "out")
+    fixed = fixed_in(tmp_path / "out", made)
+    assert matches(made).whole and matches(made).length == sum(len(f.places) for f in fixed.values()) == 500
     claim = Claim.read(tmp_path / "out" / "claim.json")
     assert claim.to_json() == made.claim.to_json()
     assert stat.S_IMODE((tmp_path / "out" / "claim.json").stat().st_mode) == 0o600, "it holds the data"
@@ -64,8 +85,8 @@ def test_a_marked_copy_of_any_kind_and_type_verifies(write: Write, dtype: str, t
     assert claim.subject == tensor_digest(tensors_of(after))
     for name, tensor in before.items():
         same = after.tensor(name) == tensor
-        fixed = made.fixed[name].places if name in made.fixed else np.zeros(0, dtype=np.int64)
-        same.view(-1)[torch.from_numpy(fixed)] = True
+        places = fixed[name].places if name in fixed else np.zeros(0, dtype=np.int64)
+        same.view(-1)[torch.from_numpy(places)] = True
         assert same.all() and after.dtypes[name] == tensor.dtype
 
 
@@ -75,7 +96,7 @@ def test_every_kind_of_file_gets_the_same_values(scale: str, tmp_path: Path) -> 
     for write in KINDS:
         (tmp_path / write.__name__).mkdir()
         out = tmp_path / write.__name__ / "out"
-        made = apply_to_files(mark(scale=scale), write(tmp_path / write.__name__, weights()), out)
+        made = marked(write(tmp_path / write.__name__, weights()), out, scale=scale)
         digests.add(made.claim.subject)
         # Each claim is good for each copy: places and values follow from names and shapes alone.
         assert all(
@@ -87,14 +108,14 @@ def test_every_kind_of_file_gets_the_same_values(scale: str, tmp_path: Path) -> 
 
 def test_an_unmarked_model_does_not_verify(tmp_path: Path) -> None:
     model = as_shards(tmp_path, weights())
-    made = apply_to_files(mark(), model, tmp_path / "out")
+    made = marked(model, tmp_path / "out")
     assert not verify(open_weights(model), made.claim).verified
 
 
 def test_buffers_stay_as_they_are(tmp_path: Path) -> None:
     model = as_shards(tmp_path, weights())
-    everything = mark(sum(weights()[n].numel() for n in ("a.weight", "b.weight", "b.bias")))
-    apply_to_files(everything, model, tmp_path / "out")
+    everything = sum(weights()[n].numel() for n in ("a.weight", "b.weight", "b.bias"))
+    marked(model, tmp_path / "out", everything)
     after = Shards(tmp_path / "out")
     for name, tensor in weights().items():
         assert torch.equal(after.tensor(name), tensor) is name.startswith("norm.")
@@ -103,8 +124,8 @@ def test_buffers_stay_as_they_are(tmp_path: Path) -> None:
 def test_tied_weights_are_fixed_once(tmp_path: Path) -> None:
     tensors = weights()
     tensors["z.weight"] = tensors["b.weight"]
-    made = apply_to_files(mark(), as_torch(tmp_path, tensors), tmp_path / "out")
-    assert "z.weight" not in made.fixed and made.reading.total == sum(
+    made = marked(as_torch(tmp_path, tensors), tmp_path / "out")
+    assert "z.weight" not in fixed_in(tmp_path / "out", made) and matches(made).total == sum(
         weights()[n].numel() for n in ("a.weight", "b.weight", "b.bias")
     )
     back = load(tmp_path / "out").ticket.weights
@@ -119,10 +140,11 @@ def test_a_manifest_is_of_all_weights_or_of_one_network_s_parameters(tmp_path: P
     tensors = {**network.state_dict(), "normalize.mean": torch.zeros(1)}
     read = Shards(as_shards(tmp_path, tensors))
     parameters = {name: tuple(p.shape) for name, p in network.named_parameters()}
-    assert manifest_of(read, "resnet20") == parameters
-    assert manifest_of(read) == parameters
+    for arch in ("resnet20", None):
+        assert Watermark.make(read, FreezeNetOptions(length=9, arch=arch)).manifest == parameters
+    other = Shards(write_shards(tmp_path / "other", weights()))
     with pytest.raises(InputError, match="layers: expected those of resnet20"):
-        manifest_of(Shards(write_shards(tmp_path / "other", weights())), "resnet20")
+        Watermark.make(other, FreezeNetOptions(length=9, arch="resnet20"))
 
 
 @pytest.mark.parametrize("write", KINDS)
@@ -132,27 +154,45 @@ def test_more_than_there_is_cannot_be_fixed(write: Write, tmp_path: Path) -> Non
     with pytest.raises(
         InputError, match=r"length: expected 0 to 16096, the network's parameters, found 16097"
     ):
-        apply_to_files(mark(16097), model, tmp_path / "out")
+        marked(model, tmp_path / "out", 16097)
     assert content(tmp_path) == before
 
 
 def test_values_that_are_no_numbers_are_named(tmp_path: Path) -> None:
-    made = apply_to_files(mark(), as_file(tmp_path, weights()), tmp_path / "out")
+    made = marked(as_file(tmp_path, weights()), tmp_path / "out")
+    fixed = fixed_in(tmp_path / "out", made)
     tensors = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
-    tensors["a.weight"].view(-1)[int(made.fixed["a.weight"].places[3])] = torch.nan
+    tensors["a.weight"].view(-1)[int(fixed["a.weight"].places[3])] = torch.nan
     safetensors.torch.save_file(tensors, tmp_path / "nan.safetensors")
     with pytest.raises(InputError, match=r"a\.weight: expected finite numbers, found 1 that are not"):
         verify(open_weights(tmp_path / "nan.safetensors"), made.claim)
 
 
-def test_a_second_claim_does_not_take_the_first_one_along(tmp_path: Path) -> None:
-    apply_to_files(mark(), as_shards(tmp_path, weights()), tmp_path / "first")
-    second = Watermark(b"another", 300)
-    made = apply_to_files(second, tmp_path / "first", tmp_path / "second")
-    assert made.left_out == ("claim.json",)
-    assert Claim.read(tmp_path / "second" / "claim.json").signature["data"] == b"another".hex()
-    save(load(as_torch(tmp_path, weights())).ticket, tmp_path / "bundle", claim=made.claim.to_json())
-    assert apply_to_files(mark(), tmp_path / "bundle", tmp_path / "third").left_out == ("claim.json",)
+def data_claimed(folder: Path) -> list[bytes]:
+    marks = marks_of(Claim.read(folder / "claim.json"))
+    return [mark.data for mark in marks if isinstance(mark, Watermark)]
+
+
+@pytest.mark.parametrize("write", [as_shards, as_bundle])
+def test_an_earlier_mark_is_claimed_on_while_it_stands(write: Write, tmp_path: Path) -> None:
+    marked(write(tmp_path, weights()), tmp_path / "first", 30)
+    made = marked(tmp_path / "first", tmp_path / "second", 30, b"another")
+    assert (made.left_out, made.dropped) == ((), ())
+    assert data_claimed(tmp_path / "second") == [DATA, b"another"]
+    assert verify(open_weights(tmp_path / "second"), made.claim).verified
+    # So many values of the third meet some of the others, of which every one must stand.
+    made = marked(tmp_path / "second", tmp_path / "third", 8000, b"third")
+    assert made.dropped == ("freezenet", "freezenet")
+    assert data_claimed(tmp_path / "third") == [b"third"]
+
+
+@pytest.mark.parametrize("write", [as_shards, as_bundle])
+def test_a_mark_that_is_not_of_this_model_is_not_claimed_on(write: Write, tmp_path: Path) -> None:
+    claim = marked(as_torch(tmp_path, weights()), tmp_path / "other", 30).claim
+    model = write(tmp_path, weights())
+    (model / "claim.json").write_text(json.dumps(claim.to_json()))
+    made = marked(model, tmp_path / "out", 30, b"another")
+    assert made.dropped == ("freezenet",) and data_claimed(tmp_path / "out") == [b"another"]
 
 
 def test_a_locked_ticket_is_unlocked_first(tmp_path: Path) -> None:
@@ -162,7 +202,7 @@ def test_a_locked_ticket_is_unlocked_first(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="locked: sealed part: expected none, found one: the ticket is locked"
     ):
-        apply_to_files(mark(), locked, tmp_path / "out")
+        marked(locked, tmp_path / "out")
 
 
 def test_a_model_is_never_written_over_itself(tmp_path: Path) -> None:
@@ -171,7 +211,7 @@ def test_a_model_is_never_written_over_itself(tmp_path: Path) -> None:
     before = content(tmp_path)
     for model in (folder, file):
         with pytest.raises(InputError, match="output folder: expected another than the model's own"):
-            apply_to_files(mark(), model, folder, replace=True)
+            marked(model, folder, replace=True)
     assert content(tmp_path) == before
 
 
@@ -183,12 +223,12 @@ def test_only_a_model_is_overwritten_and_only_when_asked(tmp_path: Path) -> None
     with pytest.raises(
         InputError, match="mine: output folder: expected a model to overwrite, found something"
     ):
-        apply_to_files(mark(), model, tmp_path / "mine", replace=True)
+        marked(model, tmp_path / "mine", replace=True)
     with pytest.raises(InputError, match="expected a name not taken yet"):
-        apply_to_files(mark(), model, tmp_path / "mine")
+        marked(model, tmp_path / "mine")
     assert content(tmp_path) == before
-    apply_to_files(mark(), model, tmp_path / "out")
-    claim = apply_to_files(Watermark(b"another", 200), model, tmp_path / "out", replace=True).claim
+    marked(model, tmp_path / "out")
+    claim = marked(model, tmp_path / "out", 200, b"another", replace=True).claim
     assert verify(open_weights(tmp_path / "out"), claim).verified
 
 
@@ -200,7 +240,7 @@ def test_a_claim_beside_other_things_makes_them_no_model_to_overwrite(write: Wri
     (tmp_path / "mine" / "claim.json").write_text("{}")
     before = content(tmp_path)
     with pytest.raises(InputError, match="mine: output folder: expected a model to overwrite"):
-        apply_to_files(mark(), model, tmp_path / "mine", replace=True)
+        marked(model, tmp_path / "mine", replace=True)
     assert content(tmp_path) == before
 
 
@@ -209,10 +249,10 @@ def test_what_lies_beside_a_model_is_not_given_away_with_it(tmp_path: Path) -> N
     (model / "secret.bin").write_bytes(b"nobody guesses this")
     (model / "notes.txt").write_text("mine alone")
     (model / "notes.txt").chmod(0o600)
-    apply_to_files(Watermark(b"first", 300), model, tmp_path / "first")
+    marked(model, tmp_path / "first", 300, b"first")
     (model / "first.json").write_bytes((tmp_path / "first" / "claim.json").read_bytes())
     (model / "config.json").chmod(0o755)
-    made = apply_to_files(mark(), model, tmp_path / "out")
+    made = marked(model, tmp_path / "out")
     assert made.left_out == ("first.json", "notes.txt", "secret.bin")
     shards = [file.name for file in Shards(tmp_path / "out").files]
     others = ["claim.json", "config.json", "model.safetensors.index.json"]
@@ -226,5 +266,5 @@ def test_a_full_disk_leaves_nothing(fault: Callable[[], object], write: Write, t
     model = write(tmp_path, weights())
     before = content(tmp_path)
     with fault(), pytest.raises(OSError, match=r"out"):  # type: ignore[attr-defined]
-        apply_to_files(mark(), model, tmp_path / "out")
+        marked(model, tmp_path / "out")
     assert content(tmp_path) == before

@@ -188,7 +188,7 @@ def test_training_holds_it_before_every_pass_and_at_the_end(
 
     model.register_forward_pre_hook(check)
     recipe = tiny_recipe(momentum=momentum, nesterov=nesterov, precision=precision)
-    trained = train(model, tiny_data(), recipe, _ALWAYS, mark=watermark)
+    trained = train(model, tiny_data(), recipe, _ALWAYS, marks=[watermark])
     assert seen == 12 + 3, "12 steps, and 3 times the validation split"
     assert stands_bit_for_bit(watermark, trained_weights(trained)) and watermark.verify(trained.weights)
     assert not watermark.verify(train(TinyNet(), tiny_data(), recipe, _NEVER).weights)
@@ -214,7 +214,7 @@ def test_stopped_anywhere_and_resumed_it_ends_with_the_same_bits(
 
     def run(model: nn.Module, state: Path | None) -> Trained:
         engine = Engine(checkpoint_seconds=every)
-        return train(model, tiny_data(), recipe, engine, mask=mask, mark=watermark, state=state)
+        return train(model, tiny_data(), recipe, engine, mask=mask, marks=[watermark], state=state)
 
     whole = run(TinyNet(), None)
     state = tmp_path_factory.mktemp("stopped") / "state.safetensors"
@@ -230,13 +230,13 @@ def test_a_watermark_on_pruned_weights_is_refused_before_the_first_step() -> Non
     model = at_forward(TinyNet(), 0, stop)
     mask = Mask({"c2.weight": TinyNet().c2.weight.detach().abs() > 0.1})
     with pytest.raises(InputError, match=r"^mark: c2\.weight: expected zeros where pruned, found \d+ that"):
-        train(model, tiny_data(), tiny_recipe(), _NEVER, mask=mask, mark=mark(length=400))
+        train(model, tiny_data(), tiny_recipe(), _NEVER, mask=mask, marks=[mark(length=400)])
 
 
 def test_a_watermark_that_does_not_fit_is_refused_before_the_first_step() -> None:
     model = at_forward(TinyNet(), 0, stop)
-    with pytest.raises(InputError, match=r"^watermark: length: expected 0 to 500"):
-        train(model, tiny_data(), tiny_recipe(), _NEVER, mark=mark(length=501))
+    with pytest.raises(InputError, match=r"^freezenet: length: expected 0 to 500"):
+        train(model, tiny_data(), tiny_recipe(), _NEVER, marks=[mark(length=501)])
 
 
 def dense() -> Ticket:
@@ -247,20 +247,21 @@ def dense() -> Ticket:
 def again(run: Path, watermark: Watermark | None, **options: Any) -> Ticket:
     options.setdefault("model", TinyNet(seed=7))
     recipe: Recipe = options.pop("recipe", tiny_recipe())
-    return retrain(dense(), recipe, tiny_data(), run, start="model", mark=watermark, **options)
+    marks = [watermark] if watermark else []
+    return retrain(dense(), recipe, tiny_data(), run, start="model", marks=marks, **options)
 
 
 def test_a_dense_ticket_is_retrained_with_it_and_its_claim_verifies(tmp_path: Path) -> None:
     watermark = mark()
     trained = again(tmp_path / "a", watermark)
     assert stands_bit_for_bit(watermark, trained_weights(trained))
-    claim = claim_of(watermark, trained.weights)
+    claim = claim_of([watermark], trained.weights)
     assert verify(trained, claim).verified
     assert not verify(again(tmp_path / "b", None), claim).verified
     # What was embedded first is what is held.
     embedded = mark().embed(dense())
     on = retrain(
-        embedded, tiny_recipe(), tiny_data(), tmp_path / "c", start="model", mark=mark(), model=TinyNet()
+        embedded, tiny_recipe(), tiny_data(), tmp_path / "c", start="model", marks=[mark()], model=TinyNet()
     )
     assert tensor_digest(on.weights) == tensor_digest(trained.weights)
 
@@ -289,7 +290,7 @@ def test_the_same_watermark_object_goes_on_in_its_run_folder(tmp_path: Path) -> 
 )
 def test_a_run_folder_of_another_watermark_is_refused(other: Watermark | None, tmp_path: Path) -> None:
     again(tmp_path, mark())
-    with pytest.raises(InputError, match=r"belongs to another run: mark: expected 'sha256:.*, found "):
+    with pytest.raises(InputError, match=r"belongs to another run: marks: expected \['sha256:.*, found "):
         again(tmp_path, other)
 
 
@@ -297,7 +298,7 @@ def test_a_run_folder_does_not_tell_the_data(tmp_path: Path) -> None:
     secret = b"the owner's secret bytes"
     again(tmp_path, mark(secret))
     told = json.loads((tmp_path / "run.json").read_text())
-    assert told["mark"] == mark(secret).digest
+    assert told["marks"] == [mark(secret).digest]
     assert not any(secret.hex() in file.read_text() for file in tmp_path.rglob("*.json"))
 
 
@@ -307,6 +308,6 @@ def test_on_a_gpu_it_is_held_in_captured_steps_too(capture: bool) -> None:
     watermark = mark(length=20_000)
     engine = Engine(device=torch.device("cuda"), capture=capture)
     recipe = tiny_recipe(precision="bf16")
-    trained = train(build("resnet20", 4, 1, seed=0), tiny_data(), recipe, engine, mark=watermark)
+    trained = train(build("resnet20", 4, 1, seed=0), tiny_data(), recipe, engine, marks=[watermark])
     names = parameters_of(build("resnet20", 4, 1))
     assert stands_bit_for_bit(watermark, {name: trained.weights[name] for name in names})

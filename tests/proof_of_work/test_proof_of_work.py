@@ -20,23 +20,24 @@ from torch import Tensor
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import InputError
 from ticket_sig.marks import Watermark
+from ticket_sig.marks.freezenet.reading import Matches
 from ticket_sig.models import build
 from ticket_sig.proof_of_work import (
-    NONCE_BYTES,
     Challenge,
     Difficulty,
     Solution,
     check,
     mine,
     read_solution,
-    signed_bytes,
-    train_digest,
     watermark_of,
     write_solution,
 )
+from ticket_sig.proof_of_work.challenge import NONCE_BYTES, signed_bytes, train_digest
+from ticket_sig.proof_of_work.check import Work
 from ticket_sig.training import Recipe, Steps
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine
+from ticket_sig.verdict import Verdict
 
 ARCH = "resnet20"
 DATA = tiny_data()
@@ -84,6 +85,17 @@ def places(solution: Solution, fixed: bool) -> tuple[str, int]:
     return "fc.weight", int(torch.nonzero(taken == fixed)[0])
 
 
+def work(verdict: Verdict) -> Work:
+    assert isinstance(verdict.reading, Work)
+    return verdict.reading
+
+
+def matches(verdict: Verdict) -> Matches:
+    found = work(verdict).matches
+    assert found is not None
+    return found
+
+
 def test_what_is_mined_is_verified_and_read_back_the_same(tmp_path: Path) -> None:
     challenge = replace(CHALLENGE, difficulty=Difficulty(0.3, 50))
     mined = mine(challenge, DATA, replace(RECIPE, length=Steps(8)), attempts=8)
@@ -94,8 +106,11 @@ def test_what_is_mined_is_verified_and_read_back_the_same(tmp_path: Path) -> Non
     found = read_solution(tmp_path / "S")
     assert found.to_json() == solution.to_json()
     verdict = check(found, challenge, DATA)
-    assert verdict.verified and verdict.evidence["accuracy"] == solution.accuracy
-    assert verdict.evidence["length"] == math.ceil(0.3 * verdict.evidence["parameters"])
+    assert verdict.verified and work(verdict).accuracy == solution.accuracy
+    assert matches(verdict).length == math.ceil(0.3 * matches(verdict).total)
+    told = json.loads(json.dumps(verdict.to_json(), allow_nan=False))["evidence"]
+    assert (told["accuracy"], told["matches"]) == (solution.accuracy, told["length"])
+    assert (told["block"], told["nonce"], told["train"]) == (found.block, found.nonce.hex(), found.train)
 
 
 def test_a_nonce_decides_all_of_an_attempt_and_the_recipe_s_seed_nothing() -> None:
@@ -191,7 +206,7 @@ def test_the_checker_measures_the_accuracy_on_images_of_his_own() -> None:
     # Test images that the miner never saw: the solution is bound to the training images alone.
     labels = (DATA.test.labels + 1) % DATA.classes
     hidden = replace(DATA, test=replace(DATA.test, labels=labels))
-    measured = check(found, CHALLENGE, hidden).evidence["accuracy"]
+    measured = work(check(found, CHALLENGE, hidden)).accuracy
     assert measured == weights_accuracy(found.weights, ARCH, hidden) != right
 
 
@@ -205,7 +220,7 @@ def test_an_old_solution_with_the_new_watermark_written_over_stands_or_falls_wit
     reused = replace(learned, weights=model.state_dict(), block=asked.digest)
     said = check(reused, asked, DATA)
     assert not said.verified and "% test accuracy, where 80 % is asked" in said.lacking
-    assert said.evidence["matches"] == said.evidence["length"]
+    assert matches(said).whole
 
 
 def test_data_that_collide_in_the_low_32_bits_do_not_share_a_solution() -> None:
@@ -226,7 +241,7 @@ def test_data_that_collide_in_the_low_32_bits_do_not_share_a_solution() -> None:
     found = solved(number=first)
     assert check(found, CHALLENGE, DATA).verified
     said = check(replace(found, nonce=nonce(number)), CHALLENGE, DATA)
-    assert not said.verified and said.evidence["matches"] <= 3
+    assert not said.verified and matches(said).found <= 3
 
 
 def test_block_and_nonce_cannot_be_cut_elsewhere() -> None:
@@ -266,7 +281,7 @@ def test_weights_of_no_such_network_are_named(make: Callable[[Any], Any], says: 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "another format": ({"format": "ticket_sig claim"}, "format: expected 'ticket_sig proof of work'"),
     "a later version": ({"version": 2}, "version: expected 1, found 2"),
-    "no nonce": ({"nonce": None}, "nonce: expected text of the form"),
+    "no nonce": ({"nonce": None}, "nonce: expected str, found NoneType"),
     "a short nonce": ({"nonce": "00"}, "nonce: expected"),
     "a nonce with spaces": ({"nonce": " 0" * 16}, "nonce: expected"),
     "a nonce that is a list": ({"nonce": [0] * 16}, "nonce: expected"),
@@ -352,8 +367,8 @@ def test_weights_of_no_such_network_are_refused_before_they_are_read(
     def read(_: object) -> None:
         raise AssertionError("this is 1 GiB and more")
 
-    monkeypatch.setattr("ticket_sig.proof_of_work.read_safetensors", read)
-    monkeypatch.setattr("ticket_sig.proof_of_work.tensor_digest", read)
+    monkeypatch.setattr("ticket_sig.proof_of_work.solution.read_safetensors", read)
+    monkeypatch.setattr("ticket_sig.proof_of_work.solution.tensor_digest", read)
     with pytest.raises(InputError) as caught:
         read_solution(tmp_path / "S")
     said = str(caught.value)

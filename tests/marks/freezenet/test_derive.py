@@ -322,5 +322,5 @@ def test_what_cannot_be_drawn_is_refused(
     length: int, manifest: dict[str, tuple[int, ...]], says: str
 ) -> None:
     for scale in GOLDEN:
-        with pytest.raises(InputError, match=f"^watermark: {says}"):
+        with pytest.raises(InputError, match=f"^freezenet: {says}"):
             derive(DATA, length, manifest, scale)

@@ -21,10 +21,11 @@ from support.tiny import TinyNet
 from torch import Tensor, nn
 
 from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, load, save, verify
+from ticket_sig.claim import ClaimedMark
 from ticket_sig.digests import tensor_digest
-from ticket_sig.marks import WATERMARKS, claim_of, mark_of
+from ticket_sig.marks import MARKS, claim_of, marks_of
 from ticket_sig.marks.freezenet.derive import derive
-from ticket_sig.marks.freezenet.watermark import Matches, chances_to_match, matches
+from ticket_sig.marks.freezenet.reading import Matches, chances_to_match, matches
 from ticket_sig.statistics import LOG10_SECRETS
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -321,7 +322,7 @@ def test_what_changes_after_the_first_use_is_named() -> None:
         with pytest.raises(InputError) as refused:
             use(model)
         assert str(refused.value) == (
-            "watermark: bn.bias: expected shape [4], found none; bn.weight: expected shape [4], found none; "
+            "freezenet: bn.bias: expected shape [4], found none; bn.weight: expected shape [4], found none; "
             "f2.bias: expected shape [4], found [5]; f2.weight: expected shape [4, 12], found [5, 12]"
         )
     many = nn.Sequential(*(nn.Linear(2, 2) for _ in range(6)))
@@ -382,16 +383,16 @@ def test_a_parameter_that_cannot_hold_the_values_is_named(
 ) -> None:
     model, watermark = with_parameter(nn.Parameter(parameter())), Watermark(b"a", 16)
     for use in (watermark.apply, watermark.verify, watermark.read, watermark.bind):
-        with pytest.raises(InputError, match=f"^watermark: odd: {found}"):
+        with pytest.raises(InputError, match=f"^freezenet: odd: {found}"):
             use(model)
     manifest = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    with pytest.raises(InputError, match=f"^watermark: odd: {found}"):
+    with pytest.raises(InputError, match=f"^freezenet: odd: {found}"):
         Watermark(b"a", 16, manifest=manifest).verify(dict(model.named_parameters()))
 
 
 def test_a_lazy_parameter_is_named() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.LazyLinear(3))
-    with pytest.raises(InputError, match=r"^watermark: 1\.weight: .*, found one not yet initialised$"):
+    with pytest.raises(InputError, match=r"^freezenet: 1\.weight: .*, found one not yet initialised$"):
         Watermark(b"a", 1).apply(model)
 
 
@@ -399,14 +400,14 @@ def test_a_quantized_or_whole_numbered_tensor_is_named() -> None:
     watermark, model = marked(N)
     for dtype in (torch.int8, torch.bool):
         weights = {**model.state_dict(), "f1.bias": torch.ones(12).to(dtype)}
-        with pytest.raises(InputError, match=r"^watermark: f1\.bias: expected one of float64, .*, found "):
+        with pytest.raises(InputError, match=r"^freezenet: f1\.bias: expected one of float64, .*, found "):
             watermark.verify(weights)
 
 
 def test_a_network_without_trainable_parameters_is_refused() -> None:
     for model in (nn.ReLU(), TinyNet().requires_grad_(False)):
         with pytest.raises(
-            InputError, match=r"^watermark: network: expected trainable parameters, found none"
+            InputError, match=r"^freezenet: network: expected trainable parameters, found none"
         ):
             Watermark(b"a", 0).apply(model)
 
@@ -426,14 +427,14 @@ def test_a_network_without_trainable_parameters_is_refused() -> None:
     ],
 )
 def test_what_makes_no_watermark_is_refused(data: Any, length: Any, scale: Any, says: str) -> None:
-    with pytest.raises(InputError, match=f"^watermark: {says}$"):
+    with pytest.raises(InputError, match=f"^freezenet: {says}$"):
         Watermark(data, length, scale=scale)
 
 
 def test_more_values_than_parameters_are_refused_and_no_weight_is_touched() -> None:
     model = TinyNet()
     before = tensor_digest(model.state_dict())
-    with pytest.raises(InputError, match=r"^watermark: length: expected 0 to 500, .*, found 501$"):
+    with pytest.raises(InputError, match=r"^freezenet: length: expected 0 to 500, .*, found 501$"):
         Watermark(b"a", N + 1).apply(model)
     assert tensor_digest(model.state_dict()) == before
 
@@ -631,7 +632,7 @@ def test_a_legacy_verdict_says_that_other_data_give_the_same_values() -> None:
     for scale in SCALES:
         watermark, model = marked(scale=scale)
         verdict = watermark.read(model).verdict()
-        assert verdict.verified and verdict.evidence["scale"] == scale
+        assert verdict.verified and verdict.reading.scale == scale
         assert ("others give the same values" in verdict.does_not_prove) is (scale == "legacy")
 
 
@@ -674,7 +675,7 @@ def test_a_sparse_ticket_is_refused_with_its_layers() -> None:
 def test_a_ticket_that_cannot_hold_the_values_is_refused_by_name(dtype: torch.dtype) -> None:
     weights = {"a.weight": torch.ones(4, 4), "b.weight": torch.ones(4, 4).to(dtype)}
     watermark = Watermark(b"a", 32, manifest={name: (4, 4) for name in weights})
-    with pytest.raises(InputError, match=r"^watermark: b\.weight: expected one of float64, .*, found "):
+    with pytest.raises(InputError, match=r"^freezenet: b\.weight: expected one of float64, .*, found "):
         watermark.embed(Ticket(weights=weights, mask=Mask({})))
 
 
@@ -687,15 +688,15 @@ def through_a_file(claim: Claim, path: Path) -> Claim:
 def test_a_claim_verifies_the_marked_network_and_no_other(scale: str, tmp_path: Path) -> None:
     watermark = Watermark(bytes(range(256)), 100, scale=scale)
     signed = watermark.embed(ticket_of(TinyNet()))
-    claim = through_a_file(claim_of(watermark, signed.weights, 91.5), tmp_path / "claim.json")
-    assert (claim.scheme, claim.accuracy) == ("freezenet", 91.5)
+    claim = through_a_file(claim_of([watermark], signed.weights, 91.5), tmp_path / "claim.json")
+    assert ([one.name for one in claim.marks], claim.accuracy) == (["freezenet"], 91.5)
     assert claim.subject == tensor_digest(signed.weights)
-    back = mark_of(claim)
+    [back] = marks_of(claim)
     assert isinstance(back, Watermark)
     assert (back.data, back.length, back.scale) == (watermark.data, 100, scale)
     assert back.manifest == watermark.manifest and back.to_json() == watermark.to_json()
     verdict = verify(signed, claim)
-    assert verdict.verified and verdict.evidence["matches"] == 100
+    assert verdict.verified and verdict.reading.found == 100
     # Written by another process, in half precision, read in parts.
     save(signed, tmp_path / "bundle")
     assert verify(load(tmp_path / "bundle").ticket, claim).verified
@@ -709,8 +710,8 @@ def test_a_claim_verifies_the_marked_network_and_no_other(scale: str, tmp_path: 
 
 
 def test_a_claim_needs_a_network_to_have_been_seen() -> None:
-    with pytest.raises(InputError, match=r"^watermark: manifest: .*, found none; apply it first$"):
-        claim_of(Watermark(b"a", 5), {})
+    with pytest.raises(InputError, match=r"^freezenet: manifest: .*, found none; apply it first$"):
+        claim_of([Watermark(b"a", 5)], {})
 
 
 def test_a_claim_on_a_part_of_a_network_pays_for_what_it_is() -> None:
@@ -729,10 +730,8 @@ _SHAPES = {name: list(p.shape) for name, p in TinyNet().named_parameters()}
 
 def claimed(**changes: Any) -> str:
     fields = {"data": "00ff", "length": 5, "scale": "unit", "manifest": _SHAPES, **changes}
-    whole = Claim(
-        scheme="freezenet", signature={n: v for n, v in fields.items() if v != "leave out"}, subject="x"
-    )
-    return json.dumps(whole.to_json())
+    mark = ClaimedMark("freezenet", {n: v for n, v in fields.items() if v != "leave out"})
+    return json.dumps(Claim(marks=(mark,), subject="x").to_json())
 
 
 @pytest.mark.parametrize(
@@ -789,10 +788,11 @@ def test_the_whole_claim_is_read_where_nothing_is_wrong(tmp_path: Path) -> None:
 
 
 def test_a_claim_of_no_watermark_is_refused_with_the_known_ones() -> None:
-    claim = Claim(scheme="frozen", signature={}, subject="")
-    with pytest.raises(InputError, match=r"scheme: expected one of freezenet, .*found 'frozen'"):
-        mark_of(claim)
-    assert WATERMARKS["freezenet"] is Watermark
+    claim = Claim(marks=(ClaimedMark("frozen", {}),), subject="", written_by="ticket_sig 9.9")
+    said = r"mark: expected one of .*freezenet, .*found 'frozen', written by ticket_sig 9\.9$"
+    with pytest.raises(InputError, match=said):
+        marks_of(claim)
+    assert MARKS["freezenet"] is Watermark
 
 
 def test_the_digest_tells_watermarks_apart_and_stays_when_they_are_used() -> None:
