@@ -12,7 +12,7 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.files import check_new, read_json, whole_folder
 from ticket_sig.formats import load, save
 from ticket_sig.marks.key_mask.split import Split, split
-from ticket_sig.options import flag, one_named
+from ticket_sig.options import flag, one_named, options_of
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.subject import Subject
 
@@ -40,13 +40,13 @@ class By:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        kind = one_named(scores.SCORES, "score", self.score)
+        one_named(scores.SCORES, "score", self.score)
+        for given in (*self.options, *(n for n in _NEEDS if getattr(self, n) is not None)):
+            users = [name for name, kind in scores.SCORES.items() if _uses(kind, given)]
+            if users and self.score not in users:
+                expected = f"a score that uses it ({', '.join(users)})"
+                raise bad_input("", flag(given), expected, repr(self.score))
         scores.make(self.score, **self.options)
-        unused = [n for n, need in _NEEDS.items() if getattr(self, n) is not None and need not in kind.uses]
-        if unused:
-            users = [name for name, other in scores.SCORES.items() if _NEEDS[unused[0]] in other.uses]
-            expected = f"a score that uses it ({', '.join(users)})"
-            raise bad_input("", flag(unused[0]), expected, repr(self.score))
 
     def scored(self, ticket: Ticket) -> scores.Scored:
         """The ticket with what the score looks at.
@@ -61,6 +61,10 @@ class By:
             data=subject.data(self.data) if "data" in uses else None,
             seed=self.seed or 0,
         )
+
+
+def _uses(kind: type[scores.Score], given: str) -> bool:
+    return _NEEDS.get(given) in kind.uses or given in {f.name for f in options_of(kind)}
 
 
 @dataclass(frozen=True, kw_only=True)
