@@ -17,7 +17,7 @@ def _answers(folder: Path, text: str, **changes: Any) -> list[Any]:
     edit_json(folder / "OUT" / "queries.json", **changes)
     (folder / "answers.csv").write_text(text)
     files = ["--answers", folder / "answers.csv", "--queries", folder / "OUT" / "queries.json"]
-    return ["verify", *files, *arguments]
+    return ["ask", *files, *arguments]
 
 
 for _name, _text, *_says in (
@@ -46,4 +46,4 @@ def record_that_was_changed(folder: Path) -> list[Any]:
 @topic.case("--queries: expected a path, found none; the record that `ticket-sig queries --out DIR` wrote")
 def answers_without_the_record(folder: Path) -> list[Any]:
     (folder / "answers.csv").write_text("0001.png,3\n")
-    return ["verify", "--answers", folder / "answers.csv", *shown(folder)]
+    return ["ask", "--answers", folder / "answers.csv", *shown(folder)]

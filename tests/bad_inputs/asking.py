@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from support import taught
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import claim, done, edit_json, embed, fixture, images, shown, verify
+from bad_inputs.inputs import claim, done, edit_json, edit_mark, embed, fixture, images, shown, verify
 from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.marks.trigger_set.triggers import read_triggers
 
@@ -20,36 +19,36 @@ _DEAD = ["--url", "http://127.0.0.1:1", "--model", "mine", "--retries", 0]  # po
 
 @topic.case("suspect: expected one of a model, --url and --answers, found none")
 def nobody_to_ask(folder: Path) -> list[Any]:
-    return ["verify", *shown(folder)]
+    return ["ask", *shown(folder)]
 
 
 @topic.case("suspect: expected one of a model, --url and --answers, found a model and --url")
 def two_to_ask(folder: Path) -> list[Any]:
-    return ["verify", fixture(folder, "state.pt"), *_DEAD, *shown(folder)]
+    return ["ask", fixture(folder, "state.pt"), *_DEAD, *shown(folder)]
 
 
 @topic.case("http://127.0.0.1:1/v2/models/mine: server: expected an answer, found none", "refused")
 def dead_server(folder: Path) -> list[Any]:
-    return ["verify", *_DEAD, *shown(folder)]
+    return ["ask", *_DEAD, *shown(folder)]
 
 
 @topic.case("--triggers: expected a path, found none; the claim does not hold the secret")
 def asking_without_the_triggers(folder: Path) -> list[Any]:
-    return ["verify", *_DEAD, *shown(folder)[:2]]
+    return ["ask", *_DEAD, *shown(folder)[:2]]
 
 
-@topic.case("claim.json: claim: scheme: expected 'scheme 3: trigger set', found 'scheme 2")
-def triggers_for_a_claim_of_scheme_2(folder: Path) -> list[Any]:
+@topic.case("claim.json: claim: marks: expected 'trigger-set', found 'qr-code'")
+def triggers_for_a_claim_of_a_code(folder: Path) -> list[Any]:
     arguments = shown(folder)
     claim(folder)
-    return ["verify", *_DEAD, *arguments]
+    return ["ask", *_DEAD, *arguments]
 
 
 @topic.case("triggers: commitment: expected the claim's sha256:", "another secret or folder")
 def triggers_of_another_secret(folder: Path) -> list[Any]:
     arguments = shown(folder)
     edit_json(folder / "triggers.json", secret="0" * 64)
-    return ["verify", *_DEAD, *arguments]
+    return ["ask", *_DEAD, *arguments]
 
 
 @topic.case(
@@ -58,33 +57,33 @@ def triggers_of_another_secret(folder: Path) -> list[Any]:
 def triggers_of_another_size(folder: Path) -> list[Any]:
     arguments = shown(folder)
     edit_json(folder / "triggers.json", size=[9, 8, 1])
-    return ["verify", *_DEAD, *arguments]
+    return ["ask", *_DEAD, *arguments]
 
 
 @topic.case("url: expected http:// or https:// and a host, found 'localhost:8080'")
 def address_without_a_scheme(folder: Path) -> list[Any]:
-    return ["verify", "--url", "localhost:8080", "--model", "mine", *shown(folder)]
+    return ["ask", "--url", "localhost:8080", "--model", "mine", *shown(folder)]
 
 
 @topic.case("url: expected scheme, host, port and path alone, found more (a password?)")
 def password_in_the_address(folder: Path) -> list[Any]:
-    return ["verify", "--url", "http://me:hunter2@host", "--model", "mine", *shown(folder)]
+    return ["ask", "--url", "http://me:hunter2@host", "--model", "mine", *shown(folder)]
 
 
 @topic.case("--token-env: expected the name of an environment variable that is set, found 'NOT_SET'")
 def token_that_is_not_there(folder: Path) -> list[Any]:
-    return ["verify", *_DEAD, "--token-env", "NOT_SET", *shown(folder)]
+    return ["ask", *_DEAD, "--token-env", "NOT_SET", *shown(folder)]
 
 
-@topic.case("state.pt: recipe: expected one in the bundle, or --arch and --dataset, found neither")
+@topic.case("state.pt: model: expected the names of network and data set, too, found none; name them: --arch")
 def asking_a_model_of_unknown_network(folder: Path) -> list[Any]:
-    return ["verify", fixture(folder, "state.pt"), *shown(folder)]
+    return ["ask", fixture(folder, "state.pt"), *shown(folder)]
 
 
 def _of_a_claim(folder: Path, **changes: Any) -> list[Any]:
-    arguments, signature = shown(folder), taught.claim().signature
-    edit_json(folder / "claim.json", signature={"triggers": {**signature["triggers"], **changes}})
-    return ["verify", *_DEAD, *arguments]
+    arguments = shown(folder)
+    edit_mark(folder / "claim.json", **changes)
+    return ["ask", *_DEAD, *arguments]
 
 
 for _name, _changes, *_says in (
@@ -116,7 +115,7 @@ def _of_a_folder(folder: Path) -> list[Any]:
     (folder / "SET" / "labels.txt").write_text("3")
     chosen = claim_triggers(read_triggers(folder / "SET", (8, 8, 1), 10), "sha256:none")
     (folder / "claim.json").write_text(json.dumps(chosen.to_json()))
-    return ["verify", *_DEAD, "--claim", folder / "claim.json", "--triggers", folder / "SET"]
+    return ["ask", *_DEAD, "--claim", folder / "claim.json", "--triggers", folder / "SET"]
 
 
 @topic.case(
@@ -131,17 +130,17 @@ def control_that_is_not_there(folder: Path) -> list[Any]:
     return [*_of_a_folder(folder), "--control", folder / "GONE"]
 
 
-@topic.case("--key, --locked: expected weights to read, found a suspect that is asked for answers")
+@topic.case("usage: No such option: --key")
 def key_for_answers(folder: Path) -> list[Any]:
-    return ["verify", *_DEAD, *shown(folder), "--key", folder / "key.safetensors"]
+    return ["ask", *_DEAD, *shown(folder), "--key", folder / "key.safetensors"]
 
 
-@topic.case("claim.json: scheme: expected 'scheme 1: key mask', for --key and --locked, found 'scheme 2")
-def key_for_a_claim_of_scheme_2(folder: Path) -> list[Any]:
+@topic.case("claim.json: marks: expected a claim on key-mask, for --key, found qr-code")
+def key_for_a_claim_of_a_code(folder: Path) -> list[Any]:
     return [*verify(folder, claim(folder)), "--key", folder / "key.safetensors"]
 
 
-@topic.case("--queries, --control: expected a suspect that is asked: --triggers, found weights to read")
+@topic.case("usage: --control: no longer an option; use ticket-sig ask --control")
 def control_for_weights(folder: Path) -> list[Any]:
     return [*verify(folder, claim(folder)), "--control", folder / "state.pt"]
 
@@ -158,7 +157,7 @@ def data_of_no_name_for_weights(folder: Path) -> list[Any]:
 
 @topic.case("--data: expected the name of the data set, too, found none; name it: --dataset")
 def data_of_no_name(folder: Path) -> list[Any]:
-    return ["verify", *_DEAD, *shown(folder), "--data", images(folder)]
+    return ["ask", *_DEAD, *shown(folder), "--data", images(folder)]
 
 
 @topic.case("OUT: output folder: expected a name not taken yet, found one that is")

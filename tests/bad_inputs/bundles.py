@@ -72,7 +72,7 @@ for _name in ("ticket.json", "claim.json"):
         f"{_name} of an unknown version",
         lambda folder, n=_name: _of_bundle(folder, n, lambda path: edit_json(path, version=99)),
         f"bundle-v1-signed/{_name}: ",
-        "version: expected 1, found 99",
+        f"version: expected {'1 or 2' if _name == 'claim.json' else '1'}, found 99",
     )
 
 topic.enter(

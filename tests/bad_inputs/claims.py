@@ -29,12 +29,12 @@ def other_json(folder: Path) -> list[Any]:
     return verify(folder, folder / "package.json")
 
 
-@topic.case("claim.json: ", "version: expected 1, found 99", "use the ticket_sig that wrote it")
+@topic.case("claim.json: ", "version: expected 1 or 2, found 99", "use the ticket_sig that wrote it")
 def unknown_version(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, version=99))
 
 
-@topic.case("claim.json: ", "scheme: expected 'scheme 2", "found 'scheme 9'")
+@topic.case("claim.json: ", "mark: expected one of qr-code, ", "found 'scheme 9', written by ticket_sig 0.1")
 def unknown_scheme(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, scheme="scheme 9"))
 
@@ -44,7 +44,7 @@ def field_of_another_type(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, created=2026))
 
 
-@topic.case("claim.json: ", "row: expected int, found str")
+@topic.case("claim.json: ", "row: expected a whole number, found 'first'")
 def place_in_words(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, placement={"row": "first"}))
 
@@ -84,6 +84,6 @@ def model_of_the_right_shape_without_the_signature(folder: Path) -> list[Any]:
     return verify(folder, claim(folder))
 
 
-@topic.case("no message can be read: ", "data modules agree with the claim, p = ", code=1)
+@topic.case("no message can be read: ", "data modules agree with the claimed code, p = ", code=1)
 def message_read_from_a_model_without_the_signature(folder: Path) -> list[Any]:
     return verify(folder, claim(folder), verb="extract")

@@ -67,6 +67,14 @@ def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def edit_mark(path: Path, **changes: Any) -> Path:
+    """Changes fields of the first mark of a claim."""
+    value = json.loads(path.read_text())
+    value["marks"][0]["fields"] |= changes
+    path.write_text(json.dumps(value))
+    return path
+
+
 def images(folder: Path, size: int = 8) -> Path:
     """A small image folder of two classes."""
     draw = np.random.default_rng(0)
@@ -134,16 +142,16 @@ def flip_after(path: Path, mark: bytes, bit: int = 0) -> Path:
 
 
 def shown(folder: Path) -> list[Any]:
-    """The options that show a claim of scheme 3 and its triggers."""
+    """The options that show a claim on a trigger set, and the set."""
     (folder / "claim.json").write_text(json.dumps(taught.claim().to_json()))
     (folder / "triggers.json").write_text(json.dumps(taught.SECRET.to_json()))
     return ["--claim", folder / "claim.json", "--triggers", folder / "triggers.json"]
 
 
-def marked(folder: Path, *write: Any) -> Path:
-    """The claim of a small network with a watermark."""
+def marked(folder: Path, mark: str, *options: Any) -> Path:
+    """The claim of a small network with a mark in its weights."""
     model = plain(folder, "owner.pt", {"a.weight": torch.randn(40, 30), "b.weight": torch.randn(6, 40)})
-    done(["watermark", *write[:2], model, *write[2:], "--out", folder / "MARKED"])
+    done(["embed", model, "--mark", mark, *options, "--out", folder / "MARKED"])
     return folder / "MARKED" / "claim.json"
 
 

@@ -43,7 +43,7 @@ for _score, _options, *_says in (
     ("omp", ["--paths", 5], "--paths: expected a score that uses it (random-paths, ewp), found 'omp'"),
     ("ewp", ["--sources", 5], "--sources: expected a score that uses it (betweenness), found 'ewp'"),
     ("ewp", ["--directed"], "--directed: expected a score that uses it (betweenness), found 'ewp'"),
-    ("random", ["--no-residual"], "--no-residual: expected a score that uses it (random-paths, ewp,"),
+    ("random", ["--no-residual"], "--residual: expected a score that uses it (random-paths, ewp,"),
     ("omp", ["--arch", "resnet20"], "--arch: expected a score that uses it (random-paths, ewp,"),
     ("ewp", ["--dataset", "digits"], "--dataset: expected a score that uses it (taylor, hessian,"),
     ("omp", ["--seed", 0], "--seed: expected a score that uses it (random, random-paths,"),
@@ -79,7 +79,7 @@ def unknown_score(folder: Path) -> list[Any]:
 
 @topic.case(
     "score: data: expected a data set, to take gradients of, found none",
-    "--dataset, and its folder: --data DIR",
+    "--dataset NAME, and its folder: --data DIR",
 )
 def gradients_of_data_of_no_name(folder: Path) -> list[Any]:
     network = {n: t.clone() for n, t in build("resnet20", 10, seed=0).state_dict().items()}
@@ -179,7 +179,7 @@ def _rewritten_key(folder: Path, head: dict[str, Any], **tensors: Tensor) -> lis
     return _unlock(folder, damage)
 
 
-@topic.case("key.safetensors: key: expected a key that `ticket-sig split` wrote, found another file")
+@topic.case("key.safetensors: key: secret: expected 64 hexadecimal digits, found something else")
 def key_whose_secret_has_blanks(folder: Path) -> list[Any]:
     return _rewritten_key(folder, {"secret": "00 " * 21 + "0"})
 
@@ -213,7 +213,7 @@ def locked_ticket_without_its_claim(folder: Path) -> list[Any]:
     return _unlock(folder, lambda made: (made / "locked" / "claim.json").unlink())
 
 
-@topic.case("claim: scheme: expected 'scheme 1: key mask', found 'scheme 2: ")
+@topic.case("locked/claim.json: claim: marks: expected 'key-mask', found 'qr-code'")
 def unlocking_a_ticket_that_is_not_locked(folder: Path) -> list[Any]:
     def damage(made: Path) -> None:
         claimed = (made.parent / "bundle-v1-signed" / "claim.json").read_bytes()
@@ -222,7 +222,7 @@ def unlocking_a_ticket_that_is_not_locked(folder: Path) -> list[Any]:
     return _unlock(folder, damage)
 
 
-@topic.case("key: expected the key's file, to verify scheme 1, found none", "--key FILE")
+@topic.case("key: expected the key's file, to verify a key mask, found none", "--key FILE")
 def claim_of_a_key_without_the_key(folder: Path) -> list[Any]:
     done(_split(folder))
     claimed = folder / "DIR" / "locked" / "claim.json"

@@ -68,7 +68,7 @@ def layer_outside_the_mask(folder: Path) -> list[Any]:
     return embed(folder, fixture(folder, "state.pt"), "--layer", "fc.weight")
 
 
-@topic.case("QR level: expected L, M, Q or H, found 'X'")
+@topic.case("level: expected one of L, M, Q, H, found 'X'")
 def unknown_level(folder: Path) -> list[Any]:
     return embed(folder, fixture(folder, "state.pt"), "--level", "X")
 

@@ -22,7 +22,7 @@ def folder_that_is_there(folder: Path) -> list[Any]:
     return embed(folder, folder / "state.pt")
 
 
-@topic.case("SIGNED: output folder: expected a bundle to overwrite, found something else")
+@topic.case("SIGNED: output folder: expected a model to overwrite, found something else")
 def file_in_place_of_the_folder(folder: Path) -> list[Any]:
     (folder / "SIGNED").write_text("mine")
     return embed(folder, fixture(folder, "state.pt"), "--force")

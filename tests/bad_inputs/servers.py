@@ -32,7 +32,7 @@ def _asking_it(folder: Path) -> list[Any]:
         free.bind(("127.0.0.1", 0))
         _ports[folder] = free.getsockname()[1]
     url = f"http://127.0.0.1:{_ports[folder]}"
-    return ["verify", "--url", url, "--model", "mine", "--retries", 0, "--timeout", 5, *shown(folder)]
+    return ["ask", "--url", url, "--model", "mine", "--retries", 0, "--timeout", 5, *shown(folder)]
 
 
 def _output(**fields: Any) -> Callable[[FakeServer], None]:

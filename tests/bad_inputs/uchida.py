@@ -11,22 +11,21 @@ from bad_inputs.case import Topic
 from bad_inputs.inputs import marked, plain
 
 topic = Topic("watermark")
-_GROUP = ("watermark", "uchida")
 
 
 @topic.case("payload: expected one of --message, --bits and --random")
 def two_payloads(folder: Path) -> list[Any]:
     model = plain(folder, "net.pt", {"a.weight": torch.randn(40, 30)})
-    return [*_GROUP, "embed", model, "--message", "a", "--bits", "01", "--out", folder / "OUT"]
+    return ["embed", model, "--mark", "uchida", "--message", "a", "--bits", "01", "--out", folder / "OUT"]
 
 
 @topic.case("model: capacity: expected a layer with 80 weights in a filter, one a bit, found 30")
 def more_bits_than_a_filter_has_weights(folder: Path) -> list[Any]:
     model = plain(folder, "net.pt", {"a.weight": torch.randn(40, 30)})
-    return [*_GROUP, "embed", model, "--message", "0123456789", "--out", folder / "OUT"]
+    return ["embed", model, "--mark", "uchida", "--message", "0123456789", "--out", folder / "OUT"]
 
 
-@topic.case("claim.json: ", "scheme: expected 'uchida', found 'freezenet'")
-def bits_of_another_watermark(folder: Path) -> list[Any]:
-    claimed = marked(folder, "freezenet", "apply", "--text", "mine", "--length", 50)
-    return [*_GROUP, "decode", folder / "owner.pt", "--claim", claimed]
+@topic.case("claim.json: marks: expected one that carries bits (qr-code, uchida), found freezenet")
+def bits_of_a_watermark_that_carries_none(folder: Path) -> list[Any]:
+    claimed = marked(folder, "freezenet", "--message", "mine", "--length", 50)
+    return ["extract", folder / "owner.pt", "--claim", claimed]

@@ -18,12 +18,12 @@ def no_verb(folder: Path) -> list[Any]:
     return []
 
 
-@topic.case("usage: No such command 'sign'")
+@topic.case("usage: No such command 'sign'. Expected one of find, embed, ")
 def unknown_verb(folder: Path) -> list[Any]:
     return ["sign", folder / "state.pt"]
 
 
-@topic.case("usage: Missing option '--message'")
+@topic.case("qr-code: expected the option message, found none of that name; give it: --message")
 def missing_option(folder: Path) -> list[Any]:
     return ["embed", fixture(folder, "state.pt"), "--out", folder / "SIGNED"]
 
@@ -38,7 +38,7 @@ def unknown_option(folder: Path) -> list[Any]:
     return ["embed", fixture(folder, "state.pt"), "--massage", "hi", "--out", folder / "SIGNED"]
 
 
-@topic.case("usage: Invalid value for '--version'", "40")
+@topic.case("version: expected 1 to 40, found 41")
 def option_out_of_range(folder: Path) -> list[Any]:
     return embed(folder, fixture(folder, "state.pt"), "--version", 41)
 

@@ -183,7 +183,10 @@ def _said(error: Exception, arguments: list[str]) -> str:
     old = _OLD_OPTIONS.get(_verb(arguments) or "", {})
     if (option := getattr(error, "option_name", None)) in old:
         return f"{option}: no longer an option; use ticket-sig {old[str(option)]}"
-    return getattr(error, "format_message", error.__str__)() or "a verb is missing; see --help"
+    said = str(getattr(error, "format_message", error.__str__)()) or "a verb is missing; see --help"
+    if said.startswith("No such command"):
+        said += f" Expected one of {', '.join(error.ctx.command.commands)}"  # type: ignore[attr-defined]
+    return said
 
 
 def _stopped() -> int:

@@ -56,10 +56,10 @@ def run(
     from ticket_sig.marks.embed import embed_in_files, options_for
 
     chosen = options_for(mark, **given)
-    bytes_ = secret.read_bytes() if secret else None
+    decides = _bytes_in(secret) if secret else None
     with progress() as bars:
         made = embed_in_files(
-            model, bundle, mark, chosen, secret=bytes_, prune=prune, replace=force, progress=bars
+            model, bundle, mark, chosen, secret=decides, prune=prune, replace=force, progress=bars
         )
     _report(made, bundle, as_json)
 
@@ -70,6 +70,14 @@ def command() -> Callable[..., None]:
 
     kinds = {name: kind.options for name, kind in MARKS.items() if kind.options}
     return with_options(run, kinds, chooser="mark")
+
+
+def _bytes_in(secret: Path) -> bytes:
+    from ticket_sig.errors import bad_input
+
+    if not (found := secret.read_bytes()):
+        raise bad_input(secret, "--secret", "1 byte or more", "none")  # what is empty keeps no secret
+    return found
 
 
 def _report(made: Written, bundle: Path, as_json: bool) -> None:

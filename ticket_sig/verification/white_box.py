@@ -189,4 +189,5 @@ def check_needed(marks: Sequence[Mark], shown: Mapping[str, Any], claim: Claim) 
     if extra := [name for name in shown if name not in needed]:
         takers = [n for n, kind in MARKS.items() if kind.needs.keys() & set(extra)]
         expected = f"a claim on {' or '.join(takers) or 'a mark'}, for {', '.join(map(flag, extra))}"
-        raise bad_input(claim.source, "marks", expected, ", ".join(mark.name for mark in marks))
+        with about(claim.source):
+            raise bad_input("", "marks", expected, ", ".join(mark.name for mark in marks))

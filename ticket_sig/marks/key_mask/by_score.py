@@ -12,7 +12,7 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.files import check_new, read_json, whole_folder
 from ticket_sig.formats import load, save
 from ticket_sig.marks.key_mask.split import Split, split
-from ticket_sig.options import flag
+from ticket_sig.options import flag, one_named, options_of
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.subject import Subject
 
@@ -40,11 +40,13 @@ class ByScore:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        uses = scores.make(self.name, **self.options).uses
-        for given, need in _NEEDS.items():
-            if getattr(self, given) is not None and need not in uses:
-                users = ", ".join(name for name, other in scores.SCORES.items() if need in other.uses)
-                raise bad_input("", flag(given), f"a score that uses it ({users})", repr(self.name))
+        one_named(scores.SCORES, "score", self.name)
+        for given in (*self.options, *(n for n in _NEEDS if getattr(self, n) is not None)):
+            users = [name for name, kind in scores.SCORES.items() if _uses(kind, given)]
+            if users and self.name not in users:
+                expected = f"a score that uses it ({', '.join(users)})"
+                raise bad_input("", flag(given), expected, repr(self.name))
+        scores.make(self.name, **self.options)
 
     def split_file(self, path: Path, folder: Path, share: float) -> tuple[Split, float | None, float]:
         """Splits a model file and writes FOLDER/locked and FOLDER/key.safetensors, whole or not at all.
@@ -80,3 +82,7 @@ class ByScore:
             data=subject.data(self.data) if "data" in uses else None,
             seed=self.seed or 0,
         )
+
+
+def _uses(kind: type[scores.Score], given: str) -> bool:
+    return _NEEDS.get(given) in kind.uses or given in {f.name for f in options_of(kind)}
