@@ -91,7 +91,7 @@ class Made:
 
     def signed_bundle(self, path: Path) -> None:
         """A ticket as `embed` leaves it."""
-        embedded = embed(self._ticket(), MESSAGE, key=b"fixture")
+        embedded = embed(self._ticket(), MESSAGE, secret=b"fixture")
         claim = replace(embedded.claim, created="2026-01-01T00:00:00+00:00")
         save(embedded.ticket, path, claim=claim.to_json())
 

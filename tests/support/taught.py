@@ -11,10 +11,10 @@ from torch import nn
 
 from ticket_sig import Claim, Mask, Ticket, save
 from ticket_sig.marks.trained import claim_triggers
-from ticket_sig.marks.trigger_set.reading import Ask
 from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet
 from ticket_sig.models import build
 from ticket_sig.training import preset
+from ticket_sig.verification.ask import Ask
 from ticket_sig.verification.ask.pixels import normalisation_of
 
 DIGITS = (8, 8, 1)
