@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ticket_sig.cli.app import main
 
@@ -18,6 +21,29 @@ class Outcome(NamedTuple):
     code: int
     out: str
     err: str
+
+
+Command = Callable[..., Outcome]  # the fixture `ticket_sig`
+
+
+def read_json(said: Outcome) -> dict[str, Any]:
+    """The one JSON object on standard output."""
+    value = json.loads(said.out)
+    assert isinstance(value, dict)
+    return value
+
+
+def could_not(said: Outcome, *words: str) -> None:
+    """Exit code 2, nothing on standard output, and one line on standard error with these words."""
+    assert (said.code, said.out) == (2, ""), said
+    assert said.err.startswith("ticket-sig: ") and said.err.count("\n") == 1, said.err
+    assert [word for word in words if word not in said.err] == [], said.err
+
+
+def next_commands(said: str, **filled: object) -> list[list[str]]:
+    """The commands after `next:` as a shell would split them, with what is to be filled in (DIR, TRAINED)."""
+    found = [shlex.split(line) for line in re.findall(r"^next: ticket-sig (.*)$", said, re.MULTILINE)]
+    return [[str(filled.get(word, word)) for word in words] for words in found]
 
 
 def run(arguments: Sequence[object], during: AbstractContextManager[object] | None = None) -> Outcome:

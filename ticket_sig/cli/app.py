@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ticket_sig.cli import (
     ask,
@@ -83,10 +84,19 @@ _OLD_OPTIONS: Mapping[str, Mapping[str, str]] = {
 _UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
+class _InOrder(TyperGroup):
+    """The verbs in the order of a user's way; typer puts groups of verbs last."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        """Their names."""
+        return [_name(module) for module in VERBS]
+
+
 def make_app(verb: str | None = None) -> typer.Typer:
     """The application, with all options of one verb; those that a registry declares take time to import."""
     app = typer.Typer(
         name="ticket-sig",
+        cls=_InOrder,
         help=_HELP,
         no_args_is_help=True,
         rich_markup_mode="rich",
@@ -184,9 +194,18 @@ def _said(error: Exception, arguments: list[str]) -> str:
     if (option := getattr(error, "option_name", None)) in old:
         return f"{option}: no longer an option; use ticket-sig {old[str(option)]}"
     said = str(getattr(error, "format_message", error.__str__)()) or "a verb is missing; see --help"
-    if said.startswith("No such command"):
-        said += f" Expected one of {', '.join(error.ctx.command.commands)}"  # type: ignore[attr-defined]
+    if said.startswith("No such "):
+        said = f"{said}{'' if said[-1] in '.?' else '.'} Expected one of {', '.join(_known(error))}"
     return said
+
+
+def _known(error: Any) -> list[str]:
+    """The options, or the verbs, of the command that was given another one."""
+    context = error.ctx
+    if getattr(error, "option_name", None) is None:
+        return list(context.command.list_commands(context))
+    options = context.command.get_params(context)
+    return [name for one in options for name in one.opts if name.startswith("--")]
 
 
 def _stopped() -> int:

@@ -113,7 +113,8 @@ def _text(name: str, kind: type[Attack]) -> str:
     from ticket_sig.options import flag, options_of
 
     required = [f"{flag(f.name)} {f.name.upper()}" for f in options_of(kind) if f.default is MISSING]
-    words = ["ticket-sig attack", name, "MODEL", *required, "--claim CLAIM --out STOLEN"]
+    knows = ["--insider"] if kind.of_insiders else []
+    words = ["ticket-sig attack", name, "MODEL", *required, "--claim CLAIM", *knows, "--out STOLEN"]
     return f"{kind.__doc__}\n\nExample: {' '.join(words)}"
 
 

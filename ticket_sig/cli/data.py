@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ticket_sig.cli.output import JsonFlag, out, print_json, progress
+from ticket_sig.cli.output import JsonFlag, out, print_json, progress, tell_next
 
 
 def run(
@@ -39,4 +39,5 @@ def run(
     if as_json:
         print_json({"dataset": dataset, "data": str(found)})
         return
-    out.print(f"{dataset}: {found}\nnext: ticket-sig find --dataset {dataset} --data {found} --out RUN")
+    out.print(f"{dataset}: {found}")
+    tell_next("find", "--dataset", dataset, "--data", found, "--out", "RUN")

@@ -22,9 +22,19 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
-from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json, print_rows, printable, progress
+from ticket_sig.cli.output import (
+    ForceFlag,
+    JsonFlag,
+    out,
+    print_json,
+    print_rows,
+    printable,
+    progress,
+    tell_next,
+)
 
 if TYPE_CHECKING:
+    from ticket_sig.marks import Mark
     from ticket_sig.marks.embed import Written
 
 MarkName = Annotated[str, typer.Option("--mark", help="Kind of the mark:")]
@@ -88,7 +98,7 @@ def _report(made: Written, bundle: Path, as_json: bool) -> None:
                 "bundle": str(bundle),
                 "claim": str(claim),
                 "mark": made.mark.name,
-                "facts": {name: str(value) for name, value in made.facts},
+                "facts": dict(made.facts),
                 "left_out": list(made.left_out),
                 "no_longer_claimed": list(made.dropped),
                 **verdict.to_json(),
@@ -104,5 +114,20 @@ def _report(made: Written, bundle: Path, as_json: bool) -> None:
     if made.left_out:
         out.print(printable(f"left out of the copy: {', '.join(made.left_out)}"))
     out.print(f"bundle: {bundle}\nclaim: {claim}; keep it, give away the model alone")
-    out.print(f"next: ticket-sig train {bundle} --data DIR --out TRAINED")
-    out.print(f"next: ticket-sig verify SUSPECT --claim {claim}")
+    if training := _training(bundle, made.mark):
+        tell_next("train", bundle, *training, "--data", "DIR", "--out", "TRAINED")
+    tell_next("verify", bundle, "--claim", claim)
+
+
+def _training(bundle: Path, mark: Mark) -> list[str] | None:
+    """What `train` must be told beside the data; None of many files, which it cannot read."""
+    from ticket_sig.files import read_json
+    from ticket_sig.formats.bundle import MODEL, REWIND, TICKET, is_bundle
+
+    if not (bundle / MODEL).is_file():
+        return None
+    # From the rewind weights a mark of the final ones would have to be learnt anew.
+    rewinds = mark.stands_in == "mask" and (bundle / REWIND).is_file()
+    known = is_bundle(bundle) and read_json(bundle / TICKET)["recipe"]
+    named = [] if known else ["--arch", "NAME", "--dataset", "NAME"]
+    return ([] if rewinds else ["--start", "model"]) + named

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, out, percent, print_json, table
+from ticket_sig.cli.output import JsonFlag, out, percent, print_json, table, tell_next
 
 if TYPE_CHECKING:
     from ticket_sig.ticket import Round, Ticket
@@ -91,7 +91,8 @@ def _report(ticket: Ticket, bundle: Path, title: str, as_json: bool) -> None:
     columns = ("step", "rate", "kept %", "validation %", "test %", "", "seconds")
     rows = [(e.step, e.rate, *_figures(e), e.verdict, f"{e.seconds:.0f}") for e in ticket.history]
     out.print(table(title, columns, rows))
-    out.print(f"ticket: {bundle}\nnext: ticket-sig embed {bundle} --message TEXT --out SIGNED")
+    out.print(f"ticket: {bundle}")
+    tell_next("embed", bundle, "--message", "TEXT", "--out", "SIGNED")
 
 
 def _figures(entry: Round) -> tuple[str, str, str]:

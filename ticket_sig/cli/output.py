@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,6 +119,19 @@ def progress() -> Iterator[Bars]:
 def printable(text: str) -> str:
     """A text from a file as it can be shown: control characters, which could move the cursor, spelled out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def tell_next(*words: object, where: Console = out) -> None:
+    """The command to go on with, as a shell takes it."""
+    where.print(f"next: ticket-sig {' '.join(_quoted(str(word)) for word in words)}")
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell; bytes that cannot be shown are spelled out, as bash, zsh and ksh read them."""
+    if word.isprintable():
+        return shlex.quote(word)
+    shown = (chr(b) if 32 <= b < 127 and chr(b) not in "\\'" else f"\\x{b:02x}" for b in os.fsencode(word))
+    return f"$'{''.join(shown)}'"
 
 
 def percent(value: float | None) -> str:

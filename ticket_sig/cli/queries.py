@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, out, print_json
+from ticket_sig.cli.output import JsonFlag, out, print_json, tell_next
 
 
 def run(
@@ -45,5 +45,5 @@ def run(
         return
     out.print(f"pictures: {folder / PICTURES}, {len(queries)} of them; hand these over")
     out.print(f"record: {folder / RECORD}; keep it")
-    arguments = f"--queries {folder / RECORD} --triggers {triggers} --claim {claim}"
-    out.print(f"next: ticket-sig ask --answers TABLE.csv {arguments}")
+    shown = ("--queries", folder / RECORD, "--triggers", triggers, "--claim", claim)
+    tell_next("ask", "--answers", "TABLE.csv", *shown)

@@ -19,7 +19,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
-from ticket_sig.cli.output import JsonFlag, err, out, print_json
+from ticket_sig.cli.output import JsonFlag, err, out, print_json, tell_next
 
 Score = Annotated[str, typer.Option(help="What the key's weights are chosen by:")]
 Share = Annotated[float, typer.Option(help="Share of the kept weights that goes into the key.")]
@@ -57,7 +57,7 @@ def run(
         )
     out.print(f"locked: {locked}, {left} of {left + taken} weights; hand this out")
     out.print(f"key: {key}, {taken} weights by {score}; keep this")
-    err.print(f"next: ticket-sig unlock {locked} --key {key} --out BUNDLE")
+    tell_next("unlock", locked, "--key", key, "--out", "BUNDLE", where=err)
 
 
 def command() -> Callable[..., None]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json
+from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, tell_next
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -117,14 +117,14 @@ def _report(
         if entry:
             out.print(f"{name} {percent(entry.test)} % test accuracy, {100 * entry.density:.2f} % kept")
     out.print(f"bundle: {bundle}")
-    command = f"{bundle} --claim {bundle / 'claim.json'}"
+    shown = (bundle, "--claim", bundle / "claim.json")
     for verdict in verdicts:
         out.print(f"{verdict.mark}: {verdict.statistic}; {verdict.outcome}")
     if verdicts:
-        out.print(f"next: ticket-sig verify {command}")
+        tell_next("verify", *shown)
     if claim is not None and triggers is not None and after.triggers is not None:
         _tell_triggers(claim, after.triggers)
-        out.print(f"next: ticket-sig ask {command} --triggers {triggers}")
+        tell_next("ask", *shown, "--triggers", triggers)
 
 
 def _tell_triggers(claim: Claim, answered: float) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, tell_verdict
+from ticket_sig.cli.output import JsonFlag, out, tell_next, tell_verdict
 
 
 def run(
@@ -44,6 +44,6 @@ def run(
     left = [str(mark) for mark in marks_of(claimed) if mark.stands_in == "answers"]
     tell_verdict(verdict, accuracy, {"model": str(model), "claim": str(claim), "left_to_ask": left}, as_json)
     if left and not as_json:
-        typer.echo(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
-        typer.echo(f"next: ticket-sig ask {model} --claim {claim} --triggers FILE")
+        out.print(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
+        tell_next("ask", model, "--claim", claim, "--triggers", "FILE")
     raise typer.Exit(0 if verdict.verified else 1)

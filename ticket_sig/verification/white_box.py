@@ -79,7 +79,9 @@ class Together:
 
 
 def extract(model: Model, claim: Claim) -> Reading:
-    """Reads the first mark of a claim that carries bits; its `message` is what it says.
+    """Reads the first mark of a claim whose bits can be read; its `message` is what it says.
+
+    Where none can, it is the first that carries any.
 
     Args:
         model: any model (`load(path).ticket`, a module, a state dict).
@@ -87,19 +89,27 @@ def extract(model: Model, claim: Claim) -> Reading:
     Raises:
         InputError: the claim has no such mark, or the model lacks what it names.
     """
-    return carrier_of(claim).read(model)
+    return _first_read(_carriers(claim), model)[1]
 
 
-def carrier_of(claim: Claim) -> Mark:
-    """The first mark of a claim that says something.
+def _first_read(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
+    read = []
+    for mark in marks:
+        read.append((mark, mark.read(model)))
+        if read[-1][1].message is not None:  # a later mark may have been written over an earlier one
+            return read[-1]
+    return read[0]
+
+
+def _carriers(claim: Claim) -> list[Mark]:
+    """The marks of a claim that say something.
 
     Raises:
         InputError: there is none.
     """
     marks = marks_of(claim)
-    for mark in marks:
-        if mark.carries == "bits":
-            return mark
+    if carriers := [mark for mark in marks if mark.carries == "bits"]:
+        return carriers
     bits = ", ".join(name for name, kind in MARKS.items() if kind.carries == "bits")
     found = ", ".join(mark.name for mark in marks)
     raise bad_input(claim.source, "marks", f"one that carries bits ({bits})", found)
@@ -159,9 +169,10 @@ def extract_file(path: Path | str, claim: Claim) -> tuple[Mark, Reading]:
     Raises:
         InputError: as `extract`; names the file.
     """
-    mark = carrier_of(claim)
+    marks = _carriers(claim)
+    masked = any(mark.stands_in == "mask" for mark in marks)
     with about(path):
-        return mark, mark.read(load(path).ticket if mark.stands_in == "mask" else open_weights(path))
+        return _first_read(marks, load(path).ticket if masked else open_weights(path))
 
 
 def in_weights(claim: Claim) -> list[Mark]:

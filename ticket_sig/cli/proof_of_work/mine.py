@@ -12,15 +12,13 @@ Example: ticket-sig proof-of-work mine --text "block 7, alice" --share 0.5 --tar
 
 from __future__ import annotations
 
-import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json
+from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, tell_next
 
 if TYPE_CHECKING:
     from ticket_sig.proof_of_work import Challenge, Mined
@@ -85,23 +83,16 @@ def run(
     raise typer.Exit(0 if mined.solution else 1)
 
 
-def _asked(challenge: Challenge, **given: str | Path | None) -> str:
-    """The challenge as options of `check`, for a shell; what is as by default is left out."""
+def _asked(challenge: Challenge, **given: str | Path | None) -> list[object]:
+    """The challenge as options of `check`; what is as by default is left out."""
     asked, default = challenge.difficulty, {"arch": ARCH, "dataset": DATASET, "scale": "unit"}
     told = {"share": asked.share, "target": asked.target, "arch": challenge.arch, "scale": asked.scale}
     options = {name: value for name, value in {**given, **told}.items() if value != default.get(name)}
-    return " ".join(f"--{name} {_quoted(str(value))}" for name, value in options.items() if value is not None)
+    pairs = [(f"--{name}", value) for name, value in options.items() if value is not None]
+    return [word for pair in pairs for word in pair]
 
 
-def _quoted(value: str) -> str:
-    """A word for a shell; bytes that cannot be shown are spelled out, as bash, zsh and ksh read them."""
-    if value.isprintable():
-        return shlex.quote(value)
-    shown = (chr(b) if 32 <= b < 127 and chr(b) not in "\\'" else f"\\x{b:02x}" for b in os.fsencode(value))
-    return f"$'{''.join(shown)}'"
-
-
-def _report(mined: Mined, challenge: Challenge, folder: Path, asked: str, as_json: bool) -> None:
+def _report(mined: Mined, challenge: Challenge, folder: Path, asked: list[object], as_json: bool) -> None:
     solved, spent = mined.solution, sum(one.seconds for one in mined.attempts)
     best = max(one.accuracy for one in mined.attempts)
     if as_json:
@@ -117,4 +108,4 @@ def _report(mined: Mined, challenge: Challenge, folder: Path, asked: str, as_jso
         out.print(f"not solved {done} at best, of {challenge.difficulty.target:g} %")
         return
     out.print(f"solved {done}\nnonce: {solved.nonce.hex()}\nsolution: {folder}")
-    out.print(f"next: ticket-sig proof-of-work check {_quoted(str(folder))} {asked}")
+    tell_next("proof-of-work", "check", folder, *asked)

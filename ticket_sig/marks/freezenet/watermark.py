@@ -76,6 +76,15 @@ class FreezeNetOptions(Options):
         if (self.length is None) == (self.share is None):
             found = "neither" if self.length is None else "both"
             raise bad_input("", "--length, --share", "one of them", found)
+        if self.data is not None:
+            _check_data(self.data)
+        if self.length is not None:
+            _check_length(self.length)
+
+    @property
+    def data(self) -> bytes | None:
+        """The bytes of the message; what the shell passed that is no UTF-8 stays the bytes it was."""
+        return None if self.message is None else self.message.encode("utf-8", "surrogateescape")
 
     @classmethod
     def of_size(cls, size: int) -> FreezeNetOptions:
@@ -107,16 +116,8 @@ class Watermark(Mark):
     def __init__(
         self, data: bytes, length: int, *, scale: str = "unit", manifest: Manifest | None = None
     ) -> None:
-        if not isinstance(data, bytes) or not data:
-            found = "none" if isinstance(data, bytes) else f"a {type(data).__name__}"
-            raise bad_input("freezenet", "data", "1 byte or more", found)
-        if isinstance(length, bool) or not isinstance(length, int):
-            raise bad_input("freezenet", "length", "a whole number of 0 or more", repr(length)[:80])
-        if not 0 <= length < MOST:
-            found = "a negative one" if length < 0 else "one of more than 63 bits"
-            raise bad_input("freezenet", "length", "a whole number of 0 or more", found)
-        if length > MOST_VALUES:
-            raise bad_input("freezenet", "length", f"at most {MOST_VALUES}", str(length))
+        _check_data(data)
+        _check_length(length)
         if scale not in (*SCALES, LEGACY):
             raise bad_input("freezenet", "scale", f"one of {', '.join((*SCALES, LEGACY))}", repr(scale)[:80])
         self.data, self.length, self.scale = data, length, scale
@@ -133,10 +134,7 @@ class Watermark(Mark):
         """
         if options.message is not None and secret is not None:
             raise bad_input("", "--message, --secret", "one of them", "both")
-        data = secret
-        if options.message is not None:
-            # What the shell passed that is no UTF-8 stays the bytes it was.
-            data = options.message.encode("utf-8", "surrogateescape")
+        data = options.data if secret is None else secret
         shapes = _manifest_of(as_weights(model), options.arch)
         length = options.length
         if options.share is not None:
@@ -421,6 +419,22 @@ def _shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
         and name.rpartition(".")[2] not in _BUFFERS
         and not is_constant(name)
     }
+
+
+def _check_data(data: object) -> None:
+    if not isinstance(data, bytes) or not data:
+        found = "none" if isinstance(data, bytes) else f"a {type(data).__name__}"
+        raise bad_input("freezenet", "data", "1 byte or more", found)
+
+
+def _check_length(length: object) -> None:
+    if isinstance(length, bool) or not isinstance(length, int):
+        raise bad_input("freezenet", "length", "a whole number of 0 or more", repr(length)[:80])
+    if not 0 <= length < MOST:
+        found = "a negative one" if length < 0 else "one of more than 63 bits"
+        raise bad_input("freezenet", "length", "a whole number of 0 or more", found)
+    if length > MOST_VALUES:
+        raise bad_input("freezenet", "length", f"at most {MOST_VALUES}", str(length))
 
 
 def _manifest_of(weights: Weights, arch: str | None) -> Manifest:

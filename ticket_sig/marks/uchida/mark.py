@@ -34,7 +34,7 @@ from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, check_dtype, 
 from ticket_sig.marks.uchida.bits import MOST_ENTRIES, Bits, bits_from, bits_of, checked_bits, digits_of
 from ticket_sig.marks.uchida.least_change import moved_mean, shifted
 from ticket_sig.marks.uchida.reading import Decoded
-from ticket_sig.options import Options, option, positive
+from ticket_sig.options import Options, one_or_more, option, positive
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
@@ -59,7 +59,7 @@ class UchidaOptions(Options):
     random: int | None = option(
         f"So many random bits; {BITS} where nothing is given, or as many as the layer holds.",
         default=None,
-        check=positive,
+        check=one_or_more,
     )
     layer: str | None = option(
         "Name of its weights; by default those with most weights in a filter, and most filters, first and "
@@ -74,6 +74,7 @@ class UchidaOptions(Options):
         super().__post_init__()
         if (self.message, self.bits, self.random).count(None) < 2:
             raise bad_input("", "payload", "one of --message, --bits and --random", "several")
+        self.payload()
 
     @classmethod
     def of_size(cls, size: int) -> UchidaOptions:
@@ -83,7 +84,7 @@ class UchidaOptions(Options):
     def payload(self) -> Bits | None:
         """The bits that are given; None where they are to be random."""
         if self.message is not None:
-            return bits_of(self.message)
+            return checked_bits(bits_of(self.message))
         return None if self.bits is None else bits_from(self.bits)
 
 
