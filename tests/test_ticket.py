@@ -26,6 +26,14 @@ def test_a_pruned_weight_that_is_not_zero_is_refused() -> None:
         replace(ticket, weights=weights)
 
 
+def test_weights_of_8_bits_are_checked_like_all_others() -> None:
+    weights = {"a.weight": torch.tensor([[1.0, 0.0], [0.0, 2.0]]).to(torch.float8_e4m3fn)}
+    kept = torch.tensor([[True, False], [False, True]])
+    assert Ticket(weights=weights, mask=Mask({"a.weight": kept})).mask.kept == 2
+    with pytest.raises(InputError, match=r"a\.weight: expected zeros where pruned, found 2 that are not"):
+        Ticket(weights=weights, mask=Mask({"a.weight": ~kept}))
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_weights_that_are_not_finite_are_all_named(bad: float, dtype: torch.dtype) -> None:

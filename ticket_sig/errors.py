@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,12 @@ def bad_input(where: object, field: str, expected: str, found: str, *, hint: str
     tail = f"; {hint}" if hint else ""
     message = " ".join(f"{head}: expected {expected}, found {found}{tail}".split())
     return InputError(message, named=isinstance(where, Path))
+
+
+def refuse(where: object, problems: Iterable[str]) -> None:
+    """Raises one error that lists all problems; does nothing where there are none."""
+    if listed := "; ".join(problems):
+        raise InputError(f"{where}: {listed}", named=isinstance(where, Path))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import InputError
+from ticket_sig.errors import InputError, refuse
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,12 @@ class Mask(Mapping[str, Tensor]):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        problems = [
+        problems = (
             f"{name}: expected a boolean tensor of 2 or more dimensions, found {described(t)}"
             for name, t in tensors.items()
             if not isinstance(t, Tensor) or t.dtype != torch.bool or t.ndim < 2
-        ]
-        if problems:
-            raise InputError("mask: " + "; ".join(problems))
+        )
+        refuse("mask", problems)
         self._tensors = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
 
     @classmethod
@@ -93,7 +92,7 @@ class Mask(Mapping[str, Tensor]):
     @property
     def kept(self) -> int:
         """Number of kept weights."""
-        return sum(int(torch.count_nonzero(t)) for t in self.values())
+        return sum(_nonzero(t) for t in self.values())
 
     @property
     def total(self) -> int:
@@ -119,12 +118,7 @@ class Mask(Mapping[str, Tensor]):
         rows = []
         for name, kept in self.items():
             kernels = kernel_map(kept)
-            counts = (
-                int(torch.count_nonzero(kept)),
-                kept.numel(),
-                int(torch.count_nonzero(kernels)),
-                kernels.numel(),
-            )
+            counts = _nonzero(kept), kept.numel(), _nonzero(kernels), kernels.numel()
             rows.append(LayerDensity(name, tuple(kept.shape), *counts))
         return rows
 
@@ -149,9 +143,8 @@ class Mask(Mapping[str, Tensor]):
         """
         self.check_shapes(weights, "weights")
         return {
-            name: torch.where(self[name].to(w.device), w, torch.zeros((), dtype=w.dtype, device=w.device))
-            if name in self
-            else w
+            # Of float8 and others torch has no masked_fill.
+            name: torch.where(self[name].to(w.device), w, torch.zeros_like(w)) if name in self else w
             for name, w in weights.items()
         }
 
@@ -163,14 +156,9 @@ class Mask(Mapping[str, Tensor]):
                 each is named, with the count.
         """
         self.check_shapes(weights, where)
-        counts = {
-            name: int(torch.count_nonzero(weights[name].cpu().masked_fill(kept, 0)))
-            for name, kept in self.items()
-        }
-        if problems := [
-            f"{name}: expected zeros where pruned, found {n} that are not" for name, n in counts.items() if n
-        ]:
-            raise InputError(f"{where}: " + "; ".join(problems))
+        counts = {name: _nonzero((weights[name].cpu() != 0) & ~kept) for name, kept in self.items()}
+        found = {name: count for name, count in counts.items() if count}
+        refuse(where, (f"{n}: expected zeros where pruned, found {k} that are not" for n, k in found.items()))
 
     def check_shapes(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Checks that every masked tensor is there in the mask's shape.
@@ -178,9 +166,7 @@ class Mask(Mapping[str, Tensor]):
         Raises:
             InputError: all missing tensors and all other shapes, in one line.
         """
-        problems = differences(self, {name: tensors[name] for name in self if name in tensors})
-        if problems:
-            raise InputError(f"{where}: " + "; ".join(problems))
+        refuse(where, differences(self, {name: tensors[name] for name in self if name in tensors}))
 
     def bind(self, parameters: Mapping[str, Tensor]) -> Callable[[], None]:
         """Returns a function that puts the pruned weights of these parameters back to zero, in place.
@@ -192,12 +178,8 @@ class Mask(Mapping[str, Tensor]):
         """
         self.check_shapes(parameters, "parameters")
         bound = [parameters[name] for name in self]
-        factors = [
-            self[name].to(p.device, p.dtype, memory_format=torch.preserve_format)
-            for name, p in zip(self, bound, strict=True)
-        ]
         # One layout for a weight and its factor, else the multiplication falls back to a slow path.
-        factors = [f.contiguous(memory_format=_layout(p)) for f, p in zip(factors, bound, strict=True)]
+        factors = [torch.empty_like(p).copy_(kept) for p, kept in zip(bound, self.values(), strict=True)]
 
         @torch.no_grad()
         def hold() -> None:
@@ -226,9 +208,8 @@ def kernel_map(kept: Tensor) -> Tensor:
     return kept.flatten(2).any(2) if kept.ndim > 2 else kept
 
 
-def _layout(tensor: Tensor) -> torch.memory_format:
-    channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if channels_last else torch.contiguous_format
+def _nonzero(tensor: Tensor) -> int:
+    return int(torch.count_nonzero(tensor))
 
 
 def described(value: object) -> str:

@@ -102,7 +102,7 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and all(fits(v, get_args(hint)[0]) for v in value)
     if hint in (int, float):
         return isinstance(value, (int, hint)) and not isinstance(value, bool)
-    return isinstance(value, hint)
+    return isinstance(value, get_origin(hint) or hint)
 
 
 def in_words(hint: Any) -> str:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import bad_input, refuse
 from ticket_sig.mask import Mask, differences
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (float, int),
-    "bool": (bool,),
-    "Mapping[str, Any]": (dict,),
-}
+from ticket_sig.options import fits, in_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +66,15 @@ class Round:
         Raises:
             InputError: a required field is missing, or a field is of another type.
         """
-        for f in fields(cls):
-            kinds = _KINDS[str(f.type).removesuffix(" | None")]
-            if (f.default is MISSING or f.name in value) and not isinstance(value.get(f.name), kinds):
-                expected = " or ".join(kind.__name__ for kind in kinds)
-                raise bad_input("history", f.name, expected, repr(value.get(f.name)))
+        hints = get_type_hints(cls)
+        required = {f.name for f in fields(cls) if f.default is MISSING}
+        given: dict[str, Any] = {n: value.get(n) for n in hints if n in required or n in value}
+        for name, found in given.items():
+            if found is None or not fits(found, hints[name]):
+                raise bad_input("history", name, in_words(hints[name]), repr(found))
         if not 0 <= value["kept"] <= value["total"]:
             raise bad_input("history", "kept", "0 to total", f"{value['kept']} of {value['total']}"[:80])
-        return cls(**{f.name: value[f.name] for f in fields(cls) if f.name in value})
+        return cls(**given)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -110,14 +104,12 @@ class Ticket:
         self.mask.check(self.weights)
         if self.rewind is not None:
             check_finite(self.rewind, "rewind weights")
-            if problems := differences(self.weights, self.rewind):
-                raise InputError("rewind weights: " + "; ".join(problems))
+            refuse("rewind weights", differences(self.weights, self.rewind))
 
     def __repr__(self) -> str:
         rewind = "none" if self.rewind is None else f"{len(self.rewind)} tensors"
-        return (
-            f"Ticket({len(self.weights)} tensors, {self.mask}, rewind {rewind}, {len(self.history)} entries)"
-        )
+        counts = f"rewind {rewind}, {len(self.history)} entries"
+        return f"Ticket({len(self.weights)} tensors, {self.mask}, {counts})"
 
     def rewound(self) -> dict[str, Tensor]:
         """The rewind weights under the mask: where retraining starts.
@@ -126,13 +118,8 @@ class Ticket:
             InputError: the rewind weights are not known.
         """
         if self.rewind is None:
-            raise bad_input(
-                "ticket",
-                "rewind weights",
-                "some",
-                "none",
-                hint="train from the model's weights instead (--start model)",
-            )
+            hint = "train from the model's weights instead (--start model)"
+            raise bad_input("ticket", "rewind weights", "some", "none", hint=hint)
         return self.mask.apply(self.rewind)
 
     def last_trained(self) -> Round | None:
@@ -191,12 +178,9 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """
     problems = []
     for name, tensor in tensors.items():
-        tensor = (
-            tensor.float() if tensor.element_size() == 1 and tensor.is_floating_point() else tensor
-        )  # float8
+        tensor = tensor.float() if tensor.element_size() == 1 else tensor  # float8 has no sum
         # The sum of a finite tensor can overflow, but a tensor that is not finite never sums to a finite one.
         if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
             count = int((~torch.isfinite(tensor)).sum())
             problems += [f"{name}: expected finite numbers, found {count} that are not"] if count else []
-    if problems:
-        raise InputError(f"{where}: " + "; ".join(problems))
+    refuse(where, problems)

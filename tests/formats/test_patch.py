@@ -39,7 +39,7 @@ def test_only_the_changed_entries_differ_in_the_tensor_s_own_type(
     (tmp_path / "out").mkdir()
     copy_files(source, tmp_path / "out", {name: (PLACES, VALUES)})
     copy = Shards(tmp_path / "out")
-    one = source.stored(name)
+    one = source.stored[name]
     allowed = {one.start + int(p) * one.dtype.itemsize + b for p in PLACES for b in range(one.dtype.itemsize)}
     changed = places_that_differ(tmp_path / "x.safetensors", tmp_path / "out" / "model.safetensors")
     assert changed and changed <= allowed

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.fields import check_format
 from ticket_sig.files import SECRET, read_json, whole_folder, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
@@ -26,14 +27,8 @@ from ticket_sig.version import VERSION as PACKAGE_VERSION
 
 FORMAT = "ticket_sig ticket"
 FORMAT_VERSION = 1
-MODEL, MASK, REWIND, TICKET, CLAIM, SEALED = (
-    "model.safetensors",
-    "mask.safetensors",
-    "rewind.safetensors",
-    "ticket.json",
-    "claim.json",
-    "sealed.bin",
-)
+MODEL, MASK, REWIND = "model.safetensors", "mask.safetensors", "rewind.safetensors"
+TICKET, CLAIM, SEALED = "ticket.json", "claim.json", "sealed.bin"
 
 
 def is_bundle(path: Path) -> bool:
@@ -53,7 +48,7 @@ def save(
 
     Args:
         claim: what goes into claim.json (`Claim.to_json()`).
-        sealed: of a locked ticket, what its key opens (`scheme1.Split.sealed`).
+        sealed: of a locked ticket, what its key opens (`Split.sealed` of the key mask).
         replace: overwrite a bundle that is there.
 
     Raises:
@@ -70,9 +65,8 @@ def save(
     with whole_folder(path, replace=replace) as folder:
         for name, content in tensors.items():
             write_safetensors(folder / name, content)
-        write_json(
-            folder / TICKET, _ticket_json(ticket, {name: tensor_digest(t) for name, t in tensors.items()})
-        )
+        digests = {name: tensor_digest(content) for name, content in tensors.items()}
+        write_json(folder / TICKET, _ticket_json(ticket, digests))
         if claim is not None:
             write_json(folder / CLAIM, claim, SECRET)  # it names the place of the mark
         if sealed is not None:
@@ -87,9 +81,8 @@ def read_bundle(path: Path) -> Ticket:
         InputError: a file is missing or damaged, of another format version, or was changed since.
     """
     head = _read_head(path / TICKET)
-    tensors = {
-        name: read_safetensors(path / name) for name in (MODEL, MASK, REWIND) if name in head["digests"]
-    }
+    names = [name for name in (MODEL, MASK, REWIND) if name in head["digests"]]
+    tensors = {name: read_safetensors(path / name) for name in names}
     found = {name: tensor_digest(content) for name, content in tensors.items()}
     if changed := [name for name, digest in found.items() if digest != head["digests"][name]]:
         lines = (f"{path / n}: digest: expected {head['digests'][n]}, found {found[n]}" for n in changed)
@@ -105,9 +98,7 @@ def read_bundle(path: Path) -> Ticket:
 def _read_head(path: Path) -> dict[str, Any]:
     """Reads ticket.json and checks the types of its fields."""
     head = {"tied": {}, "recipe": None, **read_json(path)}
-    for name, value in (("format", FORMAT), ("version", FORMAT_VERSION)):
-        if head.get(name) != value:
-            raise bad_input(path, name, repr(value), repr(head.get(name)))
+    check_format(head, path, FORMAT, FORMAT_VERSION)
     digests, history, tied = head.get("digests"), head.get("history"), head["tied"]
     if not isinstance(head["recipe"], dict | None):
         raise bad_input(path, "recipe", "an object or null", repr(head["recipe"]))
@@ -120,7 +111,7 @@ def _read_head(path: Path) -> dict[str, Any]:
     return head
 
 
-def _ticket_json(ticket: Ticket, digests: Mapping[str, str]) -> dict[str, Any]:
+def _ticket_json(ticket: Ticket, digests: dict[str, str]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -134,5 +125,5 @@ def _ticket_json(ticket: Ticket, digests: Mapping[str, str]) -> dict[str, Any]:
         "history": [entry.to_json() for entry in ticket.history],
         # By name: a file does not keep the order in which the tensors came.
         "tied": ties({name: ticket.weights[name] for name in sorted(ticket.weights)}),
-        "digests": dict(digests),
+        "digests": digests,
     }

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import bad_input, refuse
 from ticket_sig.mask import Mask, differences
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights", "params", "module")
@@ -57,12 +57,10 @@ def _state_dict(content: Any, where: object, depth: int = 0) -> dict[str, Tensor
 def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
     tensors = {str(name): t.detach() for name, t in state.items() if isinstance(t, Tensor)}
-    if problems := [
-        f"{name}: expected a dense tensor in memory, found {odd}"
-        for name, t in tensors.items()
-        if (odd := _odd(t))
-    ]:
-        raise InputError(f"{where}: " + "; ".join(problems), named=True)
+    odd = {name: found for name, t in tensors.items() if (found := _odd(t))}
+    refuse(
+        where, (f"{name}: expected a dense tensor in memory, found {found}" for name, found in odd.items())
+    )
     prefix = shared_prefix(tensors)
     return {name.removeprefix(prefix): t for name, t in tensors.items()}
 
@@ -102,9 +100,7 @@ def _masks(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
     # Spectral normalisation has an X_orig too, with an X_u beside it.
     unmasked = [n for n in pruned if n not in masks and f"{n}_u" not in state]
     problems = [f"{n}: expected beside {n}_mask, not found" for n in lost]
-    problems += [f"{n}_mask: expected beside {n}_orig, not found" for n in unmasked]
-    if problems:
-        raise InputError(f"{where}: " + "; ".join(problems), named=True)
+    refuse(where, problems + [f"{n}_mask: expected beside {n}_orig, not found" for n in unmasked])
     return masks
 
 
@@ -149,8 +145,7 @@ def _check_masks(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], whe
         if mask.shape != weights[name].shape:
             expected, found = list(weights[name].shape), list(mask.shape)
             problems.append(f"{name}_mask: expected shape {expected}, found {found}")
-    if problems:
-        raise InputError(f"{where}: " + "; ".join(problems), named=True)
+    refuse(where, problems)
 
 
 def is_constant(name: str) -> bool:
@@ -165,8 +160,7 @@ def weights_for(network: Mapping[str, Tensor], weights: Mapping[str, Tensor]) ->
         InputError: a tensor is missing, is too many or has another shape; all are listed.
     """
     taken = {name: t for name, t in weights.items() if not is_constant(name)}
-    if problems := differences(network, taken):
-        raise InputError("weights do not fit the network: " + "; ".join(problems))
+    refuse("weights do not fit the network", differences(network, taken))
     return taken
 
 

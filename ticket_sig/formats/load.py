@@ -34,9 +34,7 @@ def load(path: Path | str) -> Loaded:
     if path.is_dir():
         return _load_folder(path)
     if not path.is_file():
-        raise bad_input(
-            path, "model", "a bundle folder, a .safetensors or a torch file", "nothing at this path"
-        )
+        raise bad_input(path, "model", "a bundle, a .safetensors or a torch file", "nothing at this path")
     with path.open("rb") as file:
         head = file.read(16)
     if looks_like_safetensors(head):

@@ -48,7 +48,7 @@ def copy_files(
     progress.begin("weights", sum(file.stat().st_size for file in weights.files))
     done = 0
     for file in weights.files:
-        here = [name for name in changed if weights.stored(name).file == file]
+        here = [name for name in changed if weights.stored[name].file == file]
         positions, values = _bytes_to_write(weights, {name: changed[name] for name in here})
         target = folder / (file.name if weights.path.is_dir() else ONE)
         done = _copy(file, target, positions, values, progress, done)
@@ -115,9 +115,9 @@ def _bytes_to_write(
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Positions in a file, ascending, and the bytes that belong there."""
     positions, values = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint8)]
-    for name in sorted(changed, key=lambda name: weights.stored(name).start):
+    for name in sorted(changed, key=lambda name: weights.stored[name].start):
         places, new = changed[name]
-        one = weights.stored(name)
+        one = weights.stored[name]
         starts = one.start + places * one.dtype.itemsize
         positions.append((starts[:, None] + np.arange(one.dtype.itemsize)).reshape(-1))
         values.append(new.to(one.dtype).contiguous().view(torch.uint8).numpy())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol, TypeVar
@@ -74,8 +74,8 @@ class InMemory:
         first = {memory_of(t): name for name, t in reversed(list(tensors.items()))}
         listed = [name for name, t in tensors.items() if first[memory_of(t)] == name]
         self._tensors = dict(tensors)
-        self.shapes = _Listed({name: tuple(t.shape) for name, t in tensors.items()}, listed)
-        self.dtypes = _Listed({name: t.dtype for name, t in tensors.items()}, listed)
+        self.shapes = _ByName(listed, lambda name: tuple(self._tensors[name].shape))
+        self.dtypes = _ByName(listed, lambda name: self._tensors[name].dtype)
 
     def tensor(self, name: str) -> Tensor:
         """One whole tensor."""
@@ -92,12 +92,10 @@ class Stored:
     """Where a tensor lies.
 
     Attributes:
-        file: which holds it, under `name`.
         start: of its first byte in the file.
     """
 
     file: Path
-    name: str
     start: int
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -114,6 +112,10 @@ class Shards:
     Args:
         path: a file; or a folder with `model.safetensors`, or with `model.safetensors.index.json` and
             the shards that it names.
+
+    Attributes:
+        files: that hold tensors.
+        stored: where each tensor lies.
 
     Raises:
         InputError: a file is missing or damaged, or the index and its shards differ; each is named.
@@ -133,13 +135,13 @@ class Shards:
         if index is not None:
             _check_index(path / INDEX, index, stored)
         prefix = shared_prefix(stored)
-        self._stored = {name.removeprefix(prefix): stored[name] for name in sorted(stored)}
-        self.shapes = {name: one.shape for name, one in self._stored.items()}
-        self.dtypes = {name: one.dtype for name, one in self._stored.items()}
+        self.stored = {name.removeprefix(prefix): stored[name] for name in sorted(stored)}
+        self.shapes = {name: one.shape for name, one in self.stored.items()}
+        self.dtypes = {name: one.dtype for name, one in self.stored.items()}
 
     def tensor(self, name: str) -> Tensor:
         """One whole tensor, mapped: nothing is read before it is looked at, and writing changes no file."""
-        one = self._stored[name]
+        one = self.stored[name]
         if not one.count:
             return torch.empty(one.shape, dtype=one.dtype)
         skipped = one.start % mmap.ALLOCATIONGRANULARITY
@@ -155,7 +157,7 @@ class Shards:
         Raises:
             IndexError: a place that the tensor has not.
         """
-        one = self._stored[name]
+        one = self.stored[name]
         if len(places) and (places.min() < 0 or places.max() >= one.count):
             raise IndexError(f"{name} has {one.count} entries; asked for {places.min()} to {places.max()}")
         size = one.dtype.itemsize
@@ -163,10 +165,6 @@ class Shards:
         found = np.empty((len(places), size), dtype=np.uint8)
         found[order] = _read_entries(one.file, one.start + places[order] * size, size)
         return torch.from_numpy(found.reshape(-1)).view(one.dtype)
-
-    def stored(self, name: str) -> Stored:
-        """Where a tensor lies."""
-        return self._stored[name]
 
 
 def is_safetensors(path: Path) -> bool:
@@ -183,33 +181,17 @@ def is_safetensors(path: Path) -> bool:
 
 def tensors_of(weights: Weights) -> Mapping[str, Tensor]:
     """The tensors by name, each of them read when it is asked for."""
-    return _Lazy(weights)
+    return _ByName(weights.shapes, weights.tensor)
 
 
-class _Lazy(Mapping[str, Tensor]):
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+class _ByName(Mapping[str, _T]):
+    """Values that are made when they are asked for; there may be more names than are listed."""
 
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._weights.shapes:
-            raise KeyError(name)
-        return self._weights.tensor(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights.shapes)
-
-    def __len__(self) -> int:
-        return len(self._weights.shapes)
-
-
-class _Listed(Mapping[str, _T]):
-    """Values by name, of which only some names are listed."""
-
-    def __init__(self, values: Mapping[str, _T], listed: list[str]) -> None:
-        self._values, self._listed = values, listed
+    def __init__(self, listed: Collection[str], value: Callable[[str], _T]) -> None:
+        self._listed, self._value = listed, value
 
     def __getitem__(self, name: str) -> _T:
-        return self._values[name]
+        return self._value(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed)
@@ -252,22 +234,19 @@ def _header(path: Path) -> dict[str, Stored]:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
-    if odd := [
-        f"{name[:_SHOWN]}: {one['dtype']}" for name, one in header.items() if one["dtype"] not in DTYPES
-    ]:
+    types = {name: one["dtype"] for name, one in header.items()}
+    if odd := [f"{name[:_SHOWN]}: {kind}" for name, kind in types.items() if kind not in DTYPES]:
         raise bad_input(path, "types", f"among {', '.join(DTYPES)}", _some(odd))
+    stored = {}
     for name, one in header.items():
+        start, shape = 8 + length + one["data_offsets"][0], tuple(one["shape"])
         # An empty tensor may be of any sizes, as far as the length of the file goes.
-        entries = math.prod(size or 1 for size in one["shape"][:_MOST_DIMENSIONS])
-        if len(one["shape"]) > _MOST_DIMENSIONS or entries >= _MOST_ENTRIES:
+        entries = math.prod(size or 1 for size in shape[:_MOST_DIMENSIONS])
+        if len(shape) > _MOST_DIMENSIONS or entries >= _MOST_ENTRIES:
             most = f"at most {_MOST_DIMENSIONS} dimensions, sizes of fewer than 2^48 entries"
             raise bad_input(path, f"shape of {name[:_SHOWN]}", most, repr(one["shape"])[:_SHOWN])
-    return {
-        name: Stored(
-            path, name, 8 + length + one["data_offsets"][0], tuple(one["shape"]), DTYPES[one["dtype"]]
-        )
-        for name, one in header.items()
-    }
+        stored[name] = Stored(path, start, shape, DTYPES[types[name]])
+    return stored
 
 
 def _files(path: Path, index: Mapping[str, str] | None) -> list[Path]:
@@ -316,18 +295,13 @@ def _some(found: Sequence[str], separator: str = ", ") -> str:
 
 
 def _check_index(index: Path, wanted: Mapping[str, str], stored: Mapping[str, Stored]) -> None:
-    problems = [
-        f"{n[:_SHOWN]}: expected in {f[:_SHOWN]}, not found" for n, f in wanted.items() if n not in stored
-    ]
-    problems += [
-        f"{n[:_SHOWN]}: expected in {f[:_SHOWN]}, found in {stored[n].file.name[:_SHOWN]}"
-        for n, f in wanted.items()
-        if n in stored and stored[n].file.name != f
-    ]
-    problems += [
-        f"{n[:_SHOWN]}: found in {one.file.name[:_SHOWN]}, not expected"
-        for n, one in stored.items()
-        if n not in wanted
-    ]
+    found = {name: one.file.name for name, one in stored.items()}
+    problems = []
+    for name in (n for n in {**wanted, **found} if wanted.get(n) != found.get(n)):
+        there = f"found in {found[name][:_SHOWN]}" if name in found else "not found"
+        known = (
+            f"expected in {wanted[name][:_SHOWN]}, {there}" if name in wanted else f"{there}, not expected"
+        )
+        problems.append(f"{name[:_SHOWN]}: {known}")
     if problems:
         raise InputError(f"{index}: {_some(problems, '; ')}", named=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import InputError
+from ticket_sig.errors import refuse
 from ticket_sig.options import made, one_named
 from ticket_sig.scores.betweenness import Betweenness
 from ticket_sig.scores.chance import Chance
@@ -51,8 +51,8 @@ def score(name: str, scored: Scored, /, **options: Any) -> dict[str, Tensor]:
     mask, scores = scored.ticket.mask, make(name, **options)(scored)
     mask.check_shapes(scores, f"score {name}")
     counts = {layer: int((~torch.isfinite(scores[layer])).sum()) for layer in mask}
-    if problems := [f"{n}: expected finite numbers, found {k} that are not" for n, k in counts.items() if k]:
-        raise InputError(f"score {name}: " + "; ".join(problems))
+    problems = (f"{n}: expected finite numbers, found {k} that are not" for n, k in counts.items() if k)
+    refuse(f"score {name}", problems)
     return {layer: scores[layer].double() for layer in mask}
 
 
