@@ -18,4 +18,14 @@ def a_challenge_without_a_block(folder: Path) -> list[Any]:
 @topic.case("SOLUTION/solution.json: file: expected a JSON file, found none")
 def a_solution_that_is_none(folder: Path) -> list[Any]:
     (folder / "SOLUTION").mkdir()
-    return ["proof-of-work", "check", folder / "SOLUTION", "--text", "block 7", "--share", 0.5, "--target", 90]
+    return [
+        "proof-of-work",
+        "check",
+        folder / "SOLUTION",
+        "--text",
+        "block 7",
+        "--share",
+        0.5,
+        "--target",
+        90,
+    ]

@@ -196,7 +196,9 @@ def test_a_damaged_ticket_json_is_refused_or_read(tmp_path: Path) -> None:
 def test_another_version_is_refused(version: object, tmp_path: Path) -> None:
     bundle = save(small_ticket(), tmp_path / "bundle")
     rewrite(bundle, version=version)
-    expected = rf"ticket\.json: version: expected 1, found {version!r}, written by ticket_sig .*; use the ticket_sig"
+    expected = (
+        rf"ticket\.json: version: expected 1, found {version!r}, written by ticket_sig .*; use the ticket_sig"
+    )
     with pytest.raises(InputError, match=expected):
         load(bundle)
 
