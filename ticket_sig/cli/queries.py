@@ -32,7 +32,7 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
-    from ticket_sig.marks.trigger_set.queries import prepare
+    from ticket_sig.marks.trigger_set.record import prepare
     from ticket_sig.verification.ask.answers_file import PICTURES, RECORD, write_queries
     from ticket_sig.verification.ask.asking import triggers_of
 
