@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,11 @@ def run(arguments: Sequence[object], during: AbstractContextManager[object] | No
         except SystemExit as left:
             return Outcome(int(left.code or 0), out.getvalue(), err.getvalue())
     raise AssertionError("the command came back without an exit code")
+
+
+def unwrapped(help_text: str) -> str:
+    """A help text without its frames, colours and line breaks."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", help_text).split())
 
 
 @contextmanager

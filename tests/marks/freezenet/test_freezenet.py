@@ -342,7 +342,7 @@ def test_reading_changes_nothing() -> None:
         assert not watermark.verify(model.state_dict()) and len(watermark.fixed_in(model.state_dict()))
         assert tensor_digest(model.state_dict()) == before
     assert watermark.manifest is None and watermark.digest == digest
-    with pytest.raises(InputError, match="manifest: .*, found none"):
+    with pytest.raises(InputError, match=r"manifest: .*, found none"):
         watermark.to_json()
     for model in networks:
         Watermark(b"a", 100).apply(model)
