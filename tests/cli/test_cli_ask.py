@@ -110,7 +110,10 @@ def test_a_model_file_is_asked_as_a_black_box(
     assert said.out.startswith("verified\n" if known else "not verified\n")
     assert "does not prove: who taught them" in said.out and "10^19.3" in said.out
     weights = bundle / "model.safetensors"
-    could_not(ticket_sig("ask", weights, *shown), "recipe: expected one in the bundle, or --arch and")
+    could_not(
+        ticket_sig("ask", weights, *shown),
+        "the names of network and data set, too, found none; name them: --arch,",
+    )
     named = ticket_sig("ask", weights, *shown, "--arch", "resnet20", "--dataset", "digits", "--json")
     assert named.code == code and json.loads(named.out)["model"] == str(weights)
 
@@ -241,7 +244,7 @@ def test_a_claim_without_a_trigger_set_is_refused(
         (["--url", "http://127.0.0.1:1", "--model", "m", "--token-env", "UNSET_"], "--token-env: expected"),
         (["--url", "http://127.0.0.1:1", "--model", "m", "--decoys", 9], "decoys: expected 100 to 100000"),
         (["--url", "http://127.0.0.1:1", "--model", "m", "--retries", 0], "m: server: expected an answer"),
-        (["M"], "M: model: expected a bundle folder"),
+        (["M"], "M: model: expected a bundle, "),
     ],
 )
 def test_what_cannot_be_asked_is_exit_code_2(
