@@ -110,6 +110,15 @@ def check_free(bundle: Path, force: bool) -> None:
         check_new(bundle, "choose another or pass --force")
 
 
+def names_for(model: Path, arch: str | None = None, dataset: str | None = None) -> list[str]:
+    """Options that name network and data set of a model, with what is to be filled in; none if it says so."""
+    from ticket_sig.files import read_json
+    from ticket_sig.formats.bundle import TICKET, is_bundle
+
+    known = is_bundle(model) and read_json(model / TICKET)["recipe"]
+    return [] if known else ["--arch", arch or "NAME", "--dataset", dataset or "NAME"]
+
+
 def needed(key: Path | None, locked: Path | None) -> dict[str, Path]:
     """What marks may need beside the model, by name, as far as it is given."""
     return changes(key=key, locked=locked)
