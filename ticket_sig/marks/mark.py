@@ -180,7 +180,7 @@ class PlainMark(Options, Mark):
         return cls(**own, secret=hexadecimal(value, "secret"))
 
     def signs(self, weights: Tensor, count: int) -> Tensor:
-        """1 or -1 for some weights, 0 for the others; which ones, and which sign, follows from the whole mark.
+        """1 or -1 for some weights, 0 for the others: both follow from the whole mark.
 
         In a network that has nothing to do with the secret each of these weights has its sign with chance
         1/2 or less, independent of the others.
