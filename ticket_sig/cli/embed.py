@@ -42,13 +42,9 @@ Secret = Annotated[
     typer.Option(
         "--secret",
         help="File of the bytes that decide all that must look like chance; fresh ones by default.",
-        show_default=False,
     ),
 ]
-Prune = Annotated[
-    float | None,
-    typer.Option(help="First prune this share by magnitude (for dense models).", show_default=False),
-]
+Prune = Annotated[float | None, typer.Option(help="First prune this share by magnitude (for dense models).")]
 
 
 def run(

@@ -23,9 +23,7 @@ from ticket_sig.cli.output import JsonFlag, out, print_json, tell_next
 
 def run(
     claim: options.ClaimFile,
-    triggers: Annotated[
-        Path, typer.Option(help="The secret's file, or a folder of triggers.", show_default=False)
-    ],
+    triggers: Annotated[Path, typer.Option(help="The secret's file, or a folder of triggers.")],
     folder: options.Folder,
     decoys: Annotated[int, typer.Option(help="Unrelated images to ask about beside the triggers.")] = 300,
     as_json: JsonFlag = False,
