@@ -48,7 +48,7 @@ def run(
     if as_json:
         sampled = {} if error is None else {"error_bound": error, "lowest_score_of_key": lowest}
         weights = {"kept": left + taken, "locked": left, "key": taken}
-        print_json({"locked": str(locked), "key": str(key), "weights": weights, **sampled})
+        print_json({"locked": locked, "key": key, "weights": weights, **sampled})
         return
     if error is not None:
         out.print(

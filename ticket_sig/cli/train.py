@@ -99,7 +99,7 @@ def _report(
     after, verdicts = ticket.history[-1], still_read(claim, ticket)
     if as_json:
         told = {"before": before and before.to_json(), "after": after.to_json()}
-        print_json({"bundle": str(bundle), **told, "marks": [verdict.to_json() for verdict in verdicts]})
+        print_json({"bundle": bundle, **told, "marks": [verdict.to_json() for verdict in verdicts]})
         return
     for name, entry in (("before:", before), ("after: ", after)):
         if entry:
