@@ -49,9 +49,8 @@ def run_folder(
         before = _check_identity(path, identity, now)
         for name in now.keys() & before.keys():
             if now[name] != before[name]:
-                note(
-                    f"this run was begun with {name} {before[name]}, not {now[name]}: its bits will be others"
-                )
+                changed = f"{name} {before[name]}, not {now[name]}"
+                note(f"this run was begun with {changed}: its bits will be others")
         for folder in (path, path / "level", *(path / "levels").glob("*")):
             clear_partials(folder)
         yield path
