@@ -63,9 +63,7 @@ def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
     tensors = {str(name): t.detach() for name, t in state.items() if isinstance(t, Tensor)}
     odd = {name: found for name, t in tensors.items() if (found := _odd(t))}
-    refuse(
-        where, (f"{name}: expected a dense tensor in memory, found {found}" for name, found in odd.items())
-    )
+    refuse(where, (f"{n}: expected a dense tensor in memory, found {found}" for n, found in odd.items()))
     prefix = shared_prefix(tensors)
     return {name.removeprefix(prefix): t for name, t in tensors.items()}
 

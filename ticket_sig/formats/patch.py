@@ -88,11 +88,10 @@ def other_files(path: Path, weights: Shards) -> tuple[list[Path], list[str]]:
 
 def _may_be_given_away(file: Path) -> bool:
     name = file.name.lower()
-    if not file.is_file() or name == CLAIM or name.endswith(_HOLDS_WEIGHTS):
+    known = name.endswith(_TAKEN) or name.startswith(_TAKEN_NAMES)
+    if not known or name == CLAIM or name.endswith(_HOLDS_WEIGHTS):
         return False
-    if not name.endswith(_TAKEN) and not name.startswith(_TAKEN_NAMES):
-        return False
-    if not file.stat().st_mode & 0o077:
+    if not file.is_file() or not file.stat().st_mode & 0o077:
         return False
     return not name.endswith(".json") or not _may_be_ours(file)
 

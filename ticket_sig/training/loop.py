@@ -28,8 +28,6 @@ from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.memory import keep_freed_memory
 from ticket_sig.training.recipe import Recipe
 
-Snapshot = Callable[[dict[str, Tensor]], None]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
@@ -83,7 +81,7 @@ def train(
     start: int = 0,
     state: Path | None = None,
     label: str = "training",
-    snapshot: Snapshot | None = None,
+    snapshot: Callable[[dict[str, Tensor]], None] | None = None,
 ) -> Trained:
     """Trains a model in place, from iteration `start` to the end of the recipe's length.
 
