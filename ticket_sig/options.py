@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -114,32 +114,50 @@ def in_words(hint: Any) -> str:
     )
 
 
-def refusing(expected: str, fine: Callable[[Any], bool]) -> Check:
-    """A check that refuses every value that is not as expected."""
-
-    def check(name: str, value: Any) -> None:
-        if not fine(value):
-            raise bad_input("", name, expected, repr(value)[:_SHOWN])
-
-    return check
+def share(name: str, value: float) -> None:
+    """Checks a share: between 0 and 1, without both."""
+    if not 0 < value < 1:
+        raise bad_input("", name, "a share between 0 and 1", str(value)[:_SHOWN])
 
 
-share = refusing("a share between 0 and 1", lambda value: 0 < value < 1)  # without both
-positive = refusing("a finite number more than 0", lambda value: 0 < value < math.inf)
-one_or_more = refusing("1 or more", lambda value: value >= 1)
+def positive(name: str, value: float) -> None:
+    """Checks a finite number more than 0."""
+    if not 0 < value < math.inf:
+        raise bad_input("", name, "a finite number more than 0", str(value)[:_SHOWN])
+
+
+def one_or_more(name: str, value: float) -> None:
+    """Checks a number of things: 1 or more."""
+    if value < 1:
+        raise bad_input("", name, "1 or more", str(value)[:_SHOWN])
 
 
 def above_0(most: float) -> Check:
     """A check for numbers above 0, and up to `most`."""
-    return refusing(f"a number above 0, at most {most:g}", lambda value: 0 < value <= most)
+
+    def check(name: str, value: float) -> None:
+        if not 0 < value <= most:
+            raise bad_input("", name, f"a number above 0, at most {most:g}", str(value)[:_SHOWN])
+
+    return check
 
 
 def within(low: float, high: float) -> Check:
     """A check for numbers from `low` to `high`, both included."""
-    return refusing(f"{low:g} to {high:g}", lambda value: low <= value <= high)
+
+    def check(name: str, value: float) -> None:
+        if not low <= value <= high:
+            raise bad_input("", name, f"{low:g} to {high:g}", str(value)[:_SHOWN])
+
+    return check
 
 
 def one_of(choices: Iterable[str]) -> Check:
     """A check for a text that is one of some."""
-    known = tuple(choices)
-    return refusing(f"one of {', '.join(known)}", lambda value: value in known)
+    known: Sequence[str] = tuple(choices)
+
+    def check(name: str, value: str) -> None:
+        if value not in known:
+            raise bad_input("", name, f"one of {', '.join(known)}", repr(value)[:_SHOWN])
+
+    return check
