@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import InputError, refuse
+from ticket_sig.errors import bad_input, refuse
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,7 @@ class Mask(Mapping[str, Tensor]):
         """
         self.check_shapes(other, "the other mask")
         if extra := sorted(other.keys() - self.keys()):
-            raise InputError(
-                f"the other mask: expected the tensors of this one, found also {', '.join(extra)}"
-            )
+            raise bad_input("the other mask", "names", "those of this one", f"also {', '.join(extra)}")
         return Mask({name: kept & other[name] for name, kept in self.items()})
 
     def apply(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

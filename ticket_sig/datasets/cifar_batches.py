@@ -93,16 +93,12 @@ class _Array:
         return np.asarray(np.frombuffer(raw, dtype.name).reshape(shape, order="F" if fortran else "C"))
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    return text.encode("latin1")
-
-
 _STAND_INS: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Array,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
 }
 
 

@@ -77,23 +77,15 @@ def write_safetensors(
     plain = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        plain[name] = tensor.clone() if storage in seen or _is_part(tensor) else tensor
-        seen.add(storage)
+        storage = tensor.untyped_storage()
+        whole = storage.nbytes() == tensor.nbytes and storage.data_ptr() not in seen
+        plain[name] = tensor if whole else tensor.clone()
+        seen.add(storage.data_ptr())
+    about = {"ticket_sig": metadata} if metadata is not None else {"format": "pt"}
     with whole_file(path, mode) as partial:
         try:
-            safetensors.torch.save_file(
-                plain, partial, {"ticket_sig": metadata} if metadata is not None else {"format": "pt"}
-            )
+            safetensors.torch.save_file(plain, partial, about)
         except safetensors.SafetensorError as error:
-            raise _as_os_error(error, path) from None
-
-
-def _is_part(tensor: Tensor) -> bool:
-    return tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size()
-
-
-def _as_os_error(error: safetensors.SafetensorError, path: Path) -> OSError:
-    code = re.search(r"os error (\d+)", str(error))
-    number = int(code.group(1)) if code else errno.EIO
-    return OSError(number, os.strerror(number), str(path))
+            code = re.search(r"os error (\d+)", str(error))
+            number = int(code.group(1)) if code else errno.EIO
+            raise OSError(number, os.strerror(number), str(path)) from None

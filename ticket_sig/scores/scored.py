@@ -38,9 +38,8 @@ class Scored:
             InputError: none was given.
         """
         if self.model is None:
-            raise bad_input(
-                "score", "network", "one, to follow its paths", "none", hint="name it: --arch NAME"
-            )
+            hint = "name it: --arch NAME"
+            raise bad_input("score", "network", "one, to follow its paths", "none", hint=hint)
         return self.model
 
     def dataset(self) -> Dataset:
