@@ -21,10 +21,10 @@ from torch import Tensor
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
-from ticket_sig.marks.claims import claim_of, of_kind
 from ticket_sig.marks.key_mask.key import Key
 from ticket_sig.marks.key_mask.mark import KeyMark, locked_digest
 from ticket_sig.marks.key_mask.sealed import Sealed
+from ticket_sig.marks.mark import claim_of, of_kind
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Round, Ticket, retie
 
