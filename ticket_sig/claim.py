@@ -23,10 +23,6 @@ _NAMES_OF_VERSION_1 = {
 }
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
 @dataclass(frozen=True)
 class ClaimedMark:
     """One mark of a claim: its name in the registry, and its own fields."""
@@ -51,20 +47,19 @@ class Claim:
     marks: tuple[ClaimedMark, ...]
     subject: str
     accuracy: float | None = None
-    created: str = field(default_factory=_now)
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     written_by: str = f"ticket_sig {VERSION}"
     source: str = field(default="claim", compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The content of claim.json."""
-        promised = {} if self.accuracy is None else {"accuracy": self.accuracy}
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "written_by": f"ticket_sig {VERSION}",
             "marks": [{"mark": one.name, "fields": dict(one.fields)} for one in self.marks],
             "subject": self.subject,
-            **promised,
+            **({} if self.accuracy is None else {"accuracy": self.accuracy}),
             "created": self.created,
         }
 
@@ -73,8 +68,8 @@ class Claim:
         """Reads the content of claim.json, of this version or the first.
 
         Raises:
-            InputError: another format or version, a field that is missing or of another type, no mark or too
-                many, or a mark with a name of more than 80 characters.
+            InputError: another format or version, a field missing or of another type, no mark or too many,
+                or one with a name of more than 80 characters.
         """
         check_format(value, "claim", FORMAT, 1, FORMAT_VERSION)
         old = value["version"] == 1
@@ -107,15 +102,18 @@ def _marks(value: Mapping[str, Any]) -> tuple[ClaimedMark, ...]:
 
 def _marks_of_version_1(value: Mapping[str, Any]) -> tuple[ClaimedMark, ...]:
     """One scheme, or a trigger set with the mark that it stood beside."""
-    name, fields = _name(value, "scheme"), entry(value, "signature", dict)
-    if "triggers" not in fields:
-        return (ClaimedMark(_NAMES_OF_VERSION_1.get(name, name), fields),)
-    taught = ClaimedMark(_NAMES_OF_VERSION_1.get(name, name), entry(fields, "triggers", dict))
-    if fields.get("beside") is None:
+    one = _scheme(value)
+    if "triggers" not in one.fields:
+        return (one,)
+    taught = replace(one, fields=entry(one.fields, "triggers", dict))
+    if one.fields.get("beside") is None:
         return (taught,)
-    beside = entry(fields, "beside", dict)
-    other = _name(beside, "scheme")
-    return ClaimedMark(_NAMES_OF_VERSION_1.get(other, other), entry(beside, "signature", dict)), taught
+    return _scheme(entry(one.fields, "beside", dict)), taught
+
+
+def _scheme(value: Mapping[str, Any]) -> ClaimedMark:
+    name = _name(value, "scheme")
+    return ClaimedMark(_NAMES_OF_VERSION_1.get(name, name), entry(value, "signature", dict))
 
 
 def _name(value: Mapping[str, Any], field: str) -> str:

@@ -39,10 +39,10 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
-    from ticket_sig.marks.key_mask.by_score import ByScore
+    from ticket_sig.marks.key_mask.by_score import split_file
 
-    by = ByScore(name=score, options=given, arch=arch, dataset=dataset, data=data, seed=seed)
-    parts, error, lowest = by.split_file(model, folder, share)
+    looked_at = {"arch": arch, "dataset": dataset, "data": data, "seed": seed}
+    parts, error, lowest = split_file(model, folder, share, score, given, looked_at)
     locked, key = folder / "locked", folder / "key.safetensors"
     left, taken = parts.locked.mask.kept, len(parts.key)
     if as_json:

@@ -20,19 +20,13 @@ def claim_triggers(triggers: TriggerSet, subject: str, beside: Claim | None = No
         subject: digest of the network's tensors, triggers taught.
         beside: the claim of what the network carries too; an earlier trigger set gives way.
     """
-    others = beside.marks if beside else ()
-    kept = tuple(one for one in others if one.name != TriggerMark.name)
+    kept = [one for one in (beside.marks if beside else ()) if one.name != TriggerMark.name]
     taught = ClaimedMark(TriggerMark.name, TriggerMark.of(triggers).to_json())
     return Claim(marks=(*kept, taught), subject=subject)
 
 
 def claim_after(claim: Claim | None, ticket: Ticket, taught: TriggerSet | None = None) -> Claim | None:
-    """The claim of a trained network; None where nothing is claimed.
-
-    Args:
-        claim: before the training.
-        ticket: after it.
-        taught: the trigger set that it was taught.
+    """The claim of a trained network, from that before; None where nothing is claimed.
 
     Raises:
         InputError: the claim is damaged.

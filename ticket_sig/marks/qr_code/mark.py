@@ -62,11 +62,7 @@ class CodeMark(PlacedCode, Mark):
 
     @classmethod
     def make(
-        cls,
-        model: Model,
-        options: CodeOptions,
-        secret: bytes | None = None,
-        place: Placement | None = None,
+        cls, model: Model, options: CodeOptions, secret: bytes | None = None, place: Placement | None = None
     ) -> CodeMark:
         """The code for a model, at the place that is the most like it.
 

@@ -193,10 +193,7 @@ class TriggerReading:
         return [
             *(keyed if self.keyed else []),
             *beside,
-            (
-                "triggers",
-                f"{len(self.labels)}, {source}",
-            ),
+            ("triggers", f"{len(self.labels)}, {source}"),
             *matches,
             ("triggers answered", f"{self.triggers_answered} of {len(self.labels)}"),
             ("decoys answered", f"{self.decoys_answered} of {len(self.decoys)}"),

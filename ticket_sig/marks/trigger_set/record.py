@@ -11,7 +11,7 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import check_format, hexadecimal, whole
 from ticket_sig.files import SECRET, read_json, write_json
-from ticket_sig.marks.claims import of_kind
+from ticket_sig.marks.mark import of_kind
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.triggers import TriggerSet, check_extent
