@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from quantization import Quantization
 from support.command_line import Command, could_not, read_json, unwrapped
+from support.extending import Quantization
 from support.tickets import sparse_ticket
 
 from ticket_sig import embed, save

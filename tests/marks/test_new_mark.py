@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sign_bits import SignBits
 from support.command_line import Command, could_not, read_json, run, unwrapped
+from support.extending import SignBits
 from support.tickets import digits_ticket
 
 from ticket_sig import save

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from sign_bits import SignBits
 from support import taught
+from support.extending import SignBits
 from support.tickets import sparse_ticket
 from torch import nn
 

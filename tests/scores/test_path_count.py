@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from path_count import PathCount
 from support.command_line import Command, could_not, unwrapped
+from support.extending import PathCount
 from support.kernel_paths import SmallNet, all_paths, pruned
 from support.tickets import digits_ticket
 
