@@ -32,7 +32,14 @@ class Subject:
         return cls(arch or known.get("arch"), dataset or known.get("dataset"))
 
     def names(self, where: str) -> tuple[str, str]:
-        """Both names; where one is not known, InputError names `where`, the option that asks for them."""
+        """Both names.
+
+        Args:
+            where: the option that asks for them, for the message.
+
+        Raises:
+            InputError: one is not known.
+        """
         if not (isinstance(self.arch, str) and isinstance(self.dataset, str)):
             hint = "name them: --arch, --dataset"
             raise bad_input("", where, "the names of network and data set, too", "none", hint=hint)
