@@ -29,11 +29,7 @@ def is_batches_folder(folder: Path, name: str) -> bool:
 
 
 def read_batches(folder: Path, name: str) -> tuple[Split, Split]:
-    """Returns (train, test).
-
-    Raises:
-        InputError: a file is missing, cut short, of another kind, or holds code.
-    """
+    """Returns (train, test); InputError where a file is missing, cut short, of another kind or holds code."""
     train, test, label = _FILES[name]
     return _read_files(folder, train, label), _read_files(folder, test, label)
 

@@ -23,21 +23,13 @@ def looks_like_safetensors(head: bytes) -> bool:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Returns all tensors of a file, on the CPU.
-
-    Raises:
-        InputError: missing, empty, cut short or otherwise damaged.
-    """
+    """All tensors of a file, on the CPU; InputError where it is missing, empty, cut short or damaged."""
     with _damage_named(path):
         return safetensors.torch.load_file(path)
 
 
 def check_safetensors(path: Path) -> None:
-    """Checks that a file is there and whole, from its header alone.
-
-    Raises:
-        InputError: missing, empty, cut short or otherwise damaged.
-    """
+    """Checks that a file is there and whole, from its header alone; else InputError."""
     # As numpy: for torch the whole file is mapped and counted as memory, which one above the RAM has not.
     with _damage_named(path), safetensors.safe_open(path, framework="numpy"):
         pass

@@ -158,11 +158,7 @@ def _merge(starts: _Ids, nodes: int) -> list[slice]:
 
 
 class _Block:
-    """The edges from one part of the nodes, near the sources, to another, and what passes them.
-
-    Attributes:
-        near, far: the two parts, by their index.
-    """
+    """The edges from one part of the nodes, `near` the sources, to another, `far`, and what passes them."""
 
     def __init__(self, near: int, far: int, ends: tuple[_Ids, _Ids], shape: tuple[int, int], edges: _Ids):
         self.near, self.far, self._edges = near, far, edges

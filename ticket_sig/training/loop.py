@@ -191,11 +191,7 @@ class Run:
             self._checkpoint()
 
     def _mean_loss(self) -> float:
-        """The mean loss of the epoch so far.
-
-        Raises:
-            InputError: it is not finite.
-        """
+        """The mean loss of the epoch so far; InputError where it is not finite."""
         mean = float(self.losses[0] / self.losses[1])
         if not math.isfinite(mean):
             epoch, step = divmod(self.step - 1, self.per_epoch)
