@@ -19,10 +19,10 @@ from ticket_sig.claim import Claim, ClaimedMark
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import SHOWN, hexadecimal
-from ticket_sig.formats.layouts import shared_prefix
+from ticket_sig.formats.layouts import shared_prefix, split_layout
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Weights
-from ticket_sig.mask import Mask, dtype_name
+from ticket_sig.mask import dtype_name
 from ticket_sig.options import Options, options_of
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Round, Ticket, retie
@@ -206,10 +206,10 @@ def as_weights(model: Model) -> Weights:
 
 
 def as_ticket(model: Model) -> Ticket:
-    """Any model in memory as a ticket, its mask read off the zeros where it brings none.
+    """Any model in memory as a ticket, as its file would be read (`split_layout`): also pruned by PyTorch.
 
     Raises:
-        InputError: weights that are read in parts, which have no mask; or as `Ticket`.
+        InputError: weights that are read in parts, which have no mask; or as `split_layout` and `Ticket`.
     """
     if isinstance(model, Ticket):
         return model
@@ -218,9 +218,8 @@ def as_ticket(model: Model) -> Ticket:
     if not isinstance(model, Mapping):
         hint = "merge them into one file"
         raise bad_input("model", "mask", "a model in one file", "weights that are read in parts", hint=hint)
-    prefix = shared_prefix(model)
-    weights = {name.removeprefix(prefix): t.detach() for name, t in model.items()}
-    return Ticket(weights=weights, mask=Mask.of_zeros(weights))
+    weights, mask, rewind = split_layout({name: t.cpu() for name, t in model.items()}, "model")
+    return Ticket(weights=weights, mask=mask, rewind=rewind)
 
 
 def check_dtype(where: str, name: str, dtype: torch.dtype) -> None:

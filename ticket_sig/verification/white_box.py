@@ -87,17 +87,23 @@ def extract(model: Model, claim: Claim) -> Reading:
         model: any model (`load(path).ticket`, a module, a state dict).
 
     Raises:
-        InputError: the claim has no such mark, or the model lacks what it names.
+        InputError: the claim has no such mark, or the model lacks what they all name.
     """
     return _first_read(_carriers(claim), model)[1]
 
 
 def _first_read(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
-    read = []
+    read, errors = [], []
     for mark in marks:
-        read.append((mark, mark.read(model)))
+        try:
+            read.append((mark, mark.read(model)))
+        except InputError as error:
+            errors.append(error)
+            continue
         if read[-1][1].message is not None:  # a later mark may have been written over an earlier one
             return read[-1]
+    if not read:
+        raise errors[0]
     return read[0]
 
 

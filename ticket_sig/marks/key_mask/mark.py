@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ticket_sig.digests import json_digest, tensor_digest
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import InputError, bad_input
 from ticket_sig.fields import entry, whole
 from ticket_sig.formats import load
 from ticket_sig.formats.bundle import is_bundle
@@ -55,8 +55,7 @@ class KeyMark(Mark):
                 layers or has it in another shape.
         """
         if key is None:
-            expected = "the key's file, to verify a key mask"
-            raise bad_input("", "key", expected, "none", hint="give it: --key FILE")
+            raise _no_key()
         if locked is None:
             expected = "the one of the claim, to verify a key mask"
             raise bad_input("", "locked ticket", expected, "none", hint="give it: --locked DIR")
@@ -95,12 +94,19 @@ class KeyMark(Mark):
     def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
         """The key, and the locked ticket of the claim; InputError where one is missing or damaged."""
         if "key" not in files:
+            if "locked" in files:
+                raise _no_key()
             return {}
         folder = files.get("locked", beside.parent)
         if "locked" not in files and not is_bundle(folder):
             expected, hint = "the bundle that this claim was handed out in", "give it: --locked DIR"
             raise bad_input(beside, "locked ticket", expected, "none", hint=hint)
         return {"key": Key.read(files["key"]), "locked": load(folder).ticket}
+
+
+def _no_key() -> InputError:
+    hint = "give it: --key FILE"
+    return bad_input("", "key", "the key's file, to verify a key mask", "none", hint=hint)
 
 
 def _check_layer(name: str, where: Tensor, weights: Tensor, locked: Ticket) -> None:
