@@ -119,7 +119,7 @@ def test_the_example_of_an_attack_runs(
     example = re.search(r"Example: ticket-sig (.*)", plain(ticket_sig("attack", name, "--help").out))
     assert example
     filled = {"MODEL": signed, "CLAIM": signed / "claim.json", "STOLEN": tmp_path / "out"}
-    filled |= {"RATE": 0.1, "MESSAGE": "thief", "DTYPE": "bfloat16"}
+    filled |= {"RATE": 0.1, "MESSAGE": "thief"}
     said = ticket_sig(*(filled.get(word, word) for word in example.group(1).split()))
     assert said.code == 0, said.err
 
