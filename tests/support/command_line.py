@@ -40,6 +40,18 @@ def could_not(said: Outcome, *words: str) -> None:
     assert [word for word in words if word not in said.err] == [], said.err
 
 
+def plain(text: str) -> str:
+    """A text without colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def options_in(text: str) -> set[str]:
+    """The options that a help page lists; what a text mentions does not count, nor does `--no-x` of `--x`."""
+    boxes = re.findall(r"^│\s+(?:\*\s+)?((?:--[a-z0-9-]+\s+)+)", text, re.MULTILINE)
+    found = {name for names in boxes for name in names.split()}
+    return {name for name in found if name.replace("--no-", "--", 1) not in found - {name}}
+
+
 def next_commands(said: str, **filled: object) -> list[list[str]]:
     """The commands after `next:` as a shell would split them, with what is to be filled in (DIR, TRAINED)."""
     found = [shlex.split(line) for line in re.findall(r"^next: ticket-sig (.*)$", said, re.MULTILINE)]
