@@ -31,10 +31,18 @@ from ticket_sig.fields import entry, hexadecimal, number
 from ticket_sig.formats.layouts import shared_prefix
 from ticket_sig.formats.weights import tensors_of
 from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, check_dtype, signed
-from ticket_sig.marks.uchida.bits import MOST_ENTRIES, Bits, bits_from, bits_of, checked_bits, digits_of
+from ticket_sig.marks.uchida.bits import (
+    MOST_BITS,
+    MOST_ENTRIES,
+    Bits,
+    bits_from,
+    bits_of,
+    checked_bits,
+    digits_of,
+)
 from ticket_sig.marks.uchida.least_change import moved_mean, shifted
 from ticket_sig.marks.uchida.reading import Decoded
-from ticket_sig.options import Options, one_or_more, option, positive
+from ticket_sig.options import Options, option, positive, within
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
@@ -59,7 +67,7 @@ class UchidaOptions(Options):
     random: int | None = option(
         f"So many random bits; {BITS} where nothing is given, or as many as the layer holds.",
         default=None,
-        check=one_or_more,
+        check=within(1, MOST_BITS),
     )
     layer: str | None = option(
         "Name of its weights; by default those with most weights in a filter, and most filters, first and "
@@ -171,6 +179,8 @@ class Uchida(Mark):
         """
         tensors = tensors_of(as_weights(model))
         key = secrets.token_bytes(KEY_BYTES) if secret is None else secret
+        if len(key) != KEY_BYTES:
+            raise bad_input("", "--secret", f"{KEY_BYTES} bytes for uchida", str(len(key)))
         payload = options.payload()
         if payload is None:
             count = options.random or _default_length(tensors, options.layer)
