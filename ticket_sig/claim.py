@@ -100,22 +100,25 @@ class Claim:
 
 def _marks(value: Mapping[str, Any]) -> tuple[ClaimedMark, ...]:
     listed = entry(value, "marks", list)
-    if not 1 <= len(listed) <= MOST_MARKS or not all(isinstance(one, dict) for one in listed):
-        raise bad_input("claim", "marks", f"1 to {MOST_MARKS} objects", f"{len(listed)} entries")
+    others = [type(one).__name__ for one in listed if not isinstance(one, dict)]
+    if others or not 1 <= len(listed) <= MOST_MARKS:
+        found = f"a {others[0]}" if others else str(len(listed))
+        raise bad_input("claim", "marks", f"1 to {MOST_MARKS} objects", found)
     return tuple(ClaimedMark(_name(one, "mark"), entry(one, "fields", dict)) for one in listed)
 
 
 def _marks_of_version_1(value: Mapping[str, Any]) -> tuple[ClaimedMark, ...]:
     """One scheme, or a trigger set with the mark that it stood beside."""
-    name, fields = _name(value, "scheme"), entry(value, "signature", dict)
-    if "triggers" not in fields:
-        return (ClaimedMark(_NAMES_OF_VERSION_1.get(name, name), fields),)
-    taught = ClaimedMark(_NAMES_OF_VERSION_1.get(name, name), entry(fields, "triggers", dict))
-    if fields.get("beside") is None:
-        return (taught,)
-    beside = entry(fields, "beside", dict)
-    other = _name(beside, "scheme")
-    return ClaimedMark(_NAMES_OF_VERSION_1.get(other, other), entry(beside, "signature", dict)), taught
+    one = _mark_of_version_1(value)
+    if one.name != _NAMES_OF_VERSION_1["scheme 3: trigger set"]:
+        return (one,)
+    taught, beside = ClaimedMark(one.name, entry(one.fields, "triggers", dict)), one.fields.get("beside")
+    return (taught,) if beside is None else (_mark_of_version_1(entry(one.fields, "beside", dict)), taught)
+
+
+def _mark_of_version_1(value: Mapping[str, Any]) -> ClaimedMark:
+    name = _name(value, "scheme")
+    return ClaimedMark(_NAMES_OF_VERSION_1.get(name, name), entry(value, "signature", dict))
 
 
 def _name(value: Mapping[str, Any], field: str) -> str:
