@@ -264,7 +264,7 @@ FREEZENET_REFUSES: list[tuple[list[object], str]] = [
         "--length, --share: expected one of them, found both",
     ),
     (["--message", "", "--length", 3], "data: expected 1 byte or more, found none"),
-    (["--secret", "gone", "--length", 3], "gone: No such file or directory"),
+    (["--secret", "gone", "--length", 3], "gone: --secret: expected a file of bytes, found none"),
     (["--message", "a", "--length", 16097], "shards: freezenet: length: expected 0 to 16096"),
     (["--message", "a", "--length", -1], "length: expected"),
     (["--message", "a", "--share", 1.01], "share: expected 0 to 1, found 1.01"),
