@@ -368,7 +368,7 @@ def test_a_layer_too_small_says_that_it_proves_nothing(
         (["--layer", "conv9"], "layer: expected 'conv9', found none of that name"),
         (["--layer", "bn1.weight"], "shape: expected 2 or more sizes of 1 or more"),
         (["--strength", 0], "strength: expected a finite number"),
-        (["--secret", "SHORT"], "key: expected 32 bytes, found 5"),
+        (["--secret", "SHORT"], "--secret: expected 32 bytes for uchida, found 5"),
         (["--data", "DIR"], "--data: no longer an option; use ticket-sig train"),
     ],
 )
