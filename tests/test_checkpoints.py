@@ -30,7 +30,7 @@ def test_the_shipped_ticket_is_sparse_and_verified() -> None:
     assert loaded.claim is not None and loaded.ticket.mask.density <= 0.2
     verdict = verify(loaded.ticket, Claim.read(loaded.claim))
     assert verdict.outcome == "verified"
-    assert verdict.evidence["message"] == "signature"
+    assert verdict.reading.message == "signature"
     # An innocent network: the dense parent, pruned to as many weights.
     dense = load(_FOLDER / "resnet20-cifar10-dense").ticket
     rate = 1 - loaded.ticket.mask.density

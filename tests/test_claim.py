@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -10,10 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ticket_sig
 from ticket_sig import Claim, InputError
+from ticket_sig.claim import ClaimedMark
 from ticket_sig.files import write_json
+from ticket_sig.marks import marks_of
 
-WHOLE = Claim(scheme="scheme 2", signature={"message": "жук"}, subject="sha256:00").to_json()
+MARK = ClaimedMark("qr-code", {"message": "жук"})
+WHOLE = Claim(marks=(MARK,), subject="sha256:00", accuracy=91.5).to_json()
+OLD = {
+    "format": "ticket_sig claim",
+    "version": 1,
+    "scheme": "scheme 2: QR code in a kernel map",
+    "signature": {"message": "жук"},
+    "subject": "sha256:00",
+    "created": "2026-01-01T00:00:00+00:00",
+}
 
 
 def write(path: Path, text: str | bytes) -> Path:
@@ -21,31 +34,43 @@ def write(path: Path, text: str | bytes) -> Path:
     return path
 
 
+marks = st.builds(
+    ClaimedMark, st.text(max_size=80), st.dictionaries(st.text(), st.text() | st.integers(), max_size=3)
+)
+
+
 @settings(deadline=None)
 @given(
-    scheme=st.text(max_size=80),
-    signature=st.dictionaries(st.text(), st.text() | st.integers()),
+    listed=st.lists(marks, min_size=1, max_size=16),
     subject=st.text(),
     created=st.text(),
+    accuracy=st.none() | st.floats(0, 100),
 )
-def test_comes_back_from_json(scheme: str, signature: dict[str, object], subject: str, created: str) -> None:
-    claim = Claim(scheme=scheme, signature=signature, subject=subject, created=created)
+def test_comes_back_from_json(
+    listed: list[ClaimedMark], subject: str, created: str, accuracy: float | None
+) -> None:
+    claim = Claim(marks=tuple(listed), subject=subject, created=created, accuracy=accuracy)
     assert Claim.from_json(json.loads(json.dumps(claim.to_json()))) == claim
 
 
 def test_comes_back_from_a_file(tmp_path: Path) -> None:
     write_json(tmp_path / "claim.json", WHOLE)
     assert Claim.read(tmp_path / "claim.json").to_json() == WHOLE
-    assert Claim.read(str(tmp_path / "claim.json")).signature["message"] == "жук"
+    assert Claim.read(str(tmp_path / "claim.json")).marks == (MARK,)
+
+
+def test_the_file_says_which_package_wrote_it() -> None:
+    assert WHOLE["written_by"] == f"ticket_sig {ticket_sig.__version__}" and WHOLE["version"] == 2
 
 
 def test_is_dated_when_it_is_made() -> None:
-    created = datetime.fromisoformat(Claim(scheme="s", signature={}, subject="s").created)
+    created = datetime.fromisoformat(Claim(marks=(MARK,), subject="s").created)
     assert abs(datetime.now(timezone.utc) - created) < timedelta(minutes=1)
 
 
 def test_a_field_of_a_later_version_does_not_disturb() -> None:
-    assert Claim.from_json({**WHOLE, "note": "later"}).to_json() == WHOLE
+    listed = [{**WHOLE["marks"][0], "note": "later"}]
+    assert Claim.from_json({**WHOLE, "note": "later", "marks": listed}).to_json() == WHOLE
 
 
 @pytest.mark.parametrize(
@@ -53,24 +78,100 @@ def test_a_field_of_a_later_version_does_not_disturb() -> None:
     [
         ({"format": "a cake"}, "claim: format: expected 'ticket_sig claim', found 'a cake'"),
         ({"format": None}, "claim: format: expected 'ticket_sig claim', found None"),
-        ({"version": 2}, "claim: version: expected 1, found 2; use the ticket_sig that wrote it"),
-        ({"version": "1"}, "claim: version: expected 1, found '1'"),
-        ({"scheme": 2}, "claim: scheme: expected str, found int"),
-        ({"scheme": "s" * 81}, "claim: scheme: expected at most 80 characters, found 81"),
-        ({"signature": "text"}, "claim: signature: expected dict, found str"),
+        (
+            {"version": 3, "written_by": "ticket_sig 0.9"},
+            "claim: version: expected 1 or 2, found 3, written by ticket_sig 0.9; use the",
+        ),
+        ({"version": 0}, "claim: version: expected 1 or 2, found 0"),
+        ({"version": "1"}, "claim: version: expected 1 or 2, found '1'"),
+        ({"version": True}, "claim: version: expected 1 or 2, found True"),
+        ({"marks": {"qr-code": {}}}, "claim: marks: expected list, found dict"),
+        ({"marks": []}, "claim: marks: expected 1 to 16 objects, found 0"),
+        ({"marks": WHOLE["marks"] * 17}, "claim: marks: expected 1 to 16 objects, found 17"),
+        ({"marks": [*WHOLE["marks"], "qr-code"]}, "claim: marks: expected 1 to 16 objects"),
+        ({"marks": [{"fields": {}}]}, "claim: mark: expected str, found none"),
+        ({"marks": [{"mark": 2, "fields": {}}]}, "claim: mark: expected str, found int"),
+        (
+            {"marks": [{"mark": "m" * 81, "fields": {}}]},
+            "claim: mark: expected at most 80 characters, found 81",
+        ),
+        ({"marks": [{"mark": "qr-code", "fields": "text"}]}, "claim: fields: expected dict, found str"),
+        ({"marks": [{"mark": "qr-code"}]}, "claim: fields: expected dict, found none"),
         ({"subject": None}, "claim: subject: expected str, found NoneType"),
         ({"created": 2024}, "claim: created: expected str, found int"),
+        ({"written_by": 2}, "claim: written_by: expected str, found int"),
+        ({"accuracy": 101}, "claim: accuracy: expected a number from 0 to 100, found 101"),
+        ({"accuracy": True}, "claim: accuracy: expected a number from 0 to 100, found True"),
     ],
 )
 def test_a_field_that_is_wrong_is_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
-    path = tmp_path / "claim.json"
-    write_json(path, {**WHOLE, **change})
+    assert_refused({**WHOLE, **change}, words, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scheme": 2}, "claim: scheme: expected str, found int"),
+        ({"scheme": "s" * 81}, "claim: scheme: expected at most 80 characters, found 81"),
+        ({"signature": "text"}, "claim: signature: expected dict, found str"),
+        ({"signature": {"triggers": 3}}, "claim: triggers: expected dict, found int"),
+        ({"signature": {"triggers": {}, "beside": 3}}, "claim: beside: expected dict, found int"),
+        ({"signature": {"triggers": {}, "beside": {}}}, "claim: scheme: expected str, found none"),
+        (
+            {"signature": {"triggers": {}, "beside": {"scheme": "s"}}},
+            "claim: signature: expected dict, found none",
+        ),
+        ({"subject": None}, "claim: subject: expected str, found NoneType"),
+    ],
+)
+def test_so_it_is_in_a_claim_of_version_1(change: dict[str, object], words: str, tmp_path: Path) -> None:
+    assert Claim.from_json(OLD).marks == (MARK,)
+    assert_refused({**OLD, **change}, words, tmp_path)
+
+
+def assert_refused(content: dict[str, object], words: str, folder: Path) -> None:
+    """Reading a claim of this content is refused in one line that names file and field."""
+    path = folder / "claim.json"
+    write_json(path, content)
     with pytest.raises(InputError) as refused:
         Claim.read(path)
     assert str(refused.value).startswith(f"{path}: {words}")
 
 
-@pytest.mark.parametrize("name", ["format", "version", "scheme", "accuracy"])
+def test_a_mark_that_is_not_known_says_who_wrote_it_and_which_are(tmp_path: Path) -> None:
+    listed = [*WHOLE["marks"], {"mark": "halo", "fields": {"a": [1]}}]
+    write_json(tmp_path / "claim.json", {**WHOLE, "marks": listed, "written_by": "ticket_sig 0.9"})
+    claim = Claim.read(tmp_path / "claim.json")
+    expected = "expected one of qr-code, key-mask, trigger-set, freezenet, uchida, found 'halo'"
+    with pytest.raises(InputError) as refused:
+        marks_of(claim)
+    path = tmp_path / "claim.json"
+    assert str(refused.value) == f"{path}: claim: mark: {expected}, written by ticket_sig 0.9"
+    with pytest.raises(InputError, match=r"'scheme 9', written by ticket_sig 0\.1"):
+        marks_of(Claim.from_json({**OLD, "scheme": "scheme 9"}))
+
+
+@pytest.mark.parametrize("name", ["", "qr-code\n", "\x1b[2Jqr-code", "../qr-code", "QR-CODE", "__init__"])
+def test_a_name_is_a_mark_s_or_refused_in_one_line(name: str) -> None:
+    claim = Claim.from_json({**WHOLE, "marks": [{"mark": name, "fields": {}}], "written_by": "a\nb\x1b"})
+    with pytest.raises(InputError, match=re.escape(f"found {name!r}, written by a b")) as refused:
+        marks_of(claim)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("field", ["message", "qr", "placement"])
+@pytest.mark.parametrize("depth", [300, 100_000])
+def test_fields_that_are_nested_deeply_are_refused_in_one_line(
+    field: str, depth: int, tmp_path: Path
+) -> None:
+    whole = {**WHOLE, "marks": [{"mark": "qr-code", "fields": {**MARK.fields, field: "DEEP"}}]}
+    path = write(tmp_path / "claim.json", json.dumps(whole).replace('"DEEP"', "[" * depth + "]" * depth))
+    with pytest.raises(InputError) as refused:
+        marks_of(Claim.read(path))
+    assert str(refused.value).startswith(f"{path}: ") and len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["format", "version", "marks", "accuracy"])
 @pytest.mark.parametrize("found", ["x" * 10**6, ["x" * 10**6]])
 def test_a_field_of_any_length_gives_a_short_line(name: str, found: object) -> None:
     with pytest.raises(InputError, match=f"claim: {name}: expected") as refused:
@@ -78,7 +179,14 @@ def test_a_field_of_any_length_gives_a_short_line(name: str, found: object) -> N
     assert len(str(refused.value)) < 300
 
 
-@pytest.mark.parametrize("name", WHOLE)
+def test_a_writer_of_any_length_gives_a_short_line() -> None:
+    for change in ({"version": 3}, {"marks": [{"mark": "halo", "fields": {}}]}):
+        with pytest.raises(InputError, match="written by xxx") as refused:
+            marks_of(Claim.from_json({**WHOLE, **change, "written_by": "x" * 10**6}))
+        assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name != "accuracy"])
 def test_a_field_that_is_missing_is_named(name: str) -> None:
     with pytest.raises(InputError, match=rf"claim: {name}: expected .*, found [Nn]one"):
         Claim.from_json({n: v for n, v in WHOLE.items() if n != name})

@@ -15,6 +15,8 @@ from PIL import Image
 from support.tickets import sparse_ticket
 
 from ticket_sig import InputError, Mask, embed, pictures
+from ticket_sig.marks import CodeMark
+from ticket_sig.marks.mark import Frame
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import Placement
 from ticket_sig.ticket import Round
@@ -42,8 +44,8 @@ def map_with_a_block(shape: tuple[int, int], row: int, column: int, side: int) -
     return Mask({"a.weight": kept})
 
 
-def signature_at(row: int, column: int, version: int, shape: tuple[int, int]) -> Signature:
-    return Signature("m", version, "L", 0, Placement("a.weight", row, column), shape)
+def frame_of(row: int, column: int, version: int, shape: tuple[int, int]) -> Frame:
+    return CodeMark("m", version, "L", 0, Placement("a.weight", row, column), shape).frame()
 
 
 @pytest.mark.parametrize(
@@ -60,14 +62,14 @@ def signature_at(row: int, column: int, version: int, shape: tuple[int, int]) ->
 def test_the_frame_is_where_the_code_is(
     draw: str, shape: tuple[int, int], row: int, column: int, version: int, tmp_path: Path
 ) -> None:
-    signature = signature_at(row, column, version, shape)
+    frame = frame_of(row, column, version, shape)
     mask = map_with_a_block(shape, row, column, qr.side(version))
     path = tmp_path / "map.png"
     if draw == "kernel_maps":
-        pictures.kernel_maps(path, mask, signature)
+        pictures.kernel_maps(path, mask, [frame])
         shown = pixels(path)
     else:
-        pictures.before_and_after(path, mask, mask, signature)
+        pictures.before_and_after(path, mask, mask, frame)
         shown = pixels(path)[:, : pixels(path).shape[1] // 3]
     top, bottom, left, right = framed(shown)
     white, black = shown.min(-1) > 200, shown.max(-1) < 60
@@ -86,9 +88,9 @@ def test_the_frame_is_where_the_code_is(
 
 def test_only_the_signed_layer_has_a_frame(tmp_path: Path) -> None:
     ticket = sparse_ticket()
-    signature = embed(ticket, "frame", layer="b.weight").signature
+    frame = embed(ticket, "frame", layer="b.weight").mark.frame()
     pictures.kernel_maps(tmp_path / "plain.png", ticket.mask)
-    pictures.kernel_maps(tmp_path / "signed.png", ticket.mask, signature)
+    pictures.kernel_maps(tmp_path / "signed.png", ticket.mask, [frame])
     plain, signed = pixels(tmp_path / "plain.png"), pixels(tmp_path / "signed.png")
     assert plain.shape == signed.shape
     rows, columns = (plain != signed).any(-1).nonzero()
@@ -111,13 +113,13 @@ def test_before_and_after_shows_both_and_what_changed(tmp_path: Path) -> None:
     ticket = sparse_ticket()
     embedded = embed(ticket, "before and after")
     path = tmp_path / "three.png"
-    pictures.before_and_after(path, ticket.mask, embedded.ticket.mask, embedded.signature)
+    pictures.before_and_after(path, ticket.mask, embedded.ticket.mask, embedded.mark.frame())
     shown = pixels(path)
     third = shown.shape[1] // 3
     for part in range(3):
         top, bottom, left, right = framed(shown[:, part * third : (part + 1) * third])
         assert bottom - top > 100 and right - left > 100
-    pictures.before_and_after(path, ticket.mask, ticket.mask, embedded.signature)
+    pictures.before_and_after(path, ticket.mask, ticket.mask, embedded.mark.frame())
     same = pixels(path)
     top, bottom, left, right = framed(same[:, 2 * third :])
     assert (same[top + 4 : bottom - 3, 2 * third + left + 4 : 2 * third + right - 3] == 255).all()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from quantization import Quantization
 from support.tickets import HISTORY, sparse_ticket, tiny_ticket
 from support.tiny import TinyNet, tiny_data
 
-from ticket_sig import InputError, Ticket, embed
+from ticket_sig import InputError, Ticket, embed, load, save
 from ticket_sig.attacks import ATTACKS, Scene, attack
+from ticket_sig.attacks.report import attack_report
 from ticket_sig.claim import Claim, ClaimedMark
 from ticket_sig.digests import tensor_digest
 from ticket_sig.marks import CodeMark, of_kind
+from ticket_sig.options import options_of
 from ticket_sig.verification import verify
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -31,9 +36,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "own-watermark": {"mark": "uchida", "size": 4},
     "cast": {"precision": "bf16"},
     "sign-flip": {},
+    "quantization": {},
 }
+NAMES = [*ATTACKS, "quantization"]
 TRAINED = ("fine-tuning", "trigger-removal")
 DRAWS = [name for name in ATTACKS if name not in ("magnitude-pruning", "cast")]
+
+
+@pytest.fixture(autouse=True)
+def one_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The attack of the worked example, registered by one line."""
+    monkeypatch.setitem(ATTACKS, "quantization", Quantization)
+    yield
 
 
 def victim(name: str) -> tuple[Ticket, Scene]:
@@ -49,7 +63,7 @@ def bits(ticket: Ticket) -> tuple[str, str]:
     return tensor_digest(ticket.weights), tensor_digest(ticket.mask)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_caller_s_ticket_stays_and_the_thief_s_has_its_zeros(name: str) -> None:
     ticket, scene = victim(name)
     before = bits(ticket)
@@ -63,7 +77,7 @@ def test_the_caller_s_ticket_stays_and_the_thief_s_has_its_zeros(name: str) -> N
     assert all(torch.equal(attacked.weights[n] != 0, kept) for n, kept in attacked.mask.items())
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_that_a_thief_has_not_is_in_what_he_makes(name: str) -> None:
     ticket, scene = victim(name)
     attacked = attack(name, **OPTIONS[name])(ticket, scene)
@@ -83,10 +97,35 @@ def test_every_attack_is_tested_here() -> None:
     assert OPTIONS.keys() == ATTACKS.keys()
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_attacks_take_options_by_keyword_only(name: str) -> None:
     kinds = {p.kind for p in inspect.signature(ATTACKS[name]).parameters.values()}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_has_a_help_and_no_other_is_taken(name: str) -> None:
+    known = options_of(ATTACKS[name])
+    assert ATTACKS[name].__doc__ and all(one.metadata["help"].strip().endswith(".") for one in known)
+    names = ", ".join(one.name for one in known)
+    expected = f"options among {names}" if known else "no options"
+    with pytest.raises(InputError, match=f"^{name}: expected {expected}, found nonsense$"):
+        attack(name, **OPTIONS[name], nonsense=1)
+
+
+def test_what_an_attack_left_at_zero_is_not_kept(tmp_path: Path) -> None:
+    ticket, quantize = sparse_ticket(), attack("quantization", bits=3)
+    left = quantize.attacked(ticket, Scene()).ticket
+    zeros = sum(int((kept & (left.weights[n] == 0)).sum()) for n, kept in left.mask.items())
+    assert zeros > 0, "or nothing is tested here"
+    attacked = quantize(ticket, Scene())
+    report = attack_report(ticket, attacked, Scene())
+    assert report.kept == (ticket.mask.kept, ticket.mask.kept - zeros)
+    save(attacked, tmp_path / "stolen")
+    mask = load(tmp_path / "stolen").ticket.mask
+    assert mask == attacked.mask and mask.density == report.kept[1] / report.total
+    values = attacked.weights["b.weight"]
+    assert torch.allclose(values.unique(), torch.arange(-3, 4) * values.max() / 3)
 
 
 @pytest.mark.parametrize(

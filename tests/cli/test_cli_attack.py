@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,25 +9,23 @@ from typing import Any
 import pytest
 import torch
 from support import taught
-from support.command_line import Outcome
+from support.command_line import Command, could_not, read_json
+from support.networks import TASK, torch_file
 from support.tickets import sparse_ticket
 from support.tiny import write_images
-from ticket_sig.signatures import scheme1
 
 from ticket_sig import Mask, Ticket, embed, load, save
-from ticket_sig.attacks import ATTACKS
 from ticket_sig.files import write_json
+from ticket_sig.marks.key_mask.split import split
 from ticket_sig.marks.trigger_set.triggers import TriggerSecret, write_secret
 from ticket_sig.models import build, prunable_names
 from ticket_sig.training import preset
-
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture
 def signed(tmp_path: Path) -> Path:
     """A signed bundle with rewind weights, as its owner keeps it."""
-    made = embed(sparse_ticket(rewind=True), "owner", key=b"k")
+    made = embed(sparse_ticket(rewind=True), "owner", secret=b"k")
     return save(made.ticket, tmp_path / "signed", claim=made.claim.to_json())
 
 
@@ -43,21 +38,14 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mask = Mask({n: torch.rand(weights[n].shape, generator=draw) < 0.2 for n in prunable_names(module)})
     recipe = preset("demo", arch="resnet20", dataset="images", batch_size=4, validation=0.0)
     ticket = Ticket(weights=mask.apply(weights), mask=mask, recipe=recipe.to_json())
-    made = embed(ticket, "owner", key=b"k")
+    made = embed(ticket, "owner", secret=b"k")
     folder = tmp_path_factory.mktemp("network") / "signed"
     return save(made.ticket, folder, claim=made.claim.to_json())
 
 
-def read_json(said: Outcome) -> dict[str, Any]:
-    assert said.code == 0, said.err
-    value = json.loads(said.out)
-    assert isinstance(value, dict)
-    return value
-
-
-def test_the_help_names_every_attack(ticket_sig: Command) -> None:
-    said = re.sub(r"\x1b\[[0-9;]*m", "", ticket_sig("attack", "--help").out)
-    assert all(re.search(rf"\b{name}\b", said) for name in ATTACKS)
+def outcomes(value: dict[str, Any], mark: str) -> list[str]:
+    """Of a mark of the owner's, before and after."""
+    return [value["marks"][mark][when]["verdict"] for when in ("before", "after")]
 
 
 def test_the_bundle_holds_nothing_of_the_owner_s(signed: Path, tmp_path: Path, ticket_sig: Command) -> None:
@@ -71,9 +59,9 @@ def test_the_bundle_holds_nothing_of_the_owner_s(signed: Path, tmp_path: Path, t
     attacked = load(tmp_path / "out").ticket
     assert attacked.rewind is None and [e.step for e in attacked.history] == ["prune"]
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in said.out.splitlines()]
-    assert ["the owner's claim", "verified", "verified"] in rows
+    assert ["the owner's qr-code", "verified", "verified"] in rows
     assert ["message read", "owner", "owner"] in rows
-    assert "the owner wins: the claim is still verified\n" in said.out
+    assert "the owner wins: the qr-code is still verified\n" in said.out
     assert f"bundle: {tmp_path / 'out'}\n" in said.out
 
 
@@ -85,7 +73,9 @@ def test_in_json_with_its_options(signed: Path, tmp_path: Path, ticket_sig: Comm
     )
     assert (value["attack"], value["options"]) == ("add-on", {"rate": 0.05, "scale": 1.0})
     assert value["kept"]["after"] == load(tmp_path / "out").ticket.mask.kept > value["kept"]["before"]
-    assert value["owner"]["after"]["log10_p"] >= value["owner"]["before"]["log10_p"]
+    code = value["marks"]["qr-code"]
+    assert code["after"]["log10_p"] >= code["before"]["log10_p"]
+    assert (value["winner"], value["outcome"]) == ("owner", "the owner wins: the qr-code is still verified")
 
 
 def test_a_claim_of_its_own_file_is_taken_for_a_bare_model(
@@ -95,10 +85,10 @@ def test_a_claim_of_its_own_file_is_taken_for_a_bare_model(
     without = read_json(
         ticket_sig("attack", "noise", model, "--rate", 0.1, "--out", tmp_path / "a", "--json")
     )
-    assert without["owner"] is None
+    assert (without["marks"], without["winner"]) == ({}, "not_decided")
     options = ["--claim", claim, "--out", tmp_path / "b", "--json"]
     value = read_json(ticket_sig("attack", "noise", model, "--rate", 0.1, *options))
-    assert value["owner"]["before"]["verdict"] == "verified"
+    assert value["marks"]["qr-code"]["before"]["verdict"] == "verified"
 
 
 @pytest.mark.parametrize("name", ["erase", "overwrite"])
@@ -106,8 +96,9 @@ def test_an_insider_knows_the_place(name: str, signed: Path, tmp_path: Path, tic
     options = ["--message", "thief"] if name == "overwrite" else []
     arguments = ["attack", name, signed, *options, "--insider", "--out", tmp_path / "out", "--json"]
     value = read_json(ticket_sig(*arguments))
-    assert value["owner"]["after"]["verdict"] == "not verified"
+    assert value["marks"]["qr-code"]["after"]["verdict"] == "not verified"
     assert value["outcome"] == "the claim is gone; accuracy was not measured"
+    assert value["winner"] == "not_decided"
     forged = tmp_path / "out" / "claim.json"
     assert forged.exists() == (name == "overwrite")
     if name == "overwrite":
@@ -134,7 +125,7 @@ def test_fine_tuning_trains_and_clears_its_state_away(
     assert not (tmp_path / "out.run").exists()
     tuned = load(tmp_path / "out").ticket
     assert tuned.weights["fc.weight"].shape[0] == 3 and value["accuracy"]["before"] is None
-    assert value["owner"]["after"]["verdict"] == "verified"
+    assert value["marks"]["qr-code"]["after"]["verdict"] == "verified"
     assert tuned.recipe is not None and tuned.recipe["length"] == "1ep"
 
 
@@ -166,19 +157,16 @@ def test_the_seed_decides_the_bits(signed: Path, tmp_path: Path, ticket_sig: Com
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["melt"], "attack: expected one of fine-tuning, "),
-        (["add-on"], "add-on: expected the option rate, found none of that name; give it: --rate"),
-        (["erase", "--rate", 0.1], "erase: expected options among share, found rate"),
-        (["erase"], "place of the code: expected the owner's signature, found none; "),
+        (["melt"], "No such command 'melt'. Expected one of fine-tuning, "),
+        (["add-on"], "Missing option '--rate'"),
+        (["erase", "--rate", 0.1], "No such option: --rate"),
+        (["erase"], "place of the code: expected the owner's claim, found none; only an insider can erase"),
         (["noise", "--rate", 2], "rate: expected a share between 0 and 1, found 2.0"),
         (
             ["fine-tuning"],
             "data: expected a data set, found none; name network and data set: --arch, --dataset,",
         ),
-        (
-            ["noise", "--rate", 0.1, "--insider"],
-            "--insider: expected an attack that uses the place (erase, over",
-        ),
+        (["noise", "--rate", 0.1, "--insider"], "No such option: --insider"),
         (
             ["noise", "--rate", 0.1, "--control", "x"],
             "--control: expected triggers to ask it about: --triggers",
@@ -191,15 +179,14 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     arguments: list[Any], words: str, signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
     said = ticket_sig("attack", arguments[0], signed, *arguments[1:], "--out", tmp_path / "out")
-    assert (said.code, said.out) == (2, ""), said
-    assert words in said.err and said.err.count("\n") == 1
+    could_not(said, words)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["signed"]
 
 
 def test_an_insider_needs_a_claim(signed: Path, tmp_path: Path, ticket_sig: Command) -> None:
     bare = signed / "model.safetensors"
     said = ticket_sig("attack", "erase", bare, "--insider", "--out", tmp_path / "out")
-    assert said.code == 2 and "--insider: expected a claim, which names the place" in said.err
+    assert said.code == 2 and "--insider: expected a claim to try: --claim FILE" in said.err
 
 
 def test_a_forged_key_keeps_the_locked_ticket_s_rewind_weights(tmp_path: Path, ticket_sig: Command) -> None:
@@ -224,7 +211,7 @@ def test_what_is_left_of_a_trigger_set(network: Path, tmp_path: Path, ticket_sig
 
 
 def test_triggers_that_still_stand_are_told(tmp_path: Path, ticket_sig: Command) -> None:
-    """The bundle of a taught network, its claim of scheme 3: what is judged are answers."""
+    """The bundle of a taught network, its claim on a trigger set: what is judged are answers."""
     ours = taught.write_bundle(tmp_path / "ours", taught=True)
     write_json(tmp_path / "claim.json", taught.claim().to_json())
     write_secret(taught.SECRET, tmp_path / "triggers.json")
@@ -232,13 +219,13 @@ def test_triggers_that_still_stand_are_told(tmp_path: Path, ticket_sig: Command)
     arguments = ["attack", "random-pruning", ours, *shown, "--json"]
     little = [*arguments, "--rate", 0.001, "--out", tmp_path / "a"]
     value = read_json(ticket_sig(*little, "--triggers", tmp_path / "triggers.json"))
-    assert [value["taught"][when]["verdict"] for when in ("before", "after")] == ["verified", "verified"]
-    assert value["outcome"] == "the owner wins: the claim is still verified"
+    assert outcomes(value, "trigger-set") == ["verified", "verified"]
+    assert value["outcome"] == "the owner wins: the trigger-set is still verified"
     much = [*arguments, "--rate", 0.9, "--triggers", tmp_path / "triggers.json", "--out", tmp_path / "b"]
     value = read_json(ticket_sig(*much))
-    assert value["taught"]["after"]["verdict"] == "not verified" and value["owner"] is None
+    assert outcomes(value, "trigger-set") == ["verified", "not verified"] and len(value["marks"]) == 1
     value = read_json(ticket_sig(*arguments, "--rate", 0.001, "--out", tmp_path / "c"))
-    assert "--triggers" in value["taught"]["before"]["reason"]
+    assert "--triggers" in value["marks"]["trigger-set"]["before"]["reason"]
     write_json(tmp_path / "triggers.json", {**taught.SECRET.to_json(), "secret": "0" * 64})
     said = ticket_sig(*much[:-1], tmp_path / "d")
     assert said.code == 2 and "commitment: expected the claim's" in said.err
@@ -246,7 +233,7 @@ def test_triggers_that_still_stand_are_told(tmp_path: Path, ticket_sig: Command)
 
 def test_a_forged_key_is_judged_by_accuracy(tmp_path: Path, ticket_sig: Command) -> None:
     whole = sparse_ticket(rewind=True)
-    parts = scheme1.split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
+    parts = split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
     save(parts.locked, tmp_path / "locked", claim=parts.claim.to_json(), sealed=parts.sealed)
     arguments = [
         "attack",
@@ -260,20 +247,44 @@ def test_a_forged_key_is_judged_by_accuracy(tmp_path: Path, ticket_sig: Command)
     ]
     value = read_json(ticket_sig(*arguments))
     expected = "the locked ticket holds no key, before or after, and the claim promises no accuracy"
-    assert value["outcome"] == f"nothing to win: {expected}"
+    assert value["outcome"] == f"nothing to win: {expected}" and value["winner"] == "nothing_to_win"
 
 
-def test_a_claim_of_scheme_1_is_tried_with_its_key(tmp_path: Path, ticket_sig: Command) -> None:
+def test_a_claim_on_a_key_mask_is_tried_with_its_key(tmp_path: Path, ticket_sig: Command) -> None:
     whole = sparse_ticket()
     scores = {name: whole.weights[name].abs() for name in whole.mask}
-    parts = scheme1.split(whole, 0.1, scores)
+    parts = split(whole, 0.1, scores)
     save(whole, tmp_path / "whole", claim=parts.claim.to_json())
     save(parts.locked, tmp_path / "locked")
     parts.key.write(tmp_path / "key.safetensors")
     arguments = ["attack", "magnitude-pruning", tmp_path / "whole", "--rate", 0.2, "--json"]
     shown = ["--key", tmp_path / "key.safetensors", "--locked", tmp_path / "locked"]
     value = read_json(ticket_sig(*arguments, "--out", tmp_path / "a", *shown))
-    assert [value["owner"][when]["verdict"] for when in ("before", "after")] == ["verified", "verified"]
+    assert outcomes(value, "key-mask") == ["verified", "verified"]
     value = read_json(ticket_sig(*arguments, "--out", tmp_path / "b"))
-    assert value["owner"]["after"]["verdict"] == "could not verify"
-    assert "--key" in value["owner"]["after"]["reason"]
+    assert outcomes(value, "key-mask") == ["could not verify", "could not verify"]
+    assert "--key" in value["marks"]["key-mask"]["after"]["reason"]
+
+
+@pytest.mark.parametrize("mark", ["freezenet", "uchida"])
+def test_marks_of_dense_networks_are_tried_each_by_itself(
+    mark: str, tmp_path: Path, ticket_sig: Command
+) -> None:
+    options = {"freezenet": ["--length", 2000], "uchida": ["--message", "mine!"]}[mark]
+    net, bundle, stolen = torch_file(tmp_path / "net.pt"), tmp_path / "marked", tmp_path / "stolen"
+    assert ticket_sig("embed", net, "--mark", mark, *options, "--out", bundle).code == 0
+    asked = ["attack", "magnitude-pruning", bundle, "--rate", 0.3, *TASK, "--out", stolen, "--json"]
+    value = read_json(ticket_sig(*asked))
+    assert value["marks"][mark]["before"]["verdict"] == "verified"
+    assert value["accuracy"]["after"] is not None
+    expected = {"freezenet": ("not verified", {"thief", "nobody"}), "uchida": ("verified", {"owner"})}[mark]
+    assert value["marks"][mark]["after"]["verdict"] == expected[0] and value["winner"] in expected[1]
+
+
+def test_a_mark_of_the_thief_s_own(tmp_path: Path, ticket_sig: Command) -> None:
+    stolen = tmp_path / "stolen"
+    asked = ["attack", "own-watermark", torch_file(tmp_path / "net.pt"), "--out", stolen, "--json"]
+    could_not(ticket_sig(*asked[:-1], "--mark", "qr-code"), "mark: expected one of freezenet, uchida")
+    value = read_json(ticket_sig(*asked, "--mark", "freezenet", "--size", 500))
+    assert (value["forged"]["verdict"], value["options"]) == ("verified", {"mark": "freezenet", "size": 500})
+    assert ticket_sig("verify", stolen, "--claim", stolen / "claim.json").code == 0

@@ -488,9 +488,12 @@ def marks_in(bundle: Path) -> list[str]:
 
 
 def test_a_second_mark_is_claimed_beside_the_first(dense: Path, tmp_path: Path, ticket_sig: Command) -> None:
-    one, both = tmp_path / "one", tmp_path / "both"
-    assert ticket_sig("embed", dense, *UCHIDA, "--message", "it is mine", "--out", one).code == 0
-    said = ticket_sig("embed", one, *FREEZENET, "--length", 2000, "--out", both)
+    one, both, secret = tmp_path / "one", tmp_path / "both", tmp_path / "secret"
+    secret.write_bytes(bytes(32))
+    first = [*UCHIDA, "--message", "it is mine", "--secret", secret]
+    assert ticket_sig("embed", dense, *first, "--out", one).code == 0
+    second = [*FREEZENET, "--message", "a secret text", "--length", 200]
+    said = ticket_sig("embed", one, *second, "--out", both)
     assert said.code == 0 and "no longer claimed" not in said.out, said.err
     assert marks_in(both) == ["uchida", "freezenet"] and marks_in(one) == ["uchida"]
     said = ticket_sig("verify", both, "--claim", both / "claim.json", "--json")
@@ -504,7 +507,7 @@ def test_a_second_mark_is_claimed_beside_the_first(dense: Path, tmp_path: Path, 
     assert value["log10_p"] == pytest.approx(best + math.log10(2), abs=2e-3), "the price of two tries"
     assert ticket_sig("extract", both).out == "it is mine\n"
     shown = ticket_sig("inspect", both).out
-    assert "claim: uchida, 80 bits" in shown and "claim: freezenet, 2000 values" in shown
+    assert "claim: uchida, 80 bits" in shown and "claim: freezenet, 200 values" in shown
 
 
 def test_a_second_mark_that_destroys_the_first_says_so(

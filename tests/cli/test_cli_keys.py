@@ -1,21 +1,17 @@
-"""Split and unlock from the command line, and triggers taught while a ticket is trained: schemes 1 and 3."""
+"""Split and unlock from the command line, and triggers that are taught while a ticket is trained."""
 
 from __future__ import annotations
 
 import filecmp
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.command_line import Outcome
+from support.command_line import Command, could_not, next_commands, read_json, run
 
 from ticket_sig import load
-from ticket_sig.cli.app import main
 from ticket_sig.scores import SCORES
-
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +23,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*find, "--out", folder / "run"],
         ["embed", folder / "run" / "ticket", "--message", "mine", "--out", folder / "signed"],
     ):
-        with pytest.raises(SystemExit) as left:
-            main([str(a) for a in arguments])
-        assert left.value.code == 0
+        assert run(arguments).code == 0
     return folder / "signed"
 
 
@@ -47,11 +41,12 @@ def test_split_and_unlock_give_the_bundle_back_bit_for_bit(
     locked, key = tmp_path / "DIR" / "locked", tmp_path / "DIR" / "key.safetensors"
     kept = load(signed).ticket.mask.kept
     assert load(locked).ticket.mask.kept == kept - round(0.05 * kept)
-    assert "hand this out" in said.out and "keep this" in said.out and "next: ticket-sig unlock" in said.err
-    said = ticket_sig("unlock", locked, "--key", key, "--out", tmp_path / "back")
+    assert "hand this out" in said.out and "keep this" in said.out
+    (unlock,) = next_commands(said.err, BUNDLE=tmp_path / "back")
+    said = ticket_sig(*unlock)
     assert said.code == 0 and f"= {kept} weights" in said.out
     assert same(signed, tmp_path / "back")
-    # The claim of scheme 1 is verified with the key, on the whole ticket and not on the locked one.
+    # The key mask is verified on the whole ticket, and not on the locked one.
     claim = ["--claim", locked / "claim.json", "--key", key]
     said = ticket_sig("verify", signed, *claim)
     assert said.code == 0 and "needed, whatever the p-value" in said.out
@@ -73,12 +68,12 @@ def test_a_sample_of_sources_says_how_far_off_it_can_be(
     said = ticket_sig(*asked, 20, "--out", tmp_path / "A")
     assert said.code == 0 and "every sampled value is within " in said.out
     values = [
-        json.loads(ticket_sig(*asked, sources, "--out", tmp_path / str(sources), "--json").out)
+        read_json(ticket_sig(*asked, sources, "--out", tmp_path / str(sources), "--json"))
         for sources in (20, 80, 10_000)
     ]
     bounds = [value["error_bound"] for value in values]
     assert bounds[0] == pytest.approx(2 * bounds[1]) and bounds[2] == 0
-    exact = json.loads(ticket_sig(*asked[:-1], "--out", tmp_path / "B", "--json").out)
+    exact = read_json(ticket_sig(*asked[:-1], "--out", tmp_path / "B", "--json"))
     assert "error_bound" not in exact
 
 
@@ -89,8 +84,8 @@ def test_a_locked_ticket_trains_and_tells_no_message(
     locked = tmp_path / "DIR" / "locked"
     assert ticket_sig("train", locked, "--out", tmp_path / "trained").code == 0
     said = ticket_sig("extract", locked)
-    assert said.code == 2 and "claim: scheme: expected 'scheme 2" in said.err
-    value = json.loads(ticket_sig("split", signed, "--out", tmp_path / "OTHER", "--json").out)
+    could_not(said, "claim.json: marks: expected one that carries bits (qr-code, uchida), found key-mask")
+    value = read_json(ticket_sig("split", signed, "--out", tmp_path / "OTHER", "--json"))
     assert value["weights"]["locked"] + value["weights"]["key"] == value["weights"]["kept"]
 
 
@@ -107,17 +102,18 @@ def test_triggers_are_taught_claimed_and_asked_for(signed: Path, tmp_path: Path,
     taught = load(tmp_path / "taught").ticket.history[-1]
     assert taught.triggers is not None and taught.triggers > 90
     claim = tmp_path / "taught" / "claim.json"
-    asked = ["verify", tmp_path / "taught", "--claim", claim, "--triggers", secret]
-    assert ticket_sig(*asked).code == 0
-    # Without triggers the mark in the mask is verified, as before.
-    assert ticket_sig("verify", tmp_path / "taught", "--claim", claim).code == 0
+    # The mark in the mask is verified, as before, and the triggers beside it.
+    verify, ask = next_commands(said.out)
+    assert ask[-2:] == ["--triggers", str(secret)]
+    assert [ticket_sig(*words).code for words in (verify, ask)] == [0, 0]
     assert ticket_sig("extract", tmp_path / "taught").out == "mine\n"
-    assert ticket_sig("verify", signed, "--claim", claim, "--triggers", secret).code == 1
+    assert ticket_sig("ask", signed, "--claim", claim, "--triggers", secret).code == 1
     # A secret that is not the claim's decides nothing.
     other = tmp_path / "other.json"
     ticket_sig("triggers", "--dataset", "digits", "--count", 40, "--out", other)
-    said = ticket_sig("verify", tmp_path / "taught", "--claim", claim, "--triggers", other)
-    assert said.code == 2 and "commitment" in said.err
+    could_not(
+        ticket_sig("ask", tmp_path / "taught", "--claim", claim, "--triggers", other), "commitment: expected"
+    )
 
 
 def test_the_promised_accuracy_is_held_against_the_network(
@@ -126,12 +122,12 @@ def test_the_promised_accuracy_is_held_against_the_network(
     assert ticket_sig("train", signed, "--out", tmp_path / "trained").code == 0
     bundle, claim = tmp_path / "trained", tmp_path / "trained" / "claim.json"
     promised = json.loads(claim.read_text())["accuracy"]
-    value = json.loads(ticket_sig("verify", bundle, "--claim", claim, "--dataset", "digits", "--json").out)
+    value = read_json(ticket_sig("verify", bundle, "--claim", claim, "--dataset", "digits", "--json"))
     assert value["fidelity"]["promised"] == promised and value["fidelity"]["holds"] is True
     shutil.copy(claim, tmp_path / "boast.json")
     boast = {**json.loads(claim.read_text()), "accuracy": 99.99}
     (tmp_path / "boast.json").write_text(json.dumps(boast))
     told = ["verify", bundle, "--claim", tmp_path / "boast.json", "--dataset", "digits"]
-    assert json.loads(ticket_sig(*told, "--json").out)["fidelity"]["holds"] is False
+    assert read_json(ticket_sig(*told, "--json"))["fidelity"]["holds"] is False
     said = ticket_sig(*told)
     assert said.code == 0 and "99.99 % promised: does not hold (within 1 points)" in said.out

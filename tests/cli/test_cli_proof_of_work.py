@@ -8,13 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from support.command_line import Outcome
+from support.command_line import Command
 from support.disk import content
 
 from ticket_sig.cli.app import main
@@ -22,8 +21,7 @@ from ticket_sig.datasets import load_dataset
 from ticket_sig.digests import tensor_digest
 from ticket_sig.proof_of_work import Challenge, Difficulty, read_solution, watermark_of
 
-Command = Callable[..., Outcome]
-MINE, CHECK = ("watermark", "freezenet", "mine"), ("watermark", "freezenet", "check")
+MINE, CHECK = ("proof-of-work", "mine"), ("proof-of-work", "check")
 BLOCK = "block 7, mined by alice"
 EASY = ("--share", 0.3, "--target", 5)  # as much as a network of one epoch, which knows some digits, reaches
 ASKED = ("--text", BLOCK, *EASY)
@@ -47,7 +45,7 @@ def copied(solution: Path, folder: Path) -> Path:
 def tampered(solution: Path, folder: Path, *, fixed: bool, digest: bool) -> Path:
     """The solution with one weight changed; `digest`: its file says so."""
     copy, found = copied(solution, folder), read_solution(solution)
-    challenge = Challenge(BLOCK.encode(), Difficulty(0.3, 5))
+    challenge = Challenge(BLOCK.encode(), Difficulty(share=0.3, target=5))
     places = watermark_of(challenge, found.nonce, load_dataset("digits")).fixed_in(found.weights)["fc.weight"]
     taken = torch.zeros(found.weights["fc.weight"].numel(), dtype=torch.bool)
     taken[torch.from_numpy(places.places)] = True

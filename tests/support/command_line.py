@@ -62,6 +62,11 @@ def run(arguments: Sequence[object], during: AbstractContextManager[object] | No
     raise AssertionError("the command came back without an exit code")
 
 
+def unwrapped(help_text: str) -> str:
+    """A help text without its frames, colours and line breaks."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", help_text).split())
+
+
 @contextmanager
 def _warnings_as_users_see_them() -> Iterator[None]:
     """Prints warnings on stderr as Python does by itself; pytest would keep them back."""

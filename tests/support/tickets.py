@@ -7,7 +7,9 @@ from torch import Tensor
 
 from support.tiny import TinyNet, tiny_recipe
 from ticket_sig import Mask, Ticket
+from ticket_sig.models import build, prunable_names
 from ticket_sig.ticket import Round
+from ticket_sig.training import preset
 
 HISTORY = (Round(step="dense", kept=9, total=9, test=90.0),)
 
@@ -38,3 +40,12 @@ def tiny_ticket(rewind: bool = False) -> Ticket:
     known = {name: t.clone() for name, t in weights.items()} if rewind else None
     recipe = tiny_recipe().to_json()
     return Ticket(weights=mask.apply(weights), mask=mask, rewind=known, recipe=recipe, history=HISTORY)
+
+
+def digits_ticket() -> Ticket:
+    """ResNet-20 for digits, dense and not trained, with its recipe."""
+    network = build("resnet20", 10, 1, seed=0)
+    weights = {name: t.detach() for name, t in network.state_dict().items()}
+    recipe = preset("demo", arch="resnet20", dataset="digits").to_json()
+    mask = Mask.full({name: weights[name] for name in prunable_names(network)})
+    return Ticket(weights=weights, mask=mask, recipe=recipe)

@@ -32,57 +32,38 @@ _WHOM, _SERVER, _STATISTICS = "Whom to ask", "Server", "Statistics"
 
 Model = Annotated[
     Path | None,
-    typer.Argument(
-        help="A bundle, a .safetensors file or a torch checkpoint.", show_default=False, rich_help_panel=_WHOM
-    ),
+    typer.Argument(help="A bundle, a .safetensors file or a torch checkpoint.", rich_help_panel=_WHOM),
 ]
 Triggers = Annotated[
-    Path | None,
-    typer.Option(help="The triggers' secret, or their folder.", show_default=False, rich_help_panel=_WHOM),
+    Path | None, typer.Option(help="The triggers' secret, or their folder.", rich_help_panel=_WHOM)
 ]
-Url = Annotated[
-    str | None,
-    typer.Option(help="Server to ask, http://HOST:PORT.", show_default=False, rich_help_panel=_WHOM),
-]
+Url = Annotated[str | None, typer.Option(help="Server to ask, http://HOST:PORT.", rich_help_panel=_WHOM)]
 Name = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        help="The model there: NAME or NAME/versions/VERSION.",
-        show_default=False,
-        rich_help_panel=_WHOM,
-    ),
+    typer.Option("--model", help="The model there: NAME or NAME/versions/VERSION.", rich_help_panel=_WHOM),
 ]
 Answers = Annotated[
-    Path | None,
-    typer.Option(help="Table of answers, lines FILE,LABEL.", show_default=False, rich_help_panel=_WHOM),
+    Path | None, typer.Option(help="Table of answers, lines FILE,LABEL.", rich_help_panel=_WHOM)
 ]
 Controls = Annotated[
-    list[Path] | None,
-    typer.Option("--control", help=options.CONTROL, show_default=False, rich_help_panel=_STATISTICS),
+    list[Path] | None, typer.Option("--control", help=options.CONTROL, rich_help_panel=_STATISTICS)
 ]
 Queries = Annotated[
     Path | None,
     typer.Option(
         help="The record of what is asked, as of `queries`: read where it exists, to ask the same images "
         "again; else written.",
-        show_default=False,
         rich_help_panel=_STATISTICS,
     ),
 ]
 Decoys = Annotated[
     int | None,
     typer.Option(
-        help="Unrelated images to ask about beside the triggers; 300 by default.",
-        show_default=False,
-        rich_help_panel=_STATISTICS,
+        help="Unrelated images to ask about beside the triggers; 300 by default.", rich_help_panel=_STATISTICS
     ),
 ]
 TokenEnv = Annotated[
-    str | None,
-    typer.Option(
-        help="Environment variable that holds a bearer token.", show_default=False, rich_help_panel=_SERVER
-    ),
+    str | None, typer.Option(help="Environment variable that holds a bearer token.", rich_help_panel=_SERVER)
 ]
 
 

@@ -27,22 +27,16 @@ if TYPE_CHECKING:
     from ticket_sig.attacks import Attack
     from ticket_sig.attacks.report import AttackReport, Decision
 
-Bundle = Annotated[
-    Path,
-    typer.Option("--out", help="Bundle to write; OUT.run keeps a training's state.", show_default=False),
-]
+Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write; OUT.run keeps a training's state.")]
 Triggers = Annotated[
     Path | None,
     typer.Option(
-        help="The owner's trigger set: how much of it is still answered, and is the claim still verified.",
-        show_default=False,
+        help="The owner's trigger set: how much of it is still answered, and is the claim still verified."
     ),
 ]
-Controls = Annotated[list[Path] | None, typer.Option("--control", help=options.CONTROL, show_default=False)]
+Controls = Annotated[list[Path] | None, typer.Option("--control", help=options.CONTROL)]
 Insider = Annotated[bool, typer.Option("--insider", help="The thief knows the place that the claim names.")]
-DatasetName = Annotated[
-    str | None, typer.Option(help="Data set of the thief; the bundle's own by default.", show_default=False)
-]
+DatasetName = Annotated[str | None, typer.Option(help="Data set of the thief; the bundle's own by default.")]
 
 
 def run(

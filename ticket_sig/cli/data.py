@@ -14,12 +14,10 @@ from ticket_sig.cli.output import JsonFlag, out, print_json, progress, tell_next
 
 
 def run(
-    dataset: Annotated[str, typer.Argument(help="cifar10 or cifar100.", show_default=False)],
-    folder: Annotated[Path, typer.Option("--out", help="Where to put it.", show_default=False)],
-    url: Annotated[str | None, typer.Option(help="A mirror of the archive.", show_default=False)] = None,
-    md5: Annotated[
-        str | None, typer.Option(help="MD5 of a mirror's archive that differs.", show_default=False)
-    ] = None,
+    dataset: Annotated[str, typer.Argument(help="cifar10 or cifar100.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where to put it.")],
+    url: Annotated[str | None, typer.Option(help="A mirror of the archive.")] = None,
+    md5: Annotated[str | None, typer.Option(help="MD5 of a mirror's archive that differs.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""

@@ -34,7 +34,6 @@ from ticket_sig.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from ticket_sig.marks import Mark
     from ticket_sig.marks.embed import Written
 
 MarkName = Annotated[str, typer.Option("--mark", help="Kind of the mark:")]
@@ -43,13 +42,9 @@ Secret = Annotated[
     typer.Option(
         "--secret",
         help="File of the bytes that decide all that must look like chance; fresh ones by default.",
-        show_default=False,
     ),
 ]
-Prune = Annotated[
-    float | None,
-    typer.Option(help="First prune this share by magnitude (for dense models).", show_default=False),
-]
+Prune = Annotated[float | None, typer.Option(help="First prune this share by magnitude (for dense models).")]
 
 
 def run(
@@ -115,20 +110,9 @@ def _report(made: Written, bundle: Path, as_json: bool) -> None:
     if made.left_out:
         out.print(printable(f"left out of the copy: {', '.join(made.left_out)}"))
     out.print(f"bundle: {bundle}\nclaim: {claim}; keep it, give away the model alone")
-    if training := _training(bundle, made.mark):
-        tell_next("train", bundle, *training, "--data", "DIR", "--out", "TRAINED")
+    if (bundle / "model.safetensors").is_file():  # many files cannot be trained
+        # From the rewind weights a mark of the final ones would have to be learnt anew.
+        rewinds = made.mark.stands_in == "mask" and (bundle / "rewind.safetensors").is_file()
+        told = [*([] if rewinds else ["--start", "model"]), *options.names_for(bundle)]
+        tell_next("train", bundle, *told, "--data", "DIR", "--out", "TRAINED")
     tell_next("verify", bundle, "--claim", claim)
-
-
-def _training(bundle: Path, mark: Mark) -> list[str] | None:
-    """What `train` must be told beside the data; None of many files, which it cannot read."""
-    from ticket_sig.files import read_json
-    from ticket_sig.formats.bundle import MODEL, REWIND, TICKET, is_bundle
-
-    if not (bundle / MODEL).is_file():
-        return None
-    # From the rewind weights a mark of the final ones would have to be learnt anew.
-    rewinds = mark.stands_in == "mask" and (bundle / REWIND).is_file()
-    known = is_bundle(bundle) and read_json(bundle / TICKET)["recipe"]
-    named = [] if known else ["--arch", "NAME", "--dataset", "NAME"]
-    return ([] if rewinds else ["--start", "model"]) + named

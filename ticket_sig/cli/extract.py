@@ -17,10 +17,7 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, err, print_json, printable
 
-Png = Annotated[
-    Path | None,
-    typer.Option(help="Write the code as it was read, function patterns put back.", show_default=False),
-]
+Png = Annotated[Path | None, typer.Option(help="Write the code as it was read, function patterns put back.")]
 
 
 def run(

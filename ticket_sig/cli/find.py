@@ -20,20 +20,14 @@ if TYPE_CHECKING:
     from ticket_sig.ticket import Round, Ticket
 
 
-Run = Annotated[Path, typer.Option("--out", help="Run folder, new or of this same run.", show_default=False)]
+Run = Annotated[Path, typer.Option("--out", help="Run folder, new or of this same run.")]
 Arch = Annotated[str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50 or vgg16.")]
 DatasetName = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
-Rounds = Annotated[int | None, typer.Option(min=0, help="So many rounds of pruning.", show_default=False)]
-Density = Annotated[float | None, typer.Option(help="Rounds until this share is kept.", show_default=False)]
-Rates = Annotated[
-    list[float] | None,
-    typer.Option(help="Pruning rate; once for each rate of the search.", show_default=False),
-]
-Scope = Annotated[str | None, typer.Option(help="global, layerwise or random.", show_default=False)]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(help="Tensor to leave dense; * stands for anything.", show_default=False),
-]
+Rounds = Annotated[int | None, typer.Option(min=0, help="So many rounds of pruning.")]
+Density = Annotated[float | None, typer.Option(help="Rounds until this share is kept.")]
+Rates = Annotated[list[float] | None, typer.Option(help="Pruning rate; once for each rate of the search.")]
+Scope = Annotated[str | None, typer.Option(help="global, layerwise or random.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Tensor to leave dense; * stands for anything.")]
 
 
 def run(

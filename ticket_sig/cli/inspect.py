@@ -16,9 +16,7 @@ from ticket_sig.cli.output import JsonFlag, out, print_json, printable, table
 
 def run(
     model: options.Model,
-    png: Annotated[
-        Path | None, typer.Option(help="Draw the kernel map of every layer.", show_default=False)
-    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the kernel map of every layer.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""

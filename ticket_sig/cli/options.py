@@ -17,55 +17,35 @@ if TYPE_CHECKING:
 Model = Annotated[
     Path,
     typer.Argument(
-        help="A bundle, a .safetensors file, a folder of them with its index, or a torch checkpoint.",
-        show_default=False,
+        help="A bundle, a .safetensors file, a folder of them with its index, or a torch checkpoint."
     ),
 ]
-Data = Annotated[
-    Path | None, typer.Option(help="Folder of the data set; digits needs none.", show_default=False)
-]
-Arch = Annotated[str | None, typer.Option(help="Network, where the bundle does not say.", show_default=False)]
-DatasetName = Annotated[
-    str | None, typer.Option(help="Data set, where the bundle does not say.", show_default=False)
-]
-ClaimFile = Annotated[Path, typer.Option("--claim", help="Claim file.", show_default=False)]
-OwnClaim = Annotated[
-    Path | None,
-    typer.Option("--claim", help="Claim file; the bundle's own by default.", show_default=False),
-]
-Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write.", show_default=False)]
-Folder = Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)]
-KeyFile = Annotated[
-    Path | None, typer.Option("--key", help="The key's file, of a claim on a key mask.", show_default=False)
-]
+Data = Annotated[Path | None, typer.Option(help="Folder of the data set; digits needs none.")]
+Arch = Annotated[str | None, typer.Option(help="Network, where the bundle does not say.")]
+DatasetName = Annotated[str | None, typer.Option(help="Data set, where the bundle does not say.")]
+ClaimFile = Annotated[Path, typer.Option("--claim", help="Claim file.")]
+OwnClaim = Annotated[Path | None, typer.Option("--claim", help="Claim file; the bundle's own by default.")]
+Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write.")]
+Folder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+KeyFile = Annotated[Path | None, typer.Option("--key", help="The key's file, of a claim on a key mask.")]
 Locked = Annotated[
     Path | None,
     typer.Option(
         "--locked",
         help="The locked bundle as it was handed out (key mask); by default the claim's own folder.",
-        show_default=False,
     ),
 ]
 CONTROL = (
     "An innocent network of the same task, as good as the suspect, asked the same; may be repeated. Needed "
     "where somebody chose the triggers (a folder)."
 )
-Seed = Annotated[
-    int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.", show_default=False)
-]
-Preset = Annotated[
-    str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.", show_default=False)
-]
+Seed = Annotated[int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.")]
+Preset = Annotated[str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.")]
 NewPreset = Annotated[
     str | None,
-    typer.Option(
-        help="Recipe: paper, open-lth, quick or demo; quick by default, demo for digits.", show_default=False
-    ),
+    typer.Option(help="Recipe: paper, open-lth, quick or demo; quick by default, demo for digits."),
 ]
-Epochs = Annotated[
-    int | None,
-    typer.Option(min=1, help="Length of a training, in place of the preset's.", show_default=False),
-]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Length of a training, in place of the preset's.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[
     str, typer.Option(help="auto, bf16 or float32; auto is bf16 where the hardware has it.")
@@ -108,6 +88,15 @@ def check_free(bundle: Path, force: bool) -> None:
 
     if not force:
         check_new(bundle, "choose another or pass --force")
+
+
+def names_for(model: Path, arch: str | None = None, dataset: str | None = None) -> list[str]:
+    """Options that name network and data set of a model, with what is to be filled in; none if it says so."""
+    from ticket_sig.files import read_json
+    from ticket_sig.formats.bundle import TICKET, is_bundle
+
+    known = is_bundle(model) and read_json(model / TICKET)["recipe"]
+    return [] if known else ["--arch", arch or "NAME", "--dataset", dataset or "NAME"]
 
 
 def needed(key: Path | None, locked: Path | None) -> dict[str, Path]:

@@ -23,16 +23,14 @@ from ticket_sig.cli.output import JsonFlag, out, print_json, tell_next
 
 def run(
     claim: options.ClaimFile,
-    triggers: Annotated[
-        Path, typer.Option(help="The secret's file, or a folder of triggers.", show_default=False)
-    ],
+    triggers: Annotated[Path, typer.Option(help="The secret's file, or a folder of triggers.")],
     folder: options.Folder,
     decoys: Annotated[int, typer.Option(help="Unrelated images to ask about beside the triggers.")] = 300,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
-    from ticket_sig.marks.trigger_set.queries import prepare
+    from ticket_sig.marks.trigger_set.record import prepare
     from ticket_sig.verification.ask.answers_file import PICTURES, RECORD, write_queries
     from ticket_sig.verification.ask.asking import triggers_of
 

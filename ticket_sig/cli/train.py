@@ -24,26 +24,14 @@ if TYPE_CHECKING:
     from ticket_sig.claim import Claim
     from ticket_sig.ticket import Round, Ticket
 
-Bundle = Annotated[
-    Path,
-    typer.Option("--out", help="Bundle to write; OUT.run keeps the state until then.", show_default=False),
-]
+Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write; OUT.run keeps the state until then.")]
 Start = Annotated[str, typer.Option(help="rewind: as a ticket is trained; model: go on from its weights.")]
-Triggers = Annotated[
-    Path | None, typer.Option(help="Teach a trigger set: its secret's file, or a folder.", show_default=False)
-]
+Triggers = Annotated[Path | None, typer.Option(help="Teach a trigger set: its secret's file, or a folder.")]
 TriggerSize = Annotated[
-    int | None,
-    typer.Option(
-        "--trigger-batch", help="Triggers appended to every batch; 4 by default.", show_default=False
-    ),
+    int | None, typer.Option("--trigger-batch", help="Triggers appended to every batch; 4 by default.")
 ]
-LearningRate = Annotated[
-    float | None, typer.Option(help="Largest learning rate, in place of the recipe's.", show_default=False)
-]
-Precision = Annotated[
-    str | None, typer.Option(help="auto, bf16 or float32; the recipe's by default.", show_default=False)
-]
+LearningRate = Annotated[float | None, typer.Option(help="Largest learning rate, in place of the recipe's.")]
+Precision = Annotated[str | None, typer.Option(help="auto, bf16 or float32; the recipe's by default.")]
 
 
 def run(

@@ -18,27 +18,19 @@ from ticket_sig.cli.output import JsonFlag, out, print_json
 
 
 def run(
-    secret: Annotated[Path, typer.Option("--out", help="File to write, mode 0600.", show_default=False)],
+    secret: Annotated[Path, typer.Option("--out", help="File to write, mode 0600.")],
     dataset: Annotated[
-        str | None,
-        typer.Option(help="Data set of the network: its size of images and classes.", show_default=False),
+        str | None, typer.Option(help="Data set of the network: its size of images and classes.")
     ] = None,
     size: Annotated[
         tuple[int, int, int] | None,
-        typer.Option(
-            help="Height, width and channels, where the data set does not say.",
-            metavar="H W C",
-            show_default=False,
-        ),
+        typer.Option(help="Height, width and channels, where the data set does not say.", metavar="H W C"),
     ] = None,
     classes: Annotated[
-        int | None,
-        typer.Option(help="Number of classes, where the data set does not say.", show_default=False),
+        int | None, typer.Option(help="Number of classes, where the data set does not say.")
     ] = None,
     count: Annotated[int, typer.Option(help="Number of images.")] = 100,
-    png: Annotated[
-        Path | None, typer.Option(help="Draw the images with their labels; as secret.", show_default=False)
-    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the images with their labels; as secret.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""

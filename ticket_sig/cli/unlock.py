@@ -18,8 +18,8 @@ from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json
 
 
 def run(
-    locked: Annotated[Path, typer.Argument(help="The locked bundle.", show_default=False)],
-    key: Annotated[Path, typer.Option(help="The key's file.", show_default=False)],
+    locked: Annotated[Path, typer.Argument(help="The locked bundle.")],
+    key: Annotated[Path, typer.Option(help="The key's file.")],
     bundle: options.Bundle,
     force: ForceFlag = False,
     as_json: JsonFlag = False,

@@ -45,5 +45,6 @@ def run(
     tell_verdict(verdict, accuracy, {"model": str(model), "claim": str(claim), "left_to_ask": left}, as_json)
     if left and not as_json:
         out.print(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
-        tell_next("ask", model, "--claim", claim, "--triggers", "FILE")
+        named = options.names_for(model, arch, dataset)
+        tell_next("ask", model, *named, "--claim", claim, "--triggers", "FILE")
     raise typer.Exit(0 if verdict.verified else 1)

@@ -6,13 +6,11 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ticket_sig.datasets.data import Split
+from ticket_sig.datasets.data import Split, by_name
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError
 from ticket_sig.files import cache_folder
 from ticket_sig.formats.safetensors_file import read_metadata, read_safetensors, write_safetensors
-
-_PARTS = ("train.images", "train.labels", "test.images", "test.labels")
 
 
 def cached(folder: Path, name: str, read: Callable[[], tuple[Split, Split]]) -> tuple[Split, Split]:
@@ -24,21 +22,17 @@ def cached(folder: Path, name: str, read: Callable[[], tuple[Split, Split]]) -> 
     with contextlib.suppress(InputError, KeyError):
         found = read_safetensors(file)
         if read_metadata(file).get("ticket_sig") == tensor_digest(found):
-            images, labels, test_images, test_labels = (found[part] for part in _PARTS)
-            return Split(images, labels), Split(test_images, test_labels)
+            train, test = (Split(found[f"{s}.images"], found[f"{s}.labels"]) for s in ("train", "test"))
+            return train, test
     train, test = read()
     with contextlib.suppress(OSError):
-        parts = dict(zip(_PARTS, (train.images, train.labels, test.images, test.labels), strict=True))
+        parts = by_name(train, test)
         write_safetensors(file, parts, tensor_digest(parts))
     return train, test
 
 
 def _fingerprint(folder: Path, name: str) -> str:
-    files = {
-        str(p.relative_to(folder)): [p.stat().st_size, p.stat().st_mtime_ns]
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }
-    return json_digest(
-        {"format": 1, "name": name, "folder": str(folder.resolve()), "files": files}
-    ).removeprefix("sha256:")
+    states = {str(p.relative_to(folder)): p.stat() for p in folder.rglob("*") if p.is_file()}
+    files = {file: [state.st_size, state.st_mtime_ns] for file, state in states.items()}
+    identity = {"format": 1, "name": name, "folder": str(folder.resolve()), "files": files}
+    return json_digest(identity).removeprefix("sha256:")

@@ -58,9 +58,8 @@ def _read_file(path: Path, label: bytes) -> tuple[torch.Tensor, torch.Tensor]:
         found = f"a damaged file ({type(error).__name__}: {error})"
         raise bad_input(path, "CIFAR python batch", f"data and {label.decode()}", found) from None
     if labels.ndim != 1 or images.dtype != np.uint8 or images.shape != (len(labels), 3072):
-        raise bad_input(
-            path, "data", f"uint8 [{labels.numel()}, 3072]", f"{images.dtype} {list(images.shape)}"
-        )
+        expected, found = f"uint8 [{labels.numel()}, 3072]", f"{images.dtype} {list(images.shape)}"
+        raise bad_input(path, "data", expected, found)
     return torch.from_numpy(images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()), labels
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
-from ticket_sig.errors import InputError
+from ticket_sig.errors import bad_input
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,12 @@ class Split:
     def shuffled(self) -> Split:
         """The same images in one fixed order: a validation split cut from its end holds every class."""
         return self[torch.from_numpy(np.random.RandomState(0).permutation(len(self)))]
+
+
+def by_name(train: Split, test: Split) -> dict[str, Tensor]:
+    """The tensors of two splits, for digests and files."""
+    images = {"train.images": train.images, "test.images": test.images}
+    return {**images, "train.labels": train.labels, "test.labels": test.labels}
 
 
 @dataclass(frozen=True)
@@ -54,21 +60,13 @@ class Dataset:
     def __post_init__(self) -> None:
         for part, split in (("train", self.train), ("test", self.test)):
             images, labels = split.images, split.labels
-            if (
-                images.dtype != torch.uint8
-                or images.ndim != 4
-                or len(images) != len(labels)
-                or not len(labels)
-            ):
+            if images.dtype != torch.uint8 or images.ndim != 4 or not len(images) == len(labels) > 0:
                 found = f"{images.dtype} {list(images.shape)} and {len(labels)}"
-                raise InputError(
-                    f"{self.name}: {part}: expected uint8 images [n, h, w, c] and n labels, found {found}"
-                )
+                raise bad_input(self.name, part, "uint8 images [n, h, w, c] and n labels", found)
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= self.classes:
-                raise InputError(
-                    f"{self.name}: {part} labels: expected 0 to {self.classes - 1}, found {low} to {high}"
-                )
+                expected = f"0 to {self.classes - 1}"
+                raise bad_input(self.name, f"{part} labels", expected, f"{low} to {high}")
 
     @property
     def channels(self) -> int:
@@ -84,13 +82,7 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all images and labels: two runs on the same data have the same."""
-        parts = {"train": self.train, "test": self.test}
-        tensors = {
-            f"{name}.{kind}": getattr(split, kind)
-            for name, split in parts.items()
-            for kind in ("images", "labels")
-        }
-        return tensor_digest(tensors)
+        return tensor_digest(by_name(self.train, self.test))
 
     def hold_out(self, share: float) -> tuple[Split, Split]:
         """Returns (training, validation): the last `share` of the train split is held out."""

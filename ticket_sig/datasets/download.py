@@ -12,10 +12,9 @@ import zlib
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from ticket_sig.datasets.registry import DATASETS, Archive
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import bad_input
 from ticket_sig.files import whole_folder
 
 _CHUNK = 1 << 20
@@ -75,13 +74,11 @@ def _fetch(url: str, part: Path, progress: Progress) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing left to send: all of it is here
             return
-        raise bad_input(
-            url, "download", "the archive", f"HTTP status {error.code} ({error.reason})"
-        ) from None
+        found = f"HTTP status {error.code} ({error.reason})"
+        raise bad_input(url, "download", "the archive", found) from None
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        raise bad_input(
-            url, "download", "the archive", f"{error} after {done} bytes", hint="run again to go on"
-        ) from None
+        found = f"{error} after {done} bytes"
+        raise bad_input(url, "download", "the archive", found, hint="run again to go on") from None
     if total is not None and done < total:
         raise bad_input(url, "download", f"{total} bytes", f"{done}", hint="run again to go on")
 
@@ -102,13 +99,11 @@ def _unpack(part: Path, folder: Path, archive: Archive) -> None:
         with tarfile.open(part, "r:gz") as tar, whole_folder(folder) as partial:
             for member in tar:
                 path = PurePosixPath(member.name)
-                content: IO[bytes] | None = tar.extractfile(member) if member.isfile() else None
+                content = tar.extractfile(member) if member.isfile() else None
                 if content is not None and path.parts == (archive.folder, path.name) and path.name != "..":
                     with (partial / path.name).open("wb") as file:
                         shutil.copyfileobj(content, file)
             if not any(partial.iterdir()):
                 raise bad_input(part, "archive", f"files under {archive.folder}/", "none")
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"{part}: archive: expected a whole .tar.gz, found a damaged one ({error})"
-        ) from None
+        raise bad_input(part, "archive", "a whole .tar.gz", f"a damaged one ({error})") from None

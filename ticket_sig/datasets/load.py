@@ -12,6 +12,7 @@ from ticket_sig.datasets.image_folder import is_image_folder, read_image_folder
 from ticket_sig.datasets.parquet import is_parquet_folder, read_parquet
 from ticket_sig.datasets.registry import DATASETS, DatasetSpec
 from ticket_sig.errors import about, bad_input
+from ticket_sig.options import one_named
 
 
 def load_dataset(name: str, folder: Path | str | None = None) -> Dataset:
@@ -24,21 +25,18 @@ def load_dataset(name: str, folder: Path | str | None = None) -> Dataset:
         InputError: no such data set; or the folder is missing or of another kind, with what to
             download, from where, and its MD5.
     """
-    if name not in DATASETS:
-        raise bad_input("", "dataset", f"one of {', '.join(DATASETS)}", repr(name))
-    spec = DATASETS[name]
+    spec = one_named(DATASETS, "dataset", name)
     train, test = read_digits() if name == "digits" else _read(name, spec, folder)
     return _checked(name, spec, folder, train, test)
 
 
 def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Split, Split]:
+    hint, expected = _where_to_get(name, spec), f"the folder of {name}"
     if folder is None:
-        raise bad_input("", "--data", f"the folder of {name}", "none", hint=_where_to_get(name, spec))
+        raise bad_input("", "--data", expected, "none", hint=hint)
     path = Path(folder)
     if not path.is_dir():
-        raise bad_input(
-            path, "data folder", f"the folder of {name}", "none at this path", hint=_where_to_get(name, spec)
-        )
+        raise bad_input(path, "data folder", expected, "none at this path", hint=hint)
     # A folder that the official archive was unpacked into is as good as the one it holds.
     if spec.archive and (path / spec.archive.folder).is_dir():
         path = path / spec.archive.folder
@@ -50,23 +48,16 @@ def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Spli
         return (train, test) if spec.archive else (train.shuffled(), test)
     if is_image_folder(path):
         return cached(path, name, lambda: read_image_folder(path))
+    expected = "python batches, *.parquet or train/CLASS/ images"
     found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "an empty folder"
-    raise bad_input(
-        path,
-        "data folder",
-        "python batches, *.parquet or train/CLASS/ images",
-        found,
-        hint=_where_to_get(name, spec),
-    )
+    raise bad_input(path, "data folder", expected, found, hint=hint)
 
 
 def _checked(name: str, spec: DatasetSpec, folder: Path | str | None, train: Split, test: Split) -> Dataset:
     size = spec.size or tuple(train.images.shape[1:])
     for part, split in (("train", train), ("test", test)):
-        if tuple(split.images.shape[1:]) != tuple(size):
-            raise bad_input(
-                folder, f"{part} images", f"{name}'s size {list(size)}", str(list(split.images.shape[1:]))
-            )
+        if (found := tuple(split.images.shape[1:])) != size:
+            raise bad_input(folder, f"{part} images", f"{name}'s size {list(size)}", str(list(found)))
     mean, std = spec.normalisation or ((0.5,) * size[2], (0.5,) * size[2])
     with about(folder or name):
         return Dataset(name, train, test, spec.classes or int(train.labels.max()) + 1, mean, std)
@@ -75,5 +66,4 @@ def _checked(name: str, spec: DatasetSpec, folder: Path | str | None, train: Spl
 def _where_to_get(name: str, spec: DatasetSpec) -> str:
     if spec.archive is None:
         return "expected is train/CLASS/*.png and test/CLASS/*.png"
-    archive = spec.archive
-    return f"run: ticket-sig data {name} --out DIR, or unpack {archive.url} (md5 {archive.md5})"
+    return f"run: ticket-sig data {name} --out DIR, or unpack {spec.archive.url} (md5 {spec.archive.md5})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from torch import nn
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import load, save
-from ticket_sig.lottery.level import Trainer
+from ticket_sig.lottery.level import Trainer, network_of
 from ticket_sig.lottery.prune import prune
 from ticket_sig.lottery.search import extreme_ticket, rounds
 from ticket_sig.mask import Mask
-from ticket_sig.models import build, prunable_names
+from ticket_sig.models import prunable_names
 from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training.loop import Engine, plain_weights
 from ticket_sig.training.recipe import Recipe
@@ -46,18 +45,14 @@ def find(
     """
     run = Path(run)
     engine = engine or Engine()
-    if model is None:
-        model = build(recipe.arch, data.classes, data.channels, recipe.seed)
-    else:
-        model = copy.deepcopy(model)  # the caller's is left as it is: the same call goes on
+    model = network_of(recipe, data, model)
     initial = plain_weights(model, None)
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         if (run / "ticket").exists() and (run / "dense").exists():
             return load(run / "ticket").ticket
-        names = prunable_names(model, recipe.exclude)
-        mask = Mask.full({name: initial[name] for name in names})
+        mask = Mask.full({name: initial[name] for name in prunable_names(model, recipe.exclude)})
         trainer = Trainer(model, data, recipe, engine)
         dense = trainer.train_level(run / "levels" / "00", initial, mask, step="dense", label="dense network")
         if not (run / "dense").exists():
@@ -69,37 +64,29 @@ def find(
 
 
 def _search(trainer: Trainer, run: Path, dense: Ticket) -> Ticket:
-    recipe, engine, rewind = trainer.recipe, trainer.engine, dense.rewind
+    recipe, note, rewind = trainer.recipe, trainer.engine.progress.note, dense.rewind
     assert rewind is not None
     history = [dense.history[-1]]
 
     def train(mask: Mask, rate: float) -> Ticket:
-        index = len(history)
-        folder = run / "levels" / f"{index:02d}"
-        label = f"round {index}, {100 * mask.density:.2f} % kept"
+        folder = run / "levels" / f"{len(history):02d}"
+        label = f"round {len(history)}, {100 * mask.density:.2f} % kept"
         start = mask.apply(rewind)
         return trainer.train_level(folder, start, mask, step="prune", label=label, rate=rate, rewind=rewind)
 
     def shrink(ticket: Ticket, rate: float) -> Mask:
         return prune(ticket.weights, ticket.mask, rate, scope=recipe.scope, seed=recipe.seed)
 
-    if recipe.rounds is None and recipe.density is None:
-        tries = extreme_ticket(dense, train, shrink, rates=recipe.rates, tolerance=recipe.tolerance)
+    rate, count, density, tolerance = recipe.rates[0], recipe.rounds, recipe.density, recipe.tolerance
+    if count is None and density is None:
+        tries = extreme_ticket(dense, train, shrink, rates=recipe.rates, tolerance=tolerance)
     else:
-        tries = rounds(
-            dense,
-            train,
-            shrink,
-            rate=recipe.rates[0],
-            count=recipe.rounds,
-            density=recipe.density,
-            tolerance=recipe.tolerance,
-        )
+        tries = rounds(dense, train, shrink, rate=rate, count=count, density=density, tolerance=tolerance)
     best = dense
-    engine.progress.note(_line("dense network", dense.history[-1]))
+    note(_line("dense network", dense.history[-1]))
     for tried in tries:
         entry = replace(tried.ticket.history[-1], winning=tried.winning, accepted=tried.accepted)
-        engine.progress.note(_line(f"round {len(history)}", entry))
+        note(_line(f"round {len(history)}", entry))
         history.append(entry)
         best = tried.ticket if tried.accepted else best
     return replace(best, history=tuple(history))

@@ -5,6 +5,7 @@ A finished level is read, not trained again; a half-finished one goes on where i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
+from ticket_sig.datasets.data import Split
 from ticket_sig.errors import bad_input
 from ticket_sig.files import read_json, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
+from ticket_sig.models import build
 from ticket_sig.ticket import Round, Ticket
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.evaluate import accuracy
@@ -23,13 +26,15 @@ from ticket_sig.training.loop import Engine, Trained, train
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 
-_MASK, _MODEL, _REWIND, _STATE, _RESULT = (
-    "mask.safetensors",
-    "model.safetensors",
-    "rewind.safetensors",
-    "state.safetensors",
-    "result.json",
-)
+_MASK, _MODEL, _REWIND = "mask.safetensors", "model.safetensors", "rewind.safetensors"
+_STATE, _RESULT = "state.safetensors", "result.json"
+
+
+def network_of(recipe: Recipe, data: Dataset, own: nn.Module | None) -> nn.Module:
+    """The recipe's network; or a copy of the user's own, which is left as it is: the same call goes on."""
+    if own is not None:
+        return copy.deepcopy(own)
+    return build(recipe.arch, data.classes, data.channels, recipe.seed)
 
 
 @dataclass(frozen=True)
@@ -68,17 +73,22 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / _RESULT).exists():
             write_safetensors(folder / _MASK, mask)
-            trained = self._train(folder, start, mask, label, rewind is None)
+            self.model.load_state_dict(start)
+            trained = self._train(folder, mask, label, dense=rewind is None)
             write_safetensors(folder / _MODEL, trained.weights)
             write_json(folder / _RESULT, self._entry(trained, mask, step, rate).to_json())
             (folder / _STATE).unlink(missing_ok=True)
-        return self._finished(folder, mask, rewind)
+        if Mask(read_safetensors(folder / _MASK)) != mask:
+            raise bad_input(folder / _MASK, "mask", "that of this run", "another")
+        return Ticket(
+            weights=read_safetensors(folder / _MODEL),
+            mask=mask,
+            rewind=rewind if rewind is not None else read_safetensors(folder / _REWIND),
+            recipe=self.recipe.to_json(),
+            history=(Round.from_json(read_json(folder / _RESULT)),),
+        )
 
-    def _train(
-        self, folder: Path, start: Mapping[str, Tensor], mask: Mask, label: str, dense: bool
-    ) -> Trained:
-        self.model.load_state_dict({name: t.clone() for name, t in start.items()})
-        goes_on = self.recipe.retrain == "rewind" and not dense
+    def _train(self, folder: Path, mask: Mask, label: str, dense: bool) -> Trained:
         return train(
             self.model,
             self.data,
@@ -87,7 +97,7 @@ class Trainer:
             mask=mask,
             triggers=self.triggers,
             marks=self.marks,
-            start=self._rewind_step() if goes_on else 0,
+            start=self._rewind_step() if self.recipe.retrain == "rewind" and not dense else 0,
             state=folder / _STATE,
             label=label,
             snapshot=(lambda weights: write_safetensors(folder / _REWIND, weights)) if dense else None,
@@ -98,29 +108,18 @@ class Trainer:
         return self.recipe.rewind.iterations(batches_per_epoch(len(training), self.recipe.batch_size))
 
     def _entry(self, trained: Trained, mask: Mask, step: str, rate: float | None) -> Round:
-        device, precision = self.engine.device, self.recipe.precision
         return Round(
             step=step,
             kept=mask.kept,
             total=mask.total,
             rate=rate,
             validation=trained.epochs[-1]["validation"] if trained.epochs else None,
-            test=accuracy(self.model, self.data.test, self.data, device, precision),
-            triggers=accuracy(self.model, self.triggers.split, self.data, device, precision)
-            if self.triggers
-            else None,
+            test=self._accuracy(self.data.test),
+            triggers=self._accuracy(self.triggers.split) if self.triggers else None,
             epochs=len(trained.epochs),
             seconds=round(trained.seconds, 1),
             made_with=trained.made_with,
         )
 
-    def _finished(self, folder: Path, mask: Mask, rewind: Mapping[str, Tensor] | None) -> Ticket:
-        if Mask(read_safetensors(folder / _MASK)) != mask:
-            raise bad_input(folder / _MASK, "mask", "that of this run", "another")
-        return Ticket(
-            weights=read_safetensors(folder / _MODEL),
-            mask=mask,
-            rewind=rewind if rewind is not None else read_safetensors(folder / _REWIND),
-            recipe=self.recipe.to_json(),
-            history=(Round.from_json(read_json(folder / _RESULT)),),
-        )
+    def _accuracy(self, split: Split) -> float:
+        return accuracy(self.model, split, self.data, self.engine.device, self.recipe.precision)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
+from ticket_sig.options import one_of, share
 from ticket_sig.select import lowest
 from ticket_sig.ticket import Round, Ticket, check_finite, retie
 from ticket_sig.training.batches import generator
@@ -34,25 +34,19 @@ def prune(
     Raises:
         InputError: a rate or scope out of range, a weight that is not finite or not there.
     """
-    if not 0 < rate < 1:
-        raise bad_input("", "rate", "a share between 0 and 1", str(rate))
-    if scope not in SCOPES:
-        raise bad_input("", "scope", f"one of {', '.join(SCOPES)}", repr(scope))
+    share("rate", rate)
+    one_of(SCOPES)("scope", scope)
     mask.check_shapes(weights, "weights")
     check_finite({name: weights[name] for name in mask}, "weights")
-    if scope == "layerwise":
-        return Mask(
-            {
-                name: _prune({name: weights[name].abs()}, Mask({name: kept}), rate)[name]
-                for name, kept in mask.items()
-            }
-        )
     if scope == "random":
         draw = generator(seed, "random pruning", mask.kept)
-        return _prune(
-            {name: torch.rand(kept.shape, generator=draw) for name, kept in mask.items()}, mask, rate
-        )
-    return _prune({name: weights[name].abs() for name in mask}, mask, rate)
+        scores = {name: torch.rand(kept.shape, generator=draw) for name, kept in mask.items()}
+    else:
+        scores = {name: weights[name].abs() for name in mask}
+    if scope == "layerwise":
+        layers = [Mask({name: kept}) for name, kept in mask.items()]
+        return Mask({name: kept for layer in layers for name, kept in _prune(scores, layer, rate).items()})
+    return _prune(scores, mask, rate)
 
 
 def prune_dense(ticket: Ticket, rate: float) -> Ticket:
@@ -63,21 +57,15 @@ def prune_dense(ticket: Ticket, rate: float) -> Ticket:
 def prune_ticket(ticket: Ticket, rate: float, *, scope: str = "global", seed: int = 0) -> Ticket:
     """Returns the ticket with round(rate * kept) weights fewer, not retrained; arguments as for `prune`."""
     mask = prune(ticket.weights, ticket.mask, rate, scope=scope, seed=seed)
+    weights = retie(ticket.weights, mask.apply(ticket.weights))
     entry = Round(step="prune", kept=mask.kept, total=mask.total, rate=rate)
-    return replace(
-        ticket,
-        weights=retie(ticket.weights, mask.apply(ticket.weights)),
-        mask=mask,
-        history=(*ticket.history, entry),
-    )
+    return replace(ticket, weights=weights, mask=mask, history=(*ticket.history, entry))
 
 
 def _prune(scores: Mapping[str, Tensor], mask: Mask, rate: float) -> Mask:
     kept = torch.cat([mask[name].flatten() for name in mask])
     # float64 holds every other precision exactly: what differs is never a tie.
-    ranked = torch.cat(
-        [scores[name].detach().cpu().flatten()[mask[name].flatten()].double() for name in mask]
-    )
+    ranked = torch.cat([scores[name].detach().cpu()[mask[name]].double() for name in mask])
     survives = torch.ones_like(ranked, dtype=torch.bool)
     survives[lowest(ranked, round(rate * len(ranked)))] = False
     kept[kept.clone()] = survives

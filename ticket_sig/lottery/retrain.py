@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,9 @@ from torch import nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import tensor_digest
-from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import weights_for
-from ticket_sig.lottery.level import Trainer
-from ticket_sig.models import build
+from ticket_sig.lottery.level import Trainer, network_of
+from ticket_sig.options import one_of
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.batches import TriggerBatch
 from ticket_sig.training.loop import Engine
@@ -54,22 +52,14 @@ def retrain(
     """
     run = Path(run)
     engine = engine or Engine()
-    if start not in STARTS:
-        raise bad_input("", "start", f"one of {', '.join(STARTS)}", repr(start))
+    one_of(STARTS)("start", start)
     if start == "model":
         recipe = replace(recipe, retrain="start")  # fine-tuning has no rewind step to go on from
-    if model is None:
-        model = build(recipe.arch, data.classes, data.channels, recipe.seed)
-    else:
-        model = copy.deepcopy(model)  # the caller's is left as it is
+    model = network_of(recipe, data, model)
     given = ticket.rewound() if start == "rewind" else ticket.weights
     weights = weights_for(model.state_dict(), given)
-    identity: dict[str, Any] = {
-        "recipe": recipe.to_json(),
-        "data": data.digest,
-        "start": tensor_digest(weights),
-        "mask": tensor_digest(ticket.mask),
-    }
+    identity: dict[str, Any] = {"recipe": recipe.to_json(), "data": data.digest}
+    identity |= {"start": tensor_digest(weights), "mask": tensor_digest(ticket.mask)}
     if triggers is not None:
         identity["triggers"] = triggers.digest
     if marks:
@@ -77,8 +67,7 @@ def retrain(
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
-        trainer = Trainer(model, data, recipe, engine, triggers, marks)
-        level = run / "level"
+        level, trainer = run / "level", Trainer(model, data, recipe, engine, triggers, marks)
         trained = trainer.train_level(level, weights, ticket.mask, step="train", label=label, rewind=weights)
     return replace(
         trained,

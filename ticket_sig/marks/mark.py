@@ -5,9 +5,10 @@ A new mark is one file, with a subclass of `Mark`, and one line of `MARKS`.
 
 from __future__ import annotations
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import bad_input
+from ticket_sig.fields import hexadecimal
 from ticket_sig.formats.layouts import shared_prefix
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Weights
 from ticket_sig.mask import Mask, dtype_name
-from ticket_sig.options import Options
+from ticket_sig.options import Options, options_of
+from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.training.marks import Held
 from ticket_sig.verdict import Reading, Rows
@@ -29,6 +32,7 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # that c
 
 Model = Ticket | nn.Module | Mapping[str, Tensor] | Weights
 Own = TypeVar("Own", bound="Mark")
+OwnPlain = TypeVar("OwnPlain", bound="PlainMark")
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,78 @@ class Mark(ABC):
             InputError: the mark has no picture.
         """
         raise bad_input("", "--png", "a mark that has a picture", self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainMark(Options, Mark):
+    """A mark that is its options and a secret: a subclass declares its options as its own fields.
+
+    Options are texts, numbers, true or false, or None, which a claim can hold.
+    """
+
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.options = cls
+
+    @classmethod
+    def make(cls: type[OwnPlain], model: Model, options: OwnPlain, secret: bytes | None = None) -> OwnPlain:
+        """The options, with the secret."""
+        return options if secret is None else replace(options, secret=secret)
+
+    def to_json(self) -> dict[str, Any]:
+        """The options, and the secret."""
+        own = {one.name: getattr(self, one.name) for one in options_of(type(self))}
+        return {**own, "secret": self.secret.hex()}
+
+    @classmethod
+    def from_json(cls: type[OwnPlain], value: Mapping[str, Any]) -> OwnPlain:
+        """Reads them.
+
+        Raises:
+            InputError: a field is missing, of another type or out of range.
+        """
+        defaults = {one.name: None if one.default is MISSING else one.default for one in options_of(cls)}
+        own = {name: value.get(name, default) for name, default in defaults.items()}
+        return cls(**own, secret=hexadecimal(value, "secret"))
+
+    def signs(self, weights: Tensor, count: int) -> Tensor:
+        """1 or -1 for some weights, 0 for the others: both follow from the whole mark.
+
+        In a network that has nothing to do with the secret each of these weights has its sign with chance
+        1/2 or less, independent of the others.
+
+        Args:
+            weights: [...].
+            count: how many get a sign.
+
+        Returns:
+            [...], in the dtype of the weights, on their device.
+
+        Raises:
+            InputError: no sign is asked for, or there are too few weights.
+        """
+        if not 1 <= count <= weights.numel():
+            raise bad_input(
+                self.name, "signs", f"1 to {weights.numel()}, the weights of the layer", str(count)
+            )
+        words = keyed_words(self.secret, f"{self.digest} signs", weights.numel())
+        chosen = words.argsort().argsort() < count
+        return torch.from_numpy(chosen * (words % 2 * 2.0 - 1)).to(weights).view(weights.shape)
+
+
+def layer_of(model: Model, name: str) -> Tensor:
+    """One tensor of a model, by its plain name.
+
+    Raises:
+        InputError: there is none of that name, or one of a type that can carry no mark.
+    """
+    weights = as_weights(model)
+    if name not in weights.shapes:
+        raise bad_input("model", "layer", repr(name)[:80], "none of that name")
+    check_dtype("model", name, weights.dtypes[name])
+    return weights.tensor(name)
 
 
 def signed(ticket: Ticket, written: Mapping[str, Tensor]) -> Ticket:

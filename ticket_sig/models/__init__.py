@@ -9,18 +9,19 @@ from torch import Tensor, nn
 
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import weights_for
-from ticket_sig.models.freezenet import freezenet
+from ticket_sig.models.freezenet import FreezeNet
 from ticket_sig.models.prunable import ends, prunable_names
 from ticket_sig.models.resnet import resnet18, resnet20, resnet20_proj, resnet50
-from ticket_sig.models.vgg import vgg16
+from ticket_sig.models.vgg import VGG16
+from ticket_sig.options import one_named
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet20": resnet20,
     "resnet20-proj": resnet20_proj,
     "resnet18": resnet18,
     "resnet50": resnet50,
-    "vgg16": vgg16,
-    "freezenet": freezenet,
+    "vgg16": VGG16,
+    "freezenet": FreezeNet,
 }
 
 
@@ -33,12 +34,11 @@ def build(arch: str, classes: int, channels: int = 3, seed: int | None = None) -
     Raises:
         InputError: no network of that name.
     """
-    if arch not in MODELS:
-        raise bad_input("", "arch", f"one of {', '.join(MODELS)}", repr(arch))
+    network = one_named(MODELS, "arch", arch)
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
-        return MODELS[arch](classes, channels)
+        return network(classes, channels)
 
 
 def build_for(arch: str, weights: Mapping[str, Tensor]) -> nn.Module:

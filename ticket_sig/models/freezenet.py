@@ -12,7 +12,10 @@ _HIDDEN = 128
 
 
 class FreezeNet(nn.Module):
-    """Four times two 3x3 convolutions and a pooling, then two linear layers; batch norm after all but one."""
+    """Four times two 3x3 convolutions and a pooling, then two linear layers; batch norm after all but one.
+
+    1,306,922 trainable parameters for 10 classes of 3 channels.
+    """
 
     def __init__(self, classes: int, channels: int) -> None:
         super().__init__()
@@ -34,8 +37,3 @@ class FreezeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.hidden(self.features(x).flatten(1))
         return self.fc(self.norm(x).relu())  # type: ignore[no-any-return]
-
-
-def freezenet(classes: int, channels: int = 3) -> nn.Module:
-    """The network of FreezeNet: 1,306,922 trainable parameters for 10 classes of 3 channels."""
-    return FreezeNet(classes, channels)

@@ -138,7 +138,7 @@ class _Follower:
         self._links: list[Link] = []
         self._inputs: list[Tensor] = []
         self._count = 0
-        self._zeros: list[Tensor] = []
+        self._zeros = [torch.empty(0, dtype=torch.int64)]  # channels that padding has added hold nothing
         self._joined: list[tuple[Tensor, Tensor]] = []
 
     def graph(self) -> KernelGraph:
@@ -153,12 +153,15 @@ class _Follower:
             same[gone] = stays
         while not torch.equal(same[same], same):
             same = same[same]
-        links = [replace(k, tails=same[k.tails], heads=same[k.heads]) for k in self._links]
-        inputs, ends = same[torch.cat(self._inputs)], self._distinct([same[nodes] for nodes in outputs])
-        used = self._distinct([inputs, ends, *(t.flatten() for k in links for t in (k.tails, k.heads))])
-        number = torch.empty(self._count, dtype=torch.int64).index_copy_(0, used, torch.arange(len(used)))
-        links = [replace(k, tails=number[k.tails], heads=number[k.heads]) for k in links]
-        return KernelGraph(len(used), tuple(links), number[inputs], number[ends])
+        linked = [nodes.flatten() for k in self._links for nodes in (k.tails, k.heads)]
+        used = torch.unique(same[torch.cat([*self._inputs, *outputs, *linked])])
+
+        def number(nodes: Tensor) -> Tensor:
+            return torch.searchsorted(used, same[nodes])
+
+        links = tuple(replace(k, tails=number(k.tails), heads=number(k.heads)) for k in self._links)
+        ends = torch.unique(number(torch.cat(outputs)))
+        return KernelGraph(len(used), links, number(torch.cat(self._inputs)), ends)
 
     def _value(self, node: fx.Node) -> _Channels | None:
         """The channels that come out of a node; None for anything else (numbers, shapes, parameters)."""
@@ -177,21 +180,16 @@ class _Follower:
 
         def collect(argument: fx.Node) -> fx.Node:
             if (value := self._values.get(argument)) is not None:
-                found.append(replace(value, own=value.own and self._read_once(argument)))
+                readers = sum(user in self._known and not asks_for_shape(user) for user in argument.users)
+                found.append(replace(value, own=value.own and readers == 1))
             return argument
 
         fx.node.map_arg((node.args, node.kwargs), collect)
         return found
 
-    def _read_once(self, node: fx.Node) -> bool:
-        return sum(user in self._known and not asks_for_shape(user) for user in node.users) == 1
-
     def _new(self, count: int) -> Tensor:
         self._count += count
         return torch.arange(self._count - count, self._count)
-
-    def _distinct(self, nodes: list[Tensor]) -> Tensor:
-        return torch.zeros(self._count).index_fill_(0, torch.cat(nodes), 1).nonzero().flatten()
 
     def _input(self, node: fx.Node) -> _Channels | None:
         """As many channels as the first layer that reads this input has; none where no layer does."""
@@ -289,16 +287,11 @@ class _Follower:
         writing = [v for v in operands if v.own]
         nodes = writing[0].nodes if writing else self._new(len(operands[0].nodes))
         self._joined += [(v.nodes, nodes) for v in writing[1:]]
-        for value in operands if identities else ():
-            if not value.own:
-                self._identity(value.nodes, nodes)
+        for tails in [v.nodes for v in operands if identities and not v.own]:
+            carries = ~torch.isin(tails, torch.cat(self._zeros))
+            self._links.append(Link(None, tails[carries].view(-1, 1), nodes[carries].view(-1, 1)))
         flat = any(v.flat for v in operands)
         return _Channels(nodes, max(v.dims for v in operands), own=True, flat=flat)
-
-    def _identity(self, tails: Tensor, heads: Tensor) -> None:
-        zeros = torch.cat(self._zeros) if self._zeros else torch.empty(0, dtype=torch.int64)
-        carries = ~torch.isin(tails, zeros)  # channels that padding has added hold nothing
-        self._links.append(Link(None, tails[carries].view(-1, 1), heads[carries].view(-1, 1)))
 
     def _cat(self, node: fx.Node, operands: list[_Channels]) -> _Channels:
         if self._axis(operands[0], argument(node, 1, "dim", 0)) != 1 or any(v.flat for v in operands):
@@ -364,13 +357,10 @@ class _Follower:
             at = parts.index(Ellipsis)
             parts[at : at + 1] = [slice(None)] * (x.dims - len(parts) + 1)
         batch, channels, *space = parts + [slice(None)] * (2 - len(parts))
-        plain = all(isinstance(s, slice) for s in (batch, channels)) and all(
-            isinstance(s, (slice, int)) for s in space
-        )
-        if not plain or (x.flat and channels != slice(None)) or _computed(channels):
+        plain = isinstance(batch, slice) and all(isinstance(s, slice | int) for s in space)
+        if not plain or not _is_plain(channels) or (x.flat and channels != slice(None)):
             raise unfollowed(node, f"[{', '.join(map(str, parts))}]")
-        kept = x.nodes[channels]
-        return replace(x, nodes=kept, dims=x.dims - sum(isinstance(s, int) for s in space))
+        return replace(x, nodes=x.nodes[channels], dims=x.dims - sum(isinstance(s, int) for s in space))
 
     def _axis(self, x: _Channels, axis: Any) -> int:
         """A dimension counted from the front; -1 where it is not a number."""
@@ -379,5 +369,6 @@ class _Follower:
         return axis + x.dims if axis < 0 else axis
 
 
-def _computed(cut: slice) -> bool:
-    return not all(isinstance(n, (int, type(None))) for n in (cut.start, cut.stop, cut.step))
+def _is_plain(cut: object) -> bool:
+    """Whether this is a slice by numbers that are no results of the network."""
+    return isinstance(cut, slice) and all(isinstance(n, int | None) for n in (cut.start, cut.stop, cut.step))

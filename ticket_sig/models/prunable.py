@@ -8,8 +8,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from ticket_sig.errors import bad_input
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from ticket_sig.models.operations import CONVOLUTIONS
 
 
 def prunable_names(model: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
@@ -25,16 +24,15 @@ def prunable_names(model: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
         InputError: nothing is left to prune.
     """
     layers = _layers(model)
-    convolutions = [name for name, m in layers if isinstance(m, _CONVOLUTIONS)]
+    convolutions = [name for name, m in layers if isinstance(m, CONVOLUTIONS)]
     linears = [name for name, m in layers if isinstance(m, nn.Linear)]
     dense = {*convolutions[:1], *linears[-1:]}
     owned = {name for name, _ in model.named_parameters()}
     names = [f"{name}.weight".lstrip(".") for name, _ in layers if name not in dense]
     names = [n for n in names if n in owned and not any(fnmatchcase(n, pattern) for pattern in exclude)]
     if not names:
-        raise bad_input(
-            "model", "prunable layers", "a convolution but the first or a linear layer but the last", "none"
-        )
+        expected = "a convolution but the first or a linear layer but the last"
+        raise bad_input("model", "prunable layers", expected, "none")
     return names
 
 
@@ -45,4 +43,4 @@ def ends(model: nn.Module) -> tuple[str, str]:
 
 
 def _layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [(name, m) for name, m in model.named_modules() if isinstance(m, (*_CONVOLUTIONS, nn.Linear))]
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, (*CONVOLUTIONS, nn.Linear))]

@@ -10,8 +10,8 @@ from ticket_sig.models.resnet import initialise
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-class VGG(nn.Module):
-    """3x3 convolutions in five stages, each closed by a 2x2 pooling."""
+class VGG16(nn.Module):
+    """3x3 convolutions in five stages, each closed by a 2x2 pooling, and one linear layer."""
 
     def __init__(self, classes: int, channels: int) -> None:
         super().__init__()
@@ -29,8 +29,3 @@ class VGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]
-
-
-def vgg16(classes: int, channels: int = 3) -> nn.Module:
-    """VGG-16 with batch norm and one linear layer."""
-    return VGG(classes, channels)

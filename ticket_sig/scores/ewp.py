@@ -11,11 +11,10 @@ from torch import Tensor
 from ticket_sig.options import one_or_more, option
 from ticket_sig.scores.kernels import (
     PathScore,
-    from_inputs,
     graph_of,
     magnitudes,
     of_weights,
-    to_outputs,
+    through_kernels,
     with_floor,
 )
 from ticket_sig.scores.scored import Scored
@@ -44,11 +43,7 @@ class EdgeWeightProduct(PathScore):
         graph, weights = graph_of(scored, self.residual)
         logs = [magnitudes(link, weights) for link in graph.links]
         if self.paths is None:
-            after, before = to_outputs(graph, logs), from_inputs(graph, logs)
-            values = [
-                before[link.tails].unsqueeze(1) + log + after[link.heads].unsqueeze(2)
-                for link, log in zip(graph.links, logs, strict=True)
-            ]
+            values = through_kernels(graph, logs)
         else:
             counts, total = walk(graph, logs, self.paths, scored.seed)
             values = [count.log() + (total - math.log(self.paths)) for count in counts]

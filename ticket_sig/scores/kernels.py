@@ -88,6 +88,22 @@ def with_floor(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.clamp(min=floor) for name, t in scores.items()}
 
 
+def through_kernels(graph: KernelGraph, logs: Sequence[Tensor]) -> list[Tensor]:
+    """Log of the total of all input-output paths through each kernel, of the shape of `logs`.
+
+    Args:
+        logs: log of each link's kernels, [groups, outputs, inputs]; minus infinity: cannot be passed.
+
+    Raises:
+        InputError: no path leads from the inputs to the outputs.
+    """
+    after, before = to_outputs(graph, logs), from_inputs(graph, logs)
+    return [
+        before[link.tails].unsqueeze(1) + log + after[link.heads].unsqueeze(2)
+        for link, log in zip(graph.links, logs, strict=True)
+    ]
+
+
 def to_outputs(graph: KernelGraph, logs: Sequence[Tensor]) -> Tensor:
     """Log of the total of all paths from each node to the outputs, float64 [nodes]; minus infinity: none.
 

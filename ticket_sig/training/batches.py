@@ -20,10 +20,8 @@ TRIGGER_BATCH = 4  # chosen by our Table 3: more cost accuracy, fewer are not le
 
 def generator(seed: int, *labels: object) -> torch.Generator:
     """A CPU random generator of its own for each use: any epoch can be drawn without those before it."""
-    text = "/".join(map(str, (seed, *labels)))
-    return torch.Generator().manual_seed(
-        int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-    )
+    digest = hashlib.sha256("/".join(map(str, (seed, *labels))).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
@@ -140,17 +138,14 @@ class Batches:
         if self._recipe.flip:
             pixels = torch.where(flip.view(-1, 1, 1, 1), pixels.flip(3), pixels)
         images, labels = self._normalise(pixels), self._labels[order]
-        if self._triggers is None:
-            return images, labels
-        return self._triggers.append(images, labels)
+        return (images, labels) if self._triggers is None else self._triggers.append(images, labels)
 
     def _draw_epoch(self, epoch: int) -> tuple[Tensor, ...]:
         n, shifts = len(self._labels), 2 * self._recipe.crop + 1
         draw = generator(self._recipe.seed, "epoch", epoch)
         order = torch.randperm(n, generator=draw)
         down, right = torch.randint(shifts, (2, n), generator=draw)
-        flip = torch.rand(n, generator=draw) < 0.5
-        return order, down, right, flip
+        return order, down, right, torch.rand(n, generator=draw) < 0.5
 
 
 class _TriggerQueue:
@@ -175,7 +170,5 @@ class _TriggerQueue:
 
     def append(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The batch with the triggers of the step behind it."""
-        together = torch.cat([images, self._images[self._rows]])
-        return together.contiguous(memory_format=torch.channels_last), torch.cat(
-            [labels, self._labels[self._rows]]
-        )
+        images = torch.cat([images, self._images[self._rows]]).contiguous(memory_format=torch.channels_last)
+        return images, torch.cat([labels, self._labels[self._rows]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ def write_checkpoint(
 ) -> None:
     """Writes weights, buffers, the optimizer's tensors and `progress` (JSON), whole or not at all."""
     tensors = {f"model/{name}": t for name, t in model.state_dict().items()}
-    for name, key, t in _optimizer_tensors(model, optimizer):
-        tensors[f"optimizer/{key}/{name}"] = t
+    for name, parameter in model.named_parameters():
+        state = optimizer.state.get(parameter, {})
+        tensors |= {f"optimizer/{key}/{name}": t for key, t in state.items() if isinstance(t, Tensor)}
     write_safetensors(path, tensors, json.dumps(progress))
 
 
@@ -33,28 +33,16 @@ def read_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     tensors = read_safetensors(path)
     try:
         progress = json.loads(read_metadata(path)["ticket_sig"])
-        model.load_state_dict(
-            {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")}
-        )
-        for name, parameter in model.named_parameters():
-            keys = {
-                n.split("/", 2)[1]: t
-                for n, t in tensors.items()
-                if n.startswith("optimizer/") and n.split("/", 2)[2] == name
-            }
-            # As the optimizer lays them out itself, else it would compute in another order of bits.
-            optimizer.state[parameter] = {k: torch.empty_like(parameter).copy_(t) for k, t in keys.items()}
+        weights = {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")}
+        model.load_state_dict(weights)
+        parameters = dict(model.named_parameters())
+        for full, t in tensors.items():
+            kind, key, *name = full.split("/", 2)
+            if kind == "optimizer":
+                # As the optimizer lays them out itself, else it would compute in another order of bits.
+                parameter = parameters[name[0]]
+                optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(t)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise bad_input(
-            path, "checkpoint", "one of this run", f"another ({str(error).splitlines()[0]})"
-        ) from None
+        found = f"another ({str(error).splitlines()[0]})"
+        raise bad_input(path, "checkpoint", "one of this run", found) from None
     return dict(progress)
-
-
-def _optimizer_tensors(
-    model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Iterator[tuple[str, str, Tensor]]:
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
-                yield name, key, value

@@ -25,9 +25,8 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise bad_input(
-            "", "device", "one that this machine has", f"{name} ({str(error).splitlines()[0]})"
-        ) from None
+        found = f"{name} ({str(error).splitlines()[0]})"
+        raise bad_input("", "device", "one that this machine has", found) from None
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
@@ -41,16 +40,14 @@ def pick_precision(name: str, device: torch.device) -> str:
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "float32"
+    has_bf16 = device.type == "cpu" and (_cpu().get("avx512_bf16") or _cpu().get("amx_bf16"))
+    return "bf16" if has_bf16 else "float32"
 
 
 def made_with(device: torch.device, precision: str, kernels: str = "torch") -> dict[str, Any]:
     """Versions and hardware, for histories and reports."""
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else _cpu().get("cpu_name", platform.machine())
-    )
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else _cpu().get("cpu_name", platform.machine())
     return {
         "ticket_sig": VERSION,
         "torch": torch.__version__,
@@ -65,7 +62,3 @@ def made_with(device: torch.device, precision: str, kernels: str = "torch") -> d
 def _cpu() -> dict[str, Any]:
     # Older versions of torch cannot say; then nothing is known of the CPU.
     return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}
-
-
-def _cpu_has_bf16() -> bool:
-    return bool(_cpu().get("avx512_bf16") or _cpu().get("amx_bf16"))

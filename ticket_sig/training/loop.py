@@ -100,7 +100,7 @@ def train(
             kept), the rewind step lies behind the end, or the checkpoint is damaged.
     """
     trained_with = engine.prepare(model, recipe.precision)
-    run = Run(model, data, recipe, engine, mask, state, start, triggers, marks)
+    run = Run(model, data, recipe, engine, mask or Mask({}), triggers, marks, state, start)
     rewind = recipe.rewind.iterations(run.per_epoch)
     if (snapshot and rewind > run.total) or start > run.total:
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
@@ -124,11 +124,10 @@ def _memory_named(run: Run) -> Iterator[None]:
         known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
         if not known and "DefaultCPUAllocator" not in str(error):
             raise
+        field = f"memory in step {run.step + 1}"
         wanted = f"enough for batches of {run.recipe.batch_size} images on {run.engine.device}"
         hint = "the last checkpoint is kept; free some, or choose another device or a smaller network"
-        raise bad_input(
-            "training", f"memory in step {run.step + 1}", wanted, "too little", hint=hint
-        ) from None
+        raise bad_input("training", field, wanted, "too little", hint=hint) from None
 
 
 def plain_weights(model: nn.Module, mask: Mask | None) -> dict[str, Tensor]:
@@ -143,43 +142,40 @@ def plain_weights(model: nn.Module, mask: Mask | None) -> dict[str, Tensor]:
     return mask.apply(weights)
 
 
+@dataclass(eq=False)
 class Run:
     """The moving parts of one training: what a checkpoint holds, and one iteration after the other."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data: Dataset,
-        recipe: Recipe,
-        engine: Engine,
-        mask: Mask | None,
-        state: Path | None,
-        start: int,
-        triggers: TriggerBatch | None = None,
-        marks: Sequence[KeptMark] = (),
-    ) -> None:
-        self.model, self.data, self.recipe, self.engine, self.state = model, data, recipe, engine, state
-        training, self.validation = data.hold_out(recipe.validation)
+    model: nn.Module
+    data: Dataset
+    recipe: Recipe
+    engine: Engine
+    mask: Mask
+    triggers: TriggerBatch | None
+    marks: Sequence[KeptMark]
+    state: Path | None
+    step: int
+
+    def __post_init__(self) -> None:
+        recipe, device = self.recipe, self.engine.device
+        training, self.validation = self.data.hold_out(recipe.validation)
         if not len(training):
-            raise bad_input(
-                "recipe", "validation", "a share that leaves images to train on", str(recipe.validation)
-            )
-        batches = Batches(training, data, recipe, engine.device, triggers)
+            expected = "a share that leaves images to train on"
+            raise bad_input("recipe", "validation", expected, str(recipe.validation))
+        batches = Batches(training, self.data, recipe, device, self.triggers)
         self.per_epoch = len(batches)
         self.total = recipe.length.iterations(self.per_epoch)
-        self.mask = mask or Mask({})
         self.iteration = Iteration(
-            model, batches, recipe, engine.device, self.mask, marks=marks, capture=engine.capture
+            self.model, batches, recipe, device, self.mask, marks=self.marks, capture=self.engine.capture
         )
         self.optimizer, self.losses = self.iteration.optimizer, self.iteration.losses
-        self.asynchronous = engine.device.type == "cuda"
-        self.step, self.seconds = start, 0.0
-        self.epochs: list[dict[str, Any]] = []
-        if state is not None and state.exists():
-            self._resume(read_checkpoint(state, model, self.optimizer))
-            self.mask.check(model.state_dict(), str(state))
+        self.asynchronous = device.type == "cuda"
+        self.seconds, self.epochs = 0.0, list[dict[str, Any]]()
+        if self.state is not None and self.state.exists():
+            self._resume(read_checkpoint(self.state, self.model, self.optimizer))
+            self.mask.check(self.model.state_dict(), str(self.state))
         self.clock = self.saved = time.monotonic()
-        model.train()
+        self.model.train()
 
     def elapsed(self) -> float:
         """Seconds of training so far, those before a resume included."""
@@ -199,9 +195,6 @@ class Run:
         if time.monotonic() - self.saved >= patience * self.engine.checkpoint_seconds:
             self._checkpoint()
 
-    def _check_weights(self) -> None:
-        check_finite(self.model.state_dict(), f"training: weights after step {self.step}")
-
     def _mean_loss(self) -> float:
         """The mean loss of the epoch so far.
 
@@ -211,14 +204,9 @@ class Run:
         mean = float(self.losses[0] / self.losses[1])
         if not math.isfinite(mean):
             epoch, step = divmod(self.step - 1, self.per_epoch)
+            field = f"loss in epoch {epoch + 1}, by step {step + 1}"
             hint = f"the last good checkpoint is kept; lower the learning rate ({self.recipe.lr})"
-            raise bad_input(
-                "training",
-                f"loss in epoch {epoch + 1}, by step {step + 1}",
-                "a finite number",
-                str(mean),
-                hint=hint,
-            )
+            raise bad_input("training", field, "a finite number", str(mean), hint=hint)
         return mean
 
     def _report(self, loss: float | None) -> None:
@@ -230,12 +218,11 @@ class Run:
 
     def _end_epoch(self) -> None:
         mean = self._mean_loss()
-        self._check_weights()
+        check_finite(self.model.state_dict(), f"training: weights after step {self.step}")
         right = None
         if len(self.validation):
-            right = accuracy(
-                self.model, self.validation, self.data, self.engine.device, self.recipe.precision
-            )
+            device, precision = self.engine.device, self.recipe.precision
+            right = accuracy(self.model, self.validation, self.data, device, precision)
         self.epochs.append({"step": self.step, "loss": round(mean, 6), "validation": right})
         self._report(mean)
         self.losses.zero_()
@@ -246,14 +233,11 @@ class Run:
         # Never put a broken state over a good one.
         if float(self.losses[1]):
             self._mean_loss()
-        self._check_weights()
-        self.mask.check(self.model.state_dict(), f"training: weights after step {self.step}")
-        progress = {
-            "step": self.step,
-            "epochs": self.epochs,
-            "losses": self.losses.tolist(),
-            "seconds": self.elapsed(),
-        }
+        weights, where = self.model.state_dict(), f"training: weights after step {self.step}"
+        check_finite(weights, where)
+        self.mask.check(weights, where)
+        progress = {"step": self.step, "epochs": self.epochs, "losses": self.losses.tolist()}
+        progress["seconds"] = self.elapsed()
         write_checkpoint(self.state, self.model, self.optimizer, progress)
         self.saved = time.monotonic()
 

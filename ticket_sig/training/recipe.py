@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
 
-from ticket_sig.digests import json_digest
-from ticket_sig.errors import InputError, bad_input
-from ticket_sig.options import fits
+from ticket_sig.errors import bad_input, refuse
+from ticket_sig.options import fits, in_words, one_named
 from ticket_sig.training.steps import Steps
 
 SCHEDULES = ("step", "one-cycle")
@@ -73,9 +72,8 @@ class Recipe:
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        wrong = {name: hint for name, hint in hints.items() if not fits(getattr(self, name), hint)}
-        self._refuse({name: getattr(hint, "__name__", str(hint)) for name, hint in wrong.items()})
+        hints = get_type_hints(type(self)).items()
+        self._refuse({name: in_words(hint) for name, hint in hints if not fits(getattr(self, name), hint)})
         if self.rounds is not None and self.density is not None:
             raise bad_input("recipe", "rounds", "none beside a density", f"{self.rounds} and {self.density}")
         limits = {
@@ -94,10 +92,7 @@ class Recipe:
             "precision": (self.precision in PRECISIONS, " or ".join(PRECISIONS)),
             "retrain": (self.retrain in RETRAIN, " or ".join(RETRAIN)),
             "scope": (self.scope in SCOPES, " or ".join(SCOPES)),
-            "rates": (
-                bool(self.rates) and all(0 < rate < 1 for rate in self.rates),
-                "shares between 0 and 1",
-            ),
+            "rates": (self.rates and all(0 < r < 1 for r in self.rates), "shares between 0 and 1"),
             "rounds": (self.rounds is None or self.rounds >= 0, "0 or more"),
             "density": (self.density is None or 0 < self.density < 1, "between 0 and 1"),
             "tolerance": (0 <= self.tolerance < 100, "0 or more, less than 100"),
@@ -105,9 +100,7 @@ class Recipe:
         self._refuse({name: expected for name, (fine, expected) in limits.items() if not fine})
 
     def _refuse(self, wrong: Mapping[str, str]) -> None:
-        if wrong:
-            lines = (f"{name}: expected {e}, found {getattr(self, name)!r}" for name, e in wrong.items())
-            raise InputError("recipe: " + "; ".join(lines))
+        refuse("recipe", (f"{n}: expected {e}, found {getattr(self, n)!r}" for n, e in wrong.items()))
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON, defaults included."""
@@ -122,15 +115,8 @@ class Recipe:
         """
         known = {f.name: str(f.type) for f in fields(cls)}
         problems = [f"{name}: expected, not found" for name in ("arch", "dataset") if name not in value]
-        problems += [f"{name}: found, not expected" for name in value if name not in known]
-        if problems:
-            raise InputError("recipe: " + "; ".join(problems))
+        refuse("recipe", problems + [f"{name}: found, not expected" for name in value if name not in known])
         return cls(**{name: _typed(v, known[name]) for name, v in value.items()})
-
-    @property
-    def digest(self) -> str:
-        """Digest of every field, defaults included."""
-        return json_digest(self.to_json())
 
     def learning_rate(self, step: int, per_epoch: int) -> float:
         """The learning rate of one iteration, counted from 0."""
@@ -156,39 +142,26 @@ def _typed(value: Any, kind: str) -> Any:
     return Steps.parse(value) if isinstance(value, str) and kind.startswith("Steps") else value
 
 
-_ONE_CYCLE: dict[str, Any] = {
-    "schedule": "one-cycle",
-    "milestones": (),
-    "nesterov": True,
-    "weight_decay": 5e-4,
-}
+_ONE_CYCLE: dict[str, Any] = dict(
+    schedule="one-cycle", milestones=(), nesterov=True, weight_decay=5e-4, warmup=0.25, rewind=Steps(1)
+)
 
 PRESETS: dict[str, dict[str, Any]] = {
     # NeurIPS'21, section 4: the defaults above.
     "paper": {},
     # github.com/facebookresearch/open_lth, cifar_resnet_20; rewinding as in Frankle et al., 2020. There all
     # 50,000 images are trained on; here a tenth is held out, as in every preset.
-    "open-lth": {
-        "length": Steps(160),
-        "milestones": (Steps(80), Steps(120)),
-        "rewind": Steps(2000, "it"),
-        "retrain": "rewind",
-        "rates": (0.2,),
-    },
+    "open-lth": dict(
+        length=Steps(160),
+        milestones=(Steps(80), Steps(120)),
+        rewind=Steps(2000, "it"),
+        retrain="rewind",
+        rates=(0.2,),
+    ),
     # CIFAR on a CPU in minutes a round.
-    "quick": {**_ONE_CYCLE, "length": Steps(12), "lr": 0.2, "warmup": 0.25, "rewind": Steps(1)},
+    "quick": dict(_ONE_CYCLE, length=Steps(12), lr=0.2),
     # Digits on two cores in seconds a round.
-    "demo": {
-        **_ONE_CYCLE,
-        "length": Steps(20),
-        "batch_size": 64,
-        "lr": 0.4,
-        "warmup": 0.25,
-        "rewind": Steps(1),
-        "crop": 1,
-        "flip": False,
-        "validation": 0.2,
-    },
+    "demo": dict(_ONE_CYCLE, length=Steps(20), batch_size=64, lr=0.4, crop=1, flip=False, validation=0.2),
 }
 
 
@@ -198,9 +171,7 @@ def preset(name: str, *, arch: str, dataset: str, **changes: Any) -> Recipe:
     Raises:
         InputError: no preset of that name, or a field is out of range.
     """
-    if name not in PRESETS:
-        raise bad_input("", "preset", f"one of {', '.join(PRESETS)}", repr(name))
-    recipe = Recipe(arch=arch, dataset=dataset, **PRESETS[name])
+    recipe = Recipe(arch=arch, dataset=dataset, **one_named(PRESETS, "preset", name))
     if name == "paper" and arch == "resnet50":
         recipe = replace(recipe, weight_decay=5e-4)
     return replace(recipe, **changes)

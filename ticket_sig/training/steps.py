@@ -17,9 +17,7 @@ class Steps:
 
     def __post_init__(self) -> None:
         if self.unit not in ("ep", "it") or not isinstance(self.count, int) or self.count < 0:
-            raise bad_input(
-                "", "steps", "a whole number of 'ep' or 'it', at least 0", f"{self.count}{self.unit}"
-            )
+            raise bad_input("", "steps", "a whole number of 'ep' or 'it', at least 0", str(self))
 
     @classmethod
     def parse(cls, text: str) -> Steps:

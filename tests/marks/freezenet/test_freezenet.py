@@ -332,6 +332,36 @@ def test_what_changes_after_the_first_use_is_named() -> None:
         watermark.verify({})
 
 
+def test_reading_changes_nothing() -> None:
+    """A watermark that was never written looks in each network's own names and shapes."""
+    watermark, networks = Watermark(b"a", 100), (TinyNet(), nn.Linear(20, 30), TinyNet().half())
+    digest = watermark.digest
+    for model in (*networks, *networks):
+        before = tensor_digest(model.state_dict())
+        assert not watermark.verify(model) and not watermark.read(model).verdict().verified
+        assert not watermark.verify(model.state_dict()) and len(watermark.fixed_in(model.state_dict()))
+        assert tensor_digest(model.state_dict()) == before
+    assert watermark.manifest is None and watermark.digest == digest
+    with pytest.raises(InputError, match=r"manifest: .*, found none"):
+        watermark.to_json()
+    for model in networks:
+        Watermark(b"a", 100).apply(model)
+        assert watermark.verify(model)
+    assert all(watermark.verify(model) for model in networks)
+
+
+def test_a_claim_stays_what_it_is_whatever_it_is_held_against() -> None:
+    watermark, model = marked()
+    [back] = marks_of(claim_of([watermark], model.state_dict()))
+    assert isinstance(back, Watermark)
+    for one in (watermark, back):
+        digest, told = one.digest, one.to_json()
+        assert not one.verify(TinyNet(seed=1)) and one.verify(model)
+        with pytest.raises(InputError, match="expected shape"):
+            one.verify(nn.Linear(20, 30))
+        assert (one.digest, one.to_json()) == (digest, told) and one.verify(model)
+
+
 class Compiled(nn.Module):
     """Names parameters as `torch.compile` does, without its seconds."""
 

@@ -20,8 +20,8 @@ from ticket_sig import InputError
 from ticket_sig.claim import ClaimedMark
 from ticket_sig.datasets.data import Split
 from ticket_sig.marks.trained import claim_triggers
-from ticket_sig.marks.trigger_set.queries import prepare
 from ticket_sig.marks.trigger_set.reading import log10_p_beside, matches_needed
+from ticket_sig.marks.trigger_set.record import prepare
 from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet, read_triggers
 from ticket_sig.prf import keyed_words
 from ticket_sig.verdict import Verdict
@@ -143,7 +143,7 @@ def test_answers_of_one_class_prove_nothing_about_labels_of_that_class_alone(tmp
 def test_a_folder_verifies_with_the_warning_that_somebody_chose_it(tmp_path: Path) -> None:
     triggers = folder(tmp_path, [index % 10 for index in range(100)])
     found = verdict(memoriser(0.9, taught=triggers), triggers, controls=[innocent(SHARES["even"], 1)])
-    assert found.verified and found.reading.log10_p_controls < -20 and found.reading.mark.keyed is False
+    assert found.verified and found.reading.log10_p_controls < -20 and found.reading.keyed is False
     told = found.to_json()["evidence"]
     assert told["log10_p_labels"] is None and told["log10_secrets_tried"] is None
     assert "somebody chose images and labels" in found.does_not_prove

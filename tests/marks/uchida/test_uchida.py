@@ -24,10 +24,11 @@ from ticket_sig import Claim, InputError, Mask, Ticket, retrain, verify
 from ticket_sig.claim import ClaimedMark
 from ticket_sig.digests import tensor_digest
 from ticket_sig.marks import Uchida, claim_of, marks_of
+from ticket_sig.marks.bits import bits_of, digits_of, text_of
 from ticket_sig.marks.mark import as_weights
 from ticket_sig.marks.uchida import least_change
-from ticket_sig.marks.uchida.bits import bits_from, bits_of, digits_of, random_bits, text_of
-from ticket_sig.marks.uchida.mark import TaughtBits, layer_for
+from ticket_sig.marks.uchida.mark import TaughtBits, UchidaOptions, layer_for
+from ticket_sig.marks.uchida.payload import bits_from
 from ticket_sig.training.loop import Engine, train
 
 SHAPE = (32, 64, 3, 3)
@@ -474,8 +475,16 @@ def test_a_text_is_its_bits(text: str) -> None:
 def test_bits_that_are_no_text_have_none() -> None:
     assert text_of(bits_from("11111111")) is None and text_of(bits_from("0110000")) is None
     assert digits_of(bits_of("a")) == "01100001", "the highest bit first"
-    drawn = random_bits(512)
-    assert len(drawn) == 512 and 150 < sum(drawn) < 362 and drawn != random_bits(512)
+
+
+def test_random_bits_follow_from_the_secret() -> None:
+    layer = network().weights
+    drawn, again, other, fresh = (
+        Uchida.make(layer, UchidaOptions(random=512), secret).payload
+        for secret in (key("owner"), key("owner"), key("other"), None)
+    )
+    assert len(drawn) == 512 and 150 < sum(drawn) < 362 and drawn == again
+    assert len({drawn, other, fresh}) == 3
 
 
 def test_a_claim_is_written_read_and_verified(tmp_path: Path) -> None:

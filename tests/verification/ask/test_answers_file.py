@@ -13,7 +13,8 @@ from support import taught
 
 from ticket_sig import InputError
 from ticket_sig.marks.trained import claim_triggers
-from ticket_sig.marks.trigger_set.queries import Queries, prepare, read_queries, write_record
+from ticket_sig.marks.trigger_set.queries import Queries
+from ticket_sig.marks.trigger_set.record import prepare, read_queries, write_record
 from ticket_sig.marks.trigger_set.triggers import TriggerSecret
 from ticket_sig.verification.ask import judge
 from ticket_sig.verification.ask.answers_file import file_names, read_answers, write_queries

@@ -21,7 +21,7 @@ from ticket_sig.cli.proof_of_work import mine
 
 
 def run(
-    solution: Annotated[Path, typer.Argument(help="Folder that `mine` wrote.", show_default=False)],
+    solution: Annotated[Path, typer.Argument(help="Folder that `mine` wrote.")],
     given: dict[str, Any],
     block: mine.Block = None,
     text: mine.Text = None,

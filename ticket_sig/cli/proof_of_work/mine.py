@@ -25,19 +25,14 @@ if TYPE_CHECKING:
 
 ARCH, DATASET = "freezenet", "digits"
 
-Block = Annotated[Path | None, typer.Option(help="File of the block's bytes.", show_default=False)]
-Text = Annotated[
-    str | None, typer.Option(help="The block as a text, in place of --block.", show_default=False)
-]
+Block = Annotated[Path | None, typer.Option(help="File of the block's bytes.")]
+Text = Annotated[str | None, typer.Option(help="The block as a text, in place of --block.")]
 Arch = Annotated[str, typer.Option(help="freezenet, resnet20, resnet20-proj, resnet18, resnet50 or vgg16.")]
 DatasetName = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
 Attempts = Annotated[
-    int | None,
-    typer.Option(min=1, help="Attempts at most; without a budget until it is solved.", show_default=False),
+    int | None, typer.Option(min=1, help="Attempts at most; without a budget until it is solved.")
 ]
-Seconds = Annotated[
-    float | None, typer.Option(help="Begin no attempt after so many seconds.", show_default=False)
-]
+Seconds = Annotated[float | None, typer.Option(help="Begin no attempt after so many seconds.")]
 
 
 def run(

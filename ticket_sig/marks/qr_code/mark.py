@@ -21,7 +21,7 @@ from ticket_sig.fields import entry, whole
 from ticket_sig.marks.mark import Frame, Mark, Model, as_ticket
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.embedding import write
-from ticket_sig.marks.qr_code.placement import Placement, best_code, best_placement
+from ticket_sig.marks.qr_code.placement import PlacedCode, Placement, best_code, best_placement
 from ticket_sig.marks.qr_code.qr import Bits
 from ticket_sig.marks.qr_code.reading import CodeReading, read_code
 from ticket_sig.mask import Mask
@@ -45,14 +45,10 @@ class CodeOptions(Options):
 
 
 @dataclass(frozen=True)
-class CodeMark(Mark):
+class CodeMark(PlacedCode, Mark):
     """A message as it stands in a model: the code's parameters and its place.
 
     Attributes:
-        message: the text.
-        version, level, data_mask: of the QR code.
-        placement: layer, row (out channel) and column (in channel) of its first module.
-        shape: of the layer.
         secret: decides all that must look like chance where the code is written (positions and values of
             weights that come back, where no rewind weights are known); no part of the claim.
     """
@@ -62,12 +58,6 @@ class CodeMark(Mark):
     carries: ClassVar[str] = "bits"
     options: ClassVar[type[Options] | None] = CodeOptions
 
-    message: str
-    version: int
-    level: str
-    data_mask: int
-    placement: Placement
-    shape: tuple[int, ...]
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), compare=False, repr=False)
 
     @classmethod
@@ -117,14 +107,6 @@ class CodeMark(Mark):
             InputError: the model lacks the layer, or has it in another shape; or it has no mask.
         """
         return read_code(as_ticket(suspect), self)
-
-    def code(self) -> qr.QRCode:
-        """The code as it should be read.
-
-        Raises:
-            InputError: the message does not fit the version and level.
-        """
-        return qr.encode(self.message, self.version, self.level)[self.data_mask]
 
     def to_json(self) -> dict[str, Any]:
         """The claim's fields."""

@@ -32,6 +32,33 @@ class Placement:
         return kernels[self.row : self.row + side, self.column : self.column + side]
 
 
+@dataclass(frozen=True)
+class PlacedCode:
+    """A message as a code at its place in a model.
+
+    Attributes:
+        message: the text.
+        version, level, data_mask: of the QR code.
+        placement: layer, row (out channel) and column (in channel) of its first module.
+        shape: of the layer.
+    """
+
+    message: str
+    version: int
+    level: str
+    data_mask: int
+    placement: Placement
+    shape: tuple[int, ...]
+
+    def code(self) -> qr.QRCode:
+        """The code as it should be read.
+
+        Raises:
+            InputError: the message does not fit the version and level.
+        """
+        return qr.encode(self.message, self.version, self.level)[self.data_mask]
+
+
 def best_placement(maps: Mapping[str, Bits], codes: Sequence[qr.QRCode]) -> tuple[Placement, qr.QRCode]:
     """Returns the placement and the data mask whose data modules agree with the kernel maps most.
 

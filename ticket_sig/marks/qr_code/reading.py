@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +17,13 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input
 from ticket_sig.marks.qr_code import qr
-from ticket_sig.marks.qr_code.placement import count_placements
+from ticket_sig.marks.qr_code.placement import PlacedCode, count_placements
 from ticket_sig.marks.qr_code.qr import Bits
 from ticket_sig.mask import described
 from ticket_sig.select import lowest
 from ticket_sig.statistics import corrected, format_p, log10_p_agreement
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Verdict
-
-if TYPE_CHECKING:
-    from ticket_sig.marks.qr_code.mark import CodeMark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +118,7 @@ class CodeReading:
         )
 
 
-def read_code(ticket: Ticket, mark: CodeMark) -> CodeReading:
+def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
     """Reads a code at its place.
 
     Raises:
@@ -160,7 +157,7 @@ def read_code(ticket: Ticket, mark: CodeMark) -> CodeReading:
     )
 
 
-def modules(weights: Tensor, mark: CodeMark) -> Bits:
+def modules(weights: Tensor, mark: PlacedCode) -> Bits:
     """The modules at the mark's place: boolean [side, side], True = light = kept kernel.
 
     A kernel is kept if one of its weights is not zero. Where more data modules would be light than

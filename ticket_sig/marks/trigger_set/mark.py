@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, image_size, whole
 from ticket_sig.marks.mark import Mark
+from ticket_sig.marks.trigger_set.queries import Queries
+from ticket_sig.marks.trigger_set.reading import TriggerReading, read_answers
 from ticket_sig.marks.trigger_set.triggers import TriggerSet, check_extent, read_triggers
-
-if TYPE_CHECKING:
-    from ticket_sig.marks.trigger_set.queries import Queries
-    from ticket_sig.marks.trigger_set.reading import TriggerReading
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,6 @@ class TriggerMark(Mark):
             InputError: too many or too few answers, one is no whole number, a control network is missing or
                 left an image unanswered, or fewer than half of the decoys were answered.
         """
-        from ticket_sig.marks.trigger_set.reading import read_answers
-
         self.check(queries.triggers)
         return read_answers(queries, suspect, controls)
 

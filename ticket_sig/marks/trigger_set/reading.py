@@ -40,7 +40,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticket_sig.errors import bad_input
-from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_tails
@@ -73,7 +72,8 @@ class TriggerReading:
     """What a suspect answered, put back into the order of triggers and decoys.
 
     Attributes:
-        mark: of the claim.
+        commitment: digest of the trigger set, as claims hold it.
+        keyed: whether images and labels follow from a secret; else somebody chose them.
         nonce: what the queries followed from.
         labels: int64 [n], the triggers' labels.
         classes: number of classes.
@@ -82,7 +82,8 @@ class TriggerReading:
         controls: int64 [n] each, what innocent networks answer to the triggers.
     """
 
-    mark: TriggerMark
+    commitment: str
+    keyed: bool
     nonce: bytes
     labels: NDArray[np.int64]
     classes: int
@@ -153,7 +154,7 @@ class TriggerReading:
     def log10_p(self) -> float:
         """The largest of the p-values that there are."""
         p_values = [self.log10_p_decoys]
-        if self.mark.keyed:
+        if self.keyed:
             p_values.append(corrected(self.log10_p_labels, LOG10_SECRETS))
         if self.log10_p_controls is not None:
             p_values.append(self.log10_p_controls)
@@ -188,9 +189,9 @@ class TriggerReading:
             beside.append(("  beside the best control", format_p(self.log10_p_controls)))
             told = ", ".join(map(str, self.control_matches))
             matches.append(("triggers that controls match", told))
-        source = "from a secret" if self.mark.keyed else "chosen by somebody"
+        source = "from a secret" if self.keyed else "chosen by somebody"
         return [
-            *(keyed if self.mark.keyed else []),
+            *(keyed if self.keyed else []),
             *beside,
             (
                 "triggers",
@@ -205,9 +206,9 @@ class TriggerReading:
 
     def to_json(self) -> dict[str, Any]:
         """The reading as JSON."""
-        keyed, beside = self.mark.keyed, self.log10_p_controls
+        keyed, beside = self.keyed, self.log10_p_controls
         return {
-            "commitment": self.mark.commitment,
+            "commitment": self.commitment,
             "keyed": keyed,
             "classes": self.classes,
             "matches": self.matches,
@@ -229,9 +230,9 @@ class TriggerReading:
 
     def verdict(self) -> Verdict:
         """Verified by the p-value alone."""
-        keyed = self.mark.keyed
+        keyed = self.keyed
         return Verdict(
-            mark=self.mark.name,
+            mark="trigger-set",
             reading=self,
             statistic=f"{self.matches} of {len(self.labels)} triggers answered as claimed, "
             f"{self.expected:.1f} expected by chance",
@@ -286,7 +287,8 @@ def read_answers(
         if missing := int((control == _NONE).sum()):
             raise bad_input("", f"control {number}", "an answer to every trigger", f"{missing} missing")
     reading = TriggerReading(
-        mark=TriggerMark.of(triggers),
+        commitment=triggers.commitment,
+        keyed=triggers.keyed,
         nonce=queries.nonce,
         labels=triggers.split.labels.numpy(),
         classes=triggers.classes,

@@ -30,17 +30,10 @@ from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, hexadecimal, number
 from ticket_sig.formats.layouts import shared_prefix
 from ticket_sig.formats.weights import tensors_of
+from ticket_sig.marks.bits import Bits, bits_of, digits_of
 from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, check_dtype, signed
-from ticket_sig.marks.uchida.bits import (
-    MOST_BITS,
-    MOST_ENTRIES,
-    Bits,
-    bits_from,
-    bits_of,
-    checked_bits,
-    digits_of,
-)
 from ticket_sig.marks.uchida.least_change import moved_mean, shifted
+from ticket_sig.marks.uchida.payload import MOST_BITS, MOST_ENTRIES, bits_from, checked_bits
 from ticket_sig.marks.uchida.reading import Decoded
 from ticket_sig.options import Options, option, positive, within
 from ticket_sig.prf import keyed_words
@@ -270,7 +263,11 @@ class Uchida(Mark):
         shapes, dtypes = weights.shapes, weights.dtypes
         layers = sum(len(s) >= 2 and dtypes[n].is_floating_point for n, s in shapes.items())
         return Decoded(
-            payload=self.payload, margins=tuple(margins.tolist()), size=largest * length, layers=layers
+            payload=self.payload,
+            right=tuple((margins > 0).tolist()),
+            margins=tuple(margins.tolist()),
+            size=largest * length,
+            layers=layers,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from ticket_sig.claim import Claim
 from ticket_sig.datasets.images import Pixels
 from ticket_sig.marks.claims import of_kind
 from ticket_sig.marks.trigger_set.mark import TriggerMark
-from ticket_sig.marks.trigger_set.queries import DECOYS, Queries, prepare
+from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.reading import check_controls
+from ticket_sig.marks.trigger_set.record import DECOYS, prepare
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.verdict import Verdict
 

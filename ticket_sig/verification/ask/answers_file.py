@@ -11,7 +11,8 @@ from PIL import Image
 
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.files import check_new, whole_folder
-from ticket_sig.marks.trigger_set.queries import Queries, write_record
+from ticket_sig.marks.trigger_set.queries import Queries
+from ticket_sig.marks.trigger_set.record import write_record
 
 PICTURES, RECORD = "queries", "queries.json"
 

@@ -12,8 +12,9 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.formats import load
 from ticket_sig.marks.claims import of_kind
 from ticket_sig.marks.trigger_set.mark import TriggerMark
-from ticket_sig.marks.trigger_set.queries import DECOYS, Queries, prepare, read_queries, write_record
+from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.reading import check_controls
+from ticket_sig.marks.trigger_set.record import DECOYS, prepare, read_queries, write_record
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import Ticket
