@@ -95,23 +95,23 @@ class Claim:
 
 def _marks(value: Mapping[str, Any]) -> tuple[ClaimedMark, ...]:
     listed = entry(value, "marks", list)
-    if not 1 <= len(listed) <= MOST_MARKS or not all(isinstance(one, dict) for one in listed):
-        raise bad_input("claim", "marks", f"1 to {MOST_MARKS} objects", f"{len(listed)} entries")
+    others = [type(one).__name__ for one in listed if not isinstance(one, dict)]
+    if others or not 1 <= len(listed) <= MOST_MARKS:
+        found = f"a {others[0]}" if others else str(len(listed))
+        raise bad_input("claim", "marks", f"1 to {MOST_MARKS} objects", found)
     return tuple(ClaimedMark(_name(one, "mark"), entry(one, "fields", dict)) for one in listed)
 
 
 def _marks_of_version_1(value: Mapping[str, Any]) -> tuple[ClaimedMark, ...]:
     """One scheme, or a trigger set with the mark that it stood beside."""
-    one = _scheme(value)
-    if "triggers" not in one.fields:
+    one = _mark_of_version_1(value)
+    if one.name != _NAMES_OF_VERSION_1["scheme 3: trigger set"]:
         return (one,)
-    taught = replace(one, fields=entry(one.fields, "triggers", dict))
-    if one.fields.get("beside") is None:
-        return (taught,)
-    return _scheme(entry(one.fields, "beside", dict)), taught
+    taught, beside = ClaimedMark(one.name, entry(one.fields, "triggers", dict)), one.fields.get("beside")
+    return (taught,) if beside is None else (_mark_of_version_1(entry(one.fields, "beside", dict)), taught)
 
 
-def _scheme(value: Mapping[str, Any]) -> ClaimedMark:
+def _mark_of_version_1(value: Mapping[str, Any]) -> ClaimedMark:
     name = _name(value, "scheme")
     return ClaimedMark(_NAMES_OF_VERSION_1.get(name, name), entry(value, "signature", dict))
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_LONGEST = 1000  # characters of a part of a message: a text from a file may have millions
+
 
 class InputError(ValueError):
     """Something the caller handed in cannot be used; the message is one line and names it.
@@ -23,10 +25,14 @@ class InputError(ValueError):
 
 def bad_input(where: object, field: str, expected: str, found: str, *, hint: str = "") -> InputError:
     """Returns the error `WHERE: FIELD: expected E, found F; HINT` (WHERE and HINT may be empty)."""
-    head = f"{where}: {field}" if str(where) else field
+    head = f"{where}: {_cut(field)}" if str(where) else _cut(field)
     tail = f"; {hint}" if hint else ""
-    message = " ".join(f"{head}: expected {expected}, found {found}{tail}".split())
+    message = " ".join(f"{head}: expected {_cut(expected)}, found {_cut(found)}{tail}".split())
     return InputError(message, named=isinstance(where, Path))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def refuse(where: object, problems: Iterable[str]) -> None:

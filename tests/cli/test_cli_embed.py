@@ -264,7 +264,7 @@ FREEZENET_REFUSES: list[tuple[list[object], str]] = [
         "--length, --share: expected one of them, found both",
     ),
     (["--message", "", "--length", 3], "data: expected 1 byte or more, found none"),
-    (["--secret", "gone", "--length", 3], "gone: No such file or directory"),
+    (["--secret", "gone", "--length", 3], "gone: --secret: expected a file of bytes, found none"),
     (["--message", "a", "--length", 16097], "shards: freezenet: length: expected 0 to 16096"),
     (["--message", "a", "--length", -1], "length: expected"),
     (["--message", "a", "--share", 1.01], "share: expected 0 to 1, found 1.01"),
@@ -368,7 +368,7 @@ def test_a_layer_too_small_says_that_it_proves_nothing(
         (["--layer", "conv9"], "layer: expected 'conv9', found none of that name"),
         (["--layer", "bn1.weight"], "shape: expected 2 or more sizes of 1 or more"),
         (["--strength", 0], "strength: expected a finite number"),
-        (["--secret", "SHORT"], "key: expected 32 bytes, found 5"),
+        (["--secret", "SHORT"], "--secret: expected 32 bytes for uchida, found 5"),
         (["--data", "DIR"], "--data: no longer an option; use ticket-sig train"),
     ],
 )

@@ -80,8 +80,9 @@ def command() -> Callable[..., None]:
 def _bytes_in(secret: Path) -> bytes:
     from ticket_sig.errors import bad_input
 
-    if not (found := secret.read_bytes()):
-        raise bad_input(secret, "--secret", "1 byte or more", "none")  # what is empty keeps no secret
+    found = secret.read_bytes() if secret.exists() else None
+    if not found:  # what is empty keeps no secret
+        raise bad_input(secret, "--secret", "a file of bytes", "none" if found is None else "an empty one")
     return found
 
 

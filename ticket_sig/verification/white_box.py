@@ -207,4 +207,4 @@ def check_needed(marks: Sequence[Mark], shown: Mapping[str, Any], claim: Claim) 
         takers = [n for n, kind in MARKS.items() if kind.needs.keys() & set(extra)]
         expected = f"a claim on {' or '.join(takers) or 'a mark'}, for {', '.join(map(flag, extra))}"
         with about(claim.source):
-            raise bad_input("", "marks", expected, ", ".join(mark.name for mark in marks))
+            raise bad_input("", "marks", expected, ", ".join(one.name for one in claim.marks))

@@ -33,9 +33,9 @@ from ticket_sig.formats.weights import tensors_of
 from ticket_sig.marks.bits import Bits, bits_of, digits_of
 from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, check_dtype, signed
 from ticket_sig.marks.uchida.least_change import moved_mean, shifted
-from ticket_sig.marks.uchida.payload import MOST_ENTRIES, bits_from, checked_bits
+from ticket_sig.marks.uchida.payload import MOST_BITS, MOST_ENTRIES, bits_from, checked_bits
 from ticket_sig.marks.uchida.reading import Decoded
-from ticket_sig.options import Options, one_or_more, option, positive
+from ticket_sig.options import Options, option, positive, within
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
@@ -60,7 +60,7 @@ class UchidaOptions(Options):
     random: int | None = option(
         f"So many random bits; {BITS} where nothing is given, or as many as the layer holds.",
         default=None,
-        check=one_or_more,
+        check=within(1, MOST_BITS),
     )
     layer: str | None = option(
         "Name of its weights; by default those with most weights in a filter, and most filters, first and "
@@ -172,6 +172,8 @@ class Uchida(Mark):
         """
         tensors = tensors_of(as_weights(model))
         key = secrets.token_bytes(KEY_BYTES) if secret is None else secret
+        if len(key) != KEY_BYTES:
+            raise bad_input("", "--secret", f"{KEY_BYTES} bytes for uchida", str(len(key)))
         payload = options.payload()
         if payload is None:
             count = options.random or _default_length(tensors, options.layer)

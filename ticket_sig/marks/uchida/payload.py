@@ -9,6 +9,7 @@ from ticket_sig.errors import bad_input
 from ticket_sig.marks.bits import Bits
 
 MOST_ENTRIES = 2**26  # of the secret matrix: half a GiB, and seconds to draw
+MOST_BITS = math.isqrt(MOST_ENTRIES)  # each takes a row of X, and a filter has as many weights or more
 
 
 def bits_from(digits: str) -> Bits:
@@ -29,9 +30,8 @@ def checked_bits(payload: Iterable[bool]) -> Bits:
         InputError: none, more than any layer can hold, or other values than 0 and 1.
     """
     bits = tuple(payload)
-    most = math.isqrt(MOST_ENTRIES)  # each takes a row of X, and a filter has as many weights or more
-    if not 1 <= len(bits) <= most:
-        raise bad_input("uchida", "payload", f"1 to {most} bits", str(len(bits)))
+    if not 1 <= len(bits) <= MOST_BITS:
+        raise bad_input("uchida", "payload", f"1 to {MOST_BITS} bits", str(len(bits)))
     if odd := [bit for bit in bits if bit not in (0, 1)]:
         raise bad_input("uchida", "payload", "bits, 0 or 1", repr(odd[0])[:80])
     return tuple(bool(bit) for bit in bits)
