@@ -11,17 +11,17 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from helpers import tiny_data
 from PIL import Image
+from support.tiny import tiny_data
 
 import experiments.lib.bench
 from experiments.lib.bench import Bench, dense
 from experiments.lib.cells import Store
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import line, summary
+from ticket_sig.progress import Silent
 from ticket_sig.training import Steps
 from ticket_sig.training.loop import Engine
-from ticket_sig.training.progress import Silent
 
 
 def bench_of(folder: Path, data: Path | None = None) -> Bench:

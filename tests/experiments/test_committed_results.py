@@ -18,8 +18,8 @@ from experiments.lib.scales import SCALES
 from experiments.lib.showing import write
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
+from ticket_sig.progress import Silent
 from ticket_sig.training.loop import Engine
-from ticket_sig.training.progress import Silent
 
 CELLS = FOLDER / "cells" / "quick"
 # Images to train on when RESULTS.md was written: of CIFAR-100 a test split alone was at hand.
