@@ -27,10 +27,9 @@ def marks_of(claim: Claim) -> list[Mark]:
         InputError: one that the registry does not have (says which package wrote it), or a damaged one.
     """
     with about(claim.source):
-        for one in claim.marks:
-            if one.name not in MARKS:
-                found = f"{one.name!r}, written by {claim.written_by}"
-                raise bad_input("claim", "mark", f"one of {', '.join(MARKS)}", found)
+        if unknown := [one.name for one in claim.marks if one.name not in MARKS]:
+            found = f"{unknown[0]!r}, written by {claim.written_by}"
+            raise bad_input("claim", "mark", f"one of {', '.join(MARKS)}", found)
         return [MARKS[one.name].from_json(one.fields) for one in claim.marks]
 
 

@@ -75,7 +75,7 @@ class Mark(ABC):
         raise NotImplementedError(f"{self.name} is not put in by `embed`")
 
     def entries(self, weights: Weights) -> Mapping[str, Entries] | None:
-        """Single entries that make the mark, for a model that is never loaded whole; None where more does."""
+        """Single entries that make the mark, for a model never loaded whole; None where that is not all."""
         return None
 
     def bind(self, model: nn.Module) -> Held | None:

@@ -40,9 +40,8 @@ def split_file(
     loaded = load(path)
     with about(path):
         if loaded.sealed:
-            raise bad_input(
-                "", "sealed part", "none, to be split", "one: it is locked", hint="unlock it first"
-            )
+            hint = "unlock it first"
+            raise bad_input("", "sealed part", "none, to be split", "one: it is locked", hint=hint)
         subject, uses = Subject.of(loaded.ticket, given["arch"], given["dataset"]), made.uses
         asked = scores.Scored(
             ticket=loaded.ticket,
