@@ -20,7 +20,7 @@ from experiments.lib.cells import Store
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import line, summary
 from ticket_sig.progress import Silent
-from ticket_sig.training import Steps
+from ticket_sig.training import Steps, preset
 from ticket_sig.training.loop import Engine
 
 
@@ -33,25 +33,25 @@ def bench_of(folder: Path, data: Path | None = None) -> Bench:
 def test_a_training_is_done_once_and_goes_on_from_its_middle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = bench_of(tmp_path)
     # 65 images to train on in batches of 64: the one left over makes no batch of its own.
-    bench._data["digits"] = tiny_data(images=108, classes=10)
-    recipe = bench.preset("demo", "freezenet", "digits", length=Steps(2), rewind=Steps(1))
-    recipe = replace(recipe, precision="float32")
-    assert len(bench.data("digits").hold_out(recipe.validation)[0]) == 65
-    first = bench.train(dense(bench.initial("freezenet", "digits")), recipe)
-    rest = bench.train(dense(first.halfway), replace(recipe, retrain="rewind"))
+    data = tiny_data(images=108, classes=10)
+    monkeypatch.setattr(Bench, "data", lambda self, name: data)
+    bench = bench_of(tmp_path)
+    recipe = preset("demo", arch="freezenet", dataset="tiny", length=Steps(2), rewind=Steps(1))
+    assert len(data.hold_out(recipe.validation)[0]) == 65
+    first = bench.train(dense(bench.initial("freezenet", "tiny")), recipe)
+    begun, rest_of_it = dense(first.halfway), replace(recipe, retrain="rewind")
+    rest = bench.train(begun, rest_of_it)
     assert len(first.validation) == 2 and len(rest.validation) == 1
+
     monkeypatch.setattr(experiments.lib.bench, "train", None)
-    again = bench_of(tmp_path)
-    again._data = bench._data
-    kept = again.train(dense(first.halfway), replace(recipe, retrain="rewind"))
+    kept = bench_of(tmp_path).train(begun, rest_of_it)
     assert kept.validation == rest.validation and kept.made_with == rest.made_with
     assert all(torch.equal(kept.weights[name], tensor) for name, tensor in rest.weights.items())
     # Other data are another training.
-    again._data = {"digits": tiny_data(images=108, classes=10, seed=1)}
+    data = tiny_data(images=108, classes=10, seed=1)
     with pytest.raises(TypeError):
-        again.train(dense(first.halfway), replace(recipe, retrain="rewind"))
+        bench_of(tmp_path).train(begun, rest_of_it)
 
 
 def test_a_cell_is_measured_once_by_what_was_asked(tmp_path: Path) -> None:

@@ -13,13 +13,15 @@ from experiments import FOLDER
 from experiments.catalogue import PROGRAMS, RESULTS, in_a_line, module_of
 
 
-def stems(folder: Path) -> set[str]:
+def modules(folder: Path) -> set[str]:
     """The names of all modules below a folder."""
     return {path.stem for path in folder.rglob("*.py")} - {"__init__", "__main__"}
 
 
-def test_no_module_bears_the_name_of_a_module_of_the_package() -> None:
-    assert not stems(FOLDER) & stems(Path(ticket_sig.__file__).parent)
+def test_no_module_bears_the_name_of_a_module_or_package_of_ticket_sig() -> None:
+    package = Path(ticket_sig.__file__).parent
+    packages = {path.parent.name for path in package.rglob("__init__.py")}
+    assert not modules(FOLDER) & (modules(package) | packages)
 
 
 @pytest.mark.parametrize("name", RESULTS)
