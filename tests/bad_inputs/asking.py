@@ -125,7 +125,7 @@ def chosen_triggers_without_a_control(folder: Path) -> list[Any]:
     return _of_a_folder(folder)
 
 
-@topic.case("GONE: model: expected a bundle folder")
+@topic.case("GONE: model: expected a bundle, a .safetensors")
 def control_that_is_not_there(folder: Path) -> list[Any]:
     return [*_of_a_folder(folder), "--control", folder / "GONE"]
 

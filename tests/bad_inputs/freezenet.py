@@ -25,7 +25,7 @@ for _name, _length, _says in (
     (
         "a negative length",
         -1,
-        "net.pt: freezenet: length: expected a whole number of 0 or more, found a negative one",
+        "freezenet: length: expected a whole number of 0 or more, found a negative one",
     ),
     ("a length above N", 7, "net.pt: freezenet: length: expected 0 to 6, the network's parameters, found 7"),
 ):
@@ -38,7 +38,7 @@ for _name, _length, _says in (
     )
 
 
-@topic.case("net.pt: freezenet: data: expected 1 byte or more, found none")
+@topic.case("freezenet: data: expected 1 byte or more, found none")
 def empty_data(folder: Path) -> list[Any]:
     return _apply(folder, {"a.weight": torch.ones(2, 3)}, "--message", "")
 

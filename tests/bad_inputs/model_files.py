@@ -18,7 +18,7 @@ from bad_inputs.inputs import claim, cut_in_half, embed, fixture, flip_after, pl
 topic = Topic("model file")
 
 
-@topic.case("gone.pt: model: expected a bundle folder, a .safetensors or a torch file", "nothing")
+@topic.case("gone.pt: model: expected a bundle, a .safetensors or a torch file", "nothing")
 def missing(folder: Path) -> list[Any]:
     return ["inspect", folder / "gone.pt"]
 
