@@ -8,9 +8,10 @@ from typing import Any
 
 from PIL import Image
 from support import taught
+from support.command_line import done
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import claim, done, edit_json, embed, fixture, images, shown, verify
+from bad_inputs.inputs import claim, edit_json, embed, fixture, images, shown, verify
 from ticket_sig.signatures.scheme3 import claim_triggers
 from ticket_sig.signatures.triggers import read_triggers
 

@@ -7,14 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from support.command_line import Outcome
+from support.command_line import PROGRAM, Outcome
 from support.disk import content
 
 from ticket_sig.cli.app import main
@@ -199,6 +198,7 @@ def test_a_place_that_is_taken_is_found_before_mining(
     assert ticket_sig(*CHECK, copy, "--text", "block 8", *EASY).code == 0
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_miner_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     arguments = [
         *MINE,
@@ -213,9 +213,8 @@ def test_a_miner_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
         "--out",
         tmp_path / "S",
     ]
-    program = "from ticket_sig.cli.app import main; main()"
     miner = subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
+        [*PROGRAM, *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,

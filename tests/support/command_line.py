@@ -1,4 +1,4 @@
-"""The command line, run in this process."""
+"""The command line, run in this process, and what runs it in one of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, redi
 from typing import NamedTuple
 
 from ticket_sig.cli.app import main
+
+# What is run here, as a process of its own.
+PROGRAM = (sys.executable, "-c", "from ticket_sig.cli.app import main; main()")
+# A ticket of digits within seconds.
+FIND = ("find", "--preset", "demo", "--epochs", 1, "--rounds", 1, "--rate", 0.5)
 
 
 class Outcome(NamedTuple):
@@ -34,6 +39,12 @@ def run(arguments: Sequence[object], during: AbstractContextManager[object] | No
         except SystemExit as left:
             return Outcome(int(left.code or 0), out.getvalue(), err.getvalue())
     raise AssertionError("the command came back without an exit code")
+
+
+def done(arguments: Sequence[object]) -> None:
+    """Runs a command that must succeed: what comes before the test."""
+    outcome = run(arguments)
+    assert outcome.code == 0, outcome.err
 
 
 @contextmanager
