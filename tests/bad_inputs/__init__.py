@@ -9,7 +9,19 @@ from __future__ import annotations
 from importlib import import_module
 
 _FILES = (
-    *("model_files", "bundles", "masks", "messages", "data", "claims", "damaged_claims", "output", "runs", "keys", "attacks"),
+    *(
+        "model_files",
+        "bundles",
+        "masks",
+        "messages",
+        "data",
+        "claims",
+        "damaged_claims",
+        "output",
+        "runs",
+        "keys",
+        "attacks",
+    ),
     *("asking", "servers", "answers", "freezenet", "uchida", "proof_of_work", "usage", "options"),
 )
 CASES = [case for name in _FILES for case in import_module(f"bad_inputs.{name}").topic.cases]

@@ -156,36 +156,126 @@ for _mark, _name, _change, _says in (
     ("qr-code", "QR version 0", {"qr": {"version": 0}}, "QR version: expected 1 to 40, found 0"),
     ("qr-code", "level X", {"qr": {"level": "X"}}, "QR level: expected L, M, Q or H, found 'X'"),
     ("qr-code", "data mask 8", {"qr": {"data_mask": 8}}, "data_mask: expected 0 to 7, found 8"),
-    ("qr-code", "another digest", {"qr": {"digest": "sha256:0"}}, "digest of the code: expected sha256:0, found"),
-    ("qr-code", "row of 31 digits", {"placement": {"row": 10**30}}, "row: expected a whole number, found 1000"),
-    ("qr-code", "one dimension", {"placement": {"shape": [22]}}, "shape: expected two or more positive whole"),
-    ("qr-code", "a side of 0", {"placement": {"shape": [22, 0]}}, "shape: expected two or more positive whole"),
+    (
+        "qr-code",
+        "another digest",
+        {"qr": {"digest": "sha256:0"}},
+        "digest of the code: expected sha256:0, found",
+    ),
+    (
+        "qr-code",
+        "row of 31 digits",
+        {"placement": {"row": 10**30}},
+        "row: expected a whole number, found 1000",
+    ),
+    (
+        "qr-code",
+        "one dimension",
+        {"placement": {"shape": [22]}},
+        "shape: expected two or more positive whole",
+    ),
+    (
+        "qr-code",
+        "a side of 0",
+        {"placement": {"shape": [22, 0]}},
+        "shape: expected two or more positive whole",
+    ),
     ("qr-code", "no message", {"message": ""}, "message: expected at least one character, found none"),
-    ("qr-code", "a novel", {"message": "x" * 10**5}, "message: expected at most 1273 bytes at level H, found"),
-    ("key-mask", "numbers of 31 digits", {"kept_key": 10**30}, "kept_key: expected a whole number, found 1000"),
+    (
+        "qr-code",
+        "a novel",
+        {"message": "x" * 10**5},
+        "message: expected at most 1273 bytes at level H, found",
+    ),
+    (
+        "key-mask",
+        "numbers of 31 digits",
+        {"kept_key": 10**30},
+        "kept_key: expected a whole number, found 1000",
+    ),
     ("trigger-set", "no images", {"count": 0}, "count: expected 1 to 100000, found 0"),
-    ("trigger-set", "10^18 images", {"count": 10**18}, "count: expected 1 to 100000, found 1000000000000000000"),
-    ("trigger-set", "images of no size", {"size": [0, 8, 1]}, "size: expected sides of 1 to 1024 and 1, 2, 3, 4"),
-    ("trigger-set", "a fourth side", {"size": [8, 8, 1, 1]}, "size: expected [height, width, channels], found"),
+    (
+        "trigger-set",
+        "10^18 images",
+        {"count": 10**18},
+        "count: expected 1 to 100000, found 1000000000000000000",
+    ),
+    (
+        "trigger-set",
+        "images of no size",
+        {"size": [0, 8, 1]},
+        "size: expected sides of 1 to 1024 and 1, 2, 3, 4",
+    ),
+    (
+        "trigger-set",
+        "a fourth side",
+        {"size": [8, 8, 1, 1]},
+        "size: expected [height, width, channels], found",
+    ),
     ("trigger-set", "one class", {"classes": 1}, "classes: expected 2 to 1000000, found 1"),
     ("freezenet", "no data", {"data": ""}, "freezenet: data: expected 1 byte or more, found none"),
     ("freezenet", "half a byte", {"data": "abc"}, "data: expected hexadecimal digits, found something else"),
-    ("freezenet", "a length below 0", {"length": -1}, "length: expected a whole number of 0 or more, found a neg"),
-    ("freezenet", "10^18 values", {"length": 10**18}, "length: expected at most 33554432, found 100000000000000"),
-    ("freezenet", "values for no network", {"manifest": {}}, "network: expected trainable parameters, found none"),
+    (
+        "freezenet",
+        "a length below 0",
+        {"length": -1},
+        "length: expected a whole number of 0 or more, found a neg",
+    ),
+    (
+        "freezenet",
+        "10^18 values",
+        {"length": 10**18},
+        "length: expected at most 33554432, found 100000000000000",
+    ),
+    (
+        "freezenet",
+        "values for no network",
+        {"manifest": {}},
+        "network: expected trainable parameters, found none",
+    ),
     ("freezenet", "no shape", {"manifest": {"a": "wide"}}, "manifest, a: expected a shape, found 'wide'"),
-    ("freezenet", "a side of 2^48", {"manifest": {"a": [2**48]}}, "manifest, a: expected a shape, found [281474"),
-    ("freezenet", "65 sides", {"manifest": {"a": [1] * 65}}, "manifest, a: expected a shape, found [1, 1, 1, 1"),
+    (
+        "freezenet",
+        "a side of 2^48",
+        {"manifest": {"a": [2**48]}},
+        "manifest, a: expected a shape, found [281474",
+    ),
+    (
+        "freezenet",
+        "65 sides",
+        {"manifest": {"a": [1] * 65}},
+        "manifest, a: expected a shape, found [1, 1, 1, 1",
+    ),
     ("uchida", "a short key", {"key": "00"}, "uchida: key: expected 32 bytes, found 1"),
     ("uchida", "no bits", {"payload": ""}, "payload: expected 1 to 8192 bits, found 0"),
     ("uchida", "digits from 0 to 2", {"payload": "012"}, "payload: expected digits 0 and 1, found '012'"),
     ("uchida", "a million bits", {"payload": "0" * 10**6}, "payload: expected 1 to 8192 bits, found 1000000"),
     ("uchida", "a layer of no name", {"layer": ""}, "layer: expected the name of a tensor, found ''"),
-    ("uchida", "one dimension", {"shape": [1200]}, "shape: expected 2 or more sizes of 1 or more, found (1200,)"),
-    ("uchida", "less room than bits", {"shape": [40, 3]}, "capacity: expected at least 20 weights in a filter of"),
-    ("uchida", "room beyond memory", {"shape": [2, 2**40]}, "payload: expected at most 0 bits in a filter of 10"),
+    (
+        "uchida",
+        "one dimension",
+        {"shape": [1200]},
+        "shape: expected 2 or more sizes of 1 or more, found (1200,)",
+    ),
+    (
+        "uchida",
+        "less room than bits",
+        {"shape": [40, 3]},
+        "capacity: expected at least 20 weights in a filter of",
+    ),
+    (
+        "uchida",
+        "room beyond memory",
+        {"shape": [2, 2**40]},
+        "payload: expected at most 0 bits in a filter of 10",
+    ),
     ("uchida", "a strength of 0", {"strength": 0}, "strength: expected a finite number above 0, found 0.0"),
-    ("uchida", "a strength of 10^31", {"strength": 1e31}, "strength: expected a number from 0 to 1.26765e+30, fou"),
+    (
+        "uchida",
+        "a strength of 10^31",
+        {"strength": 1e31},
+        "strength: expected a number from 0 to 1.26765e+30, fou",
+    ),
 ):
 
     def _changed(fields: Json, change: Json) -> None:
@@ -216,7 +306,11 @@ for _name, _marks, _says in (
     ("fields that are a list", [{"mark": "qr-code", "fields": []}], "fields: expected dict, found list"),
     ("an unknown mark", [_OTHER], f"{_KNOWN}'nct', written by ticket_sig 9.9"),
     ("an unknown mark beside a code", [_CODE, _OTHER], f"{_KNOWN}'nct', written by ticket_sig 9.9"),
-    ("a damaged mark beside a code", [_CODE, {"mark": "uchida", "fields": {}}], "payload: expected str, found"),
+    (
+        "a damaged mark beside a code",
+        [_CODE, {"mark": "uchida", "fields": {}}],
+        "payload: expected str, found",
+    ),
 ):
     _value = {**_of_version_2("qr-code"), "marks": _marks, "written_by": "ticket_sig 9.9"}
     _enter(f"version 2 with {_name}", "qr-code", _value, _says)
@@ -242,7 +336,11 @@ for _name, _signature, _says in (
 
 for _name, _signature, _says in (
     ("a damaged code", _TAUGHT | {"beside": _SCHEME_2}, "qr: expected dict, found none"),
-    ("scheme 9", _TAUGHT | {"beside": {"scheme": "scheme 9", "signature": {}}}, f"{_KNOWN}'scheme 9', written by"),
+    (
+        "scheme 9",
+        _TAUGHT | {"beside": {"scheme": "scheme 9", "signature": {}}},
+        f"{_KNOWN}'scheme 9', written by",
+    ),
 ):
     _value = {**_of_version_1("trigger-set"), "signature": _signature}
     _enter(f"version 1, triggers beside {_name}, read in weights", "qr-code", _value, _says)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.command_line import Command, next_commands, read_json, run
+from support.command_line import Command, done, next_commands, read_json
 from support.networks import TASK, dense_bundle, torch_file
 
 from ticket_sig import Claim, load, save
@@ -18,17 +18,13 @@ FREEZENET = ("--mark", "freezenet", "--message", "a secret text", "--length", 20
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ticket of digits (`run/ticket`), signed (`signed`), locked (`DIR/locked`), and a trigger secret."""
+def folder(digits_run: Path, digits_signed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ticket of digits (`ticket`), signed (`signed`), locked (`DIR/locked`), and a secret of triggers."""
     folder = tmp_path_factory.mktemp("marks")
-    find = ["find", "--preset", "demo", "--epochs", "1", "--rounds", "1", "--rate", "0.5", "--out"]
-    for arguments in (
-        [*find, folder / "run"],
-        ["embed", folder / "run" / "ticket", "--message", "mine", "--out", folder / "signed"],
-        ["split", folder / "run" / "ticket", "--out", folder / "DIR"],
-        ["triggers", "--dataset", "digits", "--count", "40", "--out", folder / "triggers.json"],
-    ):
-        assert run(arguments).code == 0
+    (folder / "ticket").symlink_to(digits_run / "ticket")
+    (folder / "signed").symlink_to(digits_signed)
+    done(["split", folder / "ticket", "--out", folder / "DIR"])
+    done(["triggers", "--dataset", "digits", "--count", 40, "--out", folder / "triggers.json"])
     return folder
 
 
@@ -42,8 +38,8 @@ def secret(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("model", "more", "commands"),
     [
-        ("run/ticket", False, 0),
-        ("run/ticket", True, 1),
+        ("ticket", False, 0),
+        ("ticket", True, 1),
         ("signed", False, 1),
         ("signed", True, 2),
         ("DIR/locked", False, 0),

@@ -1,4 +1,4 @@
-"""The command line, run in this process."""
+"""The command line, run in this process, and what runs it in one of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, redi
 from typing import Any, NamedTuple
 
 from ticket_sig.cli.app import main
+
+# What is run here, as a process of its own.
+PROGRAM = (sys.executable, "-c", "from ticket_sig.cli.app import main; main()")
+# A ticket of digits within seconds.
+FIND = ("find", "--preset", "demo", "--epochs", 1, "--rounds", 1, "--rate", 0.5)
 
 
 class Outcome(NamedTuple):
@@ -77,6 +82,12 @@ def run(arguments: Sequence[object], during: AbstractContextManager[object] | No
 def unwrapped(help_text: str) -> str:
     """A help text without its frames, colours and line breaks."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", help_text).split())
+
+
+def done(arguments: Sequence[object]) -> None:
+    """Runs a command that must succeed: what comes before the test."""
+    outcome = run(arguments)
+    assert outcome.code == 0, outcome.err
 
 
 @contextmanager
