@@ -118,6 +118,14 @@ positive = _checked(lambda value: 0 < value < math.inf, "a finite number more th
 one_or_more = _checked(lambda value: value >= 1, "1 or more")
 
 
+def unicode_text(name: str, value: str) -> bytes:
+    """A text in UTF-8; refuses bytes of the command line that are none."""
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise bad_input("", name, "Unicode text", f"{value[error.start]!r} in it") from None
+
+
 def above_0(most: float) -> Check:
     """A check for numbers above 0, and up to `most`."""
     return _checked(lambda value: 0 < value <= most, f"a number above 0, at most {most:g}")

@@ -243,6 +243,10 @@ def test_unrelated_secrets_and_texts_read_chance() -> None:
         ),
         ({"message": "x" * 501, "layer": "1.weight"}, "sign-bits: signs: expected 1 to 4000, .*, found 4008"),
         ({"message": 5, "layer": "1.weight"}, "message: expected a text, found 5"),
+        (
+            {"message": "\udcff", "layer": "1.weight"},
+            r"message: expected Unicode text, found '\\udcff' in it",
+        ),
         ({"layer": "1.weight"}, "sign-bits: expected the option message, .*; give it: --message"),
     ],
 )

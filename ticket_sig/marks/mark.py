@@ -1,6 +1,6 @@
 """The face that every mark answers to: made, embedded, kept in training, read.
 
-A new mark is one file, with a subclass of `Mark`, and one line of `MARKS`.
+A new mark is one file, with a subclass of `Mark` or, most simply, `PlainMark`, and one line of `MARKS`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ticket_sig.formats.layouts import shared_prefix, split_layout
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Weights
 from ticket_sig.mask import dtype_name
-from ticket_sig.options import Options, options_of
+from ticket_sig.options import Options, options_of, unicode_text
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.training.marks import Held
@@ -137,6 +137,12 @@ class PlainMark(Options, Mark):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.options = cls
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for one in options_of(type(self)):
+            if isinstance(value := getattr(self, one.name), str):
+                unicode_text(one.name, value)
 
     @classmethod
     def make(cls: type[OwnPlain], model: Model, options: OwnPlain, secret: bytes | None = None) -> OwnPlain:

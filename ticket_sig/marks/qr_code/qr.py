@@ -24,6 +24,7 @@ from reedsolo import ReedSolomonError, RSCodec
 
 from ticket_sig.errors import bad_input
 from ticket_sig.files import whole_file
+from ticket_sig.options import unicode_text
 
 Bits = NDArray[np.bool_]
 
@@ -97,10 +98,7 @@ def smallest_version(message: str, level: str, limit: int = VERSIONS[-1]) -> int
     _check_level(level)
     if not message:
         raise bad_input("", "message", "at least one character", "none")
-    try:
-        length = len(message.encode())
-    except UnicodeEncodeError as error:
-        raise bad_input("", "message", "Unicode text", f"{error.object[error.start]!r} in it") from None
+    length = len(unicode_text("message", message))
     code = qrcode.QRCode(error_correction=LEVELS[level])
     code.add_data(message)
     try:
