@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import importlib
 import re
+import shutil
 import sys
+import tempfile
 from pathlib import Path
-from types import ModuleType
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 EXAMPLES: dict[str, str] = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE.read_text(), re.DOTALL))
 
+_FOLDER = tempfile.mkdtemp(prefix="ticket_sig-extending-")
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+sys.path.append(_FOLDER)
+for _name, _text in EXAMPLES.items():
+    Path(_FOLDER, f"{_name}.py").write_text(_text)
 
-def example(name: str) -> ModuleType:
-    """The module that an example of the page is."""
-    known = f"extending.{name}"
-    if known not in sys.modules:
-        sys.modules[known] = module = ModuleType(known)  # where a dataclass looks its annotations up
-        exec(compile(EXAMPLES[name], str(PAGE), "exec"), module.__dict__)
-    return sys.modules[known]
-
-
-SignBits = example("sign_bits").SignBits
-Quantization = example("quantization").Quantization
-RelativeMagnitude = example("relative_magnitude").RelativeMagnitude
-PathCount = example("path_count").PathCount
+SignBits = importlib.import_module("sign_bits").SignBits
+Quantization = importlib.import_module("quantization").Quantization
+RelativeMagnitude = importlib.import_module("relative_magnitude").RelativeMagnitude
+PathCount = importlib.import_module("path_count").PathCount

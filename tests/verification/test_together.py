@@ -115,8 +115,10 @@ def test_a_mark_that_cannot_be_read_is_told_and_still_paid_for(marked: Marked) -
         verify(renamed(marked.ticket, "a.weight", "b.weight"), marked.both)
 
 
-def test_the_first_mark_that_can_be_read_is_extracted(marked: Marked) -> None:
+def test_the_latest_text_that_can_be_read_is_extracted_and_bits_where_there_is_none(marked: Marked) -> None:
     assert extract(marked.ticket, marked.both).message == "the owner"
+    turned = replace(marked.both, marks=marked.both.marks[::-1])
+    assert extract(marked.ticket, turned).message == "the owner"
     digits = extract(marked.ticket, marked.bits).message
     assert digits is not None and len(digits) == 128
     assert extract(without_code(marked.ticket), marked.both).message == digits

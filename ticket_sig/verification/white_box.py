@@ -79,9 +79,9 @@ class Together:
 
 
 def extract(model: Model, claim: Claim) -> Reading:
-    """Reads the latest mark of a claim whose bits can be read; its `message` is what it says.
+    """Reads what a mark of a claim says, as `message`: of several the latest text, or else the latest bits.
 
-    Where none can, it is the latest that carries any.
+    Where none can be read, it is the latest mark that carries any.
 
     Args:
         model: any model (`load(path).ticket`, a module, a state dict).
@@ -89,22 +89,22 @@ def extract(model: Model, claim: Claim) -> Reading:
     Raises:
         InputError: the claim has no such mark, or the model lacks what they all name.
     """
-    return _latest_read(_carriers(claim), model)[1]
+    return _clearest(_carriers(claim), model)[1]
 
 
-def _latest_read(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
+def _clearest(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
+    """The latest mark that reads as a text; else as bits alone, which any network does; else the latest."""
     read, errors = [], []
-    for mark in reversed(marks):  # a later mark may have been written over an earlier one
+    for mark in reversed(marks):
         try:
             read.append((mark, mark.read(model)))
         except InputError as error:
             errors.append(error)
-            continue
-        if read[-1][1].message is not None:
-            return read[-1]
     if not read:
-        raise errors[0]
-    return read[0]
+        raise errors[-1]
+    messages = [reading.message for _, reading in read]
+    clear = [message is not None and 1 + bool(set(message) - {"0", "1"}) for message in messages]
+    return read[clear.index(max(clear))]
 
 
 def _carriers(claim: Claim) -> list[Mark]:
@@ -178,7 +178,7 @@ def extract_file(path: Path | str, claim: Claim) -> tuple[Mark, Reading]:
     marks = _carriers(claim)
     masked = any(mark.stands_in == "mask" for mark in marks)
     with about(path):
-        return _latest_read(marks, load(path).ticket if masked else open_weights(path))
+        return _clearest(marks, load(path).ticket if masked else open_weights(path))
 
 
 def in_weights(claim: Claim) -> list[Mark]:
