@@ -84,7 +84,7 @@ _RANGE = {
         "freezenet --length 5 --scale loud": "scale: expected one of unit, layer, legacy, found 'loud'",
         "freezenet --length 5 --arch lenet": "arch: expected one of resnet20, ",
         f"freezenet --length {10**9}": f"length: expected at most 33554432, found {10**9}",
-        f"freezenet --length {10**30}": "length: expected a whole number of 0 or more, found one of more than",
+        f"freezenet --length {10**30}": "length: expected a whole number of 0 or more, found one of more",
         "freezenet --length 5 --share 0.1": "--length, --share: expected one of them, found both",
         "freezenet": "--length, --share: expected one of them, found neither",
         "uchida --random 0": "random: expected 1 to 8192, found 0",

@@ -18,6 +18,10 @@ def no_verb(folder: Path) -> list[Any]:
     return []
 
 
+for _group in ("attack", "proof-of-work"):
+    topic.enter(f"{_group} alone", lambda folder, g=_group: [g], "usage: ", "--help", has_verb=False)
+
+
 @topic.case("usage: No such command 'sign'. Expected one of find, embed, ")
 def unknown_verb(folder: Path) -> list[Any]:
     return ["sign", folder / "state.pt"]
