@@ -9,19 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 
 _FILES = (
-    *(
-        "model_files",
-        "bundles",
-        "masks",
-        "messages",
-        "data",
-        "claims",
-        "damaged_claims",
-        "output",
-        "runs",
-        "keys",
-        "attacks",
-    ),
-    *("asking", "servers", "answers", "freezenet", "uchida", "proof_of_work", "usage", "options"),
+    *("model_files", "bundles", "masks", "messages", "data", "claims", "damaged_claims", "output", "runs"),
+    *("embedding", "options", "keys", "attacks", "asking", "servers", "answers", "freezenet", "uchida"),
+    *("proof_of_work", "usage"),
 )
 CASES = [case for name in _FILES for case in import_module(f"bad_inputs.{name}").topic.cases]

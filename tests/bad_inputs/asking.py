@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import claim, done, edit_json, edit_mark, embed, fixture, images, shown, verify
+from bad_inputs.inputs import claim, done, edit_json, edit_mark, embed, fixture, images, marked, shown, verify
 from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.marks.trigger_set.triggers import read_triggers
 
@@ -138,6 +138,80 @@ def key_for_answers(folder: Path) -> list[Any]:
 @topic.case("claim.json: marks: expected a claim on key-mask, for --key, found qr-code")
 def key_for_a_claim_of_a_code(folder: Path) -> list[Any]:
     return [*verify(folder, claim(folder)), "--key", folder / "key.safetensors"]
+
+
+for _mark, _options in (("freezenet", ["--length", 50]), ("uchida", [])):
+    for _option in ("--key", "--locked"):
+        topic.enter(
+            f"{_option} for a claim on {_mark}",
+            lambda folder, m=_mark, o=_options, option=_option: [  # type: ignore[misc]
+                *("verify", marked(folder, m, *o).parent, "--claim", folder / "MARKED" / "claim.json"),
+                *(option, folder / "DIR"),
+            ],
+            f"claim.json: marks: expected a claim on key-mask, for {_option}, found {_mark}",
+        )
+
+
+@topic.case(
+    "claim.json: marks: expected one that is read in weights (qr-code or key-mask or freezenet or uchida), "
+    "found trigger-set; ask the network for its answers instead: ticket-sig ask"
+)
+def weights_for_a_claim_on_triggers_alone(folder: Path) -> list[Any]:
+    shown(folder)
+    return verify(folder, folder / "claim.json")
+
+
+@topic.case("claim.json: marks: expected one that carries bits (qr-code, uchida), found trigger-set")
+def message_of_a_claim_on_triggers_alone(folder: Path) -> list[Any]:
+    shown(folder)
+    return verify(folder, folder / "claim.json", verb="extract")
+
+
+@topic.case("claim.json: marks: expected a claim on key-mask, for --key, found trigger-set")
+def attack_with_a_key_for_a_claim_on_triggers_alone(folder: Path) -> list[Any]:
+    attack = ["attack", "cast", fixture(folder, "state.pt"), *shown(folder)[:2], "--out", folder / "STOLEN"]
+    return [*attack, "--key", folder / "key.safetensors"]
+
+
+for _mark, _options in (("freezenet", ["--length", 50]), ("uchida", [])):
+    topic.enter(
+        f"asking about a claim on {_mark}",
+        lambda folder, m=_mark, o=_options: [  # type: ignore[misc]
+            *("ask", *_DEAD, "--claim", marked(folder, m, *o), *shown(folder)[2:]),
+        ],
+        f"claim.json: claim: marks: expected 'trigger-set', found '{_mark}'",
+    )
+
+
+@topic.case("claim.json: claim: marks: expected 'trigger-set', found 'qr-code'")
+def queries_for_a_claim_of_a_code(folder: Path) -> list[Any]:
+    return ["queries", *shown(folder)[2:], "--claim", claim(folder), "--out", folder / "OUT"]
+
+
+@topic.case("suspect: expected one of a model, --url and --answers, found a model and --url and --answers")
+def three_to_ask(folder: Path) -> list[Any]:
+    answers = ["--answers", folder / "answers.csv"]
+    return ["ask", fixture(folder, "state.pt"), *_DEAD, *answers, *shown(folder)]
+
+
+@topic.case("usage: Got unexpected extra argument")
+def two_models_to_ask(folder: Path) -> list[Any]:
+    return ["ask", fixture(folder, "state.pt"), folder / "other.pt", *shown(folder)]
+
+
+@topic.case("--model: expected the model's name on the server, found none")
+def server_without_the_name_of_a_model(folder: Path) -> list[Any]:
+    return ["ask", *_DEAD[:2], *shown(folder)]
+
+
+@topic.case("gone.pt: model: expected a bundle, a .safetensors or a torch file, found nothing at this path")
+def asking_a_model_that_is_not_there(folder: Path) -> list[Any]:
+    return ["ask", folder / "gone.pt", *shown(folder)]
+
+
+@topic.case("--arch: expected data to measure the accuracy on: --data DIR, or --dataset digits, found none")
+def network_s_name_without_data(folder: Path) -> list[Any]:
+    return [*verify(folder, claim(folder)), "--arch", "resnet20"]
 
 
 @topic.case("usage: --control: no longer an option; use ticket-sig ask --control")

@@ -34,6 +34,28 @@ def unknown_version(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, version=99))
 
 
+for _verb, *_options in (
+    ("inspect",),
+    ("extract",),
+    ("split", "--out", "OUT"),
+    ("train", "--epochs", 1, "--out", "OUT"),
+    ("attack", "cast", "--out", "OUT"),
+    ("attack", "erase", "--insider", "--out", "OUT"),
+):
+
+    def _later(folder: Path, verb: str = _verb, options: Any = _options) -> list[Any]:
+        model = fixture(folder, "bundle-v1-signed")
+        claim(model, version=3, written_by="ticket_sig 9.9")
+        return [verb, *(folder / "OUT" if word == "OUT" else word for word in options), model]
+
+    topic.enter(
+        f"later version, beside the model of {' '.join(map(str, (_verb, *_options)))}",
+        _later,
+        "bundle-v1-signed",
+        "claim: version: expected 1 or 2, found 3, written by ticket_sig 9.9; use the ticket_sig",
+    )
+
+
 @topic.case("claim.json: ", "mark: expected one of qr-code, ", "found 'scheme 9', written by ticket_sig 0.1")
 def unknown_scheme(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, scheme="scheme 9"))

@@ -25,6 +25,12 @@ def more_bits_than_a_filter_has_weights(folder: Path) -> list[Any]:
     return ["embed", model, "--mark", "uchida", "--message", "0123456789", "--out", folder / "OUT"]
 
 
+@topic.case("--png: expected a mark that has a picture, found uchida")
+def picture_of_a_mark_that_has_none(folder: Path) -> list[Any]:
+    claimed = marked(folder, "uchida", "--random", 20)
+    return ["extract", folder / "MARKED", "--claim", claimed, "--png", folder / "code.png"]
+
+
 @topic.case("claim.json: marks: expected one that carries bits (qr-code, uchida), found freezenet")
 def bits_of_a_watermark_that_carries_none(folder: Path) -> list[Any]:
     claimed = marked(folder, "freezenet", "--message", "mine", "--length", 50)

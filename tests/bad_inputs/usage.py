@@ -18,9 +18,70 @@ def no_verb(folder: Path) -> list[Any]:
     return []
 
 
+for _group in ("attack", "proof-of-work"):
+    topic.enter(f"{_group} alone", lambda folder, g=_group: [g], "usage: ", "--help", has_verb=False)
+
+
 @topic.case("usage: No such command 'sign'. Expected one of find, embed, ")
 def unknown_verb(folder: Path) -> list[Any]:
     return ["sign", folder / "state.pt"]
+
+
+for _words, _now in (
+    (("watermark", "freezenet", "apply", "net.pt"), "embed MODEL --mark freezenet"),
+    (("watermark", "freezenet", "verify", "net.pt"), "verify MODEL --claim FILE"),
+    (("watermark", "freezenet", "mine"), "proof-of-work mine"),
+    (("watermark", "freezenet", "check"), "proof-of-work check"),
+    (("watermark", "uchida", "embed", "net.pt"), "embed MODEL --mark uchida (and `train`"),
+    (("watermark", "uchida", "decode", "net.pt"), "extract, or verify, MODEL --claim FILE"),
+    (("watermark",), "embed MODEL --mark freezenet|uchida, verify, extract; and proof-of-work mine|check"),
+):
+    topic.enter(
+        f"{' '.join(_words)}, as version 0.1 had it",
+        lambda folder, words=_words: list(words),  # type: ignore[misc]
+        "usage: watermark",
+        f": no longer a verb; use ticket-sig {_now}",
+    )
+
+for _verb, _option, _now in (
+    ("embed", "--key", "embed --secret"),
+    ("embed", "--text", "embed --message"),
+    ("embed", "--data-file", "embed --secret"),
+    ("verify", "--triggers", "ask --triggers"),
+    ("verify", "--url", "ask --url"),
+    ("verify", "--answers", "ask --answers"),
+    ("verify", "--token-env", "ask --token-env"),
+):
+    topic.enter(
+        f"{_verb} {_option}, as version 0.1 had it",
+        lambda folder, verb=_verb, option=_option: [verb, fixture(folder, "state.pt"), option, "x"],  # type: ignore[misc]
+        f"usage: {_option}: no longer an option; use ticket-sig {_now}",
+    )
+
+for _verb, _option in (
+    (("find",), "--out"),
+    (("embed", "net.pt"), "--out"),
+    (("split", "net.pt"), "--out"),
+    (("unlock", "net.pt", "--out", "BACK"), "--key"),
+    (("triggers",), "--out"),
+    (("train", "net.pt"), "--out"),
+    (("verify", "net.pt"), "--claim"),
+    (("ask", "net.pt"), "--claim"),
+    (("queries", "--claim", "claim.json", "--out", "OUT"), "--triggers"),
+    (("attack", "cast", "net.pt"), "--out"),
+    (("proof-of-work", "check", "SOLUTION"), "--share"),
+    (("data", "cifar10"), "--out"),
+):
+    topic.enter(
+        f"{' '.join(_verb)} without {_option}",
+        lambda folder, verb=_verb: list(verb),  # type: ignore[misc]
+        f"usage: Missing option '{_option}'",
+    )
+
+
+@topic.case("usage: No such command 'dig'. Expected one of mine, check")
+def unknown_verb_of_a_group(folder: Path) -> list[Any]:
+    return ["proof-of-work", "dig"]
 
 
 @topic.case("qr-code: expected the option message, found none of that name; give it: --message")
