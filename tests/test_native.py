@@ -44,13 +44,20 @@ def test_a_file_is_compiled_once(tmp_path: Path, own_cache: Path) -> None:
 
 @needs_compiler
 def test_processes_that_compile_at_once_all_get_it(tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from ticket_sig import native;"
-        "print(native.library(Path(sys.argv[1])).answer())"
-    )
+    program = """
+import os, sys
+from pathlib import Path
+from ticket_sig import native
+for _ in range(4):
+    if os.fork() == 0:
+        print(native.library(Path(sys.argv[1])).answer(), flush=True)
+        os._exit(0)
+for _ in range(4):
+    os.wait()
+"""
     command = [sys.executable, "-c", program, str(source(tmp_path))]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    assert [process.communicate()[0].strip() for process in running] == ["42"] * 4
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["42"] * 4
 
 
 @needs_compiler
