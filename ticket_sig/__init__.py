@@ -1,4 +1,4 @@
-"""Prove that a pruned network is yours: find lottery tickets, sign their masks, read the signature back."""
+"""Prove that a pruned network is yours: find lottery tickets, embed a mark, and verify it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Round:
     """One entry of a ticket's history.
 
     Attributes:
-        step: "dense", "prune" (a round of IMP), "sign" or "train".
+        step: "dense", "prune" (a round of IMP), "sign", "split" or "train".
         kept, total: weights kept and prunable after this step.
         rate: share of the kept weights that this round pruned.
         winning: whether the retrained ticket was within the tolerance of the dense network.

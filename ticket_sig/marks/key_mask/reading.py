@@ -56,7 +56,7 @@ _DOES_NOT_PROVE = (
     "claim must be older; nor who made it, if others hold the dense network that the ticket was pruned "
     "from: masks pruned from one network resemble each other, and those of one seed do a little; nor does "
     "'not verified' clear a network: the locked ticket, and what is trained from it alone, holds nothing of "
-    "the key (sign the ticket with scheme 2 before it is split)"
+    "the key (embed a code before the ticket is split)"
 )
 
 
