@@ -26,4 +26,9 @@ def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
 def json_digest(value: Mapping[str, Any]) -> str:
     """Digest of a JSON value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return bytes_digest(text.encode())
+
+
+def bytes_digest(data: bytes) -> str:
+    """Digest of bytes as they are."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ticket_sig.attacks.attack import Attack, Attacked
-from ticket_sig.attacks.revive import draw_positions, kept_spread, revive
+from ticket_sig.attacks.revive import SCALE, draw_positions, kept_spread, revive
 from ticket_sig.attacks.scene import Scene, stolen
 from ticket_sig.options import option, positive, share
 from ticket_sig.ticket import Ticket
@@ -23,20 +23,11 @@ class AddOn(Attack):
     """Puts back exactly round(rate * pruned) weights, drawn over all layers."""
 
     rate: float = option("Share of the pruned weights to put back.", check=share)
-    scale: float = option(
-        "Standard deviation of the new weights, in those of their layer's kept weights.",
-        default=1.0,
-        check=positive,
-    )
+    scale: float = option(SCALE, default=1.0, check=positive)
 
     def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
-        """Returns the ticket with more weights kept.
-
-        Raises:
-            InputError: the ticket keeps too few weights to measure.
-        """
+        """Returns the ticket with more weights kept; InputError where it keeps too few to measure."""
         pruned = {name: ~kept for name, kept in ticket.mask.items()}
         count = round(self.rate * (ticket.mask.total - ticket.mask.kept))
-        draw = scene.draw("add-on")
-        spread = {name: self.scale * std for name, std in kept_spread(ticket).items()}
+        draw, spread = scene.draw("add-on"), kept_spread(ticket, self.scale)
         return Attacked(revive(stolen(ticket), draw_positions(pruned, count, draw), spread, draw))

@@ -34,11 +34,7 @@ class Erase(Attack):
     )
 
     def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
-        """Returns the ticket without the code.
-
-        Raises:
-            InputError: the place is not known, or the model has no such place.
-        """
+        """Returns the ticket without the code; InputError where its place is not known, or not there."""
         if scene.place is None:
             hint = "only an insider can erase: --claim FILE --insider"
             raise bad_input("attack", "place of the code", "the owner's claim", "none", hint=hint)

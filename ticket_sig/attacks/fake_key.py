@@ -52,8 +52,8 @@ class FakeKey(Attack):
             InputError: fewer weights are pruned than the key has; or it is to be trained, without data.
         """
         locked = replace(ticket, history=())
-        count = self._count(locked.mask.kept)
-        free = locked.mask.total - locked.mask.kept
+        kept, free = locked.mask.kept, locked.mask.total - locked.mask.kept
+        count = round(self.share / (1 - self.share) * kept) if self.share else self.count or 0
         if count > free:
             raise bad_input("mask", "pruned weights", f"{count}, for the forged key", str(free))
         draw = scene.draw("fake key")
@@ -63,8 +63,3 @@ class FakeKey(Attack):
             return Attacked(forged)
         start = "model" if forged.rewind is None else "rewind"
         return Attacked(train_on(forged, scene, epochs=self.epochs, lr=self.lr, start=start))
-
-    def _count(self, locked: int) -> int:
-        if self.share is None:
-            return self.count or 0
-        return round(self.share / (1 - self.share) * locked)

@@ -26,9 +26,5 @@ class FineTuning(Attack):
     lr: float | None = option(LR, default=None, check=positive)
 
     def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
-        """Returns the ticket trained on, with one entry of history.
-
-        Raises:
-            InputError: no data or recipe, or weights that do not fit the network.
-        """
+        """Returns the ticket trained on, with one entry of history; errors as of `train_on`."""
         return Attacked(train_on(stolen(ticket), scene, epochs=self.epochs, lr=self.lr))

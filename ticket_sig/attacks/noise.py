@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ticket_sig.attacks.attack import Attack, Attacked
-from ticket_sig.attacks.revive import draw_positions, kept_spread, revive
+from ticket_sig.attacks.revive import SCALE, draw_positions, kept_spread, revive
 from ticket_sig.attacks.scene import Scene, stolen
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
@@ -22,11 +22,7 @@ class Noise(Attack):
     """Prunes exactly round(rate * kept) weights at random and puts as many back elsewhere."""
 
     rate: float = option("Share of the kept weights that move.", check=share)
-    scale: float = option(
-        "Standard deviation of the new weights, in those of their layer's kept weights.",
-        default=1.0,
-        check=positive,
-    )
+    scale: float = option(SCALE, default=1.0, check=positive)
     layer: str | None = option(
         "Move weights within this layer alone; over all layers by default.", default=None
     )
@@ -44,10 +40,9 @@ class Noise(Attack):
         free = sum(int((~k).sum()) for k in chosen.values())
         if count > free:
             raise bad_input("mask", "pruned weights", f"{count}, to put as many back", str(free))
-        draw, spread = scene.draw("noise"), kept_spread(ticket)
+        draw, spread = scene.draw("noise"), kept_spread(ticket, self.scale)
         gone = draw_positions(chosen, count, draw)
         back = draw_positions({name: ~k for name, k in chosen.items()}, count, draw)
         mask = Mask({name: k & ~gone[name] if name in gone else k for name, k in ticket.mask.items()})
         pruned = replace(stolen(ticket), weights=retie(ticket.weights, mask.apply(ticket.weights)), mask=mask)
-        spread = {name: self.scale * std for name, std in spread.items()}
         return Attacked(revive(pruned, back, spread, draw))

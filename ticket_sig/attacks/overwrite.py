@@ -28,11 +28,7 @@ class Overwrite(Attack):
     layer: str | None = option("Its layer; the most similar, or of an insider the owner's.", default=None)
 
     def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
-        """Returns the ticket with the thief's code, and the claim he would show.
-
-        Raises:
-            InputError: the message does not fit, or the model is too dense or too sparse for the code.
-        """
+        """The ticket with the thief's code, and the claim he would show; errors as of `CodeMark`."""
         known, mine = scene.place, stolen(ticket)
         options = CodeOptions(
             message=self.message,

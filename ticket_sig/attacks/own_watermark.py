@@ -29,11 +29,7 @@ class OwnWatermark(Attack):
     size: int = option("Of the mark: values of freezenet, bits of uchida.", default=64, check=one_or_more)
 
     def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
-        """Returns the ticket with the thief's mark, and the claim he would show.
-
-        Raises:
-            InputError: it does not fit the network, or the network is sparse where it belongs.
-        """
+        """Returns the ticket with the thief's mark, and the claim he would show; errors as of the mark."""
         mine = stolen(ticket)
         made = sized(self.mark, self.size, mine, scene.secret("own watermark"))
         marked = made.embed(mine)
@@ -41,9 +37,5 @@ class OwnWatermark(Attack):
 
 
 def sized(mark: str, size: int, model: Model, secret: bytes) -> Mark:
-    """A mark of so many values or bits, under a secret.
-
-    Raises:
-        InputError: it does not fit the model.
-    """
+    """A mark of so many values or bits, under a secret; InputError where it does not fit the model."""
     return MARKS[mark].make(model, _sizes()[mark](size), secret)

@@ -58,7 +58,6 @@ class Decision:
 
     @property
     def verified(self) -> bool:
-        """Whether it is verified."""
         return self.verdict is not None and self.verdict.verified
 
     @property
@@ -72,7 +71,6 @@ class Decision:
         return self.verdict.reading.message if self.verdict else None
 
     def to_json(self) -> dict[str, Any]:
-        """Verdict, p-value and message as JSON."""
         if self.verdict is None:
             return {"verdict": self.outcome, "reason": self.reason}
         whole = self.verdict.to_json()
@@ -88,7 +86,6 @@ class Tried:
     after: Decision
 
     def to_json(self) -> dict[str, Any]:
-        """Both decisions as JSON."""
         return {"before": self.before.to_json(), "after": self.after.to_json()}
 
 
@@ -179,7 +176,6 @@ class AttackReport:
         return in_words(self)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON."""
         return {
             "accuracy": {"before": self.accuracy[0], "after": self.accuracy[1], "lost": self.lost},
             "triggers": {"before": self.triggers[0], "after": self.triggers[1]},
@@ -271,6 +267,7 @@ def attack_report(
         else:
             given = {n: one for n, one in (shown or {}).items() if n in mark.needs}
             tried[name] = Tried(*(_read(mark, ticket, given, in_weights) for ticket in (before, after)))
+    locks = any(mark.locks for mark in marks)
     return AttackReport(
         accuracy=accuracies,
         triggers=answers,
@@ -278,14 +275,10 @@ def attack_report(
         total=before.mask.total,
         marks=tried,
         promised=claim.accuracy if claim else None,
-        locked=any(m.locks for m in marks) and claim is not None and _is_subject(before, claim),
+        locked=locks and claim is not None and claim.subject == tensor_digest(before.weights),
         forged=None if forged is None else _decision(lambda: verify(after, forged)),
         tolerance=tolerance,
     )
-
-
-def _is_subject(ticket: Ticket, claim: Claim) -> bool:
-    return claim.subject == tensor_digest(ticket.weights)
 
 
 def _decision(decide: Callable[[], Verdict]) -> Decision:
@@ -323,9 +316,7 @@ def _taught(
     nonce = scene.secret("decoys")
 
     def decided(ask: Ask) -> Decision:
-        return _decision(
-            lambda: verify_answers(claim, triggers, ask, controls=controls, nonce=nonce),
-        )
+        return _decision(lambda: verify_answers(claim, triggers, ask, controls=controls, nonce=nonce))
 
     # Of a model that served another task the own recipe tells more than the thief's data.
     own = None if task and task.fresh else task

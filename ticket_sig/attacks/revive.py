@@ -13,15 +13,14 @@ from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Ticket, put_back, retie
 
+SCALE = "Standard deviation of the new weights, in those of their layer's kept weights."  # an option
+
 
 def draw_positions(candidates: Mapping[str, Tensor], count: int, draw: torch.Generator) -> dict[str, Tensor]:
     """Draws `count` of the True positions, all with the same chance whatever their layer.
 
     Args:
-        candidates: boolean, by layer; at least `count` are True.
-
-    Returns:
-        Boolean tensors of the same names and shapes.
+        candidates: boolean, by layer; at least `count` are True. What is drawn has the same form.
     """
     free = torch.cat([c.flatten() for c in candidates.values()])
     where = free.nonzero().flatten()
@@ -48,8 +47,8 @@ def revive(
     return replace(ticket, weights=weights, mask=mask, rewind=rewind)
 
 
-def kept_spread(ticket: Ticket) -> dict[str, float]:
-    """Standard deviation of every layer's kept weights; of all of them where a layer keeps fewer than two.
+def kept_spread(ticket: Ticket, scale: float) -> dict[str, float]:
+    """`scale` standard deviations of every layer's kept weights; of all where a layer keeps fewer than two.
 
     Raises:
         InputError: the whole ticket does.
@@ -59,7 +58,8 @@ def kept_spread(ticket: Ticket) -> dict[str, float]:
     overall = float(everything.std(correction=0)) if len(everything) > 1 else 0.0
     if not overall:
         raise bad_input("ticket", "kept weights", "two that differ, or more", "fewer")
-    return {n: (float(k.std(correction=0)) if len(k) > 1 else 0.0) or overall for n, k in kept.items()}
+    own = {n: float(k.std(correction=0)) if len(k) > 1 else 0.0 for n, k in kept.items()}
+    return {n: scale * (std or overall) for n, std in own.items()}
 
 
 def initial_spread(ticket: Ticket) -> dict[str, float]:

@@ -43,11 +43,7 @@ class Scene:
     place: CodeMark | None = None
 
     def dataset(self) -> Dataset:
-        """The data set.
-
-        Raises:
-            InputError: there is none.
-        """
+        """The data set; InputError where there is none."""
         if self.data is None:
             hint = "name its folder: --data DIR"
             if self.recipe is None:
@@ -56,11 +52,7 @@ class Scene:
         return self.data
 
     def recipe_for(self, ticket: Ticket) -> Recipe:
-        """The thief's recipe, or else the ticket's.
-
-        Raises:
-            InputError: there is neither.
-        """
+        """The thief's recipe, or else the ticket's; InputError where there is neither."""
         if self.recipe is not None:
             return self.recipe
         if ticket.recipe is None:

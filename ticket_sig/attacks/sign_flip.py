@@ -41,10 +41,9 @@ class SignFlip(Attack):
             chosen = torch.rand(len(weights[f"{norm}.running_mean"]), generator=draw) < self.share
             signs = torch.where(chosen, -1.0, 1.0)
             names = (f"{convolution}.weight", f"{convolution}.bias", f"{norm}.running_mean", f"{norm}.weight")
-            for name in names:
-                if name in weights:
-                    shape = (-1, *[1] * (weights[name].ndim - 1))
-                    weights[name] = weights[name] * signs.reshape(shape).to(weights[name].dtype)
+            for name in weights.keys() & names:
+                shape = (-1, *[1] * (weights[name].ndim - 1))
+                weights[name] = weights[name] * signs.reshape(shape).to(weights[name].dtype)
         return Attacked(replace(stolen(ticket), weights=weights))
 
 

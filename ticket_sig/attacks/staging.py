@@ -21,7 +21,7 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.training.loop import Engine
 from ticket_sig.training.subject import Subject, recipe_of
 from ticket_sig.verification.ask.asking import controls_of, triggers_of
-from ticket_sig.verification.white_box import check_needed
+from ticket_sig.verification.white_box import opened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +89,7 @@ class Stage:
 
     def _opened(self, claim: Claim) -> dict[str, Any]:
         marks = [mark for mark in marks_of(claim) if mark.stands_in != "answers"]
-        check_needed(marks, self.needed, claim)
-        opened = (mark.opened(self.needed, Path(claim.source)) for mark in marks)
-        return {name: one for each in opened for name, one in each.items()}
+        return opened(marks, self.needed, claim)
 
     def _trigger_set(self, scene: Scene, claim: Claim | None, path: Path) -> TriggerSet:
         """The owner's trigger set: the claim's, or else one for the network's images and classes."""

@@ -85,12 +85,10 @@ def train_on(
         InputError: no data or recipe, or weights that do not fit the network.
     """
     task = task_of(ticket, scene)
-    changes: dict[str, Any] = {"dataset": task.data.name, "seed": scene.seed}
-    if epochs is not None:
-        changes["length"] = Steps(epochs)
-    if lr is not None:
-        changes["lr"] = lr
-    recipe = replace(scene.recipe_for(ticket), **changes)
+    changes: dict[str, Any] = {"dataset": task.data.name, "seed": scene.seed, "lr": lr}
+    changes["length"] = None if epochs is None else Steps(epochs)
+    own = scene.recipe_for(ticket)
+    recipe = replace(own, **{name: value for name, value in changes.items() if value is not None})
     with scene.folder() as run:
         return retrain(
             _fitted(ticket, task),

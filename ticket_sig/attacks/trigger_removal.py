@@ -39,11 +39,7 @@ class TriggerRemoval(Attack):
     )
 
     def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
-        """Returns the ticket trained on, with one entry of history.
-
-        Raises:
-            InputError: no data or recipe, or weights that do not fit the network.
-        """
+        """Returns the ticket trained on, with one entry of history; errors as of `train_on`."""
 
         def misleading(data: Dataset, recipe: Recipe) -> TriggerBatch:
             secret = TriggerSecret(scene.secret("abstract images"), self.images, data.size, data.classes)

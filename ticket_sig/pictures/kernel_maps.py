@@ -1,4 +1,7 @@
-"""Pictures: kernel maps with the code's frame, and accuracy over the rounds."""
+"""Pictures: kernel maps with the code's frame, codes, and accuracy over the rounds.
+
+All of them need matplotlib; an InputError says so where it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +33,14 @@ _FRAME = "#d62728"
 def kernel_maps(path: Path, mask: Mask, frames: Sequence[Frame] = ()) -> None:
     """Draws the kernel map of every layer (white = kept); a layer that carries a mark gets its frame.
 
-    Of more than 64 layers the largest are drawn.
-
-    Raises:
-        InputError: matplotlib is not installed, or there is no layer.
+    Of more than 64 layers the largest are drawn; InputError where there is no layer.
     """
     rows = mask.table()
     largest = sorted(rows, key=lambda row: -row.kernels)[:_MOST_LAYERS]
     rows = [row for row in rows if row in largest]
     if not rows:
         raise bad_input("", "kernel maps", "at least one layer", "none")
-    columns = min(6, max(1, math.ceil(math.sqrt(len(rows)))))
+    columns = min(6, math.ceil(math.sqrt(len(rows))))
     with _figure(path, math.ceil(len(rows) / columns), columns, 2.4) as axes:
         for axis, row in zip(axes, rows, strict=False):
             title = f"{row.name.removesuffix('.weight')}\n{100 * row.density:.1f} % kept"
@@ -49,11 +49,7 @@ def kernel_maps(path: Path, mask: Mask, frames: Sequence[Frame] = ()) -> None:
 
 
 def before_and_after(path: Path, before: Mask, after: Mask, frame: Frame) -> None:
-    """Draws the signed layer's kernel map before and after, with the frame of the mark, and what changed.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+    """Draws the signed layer's kernel map before and after, with the frame of the mark, and what changed."""
     layer = frame.layer
     maps = before.kernel_map(layer), after.kernel_map(layer)
     with _figure(path, 1, 3, 4.2) as axes:
@@ -68,9 +64,6 @@ def codes(path: Path, panels: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_
 
     Args:
         panels: of each code its light modules, those that are wrong (boolean [side, side]) and a title.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
     columns = min(4, len(panels))
     with _figure(path, math.ceil(len(panels) / columns), columns, 4.2 if columns == 1 else 2.8) as axes:
@@ -85,11 +78,7 @@ def codes(path: Path, panels: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_
 
 
 def accuracy_over_rounds(path: Path, history: Sequence[Round]) -> None:
-    """Draws test and validation accuracy against the density of each round.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+    """Draws test and validation accuracy against the density of each round."""
     tested = [(entry, 100 * entry.density, entry.test) for entry in history if entry.test is not None]
     rounds = [(entry, x, y) for entry, x, y in tested if entry.step in ("dense", "prune")]
     # The search goes back from a round that it drops: the curves pass it by.
@@ -137,12 +126,8 @@ def _figure(path: Path, rows: int, columns: int, size: float) -> Iterator[list[A
 def _map(axis: Axes, kernels: Tensor, title: str, frames: Sequence[Frame]) -> None:
     height, width = kernels.shape
     size = min(height, _LARGEST), min(width, _LARGEST)
-    shown = (
-        F.adaptive_avg_pool2d(kernels[None].float(), size)[0] if size != (height, width) else kernels.float()
-    )
-    axis.imshow(
-        shown.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, width, height, 0)
-    )
+    shown, extent = F.adaptive_avg_pool2d(kernels[None].float(), size)[0], (0, width, height, 0)
+    axis.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
     axis.set_title(title, fontsize=9)
     axis.set_xlabel("in channel", fontsize=7)
     axis.set_ylabel("out channel", fontsize=7)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ticket_sig.datasets import Dataset
-from ticket_sig.digests import tensor_digest
+from ticket_sig.digests import bytes_digest, tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.marks.freezenet.derive import SCALES
 from ticket_sig.marks.freezenet.watermark import Watermark
@@ -83,7 +82,7 @@ class Challenge:
     @property
     def digest(self) -> str:
         """SHA-256 of the block."""
-        return f"sha256:{hashlib.sha256(self.block).hexdigest()}"
+        return bytes_digest(self.block)
 
     def of_data(self, data: Dataset) -> dict[str, str]:
         """What a solution is of: block, network, data set, and the digest of the training images."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
@@ -14,7 +12,6 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.formats import load
 from ticket_sig.formats.load import check_one_file
 from ticket_sig.options import flag
-from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.subject import FREE, Subject
 from ticket_sig.verification.ask import Ask
@@ -43,7 +40,6 @@ class Fidelity:
         return None if self.promised is None else self.accuracy >= self.promised - self.eps_f
 
     def __str__(self) -> str:
-        """F in words."""
         said = f"{self.accuracy:.2f} % test accuracy"
         if self.promised is None:
             return f"{said}; the claim promises none"
@@ -51,44 +47,17 @@ class Fidelity:
         return f"{said}, {self.promised:.2f} % promised: {holds} (within {self.eps_f:g} points)"
 
     def to_json(self) -> dict[str, Any]:
-        """F as JSON."""
-        return {
-            "accuracy": self.accuracy,
-            "promised": self.promised,
-            "eps_f": self.eps_f,
-            "holds": self.holds,
-        }
+        return {**asdict(self), "holds": self.holds}
 
 
 def fidelity_of_answers(
     ask: Ask, data: Dataset, promised: float | None = None, *, images: int = ASKED, eps_f: float = EPS_F
 ) -> Fidelity:
-    """Measures F by answers to the first images of the test split; none counts as wrong.
-
-    Raises:
-        InputError: the asking failed.
-    """
+    """Measures F by answers to the first images of the test split; none counts as wrong; errors of `ask`."""
     split = data.test[: min(images, len(data.test))]
     answers = ask(split.images.numpy())
     right = sum(a == label for a, label in zip(answers, split.labels.tolist(), strict=True))
     return Fidelity(100 * right / len(split), promised, eps_f)
-
-
-def fidelity(
-    ticket: Ticket,
-    arch: str,
-    data: Dataset,
-    promised: float | None = None,
-    *,
-    eps_f: float = EPS_F,
-    device: torch.device | None = None,
-) -> Fidelity:
-    """Measures F on the test split.
-
-    Raises:
-        InputError: no network of that name, or the weights do not fit it.
-    """
-    return Fidelity(weights_accuracy(ticket.weights, arch, data, device), promised, eps_f)
 
 
 def fidelity_of_file(
@@ -101,7 +70,8 @@ def fidelity_of_file(
         arch, dataset: names of network and data set; the bundle's by default.
 
     Raises:
-        InputError: the model lies in several files, or nobody says which network and data set it is of.
+        InputError: the model lies in several files, nobody says which network and data set it is of, or the
+            weights do not fit.
     """
     if data is None and dataset != FREE:
         if named := [flag(n) for n, value in (("arch", arch), ("dataset", dataset)) if value]:
@@ -114,4 +84,5 @@ def fidelity_of_file(
     with about(path):
         ticket = load(path).ticket
         network, images = Subject.of(ticket, arch, dataset).names(option)
-        return fidelity(ticket, network, load_dataset(images, data), claim.accuracy)
+        right = weights_accuracy(ticket.weights, network, load_dataset(images, data))
+        return Fidelity(right, claim.accuracy)

@@ -61,7 +61,6 @@ class Together:
         return [*rows, *(("could not be read", error) for error in self.errors)]
 
     def to_json(self) -> dict[str, Any]:
-        """Each mark's verdict."""
         marks = [verdict.to_json() for verdict in self.verdicts]
         return {"tried": self.tried, "marks": marks, "could_not_be_read": list(self.errors)}
 
@@ -108,11 +107,7 @@ def _clearest(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
 
 
 def _carriers(claim: Claim) -> list[Mark]:
-    """The marks of a claim that say something.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The marks of a claim that say something; InputError where there is none."""
     marks = marks_of(claim)
     if carriers := [mark for mark in marks if mark.carries == "bits"]:
         return carriers
@@ -162,19 +157,14 @@ def verify_file(path: Path | str, claim: Claim, files: Mapping[str, Path] | None
         InputError: as `verify`, or a file is missing or damaged; names the file.
     """
     marks, files = in_weights(claim), files or {}
-    check_needed(marks, files, claim)
-    shown = {name: one for mark in marks for name, one in mark.opened(files, Path(claim.source)).items()}
+    shown = opened(marks, files, claim)
     masked = any(mark.stands_in == "mask" for mark in marks)
     with about(path):
         return verify(load(path).ticket if masked else open_weights(path), claim, **shown)
 
 
 def extract_file(path: Path | str, claim: Claim) -> tuple[Mark, Reading]:
-    """The same as `extract` of a model file, and the mark that was read.
-
-    Raises:
-        InputError: as `extract`; names the file.
-    """
+    """The same as `extract` of a model file, which errors name, and the mark that was read."""
     marks = _carriers(claim)
     masked = any(mark.stands_in == "mask" for mark in marks)
     with about(path):
@@ -182,11 +172,7 @@ def extract_file(path: Path | str, claim: Claim) -> tuple[Mark, Reading]:
 
 
 def in_weights(claim: Claim) -> list[Mark]:
-    """The marks of a claim that are read in a model's weights.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The marks of a claim that are read in a model's weights; InputError where there is none."""
     marks = [mark for mark in marks_of(claim) if mark.stands_in != "answers"]
     if not marks:
         hint = "ask the network for its answers instead: ticket-sig ask"
@@ -196,12 +182,14 @@ def in_weights(claim: Claim) -> list[Mark]:
     return marks
 
 
-def check_needed(marks: Sequence[Mark], shown: Mapping[str, Any], claim: Claim) -> None:
-    """Refuses what no mark of a claim needs: whoever shows it expects it to matter.
+def opened(marks: Sequence[Mark], files: Mapping[str, Path], claim: Claim) -> dict[str, Any]:
+    """What marks need, read from files by name; InputError where one is damaged, or no mark needs it."""
+    check_needed(marks, files, claim)
+    return {name: one for mark in marks for name, one in mark.opened(files, Path(claim.source)).items()}
 
-    Raises:
-        InputError: something is shown that none of these marks needs.
-    """
+
+def check_needed(marks: Sequence[Mark], shown: Mapping[str, Any], claim: Claim) -> None:
+    """Refuses, as InputError, what no mark of a claim needs: whoever shows it expects it to matter."""
     needed = {name for mark in marks for name in mark.needs}
     if extra := [name for name in shown if name not in needed]:
         takers = [n for n, kind in MARKS.items() if kind.needs.keys() & set(extra)]

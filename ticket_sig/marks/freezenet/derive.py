@@ -50,11 +50,7 @@ def size_of(manifest: Manifest) -> int:
 
 
 def check_length(length: int, manifest: Manifest) -> None:
-    """Checks that so many of a network's weights can be fixed.
-
-    Raises:
-        InputError: no weights, too many to be counted in 63 bits, or a length under 0 or above N.
-    """
+    """Refuses no weights, more than 63 bits can count, and a length under 0 or above N (InputError)."""
     total = size_of(manifest)
     if not total:
         hint = "of a frozen network, read the watermark by its claim"
@@ -107,16 +103,14 @@ def initial_bounds(manifest: Manifest) -> dict[str, float]:
     Weights of two and more dimensions: sqrt(6 / fan in) (He et al., 2015); a bias beside one:
     1 / sqrt(fan in), as PyTorch has it; all others, such as the scales of a norm, which begin at 1: 1.
     """
-    bounds = {}
-    for name, shape in manifest.items():
+
+    def bound(name: str, shape: tuple[int, ...]) -> float:
         beside = manifest.get(f"{name.removesuffix('bias')}weight", ()) if name.endswith("bias") else ()
         if len(shape) >= 2:
-            bounds[name] = math.sqrt(6 / max(1, math.prod(shape[1:])))
-        elif len(beside) >= 2:
-            bounds[name] = 1 / math.sqrt(max(1, math.prod(beside[1:])))
-        else:
-            bounds[name] = 1.0
-    return bounds
+            return math.sqrt(6 / max(1, math.prod(shape[1:])))
+        return 1 / math.sqrt(max(1, math.prod(beside[1:]))) if len(beside) >= 2 else 1.0
+
+    return {name: bound(name, shape) for name, shape in manifest.items()}
 
 
 def legacy_stream(data: bytes, length: int, total: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -147,9 +141,8 @@ def _stream(
 def _draw(key: bytes, count: int, total: int) -> NDArray[np.int64]:
     """`count` of range(total) without replacement, ascending; every choice is equally likely."""
     if 2 * count > total:  # what is left out is the smaller part
-        left_out = _draw(key, total - count, total)
         kept = np.ones(total, dtype=bool)
-        kept[left_out] = False
+        kept[_draw(key, total - count, total)] = False
         return np.flatnonzero(kept)
     fair = 2**64 - 2**64 % total  # words from here on would favour the lower indices
     words = count + count // 2 + 64

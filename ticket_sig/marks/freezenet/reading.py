@@ -76,7 +76,6 @@ class Matches:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """The reading as JSON."""
         return {
             "matches": self.found,
             "length": self.length,
@@ -119,10 +118,7 @@ def matches(weights: Tensor, values: NDArray[np.float32]) -> Tensor:
     """
     exact = torch.from_numpy(values)
     rounded = (exact, exact.bfloat16(), exact.half(), exact.half().bfloat16())
-    stands = torch.zeros(len(exact), dtype=torch.bool)
-    for value in rounded:
-        stands |= weights == value.to(weights.dtype)
-    return stands
+    return torch.stack([weights == value.to(weights.dtype) for value in rounded]).any(0)
 
 
 def chances_to_match(weights: Tensor, bound: float) -> NDArray[np.float64]:

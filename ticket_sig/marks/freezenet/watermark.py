@@ -19,12 +19,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ticket_sig.digests import json_digest
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import InputError, bad_input, refuse
 from ticket_sig.fields import entry, hexadecimal, whole
 from ticket_sig.formats.layouts import is_constant, shared_prefix
 from ticket_sig.formats.patch import Entries
@@ -136,10 +135,7 @@ class Watermark(Mark):
             raise bad_input("", "--message, --secret", "one of them", "both")
         data = options.data if secret is None else secret
         shapes = _manifest_of(as_weights(model), options.arch)
-        length = options.length
-        if options.share is not None:
-            length = round(options.share * size_of(shapes))
-        assert length is not None
+        length = round((options.share or 0) * size_of(shapes)) if options.length is None else options.length
         fresh = secrets.token_bytes(32) if data is None else data
         return cls(fresh, length, scale=options.scale, manifest=shapes)
 
@@ -178,19 +174,12 @@ class Watermark(Mark):
             InputError: NaN or infinities at fixed places; else as `apply`.
         """
         found = self._match(model)
-        if found.odd:
-            named = [
-                f"{n}: expected finite numbers, found {count} that are not" for n, count in found.odd.items()
-            ]
-            raise InputError("weights: " + "; ".join(named[:_NAMED_AT_MOST]))
+        odd = list(found.odd.items())[:_NAMED_AT_MOST]
+        refuse("weights", (f"{n}: expected finite numbers, found {count} that are not" for n, count in odd))
         return found
 
     def fixed_in(self, model: Model) -> Mapping[str, Fixed]:
-        """What is fixed in a model file, by tensor.
-
-        Raises:
-            InputError: as `apply`.
-        """
+        """What is fixed in a model file, by tensor; errors as of `apply`."""
         weights = as_weights(model)
         fixed = self._fixed_in(self._shapes(weights))
         for name in fixed:
@@ -200,21 +189,14 @@ class Watermark(Mark):
     def entries(self, weights: Weights) -> Mapping[str, Entries]:
         """Places and values by tensor: a model in safetensors files is never loaded whole."""
         self._settle(self._shapes(weights))
-        return {n: (f.places, _tensor(f.values)) for n, f in self.fixed_in(weights).items()}
+        return {n: (f.places, torch.from_numpy(f.values)) for n, f in self.fixed_in(weights).items()}
 
     def embed(self, ticket: Ticket) -> Ticket:
-        """The network with the watermark written into it.
-
-        Raises:
-            InputError: as `apply`; or it is sparse where a value belongs.
-        """
+        """The network with the watermark in it; InputError as of `apply`, or where a place is pruned."""
         self._settle(self._shapes(as_weights(ticket)))
-        fixed = self.fixed_in(ticket)
-        sparse = [
-            n
-            for n, f in fixed.items()
-            if n in ticket.mask and not ticket.mask[n].take(_tensor(f.places)).all()
-        ]
+        fixed, mask = self.fixed_in(ticket), ticket.mask
+        places = {name: torch.from_numpy(f.places) for name, f in fixed.items()}
+        sparse = [name for name, p in places.items() if name in mask and not mask[name].take(p).all()]
         if sparse:
             found = f"pruned weights in {', '.join(sparse[:_NAMED_AT_MOST])}"
             hint = "a ticket carries a qr-code"
@@ -227,8 +209,7 @@ class Watermark(Mark):
     def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> RemovableHandle:
         """Writes the watermark now and after every step of an optimizer, until the handle is removed.
 
-        Returns:
-            The hook's handle; `with watermark.keep(...):` removes it at the end of the block.
+        `with watermark.keep(...):` removes it at the end of the block.
         """
         held = self.bind(model)
         return optimizer.register_step_post_hook(lambda *_: held.put_back())
@@ -241,11 +222,7 @@ class Watermark(Mark):
         return HeldValues([(parameters[name], f) for name, f in self._fixed_in(shapes).items()])
 
     def to_json(self) -> dict[str, Any]:
-        """The claim's fields: the data too, so that who has the claim can find the values.
-
-        Raises:
-            InputError: the watermark was never used, and its manifest is not known.
-        """
+        """The claim's fields, also the data; InputError where it was never used, and so has no manifest."""
         if self.manifest is None:
             expected = "names and shapes of a network"
             raise bad_input("freezenet", "manifest", expected, "none", hint="apply it first")
@@ -253,11 +230,6 @@ class Watermark(Mark):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Watermark:
-        """Reads the claim's fields.
-
-        Raises:
-            InputError: a field is missing, of another type, or out of range.
-        """
         manifest = entry(value, "manifest", dict)
         if odd := [name for name, shape in manifest.items() if not _is_shape(shape)]:
             raise bad_input("claim", f"manifest, {odd[0]}", "a shape", repr(manifest[odd[0]])[:80])
@@ -288,11 +260,7 @@ class Watermark(Mark):
         return {"data": self.data.hex(), "length": self.length, "scale": self.scale, "manifest": shapes}
 
     def _checked(self, manifest: Manifest) -> Manifest:
-        """Names and shapes that the places can be drawn from, in order.
-
-        Raises:
-            InputError: as `check_length`.
-        """
+        """Names and shapes that the places can be drawn from, in order; errors as of `check_length`."""
         check_length(self.length, manifest)
         if self.scale == LEGACY and (total := size_of(manifest)) > MOST_LEGACY:
             expected = f"at most {MOST_LEGACY} parameters, all of which the legacy stream puts in order"
@@ -311,11 +279,7 @@ class Watermark(Mark):
         return dict(shapes) if self.scale == LEGACY else shapes
 
     def _fixed_in(self, shapes: Manifest) -> dict[str, Fixed]:
-        """What is fixed in a network of these shapes.
-
-        Raises:
-            InputError: it has not the tensors that the places were drawn from; all are named.
-        """
+        """What is fixed in a network of these shapes; names all tensors that it ought to have and has not."""
         manifest = self.manifest or self._checked(shapes)
         problems = [
             f"{name}: expected shape {list(shape)}, found {list(shapes[name]) if name in shapes else 'none'}"
@@ -384,16 +348,13 @@ class HeldValues:
 def _held(tensor: Tensor, fixed: Fixed) -> tuple[tuple[Tensor, ...], Tensor]:
     """What `_put` takes: places by dimension, after one of size 1, and values as the tensor holds them."""
     places = np.unravel_index(fixed.places, (1, *tensor.shape))
-    return tuple(_tensor(p).to(tensor.device) for p in places), _tensor(fixed.values).to(tensor)
+    values = torch.from_numpy(fixed.values).to(tensor)
+    return tuple(torch.from_numpy(p).to(tensor.device) for p in places), values
 
 
 def _put(tensor: Tensor, places: tuple[Tensor, ...], values: Tensor) -> None:
     # Tensor.put_ has no deterministic form, and so fails where the user asks for deterministic algorithms.
     tensor[None].index_put_(places, values)
-
-
-def _tensor(array: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(array)
 
 
 def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Tensor]:
@@ -438,15 +399,7 @@ def _check_length(length: object) -> None:
 
 
 def _manifest_of(weights: Weights, arch: str | None) -> Manifest:
-    """Names and shapes that a watermark's places are drawn from in a model file.
-
-    Args:
-        arch: a network of ours, of which only the trainable parameters are taken; without one all weights
-            that are no buffers.
-
-    Raises:
-        InputError: it is not that network.
-    """
+    """What places are drawn from: of `arch` the trainable parameters, else all weights but buffers."""
     if arch is None:
         return _shapes_of(weights)
     # Shapes alone decide: one number stands for all of a tensor.
@@ -464,6 +417,6 @@ def _check_dtypes(tensors: Mapping[str, Tensor]) -> None:
 
 def _is_shape(value: object) -> bool:
     # Bounded, so that a hostile claim cannot have numbers of thousands of digits multiplied.
-    if not isinstance(value, list) or len(value) > 64:
+    if not isinstance(value, list):
         return False
-    return all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**48 for n in value)
+    return len(value) <= 64 and all(type(n) is int and 0 <= n < 2**48 for n in value)

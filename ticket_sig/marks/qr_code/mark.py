@@ -7,7 +7,6 @@ of kept weights stays what it was.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ticket_sig.digests import bytes_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, whole
 from ticket_sig.marks.mark import Frame, Mark, Model, as_ticket
@@ -171,7 +171,7 @@ def moved(before: Mask, after: Mask) -> int:
 
 
 def _digest(code: qr.QRCode) -> str:
-    return f"sha256:{hashlib.sha256(np.packbits(code.light).tobytes()).hexdigest()}"
+    return bytes_digest(np.packbits(code.light).tobytes())
 
 
 def _smallest_version(options: CodeOptions, maps: Mapping[str, Bits]) -> int:

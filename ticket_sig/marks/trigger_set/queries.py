@@ -6,7 +6,6 @@ common is the trigger set. That is what a record is for (`record.py`).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticket_sig.datasets.images import Pixels
+from ticket_sig.digests import bytes_digest
 from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet
 from ticket_sig.prf import keyed_words
 
@@ -54,4 +54,4 @@ class Queries:
     @property
     def digest(self) -> str:
         """SHA-256 of the images as they are asked."""
-        return f"sha256:{hashlib.sha256(np.ascontiguousarray(self.images).tobytes()).hexdigest()}"
+        return bytes_digest(self.images.tobytes())

@@ -29,7 +29,6 @@ are images of another kind, and every honest network gives photographs their tru
 
 from __future__ import annotations
 
-import hashlib
 import math
 import operator
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ticket_sig.digests import bytes_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
@@ -207,7 +207,7 @@ class TriggerReading:
             "log10_secrets_tried": round(LOG10_SECRETS, 3) if keyed else None,
             "log10_p_decoys": round(self.log10_p_decoys, 3),
             "log10_p_controls": None if beside is None else round(beside, 3),
-            "nonce_digest": f"sha256:{hashlib.sha256(self.nonce).hexdigest()}",
+            "nonce_digest": bytes_digest(self.nonce),
         }
 
     def verdict(self) -> Verdict:

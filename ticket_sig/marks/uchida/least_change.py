@@ -53,10 +53,7 @@ def _shares(root: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[n
     """The shortest change that moves every bit by what is wanted, or more, as shares of the bits' rows.
 
     Least squares under inequalities: shares are not negative, and 0 for bits that move by themselves (least
-    distance programming; Lawson and Hanson, 1974, chapter 23).
-
-    Args:
-        root: upper triangle, whose square root.T @ root holds the products of the rows [bits, bits].
+    distance programming; Lawson and Hanson, 1974, chapter 23). root.T @ root holds the products of the rows.
     """
     target = solve_triangular(root, wanted, trans="T")
     shares: NDArray[np.float64] = nnls(root, target, maxiter=_STEPS * len(wanted))[0]

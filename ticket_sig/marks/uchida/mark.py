@@ -133,7 +133,8 @@ class Uchida(Mark):
         self.strength = float(strength)
         if not isinstance(layer, str) or not 0 < len(layer) <= _LONGEST_NAME:
             raise bad_input("uchida", "layer", "the name of a tensor", repr(layer)[:80])
-        if not _is_shape(self.shape):
+        # Bounded, so that a hostile claim cannot have large numbers multiplied.
+        if not (2 <= len(self.shape) <= 8 and all(type(n) is int and 0 < n < 2**48 for n in self.shape)):
             raise bad_input("uchida", "shape", "2 or more sizes of 1 or more", repr(self.shape)[:80])
         if len(self.payload) > self.capacity:
             expected = f"at least {len(self.payload)} weights in a filter of {layer}, one a bit"
@@ -154,8 +155,7 @@ class Uchida(Mark):
     ) -> Uchida:
         """The watermark for a layer of a network, by default the one that it disturbs least (`layer_for`).
 
-        Raises:
-            InputError: no layer of that name or with the capacity; else as the class.
+        InputError where there is no layer of that name; else errors as of the class and of `layer_for`.
         """
         bits = checked_bits(payload)
         name = layer if layer is not None else layer_for(weights, len(bits))
@@ -167,8 +167,7 @@ class Uchida(Mark):
     def make(cls, model: Model, options: UchidaOptions, secret: bytes | None = None) -> Uchida:
         """The watermark for a network; random bits follow from the secret, which is the key.
 
-        Raises:
-            InputError: no layer of that name or with the capacity; or the secret has another length.
+        InputError where the secret has another length than a key; else errors as of `on`.
         """
         tensors = tensors_of(as_weights(model))
         key = secrets.token_bytes(KEY_BYTES) if secret is None else secret
@@ -215,13 +214,9 @@ class Uchida(Mark):
         signs = np.where(self.payload, 1.0, -1.0)
         moved = moved_mean(signs[:, None] * self.projection(), mean / size, np.sqrt(counts) / self.shape[0])
         if moved is None:
-            found = f"{int(kept.sum())} of {kept.numel()}, at {np.count_nonzero(counts)} of {self.capacity} "
-            raise bad_input(
-                "model",
-                self.layer,
-                f"enough kept weights for {len(signs)} bits",
-                found + "places of a filter",
-            )
+            at = f"{np.count_nonzero(counts)} of {self.capacity} places of a filter"
+            found = f"{int(kept.sum())} of {kept.numel()}, at {at}"
+            raise bad_input("model", self.layer, f"enough kept weights for {len(signs)} bits", found)
         shift = (moved * size - mean) * self.shape[0] / np.maximum(counts, 1)
         marked = shifted(weights, kept, shift.reshape(self.shape[1:]))
         if wrong := self.read({self.layer: marked}).wrong:
@@ -230,11 +225,7 @@ class Uchida(Mark):
         return signed(ticket, {name: marked})
 
     def bind(self, model: nn.Module) -> TaughtBits:
-        """The regularizer on the parameters of one network (`training/marks.py`).
-
-        Raises:
-            InputError: no such layer, another shape, or one that is frozen.
-        """
+        """The regularizer on a network; InputError where the layer is missing, frozen or of another shape."""
         named = dict(model.named_parameters(remove_duplicate=False))
         # A parameter not yet initialised has no shape.
         sized = {n: p for n, p in named.items() if not isinstance(p, nn.UninitializedParameter)}
@@ -245,11 +236,7 @@ class Uchida(Mark):
         return TaughtBits(parameter, self.projection(), self.payload, self.strength)
 
     def read(self, suspect: Model) -> Decoded:
-        """Reads the bits; looks at this layer alone.
-
-        Raises:
-            InputError: no such layer, another shape or dtype, or NaN or infinities in it.
-        """
+        """Reads the bits; InputError for no such layer, another shape or dtype, or NaN or infinities."""
         weights = as_weights(suspect)
         tensor = weights.tensor(self._name_in(weights.shapes))
         mean = mean_filter(self.layer, tensor)
@@ -282,11 +269,6 @@ class Uchida(Mark):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Uchida:
-        """Reads the claim's fields.
-
-        Raises:
-            InputError: a field is missing, of another type, or out of range.
-        """
         return cls(
             bits_from(entry(value, "payload", str)),
             entry(value, "layer", str),
@@ -332,17 +314,12 @@ class Uchida(Mark):
         return digest.digest()
 
     def _name_in(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
-        """The layer's name in a network, which may be wrapped.
-
-        Raises:
-            InputError: it is not there, or has another shape.
-        """
+        """The layer's name in a network, which may be wrapped; InputError as of `read`."""
         name = self.layer if self.layer in shapes else shared_prefix(shapes) + self.layer
         if name not in shapes:
             raise bad_input("model", "layer", f"the claim's {self.layer}", "none of that name")
-        if shapes[name] != self.shape:
-            expected = f"the mark's shape {list(self.shape)}"
-            raise bad_input("model", self.layer, expected, str(list(shapes[name])))
+        if (found := shapes[name]) != self.shape:
+            raise bad_input("model", self.layer, f"the mark's shape {list(self.shape)}", str(list(found)))
         return name
 
 
@@ -358,10 +335,9 @@ class TaughtBits:
 
     def penalty(self) -> Tensor:
         """h times the sum over bits of their cross-entropy, equation 4; float32, a scalar."""
-        if self._projection.device != self._parameter.device:
-            self._projection = self._projection.to(self._parameter.device)
-            self._bits = self._bits.to(self._parameter.device)
-        with torch.autocast(self._parameter.device.type, enabled=False):
+        device = self._parameter.device
+        self._projection, self._bits = self._projection.to(device), self._bits.to(device)
+        with torch.autocast(device.type, enabled=False):
             mean = self._parameter.mean(0, dtype=torch.float32).flatten()
             # From logits: the logarithm of a sigmoid is infinite from logits of 100 on.
             entropy = F.binary_cross_entropy_with_logits(self._projection @ mean, self._bits, reduction="sum")
@@ -374,10 +350,8 @@ class TaughtBits:
 def layer_for(weights: Mapping[str, Tensor], bits: int) -> str:
     """The layer that bits disturb least: most weights in a filter; of those with as many, most filters.
 
-    The first and the last are left out, where there are others: they are most often replaced.
-
-    Raises:
-        InputError: no layer has the capacity.
+    The first and the last are left out, where there are others: they are most often replaced. InputError
+    where no layer has the capacity.
     """
     layers = [n for n, t in weights.items() if t.ndim >= 2 and t.dtype in DTYPES and t.numel()]
     fit = [n for n in layers[1:-1] or layers if weights[n][0].numel() >= bits]
@@ -388,14 +362,9 @@ def layer_for(weights: Mapping[str, Tensor], bits: int) -> str:
 
 
 def mean_filter(name: str, weights: Tensor) -> NDArray[np.float64]:
-    """w_bar (section 3.3): the mean over output filters, flattened; [M].
+    """w_bar (section 3.3): the mean of weights [filters, ...] over output filters, flattened; [M].
 
-    Args:
-        name: of the layer, for messages.
-        weights: [filters, ...].
-
-    Raises:
-        InputError: no weights of a known dtype, or numbers that are not finite in float32.
+    InputError, which names the layer, where their dtype can carry no mark or one is not finite in float32.
     """
     check_dtype("uchida", name, weights.dtype)
     summed, odd = np.zeros(weights[0].numel()), 0
@@ -407,12 +376,6 @@ def mean_filter(name: str, weights: Tensor) -> NDArray[np.float64]:
         raise bad_input("weights", name, "finite numbers", f"{odd} that are not")
     mean: NDArray[np.float64] = summed / weights.shape[0]
     return mean
-
-
-def _is_shape(value: tuple[object, ...]) -> bool:
-    return 2 <= len(value) <= 8 and all(
-        isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**48 for n in value
-    )
 
 
 def _default_length(weights: Mapping[str, Tensor], layer: str | None) -> int:

@@ -13,22 +13,14 @@ MOST_BITS = math.isqrt(MOST_ENTRIES)  # each takes a row of X, and a filter has 
 
 
 def bits_from(digits: str) -> Bits:
-    """Reads bits that are written as `0101`.
-
-    Raises:
-        InputError: none, more than any layer can hold, or other characters.
-    """
+    """Reads bits that are written as `0101`; InputError for other characters, else as of `checked_bits`."""
     if set(digits) - {"0", "1"}:
         raise bad_input("uchida", "payload", "digits 0 and 1", repr(digits[:40]))
     return checked_bits([digit == "1" for digit in digits])
 
 
 def checked_bits(payload: Iterable[bool]) -> Bits:
-    """The bits, if they are bits.
-
-    Raises:
-        InputError: none, more than any layer can hold, or other values than 0 and 1.
-    """
+    """The bits; InputError for none, more than any layer can hold, or other values than 0 and 1."""
     bits = tuple(payload)
     if not 1 <= len(bits) <= MOST_BITS:
         raise bad_input("uchida", "payload", f"1 to {MOST_BITS} bits", str(len(bits)))

@@ -57,7 +57,6 @@ class Decoded(BitsRead):
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """The reading as JSON."""
         return {
             **super().to_json(),
             "least_margin": min(self.margins),

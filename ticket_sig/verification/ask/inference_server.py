@@ -233,7 +233,9 @@ def _of_output(output: Mapping[str, Any], where: str, shape: list[int]) -> list[
     values = _values(output, where, math.prod(shape))
     if len(shape) == 2 and shape[1] > 1:
         return [int(label) for label in values.reshape(shape).argmax(1)]
-    return _whole(values, where)
+    if not (values == values.round()).all():
+        raise bad_input(where, "answer, data", "labels, which are whole numbers", "fractions")
+    return [int(label) for label in values]
 
 
 def _values(output: Mapping[str, Any], where: str, size: int) -> NDArray[np.float64]:
@@ -273,9 +275,3 @@ def _numbers(data: Any, most: int) -> list[float] | None:
         else:
             open_lists.pop()
     return numbers
-
-
-def _whole(values: NDArray[np.float64], where: str) -> list[int]:
-    if not (values == values.round()).all():
-        raise bad_input(where, "answer, data", "labels, which are whole numbers", "fractions")
-    return [int(label) for label in values]
