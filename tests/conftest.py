@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import shutil
 import tempfile
@@ -14,8 +15,8 @@ import torch
 from support.command_line import Outcome, run
 
 # What is compiled or decoded while tests are collected stays out of the user's cache, too.
-os.environ["TICKET_SIG_CACHE"] = tempfile.mkdtemp(prefix="ticket_sig-tests-")
-atexit.register(shutil.rmtree, os.environ["TICKET_SIG_CACHE"], ignore_errors=True)
+_OF_SESSION = os.environ["TICKET_SIG_CACHE"] = tempfile.mkdtemp(prefix="ticket_sig-tests-")
+atexit.register(shutil.rmtree, _OF_SESSION, ignore_errors=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -30,12 +31,26 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """New names for folders; pytest's own would look through all earlier ones each time."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Decoded data of tests stays out of the user's cache."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = next(caches)
+    folder.mkdir()
     monkeypatch.setenv("TICKET_SIG_CACHE", str(folder))
-    yield folder
+    return folder
+
+
+@pytest.fixture
+def compiled(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that the test starts find the kernels of the session, and do not compile them once more."""
+    monkeypatch.setenv("TICKET_SIG_CACHE", _OF_SESSION)
 
 
 @pytest.fixture

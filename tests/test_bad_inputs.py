@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from bad_inputs import CASES
 from bad_inputs.case import PROOF, Case
 from bad_inputs.inputs import embed, fixture, search
-from support.command_line import run
+from support.command_line import PROGRAM, run
 from support.disk import content, file_size_limit
 
 
@@ -64,7 +63,7 @@ def test_a_run_goes_on_once_there_is_room(tmp_path: Path) -> None:
 
 def test_a_real_process_answers_the_same(tmp_path: Path) -> None:
     arguments = ["inspect", fixture(tmp_path, "state.pt") / "gone", "--json"]
-    command = [sys.executable, "-c", "from ticket_sig.cli.app import main; main()", *map(str, arguments)]
+    command = [*PROGRAM, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == run(arguments)
 
@@ -74,8 +73,7 @@ def test_a_real_process_answers_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flag", [[], ["--json"]], ids=["text", "json"])
 def test_a_full_disk_behind_stdout_is_one_line(verb: str, flag: list[str], tmp_path: Path) -> None:
     bundle = fixture(tmp_path, "bundle-v1-signed")
-    program = "from ticket_sig.cli.app import main; main()"
-    command = [sys.executable, "-c", program, verb, str(bundle), *flag]
+    command = [*PROGRAM, verb, str(bundle), *flag]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2

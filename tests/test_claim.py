@@ -19,6 +19,7 @@ from ticket_sig.marks import marks_of
 
 MARK = ClaimedMark("qr-code", {"message": "жук"})
 WHOLE = Claim(marks=(MARK,), subject="sha256:00", accuracy=91.5).to_json()
+TAUGHT = "scheme 3: trigger set"
 OLD = {
     "format": "ticket_sig claim",
     "version": 1,
@@ -88,7 +89,7 @@ def test_a_field_of_a_later_version_does_not_disturb() -> None:
         ({"marks": {"qr-code": {}}}, "claim: marks: expected list, found dict"),
         ({"marks": []}, "claim: marks: expected 1 to 16 objects, found 0"),
         ({"marks": WHOLE["marks"] * 17}, "claim: marks: expected 1 to 16 objects, found 17"),
-        ({"marks": [*WHOLE["marks"], "qr-code"]}, "claim: marks: expected 1 to 16 objects"),
+        ({"marks": [*WHOLE["marks"], "qr-code"]}, "claim: marks: expected 1 to 16 objects, found a str"),
         ({"marks": [{"fields": {}}]}, "claim: mark: expected str, found none"),
         ({"marks": [{"mark": 2, "fields": {}}]}, "claim: mark: expected str, found int"),
         (
@@ -114,11 +115,18 @@ def test_a_field_that_is_wrong_is_named(change: dict[str, object], words: str, t
         ({"scheme": 2}, "claim: scheme: expected str, found int"),
         ({"scheme": "s" * 81}, "claim: scheme: expected at most 80 characters, found 81"),
         ({"signature": "text"}, "claim: signature: expected dict, found str"),
-        ({"signature": {"triggers": 3}}, "claim: triggers: expected dict, found int"),
-        ({"signature": {"triggers": {}, "beside": 3}}, "claim: beside: expected dict, found int"),
-        ({"signature": {"triggers": {}, "beside": {}}}, "claim: scheme: expected str, found none"),
+        ({"scheme": TAUGHT, "signature": {}}, "claim: triggers: expected dict, found none"),
+        ({"scheme": TAUGHT, "signature": {"triggers": 3}}, "claim: triggers: expected dict, found int"),
         (
-            {"signature": {"triggers": {}, "beside": {"scheme": "s"}}},
+            {"scheme": TAUGHT, "signature": {"triggers": {}, "beside": 3}},
+            "claim: beside: expected dict, found int",
+        ),
+        (
+            {"scheme": TAUGHT, "signature": {"triggers": {}, "beside": {}}},
+            "claim: scheme: expected str, found none",
+        ),
+        (
+            {"scheme": TAUGHT, "signature": {"triggers": {}, "beside": {"scheme": "s"}}},
             "claim: signature: expected dict, found none",
         ),
         ({"subject": None}, "claim: subject: expected str, found NoneType"),

@@ -23,10 +23,6 @@ _NAMES_OF_VERSION_1 = {
 }
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
 @dataclass(frozen=True)
 class ClaimedMark:
     """One mark of a claim: its name in the registry, and its own fields."""
@@ -51,20 +47,19 @@ class Claim:
     marks: tuple[ClaimedMark, ...]
     subject: str
     accuracy: float | None = None
-    created: str = field(default_factory=_now)
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     written_by: str = f"ticket_sig {VERSION}"
     source: str = field(default="claim", compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The content of claim.json."""
-        promised = {} if self.accuracy is None else {"accuracy": self.accuracy}
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "written_by": f"ticket_sig {VERSION}",
             "marks": [{"mark": one.name, "fields": dict(one.fields)} for one in self.marks],
             "subject": self.subject,
-            **promised,
+            **({} if self.accuracy is None else {"accuracy": self.accuracy}),
             "created": self.created,
         }
 
@@ -73,8 +68,8 @@ class Claim:
         """Reads the content of claim.json, of this version or the first.
 
         Raises:
-            InputError: another format or version, a field that is missing or of another type, no mark or too
-                many, or a mark with a name of more than 80 characters.
+            InputError: another format or version, a field missing or of another type, no mark or too many,
+                or one with a name of more than 80 characters.
         """
         check_format(value, "claim", FORMAT, 1, FORMAT_VERSION)
         old = value["version"] == 1

@@ -128,10 +128,9 @@ def clear_partials(folder: Path) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any], mode: int = 0o644) -> None:
     """Writes JSON, whole or not at all; the same value always gives the same bytes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path, mode) as partial:
-        partial.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        partial.write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import InputError, refuse
+from ticket_sig.errors import bad_input, refuse
 
 
 @dataclass(frozen=True)
@@ -123,16 +123,10 @@ class Mask(Mapping[str, Tensor]):
         return rows
 
     def __and__(self, other: Mask) -> Mask:
-        """Intersection: what both keep.
-
-        Raises:
-            InputError: the two masks have other names or shapes; all differences are listed.
-        """
+        """Intersection: what both keep; InputError where names or shapes differ, with all differences."""
         self.check_shapes(other, "the other mask")
         if extra := sorted(other.keys() - self.keys()):
-            raise InputError(
-                f"the other mask: expected the tensors of this one, found also {', '.join(extra)}"
-            )
+            raise bad_input("the other mask", "names", "those of this one", f"also {', '.join(extra)}")
         return Mask({name: kept & other[name] for name, kept in self.items()})
 
     def apply(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -161,11 +155,7 @@ class Mask(Mapping[str, Tensor]):
         refuse(where, (f"{n}: expected zeros where pruned, found {k} that are not" for n, k in found.items()))
 
     def check_shapes(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Checks that every masked tensor is there in the mask's shape.
-
-        Raises:
-            InputError: all missing tensors and all other shapes, in one line.
-        """
+        """Checks that every masked tensor is there in its shape; one InputError lists all that are not."""
         refuse(where, differences(self, {name: tensors[name] for name in self if name in tensors}))
 
     def bind(self, parameters: Mapping[str, Tensor]) -> Callable[[], None]:

@@ -72,11 +72,9 @@ def _private_folder() -> Path:
 
 
 def _is_private(folder: Path) -> bool:
-    status = folder.stat()
-    closed = not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    above = [parent.stat() for parent in folder.parents]
+    status, above = folder.stat(), [parent.stat() for parent in folder.parents]
     return (
-        closed
+        not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         and status.st_uid == os.geteuid()
         and all(s.st_uid in (0, os.geteuid()) for s in above)
         and all(not s.st_mode & stat.S_IWOTH or s.st_mode & stat.S_ISVTX for s in above)
@@ -88,11 +86,8 @@ def _run(*command: str) -> str:
 
 
 def _processor() -> str:
-    return f"{torch.backends.cpu.get_cpu_capability()} {_features()}"
-
-
-def _features() -> str:
+    lines: list[str] = []
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return ""
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{torch.backends.cpu.get_cpu_capability()} {features}"

@@ -12,25 +12,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ticket_sig.errors import bad_input
+from ticket_sig.fields import SHOWN
 
 Check = Callable[[str, Any], None]  # name and value of an option; raises InputError
 _T = TypeVar("_T")
-_SHOWN = 80  # characters of a value in a message
 
 
 def option(help: str, *, default: Any = MISSING, check: Check | None = None) -> Any:
-    """A field of a dataclass that is an option.
+    """A field of a dataclass that is an option; without a default it is required.
 
     Args:
         help: one sentence for people, as `--help` shows it.
-        default: what holds where it is not given; without one the option is required.
-        check: called with name and value, unless the value is None; raises InputError.
+        check: called unless the value is None.
     """
     return dataclasses.field(default=default, metadata={"help": help, "check": check})
 
@@ -48,7 +47,7 @@ class Options:
         for one in options_of(type(self)):
             value, hint = getattr(self, one.name), hints[one.name]
             if not fits(value, hint):
-                raise bad_input("", one.name, in_words(hint), repr(value)[:_SHOWN])
+                raise bad_input("", one.name, in_words(hint), repr(value)[:SHOWN])
             if value is not None and (check := one.metadata["check"]) is not None:
                 check(one.name, value)
 
@@ -59,10 +58,7 @@ def options_of(kind: type[Any]) -> list[Field[Any]]:
 
 
 def made(kind: type[_T], name: str, given: Mapping[str, Any]) -> _T:
-    """Makes a set of options from values by name.
-
-    Args:
-        name: of what they are for, for messages.
+    """Makes a set of options from values by name; messages name what they are for.
 
     Raises:
         InputError: an option that it does not have, one that is missing, or a value out of range.
@@ -71,21 +67,16 @@ def made(kind: type[_T], name: str, given: Mapping[str, Any]) -> _T:
     if extra := [n for n in given if n not in known]:
         expected = f"options among {', '.join(known)}" if known else "no options"
         raise bad_input("", name, expected, ", ".join(extra))
-    lacking = [n for n, f in known.items() if f.default is MISSING and n not in given]
-    if lacking:
+    if lacking := [n for n, f in known.items() if f.default is MISSING and n not in given]:
         hint = f"give it: {', '.join(flag(n) for n in lacking)}"
         raise bad_input("", name, f"the option {', '.join(lacking)}", "none of that name", hint=hint)
     return kind(**given)
 
 
 def one_named(registry: Mapping[str, _T], what: str, name: str) -> _T:
-    """The entry of a registry by its name.
-
-    Raises:
-        InputError: none of that name.
-    """
+    """The entry of a registry by its name; InputError where there is none of that name."""
     if name not in registry:
-        raise bad_input("", what, f"one of {', '.join(registry)}", repr(name)[:_SHOWN])
+        raise bad_input("", what, f"one of {', '.join(registry)}", repr(name)[:SHOWN])
     return registry[name]
 
 
@@ -114,50 +105,38 @@ def in_words(hint: Any) -> str:
     )
 
 
-def share(name: str, value: float) -> None:
-    """Checks a share: between 0 and 1, without both."""
-    if not 0 < value < 1:
-        raise bad_input("", name, "a share between 0 and 1", str(value)[:_SHOWN])
+def _checked(fine: Callable[[Any], bool], expected: str, shown: Callable[[Any], str] = str) -> Check:
+    def check(name: str, value: Any) -> None:
+        if not fine(value):
+            raise bad_input("", name, expected, shown(value)[:SHOWN])
+
+    return check
 
 
-def positive(name: str, value: float) -> None:
-    """Checks a finite number more than 0."""
-    if not 0 < value < math.inf:
-        raise bad_input("", name, "a finite number more than 0", str(value)[:_SHOWN])
+share = _checked(lambda value: 0 < value < 1, "a share between 0 and 1")  # without both
+positive = _checked(lambda value: 0 < value < math.inf, "a finite number more than 0")
+one_or_more = _checked(lambda value: value >= 1, "1 or more")
 
 
-def one_or_more(name: str, value: float) -> None:
-    """Checks a number of things: 1 or more."""
-    if value < 1:
-        raise bad_input("", name, "1 or more", str(value)[:_SHOWN])
+def unicode_text(name: str, value: str) -> bytes:
+    """A text in UTF-8; refuses bytes of the command line that are none."""
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise bad_input("", name, "Unicode text", f"{value[error.start]!r} in it") from None
 
 
 def above_0(most: float) -> Check:
     """A check for numbers above 0, and up to `most`."""
-
-    def check(name: str, value: float) -> None:
-        if not 0 < value <= most:
-            raise bad_input("", name, f"a number above 0, at most {most:g}", str(value)[:_SHOWN])
-
-    return check
+    return _checked(lambda value: 0 < value <= most, f"a number above 0, at most {most:g}")
 
 
 def within(low: float, high: float) -> Check:
     """A check for numbers from `low` to `high`, both included."""
-
-    def check(name: str, value: float) -> None:
-        if not low <= value <= high:
-            raise bad_input("", name, f"{low:g} to {high:g}", str(value)[:_SHOWN])
-
-    return check
+    return _checked(lambda value: low <= value <= high, f"{low:g} to {high:g}")
 
 
 def one_of(choices: Iterable[str]) -> Check:
     """A check for a text that is one of some."""
-    known: Sequence[str] = tuple(choices)
-
-    def check(name: str, value: str) -> None:
-        if value not in known:
-            raise bad_input("", name, f"one of {', '.join(known)}", repr(value)[:_SHOWN])
-
-    return check
+    known = tuple(choices)
+    return _checked(lambda value: value in known, f"one of {', '.join(known)}", shown=repr)

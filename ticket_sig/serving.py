@@ -11,13 +11,12 @@ set are the recipe's; `parameters.extra` may name others ("arch", "dataset") and
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -54,15 +53,12 @@ class TicketRuntime(MLModel):  # type: ignore[misc]
         parameters = self.settings.parameters
         extra: dict[str, Any] = (parameters and parameters.extra) or {}
         ticket = load((parameters and parameters.uri) or "").ticket
-        dataset = extra.get("dataset") or (ticket.recipe or {}).get("dataset")
-        known = DATASETS[dataset].size if dataset in DATASETS else None
-        size = extra.get("size") or known
+        arch, dataset = extra.get("arch"), extra.get("dataset") or (ticket.recipe or {}).get("dataset")
+        size = extra.get("size") or (DATASETS[dataset].size if dataset in DATASETS else None)
         if size is None:
             raise bad_input("", "size", "[height, width, channels] in parameters.extra", "none")
         self._size = [int(side) for side in size]
-        self._network, self._normalise = network_of(
-            ticket, self._size[2], arch=extra.get("arch"), dataset=dataset
-        )
+        self._network, self._normalise = network_of(ticket, self._size[2], arch=arch, dataset=dataset)
         self._network.eval()
         classes = ticket.weights[ends(self._network)[1]].shape[0]
         self.inputs = [MetadataTensor(name=INPUT, datatype="UINT8", shape=[-1, *self._size])]
@@ -95,34 +91,30 @@ def serve(bundles: Mapping[str, Path]) -> Iterator[str]:
     with TemporaryDirectory(prefix="ticket_sig-serving-") as name:
         folder, (http, grpc, metrics) = Path(name), _free_ports(3)
         ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
-        write_json(
-            folder / "settings.json", {"host": "127.0.0.1", "debug": False, "parallel_workers": 0, **ports}
-        )
+        server = {"host": "127.0.0.1", "debug": False, "parallel_workers": 0, **ports}
+        write_json(folder / "settings.json", server)
         for model, bundle in bundles.items():
             settings = {"name": model, "implementation": "ticket_sig.serving.TicketRuntime"}
             parameters = {"uri": str(bundle.resolve())}
             write_json(folder / model / "model-settings.json", {**settings, "parameters": parameters})
         command = [sys.executable, "-c", "from mlserver.cli import main; main()", "start", name]
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ))
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        url = f"http://127.0.0.1:{http}"
+        ready = [f"{url}/v2/models/{model}/ready" for model in bundles]
         try:
-            url = f"http://127.0.0.1:{http}"
-            _wait_until_ready(
-                process, [f"{url}/v2/models/{model}/ready" for model in bundles], folder / "log"
-            )
+            _wait_until_ready(process, ready, folder / "log")
             yield url
         finally:
             _stop(process)
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], urls: Sequence[str], log: Path) -> None:
@@ -131,11 +123,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], urls: Sequence[str], log
         if process.poll() is not None or time.monotonic() - begun > _START:
             lines = [line for line in log.read_text(errors="replace").splitlines() if "Error" in line]
             raise bad_input("", "server", f"ready within {_START:g} s", lines[-1] if lines else "none")
-        try:
+        with suppress(urllib3.exceptions.HTTPError):
             if all(pool.request("GET", url).status == 200 for url in urls):
                 return
-        except urllib3.exceptions.HTTPError:
-            pass
         time.sleep(0.2)
 
 

@@ -61,11 +61,7 @@ class Round:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Round:
-        """Reads an entry; fields of later versions are passed over.
-
-        Raises:
-            InputError: a required field is missing, or a field is of another type.
-        """
+        """Reads an entry, passing over later fields; InputError where one is missing or of another type."""
         hints = get_type_hints(cls)
         required = {f.name for f in fields(cls) if f.default is MISSING}
         given: dict[str, Any] = {n: value.get(n) for n in hints if n in required or n in value}
@@ -112,11 +108,7 @@ class Ticket:
         return f"Ticket({len(self.weights)} tensors, {self.mask}, {counts})"
 
     def rewound(self) -> dict[str, Tensor]:
-        """The rewind weights under the mask: where retraining starts.
-
-        Raises:
-            InputError: the rewind weights are not known.
-        """
+        """The rewind weights under the mask, where retraining starts; InputError where they are not known."""
         if self.rewind is None:
             hint = "train from the model's weights instead (--start model)"
             raise bad_input("ticket", "rewind weights", "some", "none", hint=hint)
@@ -140,11 +132,7 @@ def ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def tie(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
-    """Makes tied names one tensor again.
-
-    Raises:
-        InputError: one of the names is not there, or the two are not equal.
-    """
+    """Makes tied names one tensor again; InputError where one is not there, or the two are not equal."""
     for name, first in tied.items():
         if name not in tensors or first not in tensors or not torch.equal(tensors[name], tensors[first]):
             raise bad_input("", "tied", f"{name} and {first} to be equal", "two that differ, or one alone")
@@ -171,11 +159,7 @@ def put_back(
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Checks that no floating-point tensor holds NaN or infinity.
-
-    Raises:
-        InputError: each tensor that does, with the count.
-    """
+    """Checks that no floating-point tensor holds NaN or infinity; InputError names each, with the count."""
     problems = []
     for name, tensor in tensors.items():
         tensor = tensor.float() if tensor.element_size() == 1 else tensor  # float8 has no sum

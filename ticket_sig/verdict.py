@@ -59,7 +59,7 @@ class Verdict:
 
     @property
     def log10_p(self) -> float:
-        """The p-value of the reading."""
+        """As of the reading."""
         return self.reading.log10_p
 
     @property

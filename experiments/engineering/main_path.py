@@ -11,6 +11,7 @@ round.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import ticket_sig
 from experiments.lib.entry import run_options, this_machine
@@ -19,7 +20,7 @@ from ticket_sig.datasets import load_dataset
 from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
 from ticket_sig.ticket import Ticket
-from ticket_sig.training import Recipe, preset
+from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.device import pick_precision
 
 
@@ -52,11 +53,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Runs the path and writes its section."""
+    changes: dict[str, Any] = {}
     if options.smoke:
         options.dataset, options.preset, options.rounds = "digits", "demo", 1
+        changes["length"] = Steps(2)
     data = load_dataset(options.dataset, options.data)
     with this_machine() as engine:
-        changes = {"rounds": options.rounds, "precision": pick_precision("auto", engine.device)}
+        changes |= {"rounds": options.rounds, "precision": pick_precision("auto", engine.device)}
         recipe = preset(options.preset, arch="resnet20", dataset=data.name, **changes)
         ticket = ticket_sig.find(recipe, data, options.out / "find", engine=engine)
         signed = ticket_sig.embed(ticket, options.message)

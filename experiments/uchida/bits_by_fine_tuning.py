@@ -64,7 +64,7 @@ SIZES = {
         {"resnet20": Steps(1), "freezenet": _LEARNED},
         (Steps(1), 0.1),
         "Shows that the script runs, and nothing else.",
-        payloads=2,
+        payloads=1,
         dataset="digits",
         preset="demo",
     ),

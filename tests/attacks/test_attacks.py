@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from quantization import Quantization
+from support.extending import Quantization
 from support.tickets import HISTORY, sparse_ticket, tiny_ticket
 from support.tiny import TinyNet, tiny_data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support import taught
-from support.tickets import sparse_ticket
+from support.tickets import digits_ticket, sparse_ticket
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 
 from ticket_sig import Claim, Mask, Ticket, embed, verify
@@ -19,7 +20,7 @@ from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.report import AttackReport, Decision, Tried, Winner, attack_report, in_words
 from ticket_sig.datasets import load_dataset
-from ticket_sig.marks import CodeMark, of_kind
+from ticket_sig.marks import CodeMark, claim_of, of_kind
 from ticket_sig.marks.embed import Embedded
 from ticket_sig.marks.key_mask.split import Split, split
 from ticket_sig.marks.trained import claim_triggers
@@ -56,8 +57,8 @@ def tried(signed: Embedded, attacked: Ticket) -> Tried:
     return Tried(before, after)
 
 
-def outcomes(one: Tried | None) -> tuple[str, str] | None:
-    return one and (one.before.outcome, one.after.outcome)
+def outcomes(report: AttackReport, mark: str) -> tuple[str, str]:
+    return report.marks[mark].before.outcome, report.marks[mark].after.outcome
 
 
 def test_accuracies_are_those_of_the_test_split(good: Ticket) -> None:
@@ -91,8 +92,8 @@ def test_another_task_has_no_accuracy_before(good: Ticket) -> None:
 @pytest.mark.parametrize(
     ("lost", "gone", "outcome"),
     [
-        (0.5, False, "the owner wins: the mark in the weights is still verified"),
-        (5.0, False, "the owner wins: the mark in the weights is still verified"),
+        (0.5, False, "the owner wins: the qr-code is still verified"),
+        (5.0, False, "the owner wins: the qr-code is still verified"),
         (0.5, True, "the thief wins, at 0.50 points of accuracy"),
         (1.0, True, "the thief wins, at 1.00 points of accuracy"),
         (5.0, True, "nobody wins: the claim is gone, and the thief pays, at 5.00 points of accuracy"),
@@ -106,14 +107,14 @@ def test_an_attack_wins_if_the_claim_is_gone_and_the_accuracy_is_not(
 ) -> None:
     owner = tried(signed, without_code(signed.ticket, signed) if gone else signed.ticket)
     accuracy = (90.0, None if lost is None else 90.0 - lost)
-    report = AttackReport(accuracy=accuracy, kept=(1, 1), total=2, owner=owner)
+    report = AttackReport(accuracy=accuracy, kept=(1, 1), total=2, marks={"qr-code": owner})
     assert report.outcome == outcome
 
 
 def test_a_claim_that_was_never_verified_cannot_be_lost(signed: Embedded) -> None:
     innocent = sparse_ticket(seed=9)
     report = attack_report(innocent, innocent, Scene(), claim=signed.claim)
-    assert report.outcome == "nothing to win: mark in the weights not verified before the attack"
+    assert report.outcome == "nothing to win: qr-code not verified before the attack"
 
 
 def test_two_claims_that_both_stand_are_told(signed: Embedded) -> None:
@@ -147,12 +148,14 @@ def test_a_trigger_set_that_stands_saves_the_owner(
     monkeypatch.setattr("ticket_sig.attacks.report._ask", lambda *_: asked[next(kinds)]())
     erased = without_code(ticket, signed)
     report = attack_report(ticket, erased, Scene(), claim=claim, triggers=triggers)
-    assert outcomes(report.owner) == ("verified", "not verified")
-    assert report.outcome == "the owner wins: the trigger set is still verified"
+    assert outcomes(report, "qr-code") == ("verified", "not verified")
+    assert report.outcome == "the owner wins: the trigger-set is still verified"
     report = attack_report(ticket, ticket, Scene(), claim=claim, triggers=triggers)
-    assert outcomes(report.taught) == ("verified", "not verified")
-    assert report.outcome == "the owner wins: the mark in the weights is still verified"
-    assert json.loads(json.dumps(report.to_json()))["taught"]["after"]["verdict"] == "not verified"
+    assert outcomes(report, "trigger-set") == ("verified", "not verified")
+    assert report.outcome == "the owner wins: the qr-code is still verified"
+    assert (
+        json.loads(json.dumps(report.to_json()))["marks"]["trigger-set"]["after"]["verdict"] == "not verified"
+    )
 
 
 def test_nor_is_a_trigger_set_lost_that_nobody_asked_for(
@@ -160,20 +163,22 @@ def test_nor_is_a_trigger_set_lost_that_nobody_asked_for(
 ) -> None:
     ticket, claim, _ = both
     report = attack_report(ticket, without_code(ticket, signed), Scene(), claim=claim)
-    assert report.outcome == "the mark in the weights is gone; the trigger set could not be tried"
-    assert report.taught is not None and "--triggers" in report.taught.before.reason
+    assert report.outcome == "the qr-code is gone; the trigger-set could not be tried"
+    assert "--triggers" in report.marks["trigger-set"].before.reason
 
 
 def test_the_thief_wins_when_every_mark_is_gone() -> None:
     gone = Tried(taught_decision(verified=True), taught_decision(verified=False))
-    report = AttackReport(accuracy=(90.0, 89.5), kept=(1, 1), total=2, owner=gone, taught=gone)
+    report = AttackReport(
+        accuracy=(90.0, 89.5), kept=(1, 1), total=2, marks={"qr-code": gone, "trigger-set": gone}
+    )
     assert report.outcome == "the thief wins, at 0.50 points of accuracy"
     stands = Tried(taught_decision(verified=True), taught_decision(verified=True))
-    report = replace(report, owner=stands, taught=stands)
-    assert report.outcome == "the owner wins: the mark in the weights and the trigger set are still verified"
+    report = replace(report, marks={"qr-code": stands, "trigger-set": stands})
+    assert report.outcome == "the owner wins: the qr-code and the trigger-set are still verified"
     never = Tried(taught_decision(verified=False), taught_decision(verified=False))
-    report = replace(report, owner=never, taught=never)
-    expected = "mark in the weights not verified, trigger set not verified before the attack"
+    report = replace(report, marks={"qr-code": never, "trigger-set": never})
+    expected = "qr-code not verified, trigger-set not verified before the attack"
     assert report.outcome == f"nothing to win: {expected}"
 
 
@@ -181,6 +186,21 @@ def test_the_thief_wins_when_every_mark_is_gone() -> None:
 def taught_decision(*, verified: bool) -> Decision:
     ask = taught.memoriser() if verified else taught.innocent([0.1] * 10)
     return Decision(verify_answers(taught.claim(), taught.triggers(), ask, nonce=bytes(32)))
+
+
+def test_one_of_several_marks_that_stands_saves_the_owner() -> None:
+    ticket = digits_ticket()
+    first = embed(ticket, mark="uchida", secret=bytes(32), random=256)
+    second = embed(first.ticket, mark="freezenet", secret=b"one", length=500)
+    third = embed(second.ticket, mark="freezenet", secret=b"two", length=100)
+    claim = claim_of([first.mark, second.mark, third.mark], third.ticket.weights)
+    pruned = attack("magnitude-pruning", rate=0.7)(third.ticket, Scene())
+    report = attack_report(third.ticket, pruned, Scene(), claim=claim)
+    assert outcomes(report, "uchida") == ("verified", "verified")
+    assert outcomes(report, "freezenet") == outcomes(report, "freezenet 3") == ("verified", "not verified")
+    assert report.outcome == "the owner wins: the uchida is still verified"
+    tried, alone = report.marks["uchida"].before.verdict, first.mark.read(third.ticket)
+    assert tried is not None and tried.log10_p == pytest.approx(alone.log10_p + math.log10(3))
 
 
 @pytest.mark.parametrize("data", [True, False])
@@ -198,8 +218,8 @@ def test_networks_are_asked_with_or_without_data(data: bool) -> None:
     )
     scene = Scene(data=load_dataset("digits", None) if data else None)
     report = attack_report(ours, innocent, scene, claim=taught.claim(), triggers=taught.triggers())
-    assert report.owner is None
-    assert outcomes(report.taught) == ("verified", "not verified")
+    assert [*report.marks] == ["trigger-set"]
+    assert outcomes(report, "trigger-set") == ("verified", "not verified")
     assert data or report.outcome == "the claim is gone; accuracy was not measured"
     assert (report.accuracy[1] is not None) is data
     again = attack_report(ours, innocent, scene, claim=taught.claim(), triggers=taught.triggers())
@@ -213,10 +233,10 @@ def test_chosen_triggers_are_not_judged_without_a_control() -> None:
     recipe = preset("demo", arch="resnet20", dataset="digits").to_json()
     ticket = Ticket(weights=weights, mask=Mask.of_zeros(weights), recipe=recipe)
     report = attack_report(ticket, ticket, Scene(), claim=claim, triggers=chosen)
-    assert report.taught is not None and "need a control network" in report.taught.before.reason
+    assert "need a control network" in report.marks["trigger-set"].before.reason
     control = taught.innocent([0.1] * 10)
     report = attack_report(ticket, ticket, Scene(), claim=claim, triggers=chosen, controls=[control])
-    assert report.outcome == "the owner wins: the trigger set is still verified"
+    assert report.outcome == "the owner wins: the trigger-set is still verified"
 
 
 def shown_of(parts: Split) -> dict[str, Any]:
@@ -244,7 +264,7 @@ def test_a_forged_key_wins_if_it_does_the_key_s_work(
     forged = attack("fake-key", share=0.1)(parts.locked, Scene())
     claim = replace(parts.claim, accuracy=promised)
     report = attack_report(parts.locked, forged, Scene(), claim=claim, shown=shown_of(parts))
-    assert report.locked and outcomes(report.owner) == ("not verified", "not verified")
+    assert report.locked and outcomes(report, "key-mask") == ("not verified", "not verified")
     assert replace(report, accuracy=(10.0, reached)).outcome.startswith(outcome)
 
 
@@ -253,15 +273,15 @@ def test_a_whole_ticket_that_was_split_is_not_a_locked_one() -> None:
     parts = split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
     report = attack_report(whole, whole, Scene(), claim=parts.claim, shown=shown_of(parts))
     assert not report.locked and report.winner is Winner.OWNER
-    assert report.outcome == "the owner wins: the mark in the weights is still verified"
+    assert report.outcome == "the owner wins: the key-mask is still verified"
 
 
 def test_what_could_not_be_verified_says_why(signed: Embedded) -> None:
     weights = {"a.weight": torch.eye(4)}
     bare = Ticket(weights=weights, mask=Mask.of_zeros(weights))
     report = attack_report(signed.ticket, bare, Scene(), claim=signed.claim)
-    assert report.owner is not None
-    assert report.owner.after.outcome == "could not verify" and "layer" in report.owner.after.reason
+    assert outcomes(report, "qr-code") == ("verified", "could not verify")
+    assert "layer" in report.marks["qr-code"].after.reason
     assert report.outcome == "the claim is gone; accuracy was not measured"
 
 
@@ -272,9 +292,9 @@ def test_the_report_is_json(signed: Embedded, good: Ticket) -> None:
     )
     assert value["accuracy"] == {"before": None, "after": None, "lost": None}
     assert value["kept"]["before"] == value["kept"]["after"] == signed.ticket.mask.kept
-    assert value["owner"]["before"]["verdict"] == "verified"
-    assert value["owner"]["before"]["message"] == "owner"
-    assert value["owner"]["after"]["verdict"] == "not verified"
+    assert value["marks"]["qr-code"]["before"]["verdict"] == "verified"
+    assert value["marks"]["qr-code"]["before"]["message"] == "owner"
+    assert value["marks"]["qr-code"]["after"]["verdict"] == "not verified"
     assert value["thief_pays"] is None and value["forged"] is None
     assert value["winner"] == "not_decided" and value["outcome"].startswith("the claim is gone")
 
@@ -286,35 +306,38 @@ def some(before: bool | None, after: bool | None) -> Tried:
     return Tried(either[before], either[after])
 
 
-LOCKED = {"locked": True, "owner": (False, False)}
+NEVER = [(False, False)]
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "parts", "winner"),
+    ("accuracy", "marks", "more", "winner"),
     [
-        ((90.0, 89.0), {"owner": (True, False)}, Winner.THIEF),
-        ((90.0, 88.9), {"owner": (True, False)}, Winner.NOBODY),
-        ((90.0, 88.9), {"owner": (True, True)}, Winner.OWNER),
-        ((90.0, 90.0), {"owner": (True, False), "taught": (True, True)}, Winner.OWNER),
-        ((90.0, 90.0), {"owner": (True, False), "taught": (False, False)}, Winner.THIEF),
-        ((90.0, 90.0), {"owner": (True, False), "taught": (None, None)}, Winner.NOT_DECIDED),
-        ((90.0, 90.0), {"owner": (True, None)}, Winner.THIEF),
-        ((90.0, 90.0), {"owner": (False, False)}, Winner.NOTHING_TO_WIN),
-        ((90.0, 90.0), {"owner": (None, None)}, Winner.NOTHING_TO_WIN),
-        ((None, None), {"owner": (True, False)}, Winner.NOT_DECIDED),
-        ((None, 90.0), {"taught": (True, False)}, Winner.NOT_DECIDED),
-        ((90.0, 90.0), {}, Winner.NOT_DECIDED),
-        ((10.0, 89.0), {**LOCKED, "promised": 90.0}, Winner.THIEF),
-        ((10.0, 88.9), {**LOCKED, "promised": 90.0}, Winner.OWNER),
-        ((10.0, None), {**LOCKED, "promised": 90.0}, Winner.NOT_DECIDED),
-        ((10.0, 89.0), LOCKED, Winner.NOTHING_TO_WIN),
+        ((90.0, 89.0), [(True, False)], {}, Winner.THIEF),
+        ((90.0, 88.9), [(True, False)], {}, Winner.NOBODY),
+        ((90.0, 88.9), [(True, True)], {}, Winner.OWNER),
+        ((90.0, 90.0), [(True, False), (True, True)], {}, Winner.OWNER),
+        ((90.0, 90.0), [(True, False), (False, False)], {}, Winner.THIEF),
+        ((90.0, 90.0), [(True, False), (None, None)], {}, Winner.NOT_DECIDED),
+        ((90.0, 90.0), [(True, None)], {}, Winner.THIEF),
+        ((90.0, 90.0), [(False, False)], {}, Winner.NOTHING_TO_WIN),
+        ((90.0, 90.0), [(None, None)], {}, Winner.NOTHING_TO_WIN),
+        ((None, None), [(True, False)], {}, Winner.NOT_DECIDED),
+        ((None, 90.0), [(True, False)], {}, Winner.NOT_DECIDED),
+        ((90.0, 90.0), [], {}, Winner.NOT_DECIDED),
+        ((10.0, 89.0), NEVER, {"locked": True, "promised": 90.0}, Winner.THIEF),
+        ((10.0, 88.9), NEVER, {"locked": True, "promised": 90.0}, Winner.OWNER),
+        ((10.0, None), NEVER, {"locked": True, "promised": 90.0}, Winner.NOT_DECIDED),
+        ((10.0, 89.0), NEVER, {"locked": True}, Winner.NOTHING_TO_WIN),
     ],
 )
 def test_the_words_say_who_won_and_nobody_else(
-    accuracy: tuple[float | None, float | None], parts: dict[str, Any], winner: Winner
+    accuracy: tuple[float | None, float | None],
+    marks: list[tuple[bool | None, bool | None]],
+    more: dict[str, Any],
+    winner: Winner,
 ) -> None:
-    made = {name: some(*part) if isinstance(part, tuple) else part for name, part in parts.items()}
-    report = AttackReport(accuracy=accuracy, kept=(1, 1), total=2, **made)
+    tried = {f"mark {number}": some(*one) for number, one in enumerate(marks)}
+    report = AttackReport(accuracy=accuracy, kept=(1, 1), total=2, marks=tried, **more)
     assert report.winner is winner
     assert report.outcome == in_words(report)
     told = json.loads(json.dumps(report.to_json()))

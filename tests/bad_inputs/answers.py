@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from support.command_line import done
+
 from bad_inputs.case import Topic
-from bad_inputs.inputs import done, edit_json, shown
+from bad_inputs.inputs import edit_json, shown
 
 topic = Topic("black box")
 

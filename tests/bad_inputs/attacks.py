@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from support.command_line import done
 from support.make_fixtures import LAYER
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import claim, done, embed, fixture, images, shown
+from bad_inputs.inputs import claim, embed, fixture, images, shown
 
 topic = Topic("attack")
 

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 from support import taught
-from support.command_line import run
+from support.command_line import done
 from support.damage import flip
 from support.make_fixtures import FIXTURES
 from torch import Tensor
@@ -115,12 +115,6 @@ def search(folder: Path, *more: Any, data: Path | None = None) -> list[Any]:
     data = data or images(folder)
     recipe = ["--dataset", "images", "--preset", "demo", "--epochs", 1, "--precision", "float32"]
     return ["find", *recipe, "--data", data, "--out", folder / "RUN", *more]
-
-
-def done(arguments: list[Any]) -> None:
-    """Runs a command that must succeed: what comes before the bad input."""
-    outcome = run(arguments)
-    assert outcome.code == 0, outcome.err
 
 
 def embed(folder: Path, model: Path, *more: Any, message: str = "owner-1") -> list[Any]:

@@ -10,10 +10,11 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from support.command_line import done
 from torch import Tensor
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import cut_in_half, done, fixture, flip_after, images, plain
+from bad_inputs.inputs import cut_in_half, fixture, flip_after, images, plain
 from ticket_sig.models import build
 
 topic = Topic("key")

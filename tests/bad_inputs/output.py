@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from support.command_line import done
 from support.disk import file_size_limit, full_disk
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import done, embed, fixture, search
+from bad_inputs.inputs import embed, fixture, search
 
 topic = Topic("output")
 _NOT_TAKEN = "SIGNED: output folder: expected a name not taken yet, found one that is"

@@ -8,9 +8,10 @@ from typing import Any
 from unittest.mock import patch
 
 from filelock import FileLock
+from support.command_line import done
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import cut_in_half, done, edit_json, fixture, search
+from bad_inputs.inputs import cut_in_half, edit_json, fixture, search
 from ticket_sig.training import PRESETS
 
 topic = Topic("run")

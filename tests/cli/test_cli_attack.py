@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support import taught
-from support.command_line import Command, could_not, read_json
+from support.command_line import Command, could_not, plain, read_json
 from support.networks import TASK, torch_file
 from support.tickets import sparse_ticket
 from support.tiny import write_images
@@ -104,6 +105,23 @@ def test_an_insider_knows_the_place(name: str, signed: Path, tmp_path: Path, tic
     if name == "overwrite":
         assert value["forged"]["message"] == "thief"
         assert ticket_sig("verify", tmp_path / "out", "--claim", forged).code == 0
+
+
+WITHOUT_DATA = ["magnitude-pruning", "random-pruning", "erase", "cast", "add-on", "noise", "overwrite"]
+
+
+@pytest.mark.parametrize("name", WITHOUT_DATA)
+def test_the_example_of_an_attack_runs(
+    name: str, signed: Path, tmp_path: Path, ticket_sig: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    example = re.search(r"Example: ticket-sig (.*)", plain(ticket_sig("attack", name, "--help").out))
+    assert example
+    filled = {"MODEL": signed, "CLAIM": signed / "claim.json", "STOLEN": tmp_path / "out"}
+    filled |= {"RATE": 0.1, "MESSAGE": "thief"}
+    said = ticket_sig(*(filled.get(word, word) for word in example.group(1).split()))
+    assert said.code == 0, said.err
 
 
 def test_accuracy_is_measured_where_there_is_data(network: Path, tmp_path: Path, ticket_sig: Command) -> None:

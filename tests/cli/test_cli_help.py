@@ -1,14 +1,21 @@
-"""What a newcomer meets first: help with an example for every verb, and one line for a wrong call."""
+"""What a newcomer meets first: help with an example for every verb, and completion in a shell."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from support.command_line import Outcome
+from support.command_line import Command, options_in, plain
+
+from ticket_sig.attacks import ATTACKS
+from ticket_sig.marks import MARKS
+from ticket_sig.options import Options, flag, options_of
+from ticket_sig.scores import SCORES
+from ticket_sig.version import VERSION
 
 VERBS = [
     "find",
@@ -19,21 +26,19 @@ VERBS = [
     "train",
     "extract",
     "verify",
+    "ask",
     "queries",
     "attack",
+    "proof-of-work",
     "inspect",
     "data",
     "demo",
 ]
-GROUPED = [
-    "watermark freezenet apply",
-    "watermark freezenet verify",
-    "watermark freezenet mine",
-    "watermark freezenet check",
-    "watermark uchida embed",
-    "watermark uchida decode",
+GROUPS = {"attack": list(ATTACKS), "proof-of-work": ["mine", "check"]}
+COMMANDS = [
+    *(verb for verb in VERBS if verb not in GROUPS),
+    *(f"{group} {name}" for group, names in GROUPS.items() for name in names),
 ]
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture(autouse=True)
@@ -43,74 +48,143 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
 
 
-def plain(text: str) -> str:
-    """Without colours."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+def help_of(ticket_sig: Command, *words: str) -> str:
+    said = ticket_sig(*words, "--help")
+    assert said.code == 0, said.err
+    return plain(said.out)
+
+
+def flags(kind: type[Options]) -> set[str]:
+    return {flag(one.name) for one in options_of(kind)}
 
 
 def test_help_lists_every_verb(ticket_sig: Command) -> None:
-    said = ticket_sig("--help")
-    assert said.code == 0
-    assert all(re.search(rf"\b{verb}\s+\S", plain(said.out)) for verb in VERBS)
+    listed = re.findall(r"^│ ([a-z][a-z-]+)\s+\S", help_of(ticket_sig), re.MULTILINE)
+    assert listed == VERBS
 
 
-def test_help_of_a_group_lists_its_verbs(ticket_sig: Command) -> None:
-    assert re.search(r"\bwatermark\s+\S", plain(ticket_sig("--help").out))
-    for words in GROUPED:
-        *group, verb = words.split()
-        said = ticket_sig(*group, "--help")
-        assert said.code == 0
-        assert re.search(rf"\b{verb}\s+\S", plain(said.out))
+@pytest.mark.parametrize("group", GROUPS)
+def test_help_of_a_group_lists_its_verbs(group: str, ticket_sig: Command) -> None:
+    listed = re.findall(r"^│ ([a-z][a-z-]+)\s+\S", help_of(ticket_sig, group), re.MULTILINE)
+    assert listed == GROUPS[group]
 
 
-def test_without_a_verb_the_verbs_are_shown(ticket_sig: Command) -> None:
-    said = ticket_sig()
+@pytest.mark.parametrize("words", [[], ["attack"], ["proof-of-work"]])
+def test_without_a_verb_the_verbs_are_shown(words: list[str], ticket_sig: Command) -> None:
+    said = ticket_sig(*words)
     assert said.code == 2
-    assert all(verb in said.out + said.err for verb in VERBS)
+    assert all(verb in said.out + said.err for verb in (GROUPS[words[0]] if words else VERBS))
 
 
-@pytest.mark.parametrize("verb", [*VERBS, *GROUPED])
-def test_every_verb_has_an_example_that_its_own_options_fit(verb: str, ticket_sig: Command) -> None:
-    said = ticket_sig(*verb.split(), "--help")
-    assert said.code == 0
-    help_text = plain(said.out)
-    example = re.search(rf"Example: ticket-sig {verb}\b(.*)", help_text)
-    assert example, help_text
-    options = set(re.findall(r"--[a-z0-9-]+", help_text.replace(example.group(), "")))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_verb_has_an_example_that_its_own_options_fit(command: str, ticket_sig: Command) -> None:
+    text = help_of(ticket_sig, *command.split())
+    example = re.search(rf"Example: ticket-sig {command}\b(.*)", text)
+    assert example, text
+    options = options_in(text)
     assert set(re.findall(r"--[a-z0-9-]+", example.group(1))) <= options
     assert "--json" in options
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["sing"], "sing"),
-        (["embed"], "model"),
-        (["embed", "model.pt", "--out", "x"], "--message"),
-        (["embed", "model.pt", "--message", "m"], "--out"),
-        (["embed", "model.pt", "--message", "m", "--out", "x", "--version", "41"], "--version"),
-        (["embed", "model.pt", "--message", "m", "--out", "x", "--version", "big"], "--version"),
-        (["verify", "model.pt"], "--claim"),
-        (["extract", "model.pt", "--colour"], "--colour"),
-        (["find"], "--out"),
-        (["find", "--out", "x", "--rounds", "-1"], "--rounds"),
-        (["inspect", "a", "b"], "b"),
-    ],
-)
-def test_a_wrong_call_is_one_line_and_exit_code_2(
-    arguments: list[str], words: str, ticket_sig: Command
-) -> None:
-    said = ticket_sig(*arguments)
-    assert (said.code, said.out) == (2, "")
-    assert said.err.startswith("ticket-sig: usage: ") and said.err.count("\n") == 1
-    assert words in said.err
+def test_the_example_of_all_attacks_fits_the_one_that_it_names(ticket_sig: Command) -> None:
+    example = re.search(r"Example: ticket-sig attack (\S+)(.*)", help_of(ticket_sig, "attack"))
+    assert example
+    given = set(re.findall(r"--[a-z0-9-]+", example.group(2)))
+    assert given <= options_in(help_of(ticket_sig, "attack", example.group(1)))
 
 
-def test_help_does_not_wait_for_torch() -> None:
+def test_verify_has_no_options_of_asking(ticket_sig: Command) -> None:
+    options = options_in(help_of(ticket_sig, "verify"))
+    assert len(options) <= 10 and "--claim" in options
+    assert not options & {"--triggers", "--url", "--answers", "--control", "--rate"}
+
+
+def test_the_options_of_ask_stand_by_their_use(ticket_sig: Command) -> None:
+    text = help_of(ticket_sig, "ask")
+    panels = {title: box for title, box in re.findall(r"╭─ ([\w ]+?) ─+╮(.*?)╰─", text, re.DOTALL)}
+    assert {"--triggers", "--url", "--model", "--answers"} <= options_in(panels["Whom to ask"])
+    assert {"--rate", "--batch", "--timeout", "--retries", "--token-env"} <= options_in(panels["Server"])
+    assert options_in(panels["Statistics"]) == {"--control", "--queries", "--decoys"}
+
+
+COMMON = {"--out", "--claim", "--key", "--locked", "--triggers", "--control", "--data", "--dataset", "--arch"}
+COMMON |= {"--seed", "--device", "--checkpoint-every", "--force", "--json", "--help"}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_help_of_an_attack_shows_its_own_options_alone(name: str, ticket_sig: Command) -> None:
+    text, kind = help_of(ticket_sig, "attack", name), ATTACKS[name]
+    insider = {"--insider"} if kind.of_insiders else set()
+    assert options_in(text) == COMMON | flags(kind) | insider
+    shown = " ".join(re.sub(r"[│\s]+", " ", text).split())
+    assert all(one.metadata["help"] in shown for one in options_of(kind))
+
+
+def test_embed_shows_every_option_of_every_mark(ticket_sig: Command) -> None:
+    text = help_of(ticket_sig, "embed")
+    embeddable = {name: kind.options for name, kind in MARKS.items() if kind.options}
+    assert set().union(*map(flags, embeddable.values())) <= options_in(text)
+    assert f"Kind of the mark: {', '.join(embeddable)}." in text
+
+
+def test_split_shows_every_option_of_every_score(ticket_sig: Command) -> None:
+    text = help_of(ticket_sig, "split")
+    assert set().union(*map(flags, SCORES.values())) <= options_in(text)
+    assert ", ".join(SCORES) in text
+
+
+def in_a_shell(folder: Path, line: str, **environment: str) -> str:
+    """What a line prints in bash, with `ticket-sig` on the path."""
+    script = folder / "bin" / "ticket-sig"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(f"#!{sys.executable}\nfrom ticket_sig.cli.app import main\nmain()\n")
+    script.chmod(0o755)
+    here = {"PATH": f"{script.parent}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        # One command alone would take the place of the shell, which completion has to find.
+        ["bash", "--norc", "-c", f"{line}; true"],
+        env={**os.environ, **here, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout
+
+
+def test_the_version(tmp_path: Path, ticket_sig: Command) -> None:
+    assert ticket_sig("--version") == (0, f"ticket-sig {VERSION}\n", "")
+    assert in_a_shell(tmp_path, "ticket-sig --version") == f"ticket-sig {VERSION}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["verify", "--help"]])
+def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
     code = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}; from ticket_sig.cli.app import main; main(['--help'])"],
+        [sys.executable, "-c", f"{code}; from ticket_sig.cli.app import main; main({arguments})"],
         capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "False"), done.stderr
+
+
+def test_the_script_for_completion_is_printed(tmp_path: Path) -> None:
+    for line in ("ticket-sig --show-completion", "ticket-sig --show-completion bash"):
+        script = in_a_shell(tmp_path, line)
+        assert "_TICKET_SIG_COMPLETE=complete_bash" in script and "complete -o default" in script
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("att", "attack"),
+        ("embed --me", "--message"),
+        ("attack no", "noise"),
+        ("attack noise --ra", "--rate"),
+        ("proof-of-work mine --tar", "--target"),
+    ],
+)
+def test_a_shell_completes(words: str, offered: str, tmp_path: Path) -> None:
+    ask = 'eval "$(ticket-sig --show-completion)"; '
+    ask += f"COMP_WORDS=(ticket-sig {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+    ask += "_ticket_sig_completion ticket-sig; printf '%s\\n' \"${COMPREPLY[@]}\""
+    assert in_a_shell(tmp_path, ask).split() == [offered]

@@ -8,23 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.command_line import Command, could_not, next_commands, read_json, run
+from support.command_line import Command, could_not, next_commands, read_json
 
 from ticket_sig import load
 from ticket_sig.scores import SCORES
-
-
-@pytest.fixture(scope="module")
-def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A signed ticket of digests: one round of one epoch."""
-    folder = tmp_path_factory.mktemp("keys")
-    find = ["find", "--preset", "demo", "--epochs", "1", "--rounds", "1", "--rate", "0.5"]
-    for arguments in (
-        [*find, "--out", folder / "run"],
-        ["embed", folder / "run" / "ticket", "--message", "mine", "--out", folder / "signed"],
-    ):
-        assert run(arguments).code == 0
-    return folder / "signed"
 
 
 def same(one: Path, other: Path) -> bool:
@@ -34,37 +21,37 @@ def same(one: Path, other: Path) -> bool:
 
 @pytest.mark.parametrize("score", [name for name in SCORES if name != "hessian"])
 def test_split_and_unlock_give_the_bundle_back_bit_for_bit(
-    score: str, signed: Path, tmp_path: Path, ticket_sig: Command
+    score: str, digits_signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
-    said = ticket_sig("split", signed, "--score", score, "--share", 0.05, "--out", tmp_path / "DIR")
+    said = ticket_sig("split", digits_signed, "--score", score, "--share", 0.05, "--out", tmp_path / "DIR")
     assert said.code == 0, said.err
     locked, key = tmp_path / "DIR" / "locked", tmp_path / "DIR" / "key.safetensors"
-    kept = load(signed).ticket.mask.kept
+    kept = load(digits_signed).ticket.mask.kept
     assert load(locked).ticket.mask.kept == kept - round(0.05 * kept)
     assert "hand this out" in said.out and "keep this" in said.out
     (unlock,) = next_commands(said.err, BUNDLE=tmp_path / "back")
     said = ticket_sig(*unlock)
     assert said.code == 0 and f"= {kept} weights" in said.out
-    assert same(signed, tmp_path / "back")
+    assert same(digits_signed, tmp_path / "back")
     # The key mask is verified on the whole ticket, and not on the locked one.
     claim = ["--claim", locked / "claim.json", "--key", key]
-    said = ticket_sig("verify", signed, *claim)
+    said = ticket_sig("verify", digits_signed, *claim)
     assert said.code == 0 and "needed, whatever the p-value" in said.out
     assert ticket_sig("verify", locked, *claim).code == 1
     # The claim may lie elsewhere, if the locked ticket is named.
     shutil.copy(locked / "claim.json", tmp_path / "claim.json")
     claim = ["--claim", tmp_path / "claim.json", "--key", key]
-    assert ticket_sig("verify", signed, *claim, "--locked", locked).code == 0
-    said = ticket_sig("verify", signed, *claim)
+    assert ticket_sig("verify", digits_signed, *claim, "--locked", locked).code == 0
+    said = ticket_sig("verify", digits_signed, *claim)
     assert (
         said.code == 2 and "locked ticket: expected the bundle that this claim was handed out in" in said.err
     )
 
 
 def test_a_sample_of_sources_says_how_far_off_it_can_be(
-    signed: Path, tmp_path: Path, ticket_sig: Command
+    digits_signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
-    asked = ["split", signed, "--score", "betweenness", "--sources"]
+    asked = ["split", digits_signed, "--score", "betweenness", "--sources"]
     said = ticket_sig(*asked, 20, "--out", tmp_path / "A")
     assert said.code == 0 and "every sampled value is within " in said.out
     values = [
@@ -78,25 +65,27 @@ def test_a_sample_of_sources_says_how_far_off_it_can_be(
 
 
 def test_a_locked_ticket_trains_and_tells_no_message(
-    signed: Path, tmp_path: Path, ticket_sig: Command
+    digits_signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
-    ticket_sig("split", signed, "--out", tmp_path / "DIR", "--json")
+    ticket_sig("split", digits_signed, "--out", tmp_path / "DIR", "--json")
     locked = tmp_path / "DIR" / "locked"
     assert ticket_sig("train", locked, "--out", tmp_path / "trained").code == 0
     said = ticket_sig("extract", locked)
     could_not(said, "claim.json: marks: expected one that carries bits (qr-code, uchida), found key-mask")
-    value = read_json(ticket_sig("split", signed, "--out", tmp_path / "OTHER", "--json"))
+    value = read_json(ticket_sig("split", digits_signed, "--out", tmp_path / "OTHER", "--json"))
     assert value["weights"]["locked"] + value["weights"]["key"] == value["weights"]["kept"]
 
 
-def test_triggers_are_taught_claimed_and_asked_for(signed: Path, tmp_path: Path, ticket_sig: Command) -> None:
+def test_triggers_are_taught_claimed_and_asked_for(
+    digits_signed: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
     secret = tmp_path / "triggers.json"
     made = ticket_sig(
         "triggers", "--dataset", "digits", "--count", 40, "--out", secret, "--png", tmp_path / "s.png"
     )
     assert made.code == 0, made.err
     arguments = ["--triggers", secret, "--trigger-batch", 40, "--epochs", 15, "--out", tmp_path / "taught"]
-    said = ticket_sig("train", signed, *arguments)
+    said = ticket_sig("train", digits_signed, *arguments)
     assert said.code == 0, said.err
     assert "answered as taught" in said.out
     taught = load(tmp_path / "taught").ticket.history[-1]
@@ -107,7 +96,7 @@ def test_triggers_are_taught_claimed_and_asked_for(signed: Path, tmp_path: Path,
     assert ask[-2:] == ["--triggers", str(secret)]
     assert [ticket_sig(*words).code for words in (verify, ask)] == [0, 0]
     assert ticket_sig("extract", tmp_path / "taught").out == "mine\n"
-    assert ticket_sig("ask", signed, "--claim", claim, "--triggers", secret).code == 1
+    assert ticket_sig("ask", digits_signed, "--claim", claim, "--triggers", secret).code == 1
     # A secret that is not the claim's decides nothing.
     other = tmp_path / "other.json"
     ticket_sig("triggers", "--dataset", "digits", "--count", 40, "--out", other)
@@ -117,9 +106,9 @@ def test_triggers_are_taught_claimed_and_asked_for(signed: Path, tmp_path: Path,
 
 
 def test_the_promised_accuracy_is_held_against_the_network(
-    signed: Path, tmp_path: Path, ticket_sig: Command
+    digits_signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
-    assert ticket_sig("train", signed, "--out", tmp_path / "trained").code == 0
+    assert ticket_sig("train", digits_signed, "--out", tmp_path / "trained").code == 0
     bundle, claim = tmp_path / "trained", tmp_path / "trained" / "claim.json"
     promised = json.loads(claim.read_text())["accuracy"]
     value = read_json(ticket_sig("verify", bundle, "--claim", claim, "--dataset", "digits", "--json"))

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from support.command_line import Command, next_commands, read_json, run
+from support.command_line import Command, could_not, done, next_commands, read_json
+from support.disk import content
 from support.networks import TASK, dense_bundle, torch_file
 
 from ticket_sig import Claim, load, save
@@ -18,17 +19,13 @@ FREEZENET = ("--mark", "freezenet", "--message", "a secret text", "--length", 20
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ticket of digits (`run/ticket`), signed (`signed`), locked (`DIR/locked`), and a trigger secret."""
+def folder(digits_run: Path, digits_signed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ticket of digits (`ticket`), signed (`signed`), locked (`DIR/locked`), and a secret of triggers."""
     folder = tmp_path_factory.mktemp("marks")
-    find = ["find", "--preset", "demo", "--epochs", "1", "--rounds", "1", "--rate", "0.5", "--out"]
-    for arguments in (
-        [*find, folder / "run"],
-        ["embed", folder / "run" / "ticket", "--message", "mine", "--out", folder / "signed"],
-        ["split", folder / "run" / "ticket", "--out", folder / "DIR"],
-        ["triggers", "--dataset", "digits", "--count", "40", "--out", folder / "triggers.json"],
-    ):
-        assert run(arguments).code == 0
+    (folder / "ticket").symlink_to(digits_run / "ticket")
+    (folder / "signed").symlink_to(digits_signed)
+    done(["split", folder / "ticket", "--out", folder / "DIR"])
+    done(["triggers", "--dataset", "digits", "--count", 40, "--out", folder / "triggers.json"])
     return folder
 
 
@@ -42,8 +39,8 @@ def secret(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("model", "more", "commands"),
     [
-        ("run/ticket", False, 0),
-        ("run/ticket", True, 1),
+        ("ticket", False, 0),
+        ("ticket", True, 1),
         ("signed", False, 1),
         ("signed", True, 2),
         ("DIR/locked", False, 0),
@@ -101,6 +98,29 @@ def test_bits_are_taught_to_a_network_that_does_not_hold_them(
     alone = [asked[0], tmp_path / "free", *asked[2:], "--out", tmp_path / "alone"]
     assert ticket_sig(*alone).code == 0
     assert ticket_sig("verify", tmp_path / "alone", "--claim", claim).code == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--dataset", "cifar10"], "--data: expected the folder of cifar10"),
+        (["--arch", "vgg16"], "weights do not fit the network"),
+        (["--lr", "-1"], "lr: expected more than 0"),
+        (["--epochs", "0"], "--epochs"),
+        (["--device", "abacus"], "device: expected"),
+        (["--precision", "int4"], "precision: expected"),
+        (["--triggers", "gone"], "gone: "),
+    ],
+)
+def test_a_training_that_cannot_be_is_one_line_and_leaves_nothing(
+    options: list[str], says: str, secret: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    marked = tmp_path / "marked"
+    dense = dense_bundle(tmp_path / "dense")
+    assert ticket_sig("embed", dense, *UCHIDA, "--secret", secret, "--out", marked).code == 0
+    before = content(tmp_path)
+    could_not(ticket_sig("train", marked, "--start", "model", *options, "--out", tmp_path / "out"), says)
+    assert content(tmp_path) == before
 
 
 @pytest.mark.parametrize("second", [None, FREEZENET], ids=["one", "two"])

@@ -7,13 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from support.command_line import Command
+from support.command_line import PROGRAM, Command
 from support.disk import content
 
 from ticket_sig.cli.app import main
@@ -197,6 +196,7 @@ def test_a_place_that_is_taken_is_found_before_mining(
     assert ticket_sig(*CHECK, copy, "--text", "block 8", *EASY).code == 0
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_miner_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     arguments = [
         *MINE,
@@ -211,9 +211,8 @@ def test_a_miner_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
         "--out",
         tmp_path / "S",
     ]
-    program = "from ticket_sig.cli.app import main; main()"
     miner = subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
+        [*PROGRAM, *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,

@@ -20,48 +20,37 @@ import pytest
 import torch
 import zxingcpp
 from PIL import Image
-from support.command_line import Command, could_not, next_commands, read_json
-from support.command_line import run as run_command
+from support.command_line import FIND, Command, could_not, next_commands, read_json
 
 from ticket_sig import load
 from ticket_sig.training import PRESETS, Steps
 
-FIND = ["find", "--preset", "demo", "--epochs", "1", "--rounds", "1", "--rate", "0.5"]
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on digits: one round of one epoch, half of the weights pruned."""
-    folder = tmp_path_factory.mktemp("find") / "run"
-    assert run_command([*FIND, "--out", folder]).code == 0
-    return folder
-
-
-def test_find_leaves_a_bundle(run: Path) -> None:
-    ticket = load(run / "ticket").ticket
+def test_find_leaves_a_bundle(digits_run: Path) -> None:
+    ticket = load(digits_run / "ticket").ticket
     assert ticket.mask.density == 0.5
     assert [entry.step for entry in ticket.history] == ["dense", "prune"]
     assert ticket.rewind is not None
     ticket.mask.check(ticket.weights)
 
 
-def test_find_again_goes_on_from_where_it_was(run: Path, ticket_sig: Command) -> None:
-    before = (run / "ticket" / "model.safetensors").read_bytes()
-    said = ticket_sig(*FIND, "--out", run)
+def test_find_again_goes_on_from_where_it_was(digits_run: Path, ticket_sig: Command) -> None:
+    before = (digits_run / "ticket" / "model.safetensors").read_bytes()
+    said = ticket_sig(*FIND, "--out", digits_run)
     assert said.code == 0
     rows = [line.strip("│").split("│") for line in said.out.splitlines() if line.startswith("│")]
     assert [(row[0].strip(), row[1].strip(), row[2].strip()) for row in rows] == [
         ("dense", "", "100.00"),
         ("prune", "0.5", "50.00"),
     ]
-    assert f"ticket: {run / 'ticket'}\n" in said.out and "next: ticket-sig embed" in said.out
+    assert f"ticket: {digits_run / 'ticket'}\n" in said.out and "next: ticket-sig embed" in said.out
     assert "resnet20 on digits" in said.out
-    assert (run / "ticket" / "model.safetensors").read_bytes() == before
+    assert (digits_run / "ticket" / "model.safetensors").read_bytes() == before
 
 
-def test_find_in_json(run: Path, ticket_sig: Command) -> None:
-    value = read_json(ticket_sig(*FIND, "--out", run, "--json"))
-    assert (value["ticket"], value["density"]) == (str(run / "ticket"), 0.5)
+def test_find_in_json(digits_run: Path, ticket_sig: Command) -> None:
+    value = read_json(ticket_sig(*FIND, "--out", digits_run, "--json"))
+    assert (value["ticket"], value["density"]) == (str(digits_run / "ticket"), 0.5)
     assert value["pruning_rates"] == {"0.5": 1}
     dense, pruned = value["history"]
     assert dense["step"] == "dense" and 0 <= dense["test"] <= 100
@@ -69,12 +58,13 @@ def test_find_in_json(run: Path, ticket_sig: Command) -> None:
     assert pruned["made_with"]["torch"] == torch.__version__
 
 
-def test_find_does_not_mix_two_runs(run: Path, ticket_sig: Command) -> None:
-    said = ticket_sig(*FIND, "--seed", 5, "--out", run)
+def test_find_does_not_mix_two_runs(digits_run: Path, ticket_sig: Command) -> None:
+    said = ticket_sig(*FIND, "--seed", 5, "--out", digits_run)
     assert said.code == 2 and said.err.count("\n") == 1
     assert "seed" in said.err
 
 
+@pytest.mark.usefixtures("compiled")
 def test_find_can_be_stopped_and_says_so(tmp_path: Path) -> None:
     # Where the tests run in the background, Ctrl-C is switched off for them and their children.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -115,9 +105,11 @@ def test_find_refuses_what_it_cannot_do(
     assert not (tmp_path / "run" / "ticket").exists()
 
 
-def test_a_signed_ticket_is_trained_and_still_signed(run: Path, tmp_path: Path, ticket_sig: Command) -> None:
+def test_a_signed_ticket_is_trained_and_still_signed(
+    digits_run: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
     signed, trained = tmp_path / "signed", tmp_path / "trained"
-    found = ticket_sig(*FIND, "--out", run)
+    found = ticket_sig(*FIND, "--out", digits_run)
     (embed,) = next_commands(found.out, TEXT="mine", SIGNED=signed)
     train, _ = next_commands(ticket_sig(*embed).out, TRAINED=trained, DIR=tmp_path)
     assert train == ["train", str(signed), "--data", str(tmp_path), "--out", str(trained)]
@@ -146,10 +138,10 @@ def test_a_signed_ticket_is_trained_and_still_signed(run: Path, tmp_path: Path, 
 
 
 def test_a_bare_model_is_trained_with_what_the_command_line_says(
-    run: Path, tmp_path: Path, ticket_sig: Command
+    digits_run: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
     bare, out = tmp_path / "bare.pt", tmp_path / "out"
-    torch.save(load(run / "ticket").ticket.weights, bare)
+    torch.save(load(digits_run / "ticket").ticket.weights, bare)
     said = ticket_sig("train", bare, "--out", out)
     assert said.code == 2 and "--arch and --dataset" in said.err
     known = ["--arch", "resnet20", "--dataset", "digits", "--preset", "demo", "--epochs", "1"]
@@ -242,10 +234,12 @@ def test_data_that_is_not_to_be_had(tmp_path: Path, ticket_sig: Command) -> None
     assert said.code == 2 and "cifar10, cifar100" in said.err
 
 
-def test_train_keeps_the_precision_of_the_bundle(run: Path, tmp_path: Path, ticket_sig: Command) -> None:
-    recipe = json.loads((run / "ticket" / "ticket.json").read_text())["recipe"]
+def test_train_keeps_the_precision_of_the_bundle(
+    digits_run: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    recipe = json.loads((digits_run / "ticket" / "ticket.json").read_text())["recipe"]
     other = "float32" if recipe["precision"] == "bf16" else "bf16"
-    arguments = ["train", run / "ticket", "--out", tmp_path / "one", "--precision", other]
+    arguments = ["train", digits_run / "ticket", "--out", tmp_path / "one", "--precision", other]
     assert ticket_sig(*arguments).code == 0
     assert ticket_sig("train", tmp_path / "one", "--out", tmp_path / "two").code == 0
     assert load(tmp_path / "two").ticket.recipe["precision"] == other  # type: ignore[index]

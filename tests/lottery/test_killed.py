@@ -7,21 +7,23 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from support.command_line import PROGRAM
 
-_MAIN = "from ticket_sig.cli.app import main; main()"
-_FIND = ["find", "--dataset=digits", "--arch=resnet20", "--preset=demo", "--rounds=3", "--epochs=2"]
-_STEPS = 4 * 2 * 18  # four trainings of two epochs of 18 batches
+_FIND = ["find", "--dataset=digits", "--arch=resnet20", "--preset=demo", "--rounds=2", "--epochs=2"]
+_STEPS = 3 * 2 * 18  # three trainings of two epochs of 18 batches
 _FILES = ("mask.safetensors", "rewind.safetensors", "model.safetensors")
+
+
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def start(run: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", _MAIN, *_FIND, "--out", str(run), *options],
+        [*PROGRAM, *_FIND, "--out", str(run), *options],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, Ticket, Watermark, retrain, verify
 from ticket_sig.digests import tensor_digest
-from ticket_sig.marks import claim_of
+from ticket_sig.marks import CodeMark, claim_of
 from ticket_sig.marks.freezenet.derive import derive
+from ticket_sig.marks.qr_code.placement import Placement
+from ticket_sig.marks.trained import kept_in_training
 from ticket_sig.models import build
 from ticket_sig.training import Recipe
 from ticket_sig.training.loop import Engine, Trained, train
@@ -290,7 +292,7 @@ def test_the_same_watermark_object_goes_on_in_its_run_folder(tmp_path: Path) -> 
 )
 def test_a_run_folder_of_another_watermark_is_refused(other: Watermark | None, tmp_path: Path) -> None:
     again(tmp_path, mark())
-    with pytest.raises(InputError, match=r"belongs to another run: marks: expected \['sha256:.*, found "):
+    with pytest.raises(InputError, match=r"belongs to another run: mark: expected 'sha256:.*, found "):
         again(tmp_path, other)
 
 
@@ -298,8 +300,31 @@ def test_a_run_folder_does_not_tell_the_data(tmp_path: Path) -> None:
     secret = b"the owner's secret bytes"
     again(tmp_path, mark(secret))
     told = json.loads((tmp_path / "run.json").read_text())
-    assert told["marks"] == [mark(secret).digest]
+    assert told["mark"] == mark(secret).digest
     assert not any(secret.hex() in file.read_text() for file in tmp_path.rglob("*.json"))
+
+
+def test_a_run_that_version_0_1_began_goes_on(tmp_path: Path) -> None:
+    """It wrote the digest of its one mark under `mark`, and nothing of marks that ask nothing of training."""
+    with pytest.raises(Stopped):
+        again(tmp_path / "a", mark(), engine=_ALWAYS, model=at_forward(TinyNet(), 5, stop))
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert record["mark"] == mark().digest and "marks" not in record
+    code = CodeMark("m", 1, "L", 0, Placement("c2.weight", 0, 0), (8, 4, 3, 3))
+    claim = claim_of([code, mark(manifest={"f2.weight": (4, 12)}, length=5)], {})
+    assert [one.name for one in kept_in_training(claim)] == ["freezenet"]
+    assert kept_in_training(claim_of([code], {})) == [] == kept_in_training(None)
+
+
+def test_several_marks_are_held_at_once_and_all_decide_the_run(tmp_path: Path) -> None:
+    first = mark(b"one", 30, manifest={"c2.weight": (8, 4, 3, 3)})
+    second = mark(b"other", 20, manifest={"f2.weight": (4, 12)})
+    recipe, options = tiny_recipe(), {"start": "model", "model": TinyNet()}
+    trained = retrain(dense(), recipe, tiny_data(), tmp_path, marks=[first, second], **options)
+    assert first.verify(trained.weights) and second.verify(trained.weights)
+    assert json.loads((tmp_path / "run.json").read_text())["marks"] == [first.digest, second.digest]
+    with pytest.raises(InputError, match="belongs to another run: "):
+        retrain(dense(), recipe, tiny_data(), tmp_path, marks=[first], **options)
 
 
 @pytest.mark.gpu

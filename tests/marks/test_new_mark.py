@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sign_bits import SignBits
-from support.command_line import Outcome, run, unwrapped
+from support.command_line import Command, could_not, read_json, run, unwrapped
+from support.extending import SignBits
 from support.tickets import digits_ticket
 
 from ticket_sig import save
 from ticket_sig.marks import MARKS
 
-Command = Callable[..., Outcome]
 MESSAGE = "owner@example.org: this network is mine, and this is the date: 2024-01-01"
 LAYER = "layer3.1.conv1.weight"
 EMBED = ["--mark", "sign-bits", "--message", MESSAGE, "--layer", LAYER]
@@ -57,8 +55,8 @@ def test_what_does_not_fit_is_one_line(folder: Path, tmp_path: Path, ticket_sig:
         ),
         ([*EMBED[2:], "--strength", "1"], "sign-bits: expected options among message, layer, found strength"),
     ):
-        said = ticket_sig("embed", folder / "model", "--mark", "sign-bits", *options, "--out", tmp_path / "x")
-        assert said.code == 2 and says in said.err and said.err.count("\n") == 1
+        embed = ["embed", folder / "model", "--mark", "sign-bits", *options, "--out", tmp_path / "x"]
+        could_not(ticket_sig(*embed), says)
     assert not (tmp_path / "x").exists()
 
 
@@ -67,7 +65,7 @@ def test_it_is_read_and_verified(folder: Path, ticket_sig: Command) -> None:
     assert (said.code, said.out) == (0, f"{MESSAGE}\n")
     claim = ["--claim", folder / "signed" / "claim.json"]
     said = ticket_sig("verify", folder / "signed", *claim, "--json")
-    told = json.loads(said.out)
+    told = read_json(said)
     assert (said.code, told["verdict"], told["mark"]) == (0, "verified", "sign-bits")
     assert told["evidence"]["message"] == MESSAGE
     assert ticket_sig("verify", folder / "model", *claim).code == 1
@@ -85,7 +83,7 @@ def test_it_is_still_verified_after_training_and_after_pruning(
     assert ticket_sig("verify", tmp_path / "trained", *claim).code == 0
     attack = ["attack", "magnitude-pruning", tmp_path / "trained", "--rate", "0.1", *claim]
     said = ticket_sig(*attack, "--out", tmp_path / "stolen", "--json")
-    told = json.loads(said.out)
+    told = read_json(said)
     assert (said.code, told["winner"]) == (0, "owner"), told["outcome"]
     assert ticket_sig("verify", tmp_path / "stolen", *claim).code == 0
 
@@ -95,7 +93,4 @@ def test_without_its_line_a_claim_on_it_says_who_wrote_it(
 ) -> None:
     monkeypatch.delitem(MARKS, "sign-bits")
     said = ticket_sig("verify", folder / "signed", "--claim", folder / "signed" / "claim.json")
-    assert said.code == 2 and said.err.count("\n") == 1
-    assert (
-        "mark: expected one of qr-code" in said.err and "found 'sign-bits', written by ticket_sig" in said.err
-    )
+    could_not(said, "mark: expected one of qr-code", "found 'sign-bits', written by ticket_sig")

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from sign_bits import SignBits
 from support import taught
+from support.extending import SignBits
 from support.tickets import sparse_ticket
 from torch import nn
 
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, verify
 from ticket_sig.digests import tensor_digest
-from ticket_sig.marks import MARKS, KeyMark, Mark, TriggerMark, claim_of, describe, marks_of
+from ticket_sig.marks import MARKS, KeyMark, Mark, TriggerMark, claim_of, marks_of
 from ticket_sig.marks.bits import bits_of, digits_of
 from ticket_sig.marks.embed import options_for
 from ticket_sig.marks.key_mask.split import split
@@ -84,7 +84,7 @@ def test_its_one_line_tells_no_secret(name: str) -> None:
     assert said.startswith(name) and said.isprintable() and "\n" not in said
     secrets = [SECRET.hex(), digits_of(bits_of(MESSAGE)), repr(SECRET)]
     assert not any(secret in told for secret in secrets for told in (said, repr(mark)))
-    assert describe(claim_of([mark], {})) == [said]
+    assert list(map(str, marks_of(claim_of([mark], {})))) == [said]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -190,7 +190,7 @@ def test_marks_that_stand_together_are_claimed_together() -> None:
     claim = claim_of([ticket.mark, second.mark], second.ticket.weights)
     verdict = verify(second.ticket, claim)
     assert verdict.verified and verdict.mark == "uchida + sign-bits"
-    assert describe(claim) == [str(ticket.mark), str(second.mark)]
+    assert list(map(str, marks_of(claim))) == [str(ticket.mark), str(second.mark)]
 
 
 def test_a_key_mask_asks_for_its_key() -> None:
@@ -243,6 +243,10 @@ def test_unrelated_secrets_and_texts_read_chance() -> None:
         ),
         ({"message": "x" * 501, "layer": "1.weight"}, "sign-bits: signs: expected 1 to 4000, .*, found 4008"),
         ({"message": 5, "layer": "1.weight"}, "message: expected a text, found 5"),
+        (
+            {"message": "\udcff", "layer": "1.weight"},
+            r"message: expected Unicode text, found '\\udcff' in it",
+        ),
         ({"layer": "1.weight"}, "sign-bits: expected the option message, .*; give it: --message"),
     ],
 )

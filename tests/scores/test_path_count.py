@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from path_count import PathCount
-from support.command_line import Outcome, unwrapped
+from support.command_line import Command, could_not, unwrapped
+from support.extending import PathCount
 from support.kernel_paths import SmallNet, all_paths, pruned
 from support.tickets import digits_ticket
 
@@ -16,8 +16,6 @@ from ticket_sig import load, save
 from ticket_sig.models.graph import kernel_graph
 from ticket_sig.scores import SCORES, Scored, score
 from ticket_sig.scores.kernels import kept_kernels
-
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture(autouse=True)
@@ -62,4 +60,4 @@ def test_a_ticket_is_split_by_it(tmp_path: Path, ticket_sig: Command) -> None:
     assert ticket_sig("unlock", locked, "--key", key, "--out", tmp_path / "back").code == 0
     assert load(tmp_path / "back").ticket.mask.kept == before
     said = ticket_sig("split", model, "--score", "path-count", "--seed", 3, "--out", tmp_path / "x")
-    assert said.code == 2 and "--seed: expected a score that uses it" in said.err
+    could_not(said, "--seed: expected a score that uses it")

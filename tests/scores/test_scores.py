@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
-from relative_magnitude import RelativeMagnitude
+from support.extending import RelativeMagnitude
 from support.kernel_paths import SmallNet, pruned
 from support.tiny import tiny_data
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The command line, run in this process."""
+"""The command line, run in this process, and what runs it in one of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, redi
 from typing import Any, NamedTuple
 
 from ticket_sig.cli.app import main
+
+# What is run here, as a process of its own.
+PROGRAM = (sys.executable, "-c", "from ticket_sig.cli.app import main; main()")
+# A ticket of digits within seconds.
+FIND = ("find", "--preset", "demo", "--epochs", 1, "--rounds", 1, "--rate", 0.5)
 
 
 class Outcome(NamedTuple):
@@ -40,6 +45,18 @@ def could_not(said: Outcome, *words: str) -> None:
     assert [word for word in words if word not in said.err] == [], said.err
 
 
+def plain(text: str) -> str:
+    """A text without colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def options_in(text: str) -> set[str]:
+    """The options that a help page lists; what a text mentions does not count, nor does `--no-x` of `--x`."""
+    boxes = re.findall(r"^│\s+(?:\*\s+)?((?:--[a-z0-9-]+\s+)+)", text, re.MULTILINE)
+    found = {name for names in boxes for name in names.split()}
+    return {name for name in found if name.replace("--no-", "--", 1) not in found - {name}}
+
+
 def next_commands(said: str, **filled: object) -> list[list[str]]:
     """The commands after `next:` as a shell would split them, with what is to be filled in (DIR, TRAINED)."""
     found = [shlex.split(line) for line in re.findall(r"^next: ticket-sig (.*)$", said, re.MULTILINE)]
@@ -65,6 +82,12 @@ def run(arguments: Sequence[object], during: AbstractContextManager[object] | No
 def unwrapped(help_text: str) -> str:
     """A help text without its frames, colours and line breaks."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", help_text).split())
+
+
+def done(arguments: Sequence[object]) -> None:
+    """Runs a command that must succeed: what comes before the test."""
+    outcome = run(arguments)
+    assert outcome.code == 0, outcome.err
 
 
 @contextmanager

@@ -7,51 +7,34 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from types import ModuleType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from ticket_sig.cli import (
-    ask,
-    attack,
-    data,
-    demo,
-    embed,
-    extract,
-    find,
-    inspect,
-    proof_of_work,
-    queries,
-    split,
-    train,
-    triggers,
-    unlock,
-    verify,
-)
 from ticket_sig.cli.output import printable
 from ticket_sig.errors import InputError
 from ticket_sig.version import VERSION
 
 _HELP = "Find lottery tickets, put your mark into networks, attack it, and prove whose they are."
 
-VERBS = (
-    find,
-    embed,
-    split,
-    unlock,
-    triggers,
-    train,
-    extract,
-    verify,
-    ask,
-    queries,
-    attack,
-    proof_of_work,
-    inspect,
-    data,
-    demo,
+_VERBS = (
+    *(
+        "find",
+        "embed",
+        "split",
+        "unlock",
+        "triggers",
+        "train",
+        "extract",
+        "verify",
+        "ask",
+        "queries",
+        "attack",
+    ),
+    *("proof-of-work", "inspect", "data", "demo"),
 )
 # Verbs whose exit code is a verdict: with --json they say one on standard output, whatever happens.
 _VERIFYING = (("verify",), ("ask",), ("proof-of-work", "check"))
@@ -89,7 +72,7 @@ class _InOrder(TyperGroup):
 
     def list_commands(self, ctx: object) -> list[str]:
         """Their names."""
-        return [_name(module) for module in VERBS]
+        return list(_VERBS)
 
 
 def make_app(verb: str | None = None) -> typer.Typer:
@@ -103,8 +86,9 @@ def make_app(verb: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    for module in VERBS:
-        _add(module, app, whole=_name(module) == verb)
+    for name in _VERBS:
+        module = import_module(f"ticket_sig.cli.{name.replace('-', '_')}")
+        _add(name, module, app, whole=name == verb)
     return app
 
 
@@ -123,27 +107,23 @@ def _options(version: Version = False) -> None:
     """What stands before the verb."""
 
 
-def _add(module: ModuleType, app: typer.Typer, whole: bool) -> None:
+def _add(name: str, module: ModuleType, app: typer.Typer, whole: bool) -> None:
     """Adds a verb, or a group of them (a module with `commands`), whose options come from a registry."""
     if not hasattr(module, "commands"):
         run = module.command() if whole and hasattr(module, "command") else module.run
-        app.command(name=_name(module), help=_text(module.__doc__))(run)
+        app.command(name=name, help=_text(module.__doc__))(run)
         return
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
     commands: Mapping[str, tuple[Callable[..., None], str]] = module.commands() if whole else {}
-    for name, (run, text) in commands.items():
-        group.command(name=name, help=_text(text))(run)
+    for command, (run, text) in commands.items():
+        group.command(name=command, help=_text(text))(run)
     group.callback()(lambda: None)
-    app.add_typer(group, name=_name(module), help=_text(module.__doc__))
+    app.add_typer(group, name=name, help=_text(module.__doc__))
 
 
 def _text(text: str | None) -> str:
     """The text of a module is its help; rich would keep the line breaks within paragraphs."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
-
-
-def _name(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2].replace("_", "-")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

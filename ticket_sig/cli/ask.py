@@ -104,7 +104,7 @@ def run(
     )
     with progress() as bars:
         verdict, accuracy = ask_suspect(Claim.read(claim), triggers, asking, bars)
-    tell_verdict(verdict, accuracy, {"model": asking.suspect, "claim": str(claim)}, as_json)
+    tell_verdict(verdict, accuracy, {"model": asking.suspect, "claim": claim}, as_json)
     raise typer.Exit(0 if verdict.verified else 1)
 
 

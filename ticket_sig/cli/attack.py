@@ -118,7 +118,7 @@ def _read(decision: Decision) -> str:
 
 def _tell(name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json: bool) -> None:
     if as_json:
-        print_json({"attack": name, "options": vars(chosen), "bundle": str(bundle), **report.to_json()})
+        print_json({"attack": name, "options": vars(chosen), "bundle": bundle, **report.to_json()})
         return
     rows: list[Sequence[object]] = [
         ("test accuracy, %", *map(percent, report.accuracy)),

@@ -35,7 +35,7 @@ def run(
 
         found = download(dataset, folder, url=url, md5=md5, progress=show)
     if as_json:
-        print_json({"dataset": dataset, "data": str(found)})
+        print_json({"dataset": dataset, "data": found})
         return
     out.print(f"{dataset}: {found}")
     tell_next("find", "--dataset", dataset, "--data", found, "--out", "RUN")

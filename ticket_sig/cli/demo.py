@@ -64,14 +64,7 @@ def run(
     paths = _draw(folder, ticket, signed, pruned, embedded)
     if as_json:
         history = [entry.to_json() for entry in signed.history]
-        print_json(
-            {
-                "bundle": str(folder / "signed"),
-                "checks": checks,
-                "pictures": [str(p) for p in paths],
-                "history": history,
-            }
-        )
+        print_json({"bundle": folder / "signed", "checks": checks, "pictures": paths, "history": history})
         return
     before, after = ticket.history[-1], signed.history[-1]
     tested = [("dense", ticket.history[0]), ("ticket", before), ("signed ticket", after)]

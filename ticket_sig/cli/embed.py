@@ -89,17 +89,9 @@ def _bytes_in(secret: Path) -> bytes:
 def _report(made: Written, bundle: Path, as_json: bool) -> None:
     claim, verdict = bundle / "claim.json", made.reading.verdict()
     if as_json:
-        print_json(
-            {
-                "bundle": str(bundle),
-                "claim": str(claim),
-                "mark": made.mark.name,
-                "facts": dict(made.facts),
-                "left_out": list(made.left_out),
-                "no_longer_claimed": list(made.dropped),
-                **verdict.to_json(),
-            }
-        )
+        left = {"left_out": list(made.left_out), "no_longer_claimed": list(made.dropped)}
+        told = {"bundle": bundle, "claim": claim, "mark": made.mark.name, "facts": dict(made.facts)}
+        print_json({**told, **left, **verdict.to_json()})
         return
     out.print(printable(str(made.mark)))
     print_rows([*made.facts, *verdict.rows()[1:]])
@@ -113,6 +105,6 @@ def _report(made: Written, bundle: Path, as_json: bool) -> None:
     if (bundle / "model.safetensors").is_file():  # many files cannot be trained
         # From the rewind weights a mark of the final ones would have to be learnt anew.
         rewinds = made.mark.stands_in == "mask" and (bundle / "rewind.safetensors").is_file()
-        told = [*([] if rewinds else ["--start", "model"]), *options.names_for(bundle)]
-        tell_next("train", bundle, *told, "--data", "DIR", "--out", "TRAINED")
+        named = [*([] if rewinds else ["--start", "model"]), *options.names_for(bundle)]
+        tell_next("train", bundle, *named, "--data", "DIR", "--out", "TRAINED")
     tell_next("verify", bundle, "--claim", claim)

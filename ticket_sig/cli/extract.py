@@ -34,7 +34,7 @@ def run(
         mark.draw(reading, png)
     message, statistic = reading.message, reading.verdict().statistic
     if as_json:
-        print_json({"mark": mark.name, **reading.to_json(), "png": str(png) if png else None})
+        print_json({"mark": mark.name, **reading.to_json(), "png": png})
     elif message is not None:
         print(printable(message) if sys.stdout.isatty() else message)
     told = f"{statistic}, p = {format_p(reading.log10_p)}"

@@ -17,7 +17,7 @@ from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, percent, print_json, table, tell_next
 
 if TYPE_CHECKING:
-    from ticket_sig.ticket import Round, Ticket
+    from ticket_sig.ticket import Ticket
 
 
 Run = Annotated[Path, typer.Option("--out", help="Run folder, new or of this same run.")]
@@ -51,26 +51,11 @@ def run(
     """Runs the verb."""
     from ticket_sig.datasets import load_dataset
     from ticket_sig.lottery import find
-    from ticket_sig.training.device import pick_precision
-    from ticket_sig.training.recipe import preset as make_recipe
 
     with options.engine(device, checkpoint_every) as engine:
-        given = options.changes(
-            rounds=rounds,
-            density=density,
-            rates=tuple(rate) if rate else None,
-            scope=scope,
-            exclude=tuple(exclude) if exclude else None,
-            seed=seed,
-            **options.length_change(epochs),
-        )
-        recipe = make_recipe(
-            preset or ("demo" if dataset == "digits" else "quick"),
-            arch=arch,
-            dataset=dataset,
-            precision=pick_precision(precision, engine.device),
-            **given,
-        )
+        lists = options.changes(rates=tuple(rate or ()) or None, exclude=tuple(exclude or ()) or None)
+        given = options.changes(rounds=rounds, density=density, scope=scope, seed=seed)
+        recipe = options.recipe(preset, arch, dataset, precision, engine, epochs, **given, **lists)
         ticket = find(recipe, load_dataset(dataset, data), run_folder, engine=engine)
     _report(ticket, run_folder / "ticket", f"{arch} on {dataset}", as_json)
 
@@ -80,14 +65,12 @@ def _report(ticket: Ticket, bundle: Path, title: str, as_json: bool) -> None:
         rates = {str(rate): times for rate, times in ticket.pruning_rates().items()}
         history = [entry.to_json() for entry in ticket.history]
         density = ticket.mask.density
-        print_json({"ticket": str(bundle), "density": density, "pruning_rates": rates, "history": history})
+        print_json({"ticket": bundle, "density": density, "pruning_rates": rates, "history": history})
         return
-    columns = ("step", "rate", "kept %", "validation %", "test %", "", "seconds")
-    rows = [(e.step, e.rate, *_figures(e), e.verdict, f"{e.seconds:.0f}") for e in ticket.history]
+    columns, rows = ("step", "rate", "kept %", "validation %", "test %", "", "seconds"), []
+    for e in ticket.history:
+        figures = f"{100 * e.density:.2f}", percent(e.validation), percent(e.test)
+        rows.append((e.step, e.rate, *figures, e.verdict, f"{e.seconds:.0f}"))
     out.print(table(title, columns, rows))
     out.print(f"ticket: {bundle}")
     tell_next("embed", bundle, "--message", "TEXT", "--out", "SIGNED")
-
-
-def _figures(entry: Round) -> tuple[str, str, str]:
-    return f"{100 * entry.density:.2f}", percent(entry.validation), percent(entry.test)

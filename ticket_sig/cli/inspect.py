@@ -33,33 +33,15 @@ def run(
         pictures.kernel_maps(png, mask, [frame for mark in marks if (frame := mark.frame())])
     if as_json:
         layers = [{**vars(row), "shape": list(row.shape), "density": row.density} for row in mask.table()]
-        summary = {
-            "kind": loaded.kind,
-            "kept": mask.kept,
-            "total": mask.total,
-            "density": mask.density,
-            "layers": layers,
-        }
+        counts = {"kept": mask.kept, "total": mask.total, "density": mask.density, "layers": layers}
         history = [entry.to_json() for entry in ticket.history]
-        print_json(
-            {
-                **summary,
-                "history": history,
-                "claim": claim.to_json() if claim else None,
-                "png": str(png) if png else None,
-            }
-        )
+        found = {"history": history, "claim": claim and claim.to_json(), "png": png}
+        print_json({"kind": loaded.kind, **counts, **found})
         return
-    rows = [
-        (
-            row.name,
-            "x".join(map(str, row.shape)),
-            row.kept,
-            f"{100 * row.density:.2f}",
-            f"{100 * row.kept_kernels / max(1, row.kernels):.2f}",
-        )
-        for row in mask.table()
-    ]
+    rows: list[tuple[object, ...]] = []
+    for row in mask.table():
+        shape, kernels = "x".join(map(str, row.shape)), row.kept_kernels / max(1, row.kernels)
+        rows.append((row.name, shape, row.kept, f"{100 * row.density:.2f}", f"{100 * kernels:.2f}"))
     rows.append(("all", "", mask.kept, f"{100 * mask.density:.2f}", ""))
     out.print(table(f"{model} ({loaded.kind})", ("layer", "shape", "kept", "kept %", "kernels kept %"), rows))
     for rate, times in ticket.pruning_rates().items():

@@ -13,6 +13,7 @@ from ticket_sig.cli.output import progress
 
 if TYPE_CHECKING:
     from ticket_sig.training.loop import Engine
+    from ticket_sig.training.recipe import Recipe
 
 Model = Annotated[
     Path,
@@ -65,6 +66,24 @@ def length_change(epochs: int | None) -> dict[str, Any]:
     from ticket_sig.training.steps import Steps
 
     return {} if epochs is None else {"length": Steps(epochs)}
+
+
+def recipe(
+    preset: str | None,
+    arch: str,
+    dataset: str,
+    precision: str,
+    engine: Engine,
+    epochs: int | None,
+    **changes: Any,
+) -> Recipe:
+    """The recipe of a training from the beginning: a preset, changed by options."""
+    from ticket_sig.training.device import pick_precision
+    from ticket_sig.training.recipe import preset as named
+
+    name = preset or ("demo" if dataset == "digits" else "quick")
+    chosen = pick_precision(precision, engine.device)
+    return named(name, arch=arch, dataset=dataset, precision=chosen, **changes, **length_change(epochs))
 
 
 @contextmanager

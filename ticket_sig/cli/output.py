@@ -31,8 +31,8 @@ ForceFlag = Annotated[bool, typer.Option("--force", help="Overwrite the output f
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Prints one JSON object on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Prints one JSON object on stdout; paths may be among the values."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=os.fspath))
     sys.stdout.flush()
 
 

@@ -38,8 +38,8 @@ def run(
     queries = prepare(read, triggers_of(read, triggers), decoys)
     write_queries(queries, folder)
     if as_json:
-        paths = {"pictures": str(folder / PICTURES), "queries": str(folder / RECORD)}
-        print_json({**paths, "count": len(queries), "decoys": decoys, "claim": str(claim)})
+        paths = {"pictures": folder / PICTURES, "queries": folder / RECORD}
+        print_json({**paths, "count": len(queries), "decoys": decoys, "claim": claim})
         return
     out.print(f"pictures: {folder / PICTURES}, {len(queries)} of them; hand these over")
     out.print(f"record: {folder / RECORD}; keep it")

@@ -39,16 +39,16 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
-    from ticket_sig.marks.key_mask.by_score import ByScore
+    from ticket_sig.marks.key_mask.by_score import split_file
 
-    by = ByScore(name=score, options=given, arch=arch, dataset=dataset, data=data, seed=seed)
-    parts, error, lowest = by.split_file(model, folder, share)
+    looked_at = {"arch": arch, "dataset": dataset, "data": data, "seed": seed}
+    parts, error, lowest = split_file(model, folder, share, score, given, looked_at)
     locked, key = folder / "locked", folder / "key.safetensors"
     left, taken = parts.locked.mask.kept, len(parts.key)
     if as_json:
         sampled = {} if error is None else {"error_bound": error, "lowest_score_of_key": lowest}
         weights = {"kept": left + taken, "locked": left, "key": taken}
-        print_json({"locked": str(locked), "key": str(key), "weights": weights, **sampled})
+        print_json({"locked": locked, "key": key, "weights": weights, **sampled})
         return
     if error is not None:
         out.print(

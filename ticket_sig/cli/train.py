@@ -58,8 +58,7 @@ def run(
     from ticket_sig.datasets import load_dataset
     from ticket_sig.formats import load, save
     from ticket_sig.lottery import retrain
-    from ticket_sig.marks import marks_of
-    from ticket_sig.marks.trained import claim_after
+    from ticket_sig.marks.trained import claim_after, kept_in_training
     from ticket_sig.marks.trigger_set.triggers import read_triggers
     from ticket_sig.training.batches import TriggerBatch
     from ticket_sig.training.device import pick_precision
@@ -76,7 +75,7 @@ def run(
         images = load_dataset(recipe.dataset, data)
         taught = read_triggers(triggers, images.size, images.classes) if triggers else None
         batch = TriggerBatch(taught.split, **options.changes(size=trigger_batch)) if taught else None
-        marks = marks_of(claim) if claim else []
+        marks = kept_in_training(claim)
         ticket = retrain(
             loaded.ticket, recipe, images, state, start=start, triggers=batch, marks=marks, engine=engine
         )
@@ -99,7 +98,7 @@ def _report(
     after, verdicts = ticket.history[-1], still_read(claim, ticket)
     if as_json:
         told = {"before": before and before.to_json(), "after": after.to_json()}
-        print_json({"bundle": str(bundle), **told, "marks": [verdict.to_json() for verdict in verdicts]})
+        print_json({"bundle": bundle, **told, "marks": [verdict.to_json() for verdict in verdicts]})
         return
     for name, entry in (("before:", before), ("after: ", after)):
         if entry:

@@ -57,7 +57,7 @@ def run(
         write_sheet(triggers, png)
     if as_json:
         facts = {"count": count, "size": list(size), "classes": classes, "needed": needed}
-        paths = {"triggers": str(secret), "png": str(png) if png else None}
+        paths = {"triggers": secret, "png": png}
         print_json({**paths, "commitment": triggers.commitment, **facts})
         return
     out.print(f"triggers: {count} images of {size[0]} x {size[1]} x {size[2]}, {classes} classes")

@@ -40,6 +40,6 @@ def run(
         ticket, earlier = unlock(loaded.ticket, Key.read(key), claim, sealed)
     save(ticket, bundle, claim=earlier, replace=force)
     if as_json:
-        print_json({"bundle": str(bundle), "kept": ticket.mask.kept, "locked": loaded.ticket.mask.kept})
+        print_json({"bundle": bundle, "kept": ticket.mask.kept, "locked": loaded.ticket.mask.kept})
     else:
         out.print(f"unlocked: {loaded.ticket.mask.kept} + key = {ticket.mask.kept} weights\nbundle: {bundle}")

@@ -42,7 +42,7 @@ def run(
     verdict = verify_file(model, claimed, options.needed(key, locked))
     accuracy = fidelity_of_file(model, claimed, data=data, arch=arch, dataset=dataset)
     left = [str(mark) for mark in marks_of(claimed) if mark.stands_in == "answers"]
-    tell_verdict(verdict, accuracy, {"model": str(model), "claim": str(claim), "left_to_ask": left}, as_json)
+    tell_verdict(verdict, accuracy, {"model": model, "claim": claim, "left_to_ask": left}, as_json)
     if left and not as_json:
         out.print(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
         named = options.names_for(model, arch, dataset)

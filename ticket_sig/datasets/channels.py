@@ -23,10 +23,8 @@ def with_channels(data: Dataset, channels: int) -> Dataset:
     if data.channels == channels:
         return data
     if data.channels == 1:
-        mean, std = data.mean * channels, data.std * channels
-        return replace(
-            data, train=_repeat(data.train, channels), test=_repeat(data.test, channels), mean=mean, std=std
-        )
+        train, test = (_repeat(split, channels) for split in (data.train, data.test))
+        return replace(data, train=train, test=test, mean=data.mean * channels, std=data.std * channels)
     if (data.channels, channels) == (3, 1):
         train = _grey(data.train)
         mean, std = _normalisation(train)

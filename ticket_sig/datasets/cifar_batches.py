@@ -29,11 +29,7 @@ def is_batches_folder(folder: Path, name: str) -> bool:
 
 
 def read_batches(folder: Path, name: str) -> tuple[Split, Split]:
-    """Returns (train, test).
-
-    Raises:
-        InputError: a file is missing, cut short, of another kind, or holds code.
-    """
+    """Returns (train, test); InputError where a file is missing, cut short, of another kind or holds code."""
     train, test, label = _FILES[name]
     return _read_files(folder, train, label), _read_files(folder, test, label)
 
@@ -93,16 +89,12 @@ class _Array:
         return np.asarray(np.frombuffer(raw, dtype.name).reshape(shape, order="F" if fortran else "C"))
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    return text.encode("latin1")
-
-
 _STAND_INS: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Array,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
 }
 
 

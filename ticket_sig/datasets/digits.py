@@ -12,11 +12,7 @@ _TEST = 360
 
 
 def read_digits() -> tuple[Split, Split]:
-    """Returns (train, test): 1,437 and 360 images, the same shuffle always.
-
-    Raises:
-        InputError: scikit-learn is not installed.
-    """
+    """Returns (train, test): 1,437 and 360 images, always shuffled alike; InputError without scikit-learn."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:

@@ -27,7 +27,13 @@ def load_dataset(name: str, folder: Path | str | None = None) -> Dataset:
     """
     spec = one_named(DATASETS, "dataset", name)
     train, test = read_digits() if name == "digits" else _read(name, spec, folder)
-    return _checked(name, spec, folder, train, test)
+    size = spec.size or tuple(train.images.shape[1:])
+    for part, split in (("train", train), ("test", test)):
+        if (found := tuple(split.images.shape[1:])) != size:
+            raise bad_input(folder, f"{part} images", f"{name}'s size {list(size)}", str(list(found)))
+    mean, std = spec.normalisation or ((0.5,) * size[2], (0.5,) * size[2])
+    with about(folder or name):
+        return Dataset(name, train, test, spec.classes or int(train.labels.max()) + 1, mean, std)
 
 
 def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Split, Split]:
@@ -51,16 +57,6 @@ def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Spli
     expected = "python batches, *.parquet or train/CLASS/ images"
     found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "an empty folder"
     raise bad_input(path, "data folder", expected, found, hint=hint)
-
-
-def _checked(name: str, spec: DatasetSpec, folder: Path | str | None, train: Split, test: Split) -> Dataset:
-    size = spec.size or tuple(train.images.shape[1:])
-    for part, split in (("train", train), ("test", test)):
-        if (found := tuple(split.images.shape[1:])) != size:
-            raise bad_input(folder, f"{part} images", f"{name}'s size {list(size)}", str(list(found)))
-    mean, std = spec.normalisation or ((0.5,) * size[2], (0.5,) * size[2])
-    with about(folder or name):
-        return Dataset(name, train, test, spec.classes or int(train.labels.max()) + 1, mean, std)
 
 
 def _where_to_get(name: str, spec: DatasetSpec) -> str:

@@ -44,9 +44,8 @@ def _read_split(folder: Path, split: str, label: str) -> Split:
     images = list(decode(cell for cells, _ in parts for cell in cells))
     if not images:
         raise bad_input(folder, f"{split} split", "at least one row", "none")
-    return Split(
-        torch.from_numpy(np.stack(images)), torch.from_numpy(np.concatenate([labels for _, labels in parts]))
-    )
+    labels = np.concatenate([labels for _, labels in parts])
+    return Split(torch.from_numpy(np.stack(images)), torch.from_numpy(labels))
 
 
 def _read_file(path: Path, label: str) -> tuple[list[tuple[str, bytes]], NDArray[np.int64]]:

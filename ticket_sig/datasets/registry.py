@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_CIFAR_NORMALISATION = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
-
 
 @dataclass(frozen=True)
 class Archive:
@@ -34,16 +32,15 @@ class DatasetSpec:
     archive: Archive | None = None
 
 
+_FROM = "https://www.cs.toronto.edu/~kriz"
 DATASETS = {
     "digits": DatasetSpec(classes=10, size=(8, 8, 1), normalisation=((0.3054,), (0.3757,))),
     "cifar10": DatasetSpec(
         classes=10,
         size=(32, 32, 3),
-        normalisation=_CIFAR_NORMALISATION,
+        normalisation=((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         archive=Archive(
-            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-            "c58f30108f718f92721af3b95e74349a",
-            "cifar-10-batches-py",
+            f"{_FROM}/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", "cifar-10-batches-py"
         ),
     ),
     "cifar100": DatasetSpec(
@@ -52,9 +49,7 @@ DATASETS = {
         normalisation=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
         label="fine_label",
         archive=Archive(
-            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-            "eb9058c3a382ffc7106e4002c42a8d85",
-            "cifar-100-python",
+            f"{_FROM}/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", "cifar-100-python"
         ),
     ),
     "images": DatasetSpec(classes=None, size=None, normalisation=None),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input, refuse
 from ticket_sig.mask import Mask, differences
+from ticket_sig.ticket import ties
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights", "params", "module")
 _REWIND_KEYS = ("init_weight", "rewind", "rewind_weight")
@@ -31,13 +32,17 @@ def split_layout(content: Any, where: object) -> tuple[dict[str, Tensor], Mask, 
     """
     state = _state_dict(content, where)
     masks = _masks(state, where)
-    weights = _tie(_merge(state, masks))
+    first: dict[tuple[object, ...], Tensor] = {}  # tensors that share their memory whole become one object
+    weights = {name: first.setdefault(memory_of(t), t) for name, t in _merge(state, masks).items()}
     _check_masks(masks, weights, where)
     weights = {
         n: torch.where(masks[n] != 0, w, torch.zeros_like(w)) if n in masks else w for n, w in weights.items()
     }
     kept = {name: mask != 0 for name, mask in masks.items() if mask.ndim >= 2}
-    mask = Mask(kept) if kept else Mask.of_zeros(_once(weights))
+    tied = ties(weights)
+    # Without masks of its own, a model may have others, of attention and the like.
+    plain = {n: w for n, w in weights.items() if n not in tied and not n.endswith("_mask")}
+    mask = Mask(kept) if kept else Mask.of_zeros(plain)
     return weights, mask, _rewind(content, weights, where)
 
 
@@ -58,9 +63,7 @@ def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
     tensors = {str(name): t.detach() for name, t in state.items() if isinstance(t, Tensor)}
     odd = {name: found for name, t in tensors.items() if (found := _odd(t))}
-    refuse(
-        where, (f"{name}: expected a dense tensor in memory, found {found}" for name, found in odd.items())
-    )
+    refuse(where, (f"{n}: expected a dense tensor in memory, found {found}" for n, found in odd.items()))
     prefix = shared_prefix(tensors)
     return {name.removeprefix(prefix): t for name, t in tensors.items()}
 
@@ -118,23 +121,11 @@ def _merge(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str
     return weights
 
 
-def _tie(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Makes tensors that share their memory whole one and the same object."""
-    first: dict[tuple[object, ...], Tensor] = {}
-    return {name: first.setdefault(memory_of(t), t) for name, t in weights.items()}
-
-
 def memory_of(tensor: Tensor) -> tuple[object, ...]:
     """What tied weights share; a tensor that has no memory shares nothing."""
     if not tensor.numel() or tensor.is_meta or tensor.layout != torch.strided:
         return (id(tensor),)
     return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride()
-
-
-def _once(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What may be prunable: every tensor under its first name, masks of attention and the like left out."""
-    first = {id(t): name for name, t in reversed(list(weights.items()))}
-    return {n: t for n, t in weights.items() if first[id(t)] == n and not n.endswith("_mask")}
 
 
 def _check_masks(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: object) -> None:

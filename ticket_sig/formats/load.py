@@ -61,11 +61,7 @@ def open_weights(path: Path | str) -> Weights:
 
 
 def claim_beside(path: Path) -> Path:
-    """The claim file in a model's folder.
-
-    Raises:
-        InputError: no model is there, or no claim beside it.
-    """
+    """The claim file in a model's folder; InputError where no model is there, or no claim beside it."""
     if (path / CLAIM).is_file():
         return path / CLAIM
     if not path.exists():

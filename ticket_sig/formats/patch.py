@@ -46,12 +46,17 @@ def copy_files(
     """
     progress = progress or Silent()
     progress.begin("weights", sum(file.stat().st_size for file in weights.files))
-    done = 0
+    buffer, done = bytearray(_CHUNK), 0
     for file in weights.files:
-        here = [name for name in changed if weights.stored[name].file == file]
-        positions, values = _bytes_to_write(weights, {name: changed[name] for name in here})
-        target = folder / (file.name if weights.path.is_dir() else ONE)
-        done = _copy(file, target, positions, values, progress, done)
+        positions, values = _bytes_to_write(weights, file, changed)
+        target, start = folder / (file.name if weights.path.is_dir() else ONE), 0
+        with file.open("rb") as read, target.open("wb") as write:
+            while size := read.readinto(buffer):
+                first, last = np.searchsorted(positions, (start, start + size))
+                np.frombuffer(buffer, dtype=np.uint8)[positions[first:last] - start] = values[first:last]
+                write.write(memoryview(buffer)[:size])
+                start, done = start + size, done + size
+                progress.advance(done)
 
 
 def other_files(path: Path, weights: Shards) -> tuple[list[Path], list[str]]:
@@ -83,11 +88,10 @@ def other_files(path: Path, weights: Shards) -> tuple[list[Path], list[str]]:
 
 def _may_be_given_away(file: Path) -> bool:
     name = file.name.lower()
-    if not file.is_file() or name == CLAIM or name.endswith(_HOLDS_WEIGHTS):
+    known = name.endswith(_TAKEN) or name.startswith(_TAKEN_NAMES)
+    if not known or name == CLAIM or name.endswith(_HOLDS_WEIGHTS):
         return False
-    if not name.endswith(_TAKEN) and not name.startswith(_TAKEN_NAMES):
-        return False
-    if not file.stat().st_mode & 0o077:
+    if not file.is_file() or not file.stat().st_mode & 0o077:
         return False
     return not name.endswith(".json") or not _may_be_ours(file)
 
@@ -111,34 +115,13 @@ def _check_links(path: Path, files: Sequence[Path]) -> None:
 
 
 def _bytes_to_write(
-    weights: Shards, changed: Mapping[str, Entries]
+    weights: Shards, file: Path, changed: Mapping[str, Entries]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Positions in a file, ascending, and the bytes that belong there."""
     positions, values = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint8)]
-    for name in sorted(changed, key=lambda name: weights.stored[name].start):
-        places, new = changed[name]
-        one = weights.stored[name]
+    here = [(weights.stored[name], *entries) for name, entries in changed.items()]
+    for one, places, new in sorted((o for o in here if o[0].file == file), key=lambda o: o[0].start):
         starts = one.start + places * one.dtype.itemsize
         positions.append((starts[:, None] + np.arange(one.dtype.itemsize)).reshape(-1))
         values.append(new.to(one.dtype).contiguous().view(torch.uint8).numpy())
     return np.concatenate(positions), np.concatenate(values)
-
-
-def _copy(
-    source: Path,
-    target: Path,
-    positions: NDArray[np.int64],
-    values: NDArray[np.uint8],
-    progress: Progress,
-    done: int,
-) -> int:
-    """Copies a file in chunks, with these bytes at these positions; returns `done` and the bytes copied."""
-    buffer, start = bytearray(_CHUNK), 0
-    with source.open("rb") as read, target.open("wb") as write:
-        while size := read.readinto(buffer):
-            first, last = np.searchsorted(positions, (start, start + size))
-            np.frombuffer(buffer, dtype=np.uint8)[positions[first:last] - start] = values[first:last]
-            write.write(memoryview(buffer)[:size])
-            start += size
-            progress.advance(done + start)
-    return done + start

@@ -23,21 +23,13 @@ def looks_like_safetensors(head: bytes) -> bool:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Returns all tensors of a file, on the CPU.
-
-    Raises:
-        InputError: missing, empty, cut short or otherwise damaged.
-    """
+    """All tensors of a file, on the CPU; InputError where it is missing, empty, cut short or damaged."""
     with _damage_named(path):
         return safetensors.torch.load_file(path)
 
 
 def check_safetensors(path: Path) -> None:
-    """Checks that a file is there and whole, from its header alone.
-
-    Raises:
-        InputError: missing, empty, cut short or otherwise damaged.
-    """
+    """Checks that a file is there and whole, from its header alone; else InputError."""
     # As numpy: for torch the whole file is mapped and counted as memory, which one above the RAM has not.
     with _damage_named(path), safetensors.safe_open(path, framework="numpy"):
         pass
@@ -77,23 +69,15 @@ def write_safetensors(
     plain = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        plain[name] = tensor.clone() if storage in seen or _is_part(tensor) else tensor
-        seen.add(storage)
+        storage = tensor.untyped_storage()
+        whole = storage.nbytes() == tensor.nbytes and storage.data_ptr() not in seen
+        plain[name] = tensor if whole else tensor.clone()
+        seen.add(storage.data_ptr())
+    about = {"ticket_sig": metadata} if metadata is not None else {"format": "pt"}
     with whole_file(path, mode) as partial:
         try:
-            safetensors.torch.save_file(
-                plain, partial, {"ticket_sig": metadata} if metadata is not None else {"format": "pt"}
-            )
+            safetensors.torch.save_file(plain, partial, about)
         except safetensors.SafetensorError as error:
-            raise _as_os_error(error, path) from None
-
-
-def _is_part(tensor: Tensor) -> bool:
-    return tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size()
-
-
-def _as_os_error(error: safetensors.SafetensorError, path: Path) -> OSError:
-    code = re.search(r"os error (\d+)", str(error))
-    number = int(code.group(1)) if code else errno.EIO
-    return OSError(number, os.strerror(number), str(path))
+            code = re.search(r"os error (\d+)", str(error))
+            number = int(code.group(1)) if code else errno.EIO
+            raise OSError(number, os.strerror(number), str(path)) from None

@@ -89,11 +89,7 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies.
-
-    Attributes:
-        start: of its first byte in the file.
-    """
+    """Where a tensor lies; `start` is that of its first byte in the file."""
 
     file: Path
     start: int
@@ -224,11 +220,7 @@ def _read_entries(path: Path, positions: NDArray[np.int64], size: int) -> NDArra
 
 
 def _header(path: Path) -> dict[str, Stored]:
-    """Where the tensors of a file lie.
-
-    Raises:
-        InputError: missing or damaged, or a tensor of a type or shape that torch has not.
-    """
+    """Where the tensors of a file lie; InputError where it is damaged, or torch has no such type or shape."""
     check_safetensors(path)  # that offsets, shapes and the length of the file fit together
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -46,7 +46,7 @@ def find(
     run = Path(run)
     engine = engine or Engine()
     model = network_of(recipe, data, model)
-    initial = plain_weights(model, None)
+    initial = plain_weights(model, Mask({}))
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):

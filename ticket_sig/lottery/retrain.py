@@ -43,7 +43,7 @@ def retrain(
         start: "rewind" (from the rewind weights, as a ticket is trained) or "model" (fine-tuning:
             from the weights it has).
         triggers: trigger images appended to every batch (scheme 3).
-        marks: to keep, or to teach (`marks_of(claim)`).
+        marks: to keep, or to teach (`kept_in_training(claim)`).
         model: a network of the user's own in place of `recipe.arch`.
 
     Raises:
@@ -62,8 +62,9 @@ def retrain(
     identity |= {"start": tensor_digest(weights), "mask": tensor_digest(ticket.mask)}
     if triggers is not None:
         identity["triggers"] = triggers.digest
-    if marks:
-        identity["marks"] = [mark.digest for mark in marks]
+    if digests := [mark.digest for mark in marks]:
+        # One alone is written as version 0.1 wrote it, so that what it began goes on.
+        identity |= {"mark": digests[0]} if len(digests) == 1 else {"marks": digests}
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         label = f"ticket, {100 * ticket.mask.density:.2f} % kept"

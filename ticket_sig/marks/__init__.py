@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ticket_sig.claim import Claim
 from ticket_sig.errors import about, bad_input
-from ticket_sig.marks.claims import claim_of, of_kind
 from ticket_sig.marks.freezenet.watermark import Watermark
 from ticket_sig.marks.key_mask.mark import KeyMark
-from ticket_sig.marks.mark import Mark, Model
+from ticket_sig.marks.mark import Mark, Model, claim_of, of_kind
 from ticket_sig.marks.qr_code.mark import CodeMark
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.uchida.mark import Uchida
@@ -28,20 +27,10 @@ def marks_of(claim: Claim) -> list[Mark]:
         InputError: one that the registry does not have (says which package wrote it), or a damaged one.
     """
     with about(claim.source):
-        for one in claim.marks:
-            if one.name not in MARKS:
-                found = f"{one.name!r}, written by {claim.written_by}"
-                raise bad_input("claim", "mark", f"one of {', '.join(MARKS)}", found)
+        if unknown := [one.name for one in claim.marks if one.name not in MARKS]:
+            found = f"{unknown[0]!r}, written by {claim.written_by}"
+            raise bad_input("claim", "mark", f"one of {', '.join(MARKS)}", found)
         return [MARKS[one.name].from_json(one.fields) for one in claim.marks]
-
-
-def describe(claim: Claim) -> list[str]:
-    """One line for each mark that a claim is of.
-
-    Raises:
-        InputError: the claim is damaged.
-    """
-    return [str(mark) for mark in marks_of(claim)]
 
 
 __all__ = [
@@ -54,7 +43,6 @@ __all__ = [
     "Uchida",
     "Watermark",
     "claim_of",
-    "describe",
     "marks_of",
     "of_kind",
 ]

@@ -66,7 +66,6 @@ class BitsRead:
 
     @property
     def bits(self) -> Bits:
-        """The bits as they are read."""
         return tuple(bit == right for bit, right in zip(self.payload, self.right, strict=True))
 
     @property
@@ -91,31 +90,23 @@ class BitsRead:
 
     @property
     def log10_p(self) -> float:
-        """The p-value, corrected for every secret and layer that a claimant could have tried."""
+        """Corrected for every secret and layer that a claimant could have tried."""
         return corrected(self.log10_p_here, LOG10_SECRETS, math.log10(max(1, self.layers)))
 
     @property
     def agreement(self) -> float:
-        """Share of the bits that read as claimed."""
         return 1 - self.error_rate
 
     @property
     def message(self) -> str | None:
-        """The bits as they are read: a text where the payload is one, else digits.
-
-        None where the payload is a text, and what is read is none.
-        """
+        """The bits as they are read: a text, or None, where the payload is one; else digits."""
         return digits_of(self.bits) if text_of(self.payload) is None else text_of(self.bits)
 
     def rows(self) -> Rows:
-        """The p-value of one secret, and the bit error rate."""
-        return [
-            ("  for one secret", format_p(self.log10_p_here)),
-            ("bit error rate", f"{self.error_rate:.4f}"),
-        ]
+        one = ("  for one secret", format_p(self.log10_p_here))
+        return [one, ("bit error rate", f"{self.error_rate:.4f}")]
 
     def to_json(self) -> dict[str, Any]:
-        """The reading as JSON."""
         return {
             "bits": digits_of(self.bits),
             "message": self.message,
@@ -129,10 +120,11 @@ class BitsRead:
 
     def verdict(self) -> Verdict:
         """Verified by the p-value alone; the bit error rate is in the evidence."""
+        right = self.right.count(True)
         return Verdict(
             mark=self.mark,
             reading=self,
-            statistic=f"{len(self.payload) - self.wrong} of {len(self.payload)} bits read as claimed",
+            statistic=f"{right} of {len(self.payload)} bits read as claimed",
             proves="these weights were made to carry the claimed bits under the claimed secret; no unrelated "
             "network does, whatever secret, bits and layer the claimant chose",
             does_not_prove="who put them there, or when: whoever holds the secret, or makes one of his own, "

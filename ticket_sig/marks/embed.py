@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +60,7 @@ def options_for(mark: str, **given: Any) -> Options:
     """The options of a mark that `embed` puts in.
 
     Raises:
-        InputError: no such mark, or one that is not put in by `embed`; an option that it does not have, is
-            missing or out of range.
+        InputError: no such mark, or none for `embed`; an option unknown, missing or out of range.
     """
     embeddable = {name: kind.options for name, kind in MARKS.items() if kind.options is not None}
     return made(one_named(embeddable, "mark", mark), mark, given)
@@ -81,7 +82,7 @@ def embed(
     Args:
         message: what the mark is to say, where it says anything.
         mark: name in the registry (`MARKS`).
-        secret: bytes that decide all that must look like chance; fresh ones by default.
+        secret: bytes that decide all that must look like chance; fresh by default.
         given: the mark's options (`MARKS[mark].options`).
 
     Raises:
@@ -125,7 +126,7 @@ def embed_in_files(
     in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
     _check_out(path, out, replace, in_place=not in_parts)
     if in_parts and kind.entries is not Mark.entries:
-        return _copy(path, out, kind, options, secret, replace, progress)
+        return _copy(path, out, partial(kind.make, options=options, secret=secret), replace, progress)
     check_one_file(path, "model", f"one file, or a bundle, for {mark}", "merge them into one file")
     loaded = load(path)
     with about(path):
@@ -134,25 +135,17 @@ def embed_in_files(
         ticket = loaded.ticket if prune is None else prune_dense(loaded.ticket, prune)
         one = kind.make(ticket, options, secret)
         marked = one.embed(ticket)
-        stand, dropped = _earlier(loaded.claim, marked)
-        claim = claim_of([*stand, one], marked.weights)
-        reading, facts = one.read(marked), one.facts(ticket, marked)
-    save(marked, out, claim=claim.to_json(), replace=replace)
-    return Written(claim=claim, mark=one, reading=reading, facts=facts, left_out=(), dropped=dropped)
+        written = _written(one, ticket, marked, loaded.claim)
+    save(marked, out, claim=written.claim.to_json(), replace=replace)
+    return written
 
 
 def _copy(
-    path: Path,
-    out: Path,
-    kind: type[Mark],
-    options: Options,
-    secret: bytes | None,
-    replace: bool,
-    progress: Progress | None,
+    path: Path, out: Path, make: Callable[[Model], Mark], replace: bool, progress: Progress | None
 ) -> Written:
     weights = Shards(path)
     with about(path):
-        one = kind.make(weights, options, secret)
+        one = make(weights)
         changed = one.entries(weights)
         assert changed is not None
         others, left_out = other_files(path, weights)
@@ -161,25 +154,29 @@ def _copy(
         copy_files(weights, folder, changed, progress)
         for source in others:
             shutil.copyfile(source, folder / source.name)
-        copy = Shards(folder)
-        stand, dropped = _earlier(beside if beside.is_file() else None, copy)
-        claim = claim_of([*stand, one], tensors_of(copy))
-        reading, facts = one.read(copy), one.facts(weights, copy)
-        write_json(folder / CLAIM, claim.to_json(), SECRET)
-    left = tuple(name for name in left_out if name != CLAIM)
-    return Written(claim=claim, mark=one, reading=reading, facts=facts, left_out=left, dropped=dropped)
+        left = tuple(name for name in left_out if name != CLAIM)
+        written = _written(one, weights, Shards(folder), beside if beside.is_file() else None, left)
+        write_json(folder / CLAIM, written.claim.to_json(), SECRET)
+    return written
 
 
-def _earlier(path: Path | None, marked: Model) -> tuple[list[Mark], tuple[str, ...]]:
-    """The marks of the claim beside a model that still stand in it, and the names of those that do not.
+def _written(
+    one: Mark, before: Model, after: Ticket | Shards, beside: Path | None, left_out: tuple[str, ...] = ()
+) -> Written:
+    """What is told of a mark that was put in; of the claim beside, the marks that still stand are kept.
 
     What weights do not tell, as a trigger set, is taken to stand.
     """
-    stand: list[Mark] = []
-    dropped: list[Mark] = []
-    for mark in [] if path is None else marks_of(Claim.read(path)):
-        (stand if _stands(mark, marked) else dropped).append(mark)
-    return stand, tuple(mark.name for mark in dropped)
+    earlier = [(mark, _stands(mark, after)) for mark in (marks_of(Claim.read(beside)) if beside else ())]
+    marks = [*(mark for mark, stands in earlier if stands), one]
+    return Written(
+        claim=claim_of(marks, tensors_of(after) if isinstance(after, Shards) else after.weights),
+        mark=one,
+        reading=one.read(after),
+        facts=one.facts(before, after),
+        left_out=left_out,
+        dropped=tuple(mark.name for mark, stands in earlier if not stands),
+    )
 
 
 def _stands(mark: Mark, marked: Model) -> bool:

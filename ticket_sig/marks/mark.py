@@ -1,13 +1,13 @@
 """The face that every mark answers to: made, embedded, kept in training, read.
 
-A new mark is one file, with a subclass of `Mark`, and one line of `MARKS`.
+A new mark is one file, with a subclass of `Mark` or, most simply, `PlainMark`, and one line of `MARKS`.
 """
 
 from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -15,14 +15,15 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ticket_sig.digests import json_digest
-from ticket_sig.errors import bad_input
-from ticket_sig.fields import hexadecimal
-from ticket_sig.formats.layouts import shared_prefix
+from ticket_sig.claim import Claim, ClaimedMark
+from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.errors import about, bad_input
+from ticket_sig.fields import SHOWN, hexadecimal
+from ticket_sig.formats.layouts import shared_prefix, split_layout
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Weights
-from ticket_sig.mask import Mask, dtype_name
-from ticket_sig.options import Options, options_of
+from ticket_sig.mask import dtype_name
+from ticket_sig.options import Options, options_of, unicode_text
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Round, Ticket, retie
 from ticket_sig.training.marks import Held
@@ -66,12 +67,7 @@ class Mark(ABC):
 
     @classmethod
     def make(cls: type[Own], model: Model, options: Any, secret: bytes | None = None) -> Own:
-        """A mark for a model.
-
-        Args:
-            options: of the class `options`.
-            secret: bytes that decide all its pseudo-random choices; fresh ones by default.
-        """
+        """A mark for a model; the secret decides all its pseudo-random choices, and is fresh by default."""
         raise NotImplementedError(f"{cls.name} is not made for `embed`")
 
     def embed(self, ticket: Ticket) -> Ticket:
@@ -79,10 +75,7 @@ class Mark(ABC):
         raise NotImplementedError(f"{self.name} is not put in by `embed`")
 
     def entries(self, weights: Weights) -> Mapping[str, Entries] | None:
-        """Single entries that make the mark, so that a model of any size is copied and never loaded whole.
-
-        None where that is not all.
-        """
+        """Single entries that make the mark, for a model never loaded whole; None where that is not all."""
         return None
 
     def bind(self, model: nn.Module) -> Held | None:
@@ -100,11 +93,7 @@ class Mark(ABC):
     @classmethod
     @abstractmethod
     def from_json(cls: type[Own], value: Mapping[str, Any]) -> Own:
-        """Reads them.
-
-        Raises:
-            InputError: a field is missing, of another type or out of range.
-        """
+        """Reads them; InputError where a field is missing, of another type or out of range."""
 
     @property
     def digest(self) -> str:
@@ -116,12 +105,7 @@ class Mark(ABC):
         return self.name
 
     def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
-        """What `needs` names, read from files.
-
-        Args:
-            files: by name, those that are given.
-            beside: the claim's file.
-        """
+        """What `needs` names, read from the files that are given by name; `beside` is the claim's file."""
         return {}
 
     def facts(self, before: Model, after: Model) -> Rows:
@@ -137,11 +121,7 @@ class Mark(ABC):
         return None
 
     def draw(self, reading: Any, path: Path) -> None:
-        """Draws what was read.
-
-        Raises:
-            InputError: the mark has no picture.
-        """
+        """Draws what was read; InputError where the mark has no picture."""
         raise bad_input("", "--png", "a mark that has a picture", self.name)
 
 
@@ -149,7 +129,7 @@ class Mark(ABC):
 class PlainMark(Options, Mark):
     """A mark that is its options and a secret: a subclass declares its options as its own fields.
 
-    Options are texts, numbers, true or false, or None, which a claim can hold.
+    Options are what a claim can hold: texts, numbers, true or false, or None.
     """
 
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
@@ -158,23 +138,22 @@ class PlainMark(Options, Mark):
         super().__init_subclass__()
         cls.options = cls
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for one in options_of(type(self)):
+            if isinstance(value := getattr(self, one.name), str):
+                unicode_text(one.name, value)
+
     @classmethod
     def make(cls: type[OwnPlain], model: Model, options: OwnPlain, secret: bytes | None = None) -> OwnPlain:
-        """The options, with the secret."""
         return options if secret is None else replace(options, secret=secret)
 
     def to_json(self) -> dict[str, Any]:
-        """The options, and the secret."""
         own = {one.name: getattr(self, one.name) for one in options_of(type(self))}
         return {**own, "secret": self.secret.hex()}
 
     @classmethod
     def from_json(cls: type[OwnPlain], value: Mapping[str, Any]) -> OwnPlain:
-        """Reads them.
-
-        Raises:
-            InputError: a field is missing, of another type or out of range.
-        """
         defaults = {one.name: None if one.default is MISSING else one.default for one in options_of(cls)}
         own = {name: value.get(name, default) for name, default in defaults.items()}
         return cls(**own, secret=hexadecimal(value, "secret"))
@@ -186,30 +165,24 @@ class PlainMark(Options, Mark):
         1/2 or less, independent of the others.
 
         Args:
-            weights: [...].
-            count: how many get a sign.
+            count: how many get a sign, 1 or more.
 
         Returns:
-            [...], in the dtype of the weights, on their device.
+            In the shape and dtype of the weights, on their device.
 
         Raises:
             InputError: no sign is asked for, or there are too few weights.
         """
-        if not 1 <= count <= weights.numel():
-            raise bad_input(
-                self.name, "signs", f"1 to {weights.numel()}, the weights of the layer", str(count)
-            )
-        words = keyed_words(self.secret, f"{self.digest} signs", weights.numel())
+        most = weights.numel()
+        if not 1 <= count <= most:
+            raise bad_input(self.name, "signs", f"1 to {most}, the weights of the layer", str(count))
+        words = keyed_words(self.secret, f"{self.digest} signs", most)
         chosen = words.argsort().argsort() < count
         return torch.from_numpy(chosen * (words % 2 * 2.0 - 1)).to(weights).view(weights.shape)
 
 
 def layer_of(model: Model, name: str) -> Tensor:
-    """One tensor of a model, by its plain name.
-
-    Raises:
-        InputError: there is none of that name, or one of a type that can carry no mark.
-    """
+    """One tensor of a model, by its plain name; InputError where there is none that can carry a mark."""
     weights = as_weights(model)
     if name not in weights.shapes:
         raise bad_input("model", "layer", repr(name)[:80], "none of that name")
@@ -239,10 +212,10 @@ def as_weights(model: Model) -> Weights:
 
 
 def as_ticket(model: Model) -> Ticket:
-    """Any model in memory as a ticket, its mask read off the zeros where it brings none.
+    """Any model in memory as a ticket, as its file would be read (`split_layout`): also pruned by PyTorch.
 
     Raises:
-        InputError: weights that are read in parts, which have no mask; or as `Ticket`.
+        InputError: weights that are read in parts, which have no mask; or as `split_layout` and `Ticket`.
     """
     if isinstance(model, Ticket):
         return model
@@ -251,20 +224,36 @@ def as_ticket(model: Model) -> Ticket:
     if not isinstance(model, Mapping):
         hint = "merge them into one file"
         raise bad_input("model", "mask", "a model in one file", "weights that are read in parts", hint=hint)
-    prefix = shared_prefix(model)
-    weights = {name.removeprefix(prefix): t.detach() for name, t in model.items()}
-    return Ticket(weights=weights, mask=Mask.of_zeros(weights))
+    weights, mask, rewind = split_layout({name: t.cpu() for name, t in model.items()}, "model")
+    return Ticket(weights=weights, mask=mask, rewind=rewind)
 
 
 def check_dtype(where: str, name: str, dtype: torch.dtype) -> None:
-    """Checks that weights of a type can carry a mark.
+    """Checks that weights of a type can carry a mark; InputError names the mark (`where`) and the tensor."""
+    if dtype not in DTYPES:
+        raise bad_input(where, name, f"one of {', '.join(map(dtype_name, DTYPES))}", dtype_name(dtype))
+
+
+def claim_of(marks: Sequence[Mark], weights: Mapping[str, Tensor], accuracy: float | None = None) -> Claim:
+    """The claim on a marked network. It holds the marks' secrets: to be kept until there is a dispute.
 
     Args:
-        where: name of the mark.
+        weights: of the marked network.
+        accuracy: test accuracy in % that is promised.
+    """
+    listed = tuple(ClaimedMark(mark.name, mark.to_json()) for mark in marks)
+    return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy)
+
+
+def of_kind(kind: type[Own], claim: Claim) -> Own:
+    """The mark of a claim that is of this kind, the first if there are several.
 
     Raises:
-        InputError: they cannot; names the tensor.
+        InputError: the claim is of none, or damaged.
     """
-    if dtype not in DTYPES:
-        expected = ", ".join(map(dtype_name, DTYPES))
-        raise bad_input(where, name, f"one of {expected}", dtype_name(dtype))
+    with about(claim.source):
+        for one in claim.marks:
+            if one.name == kind.name:
+                return kind.from_json(one.fields)
+        found = ", ".join(repr(one.name) for one in claim.marks)
+        raise bad_input("claim", "marks", repr(kind.name), found[:SHOWN])

@@ -1,4 +1,4 @@
-"""What training does to a claim: it promises the new accuracy, and is of the trigger set that was taught."""
+"""Training and claims: which marks it keeps; it promises the new accuracy, and triggers that were taught."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ticket_sig.claim import Claim, ClaimedMark
 from ticket_sig.digests import tensor_digest
-from ticket_sig.marks import marks_of
+from ticket_sig.marks import Mark, marks_of
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.ticket import Ticket
@@ -20,19 +20,13 @@ def claim_triggers(triggers: TriggerSet, subject: str, beside: Claim | None = No
         subject: digest of the network's tensors, triggers taught.
         beside: the claim of what the network carries too; an earlier trigger set gives way.
     """
-    others = beside.marks if beside else ()
-    kept = tuple(one for one in others if one.name != TriggerMark.name)
+    kept = [one for one in (beside.marks if beside else ()) if one.name != TriggerMark.name]
     taught = ClaimedMark(TriggerMark.name, TriggerMark.of(triggers).to_json())
     return Claim(marks=(*kept, taught), subject=subject)
 
 
 def claim_after(claim: Claim | None, ticket: Ticket, taught: TriggerSet | None = None) -> Claim | None:
-    """The claim of a trained network; None where nothing is claimed.
-
-    Args:
-        claim: before the training.
-        ticket: after it.
-        taught: the trigger set that it was taught.
+    """The claim of a trained network, from that before; None where nothing is claimed.
 
     Raises:
         InputError: the claim is damaged.
@@ -42,6 +36,15 @@ def claim_after(claim: Claim | None, ticket: Ticket, taught: TriggerSet | None =
     if claim is None or any(mark.locks for mark in marks_of(claim)):
         return claim  # what a locked ticket reaches is not what its owner promises
     return replace(claim, accuracy=ticket.history[-1].test)
+
+
+def kept_in_training(claim: Claim | None) -> list[Mark]:
+    """The marks of a claim that training has to keep, or to teach; the others the mask keeps, or nothing.
+
+    Raises:
+        InputError: the claim is damaged.
+    """
+    return [mark for mark in (marks_of(claim) if claim else []) if type(mark).bind is not Mark.bind]
 
 
 def still_read(claim: Claim | None, ticket: Ticket) -> list[Verdict]:

@@ -85,6 +85,10 @@ class Challenge:
         """SHA-256 of the block."""
         return f"sha256:{hashlib.sha256(self.block).hexdigest()}"
 
+    def of_data(self, data: Dataset) -> dict[str, str]:
+        """What a solution is of: block, network, data set, and the digest of the training images."""
+        return {"block": self.digest, "arch": self.arch, "dataset": data.name, "train": train_digest(data)}
+
 
 def signed_bytes(block: bytes, nonce: bytes) -> bytes:
     """What the watermark signs: version, block and nonce, each with its length, so that no two read alike."""

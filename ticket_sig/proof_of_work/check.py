@@ -10,14 +10,14 @@ import torch
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.marks.freezenet.reading import Matches
-from ticket_sig.proof_of_work.challenge import Challenge, train_digest, watermark_of
+from ticket_sig.proof_of_work.challenge import Challenge, Difficulty, watermark_of
 from ticket_sig.proof_of_work.solution import FORMAT, SHOWN, Solution, check_fit
 from ticket_sig.ticket import check_finite
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.verdict import Rows, Verdict
 
 _PROVES = (
-    "this network was made to carry the block's watermark, and it is accurate enough on the checker's images"
+    "this network was made to carry the block's watermark, and is accurate enough on the checker's images"
 )
 _DOES_NOT_PROVE = (
     "how much was worked for it: a small share can be written over any trained network; test images that the "
@@ -74,14 +74,8 @@ class Work:
         """Verified where nothing is lacking, and no unrelated network would carry the watermark."""
         m, right = self.matches, "" if self.accuracy is None else f", {self.accuracy:.2f} % test accuracy"
         values = f"{m.found} of {m.length} values stand{right}" if m else "nothing was measured"
-        return Verdict(
-            mark=FORMAT,
-            reading=self,
-            statistic=values,
-            proves=_PROVES,
-            does_not_prove=_DOES_NOT_PROVE,
-            lacking=self.lacking,
-        )
+        words = {"proves": _PROVES, "does_not_prove": _DOES_NOT_PROVE, "lacking": self.lacking}
+        return Verdict(mark=FORMAT, reading=self, statistic=values, **words)
 
 
 def check(
@@ -100,17 +94,9 @@ def check(
     Raises:
         InputError: it could not be decided: the weights do not fit the network, or are not finite.
     """
-    asked = {
-        "block": challenge.digest,
-        "nonce": solution.nonce.hex(),
-        "arch": challenge.arch,
-        "dataset": data.name,
-        "train": (train := train_digest(data)),
-        "share_asked": challenge.difficulty.share,
-        "target": challenge.difficulty.target,
-    }
-    work = Work(asked)
-    if lacking := _of_another_challenge(solution, challenge, train):
+    asked, share, target = challenge.of_data(data), challenge.difficulty.share, challenge.difficulty.target
+    work = Work({**asked, "nonce": solution.nonce.hex(), "share_asked": share, "target": target})
+    if lacking := _of_another_challenge(solution, asked, challenge.difficulty):
         return replace(work, lacking=lacking).verdict()
     check_fit(solution.weights, challenge.arch, data.classes, data.channels)
     check_finite(solution.weights, "weights")
@@ -119,28 +105,22 @@ def check(
     if not found.whole:
         differ = f"{found.length - found.found} of the watermark's values differ, and all must stand"
         return replace(work, lacking=differ).verdict()
-    right, target = (
-        weights_accuracy(solution.weights, challenge.arch, data, device),
-        challenge.difficulty.target,
-    )
+    right = weights_accuracy(solution.weights, challenge.arch, data, device)
     lacking = f"{right:.2f} % test accuracy, where {target:g} % is asked" if right < target else ""
     return replace(work, accuracy=right, lacking=lacking).verdict()
 
 
-def _of_another_challenge(solution: Solution, challenge: Challenge, train: str) -> str:
+def _of_another_challenge(solution: Solution, asked: Mapping[str, str], difficulty: Difficulty) -> str:
     """Where a solution is not of this challenge, and how, in words."""
-    asked, given = challenge.difficulty, solution.difficulty
-    differing = [
-        ("block", challenge.digest, solution.block),
-        ("network", challenge.arch, solution.arch),
-        ("training images", train, solution.train),
-        ("scale of values", asked.scale, given.scale),
-    ]
-    words = [
-        f"{what}: asked {ours[:SHOWN]}, found {theirs[:SHOWN]}"
-        for what, ours, theirs in differing
-        if ours != theirs
-    ]
-    if given.share < asked.share:
-        words.append(f"share: asked {asked.share:g} or more, found {given.share:g}")
+    given, words = solution.difficulty, []
+    for what, ours, theirs in (
+        ("block", asked["block"], solution.block),
+        ("network", asked["arch"], solution.arch),
+        ("training images", asked["train"], solution.train),
+        ("scale of values", difficulty.scale, given.scale),
+    ):
+        if ours != theirs:
+            words.append(f"{what}: asked {ours[:SHOWN]}, found {theirs[:SHOWN]}")
+    if given.share < difficulty.share:
+        words.append(f"share: asked {difficulty.share:g} or more, found {given.share:g}")
     return "; ".join(words)

@@ -15,13 +15,7 @@ from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.models import build
 from ticket_sig.prf import keyed_words
-from ticket_sig.proof_of_work.challenge import (
-    NONCE_BYTES,
-    Challenge,
-    signed_bytes,
-    train_digest,
-    watermark_of,
-)
+from ticket_sig.proof_of_work.challenge import NONCE_BYTES, Challenge, signed_bytes, watermark_of
 from ticket_sig.proof_of_work.solution import Solution
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine, train
@@ -80,12 +74,19 @@ def mine(
     for nonce in _fresh() if nonces is None else nonces:
         weights, attempt = _attempt(challenge, data, recipe, engine, nonce, len(tried) + 1)
         tried.append(attempt)
-        elapsed = time.monotonic() - begun
-        if attempt.accuracy >= challenge.difficulty.target:
-            solution = _solution(challenge, data, weights, attempt, elapsed, len(tried))
+        elapsed, target = time.monotonic() - begun, challenge.difficulty.target
+        if attempt.accuracy >= target:
+            solution = Solution(
+                **challenge.of_data(data),
+                weights=weights,
+                nonce=nonce,
+                difficulty=challenge.difficulty,
+                accuracy=attempt.accuracy,
+                seconds=elapsed,
+                attempts=len(tried),
+            )
             return Mined(tuple(tried), solution)
-        target = f"{challenge.difficulty.target:g} %"
-        engine.progress.note(f"attempt {len(tried)}: {attempt.accuracy:.2f} %, of {target}")
+        engine.progress.note(f"attempt {len(tried)}: {attempt.accuracy:.2f} %, of {target:g} %")
         if len(tried) >= (attempts or math.inf) or elapsed >= (seconds or math.inf):
             break
     return Mined(tuple(tried), None)
@@ -111,25 +112,3 @@ def _attempt(
     right = weights_accuracy(trained.weights, challenge.arch, data, engine.device)
     spent = time.monotonic() - begun
     return trained.weights, Attempt(nonce=nonce, accuracy=right, seconds=spent, made_with=trained.made_with)
-
-
-def _solution(
-    challenge: Challenge,
-    data: Dataset,
-    weights: Mapping[str, Tensor],
-    attempt: Attempt,
-    seconds: float,
-    attempts: int,
-) -> Solution:
-    return Solution(
-        weights=weights,
-        nonce=attempt.nonce,
-        block=challenge.digest,
-        arch=challenge.arch,
-        dataset=data.name,
-        train=train_digest(data),
-        difficulty=challenge.difficulty,
-        accuracy=attempt.accuracy,
-        seconds=seconds,
-        attempts=attempts,
-    )

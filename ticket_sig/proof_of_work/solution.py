@@ -54,22 +54,10 @@ class Solution:
 
     def to_json(self) -> dict[str, Any]:
         """The content of solution.json."""
-        return {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "nonce": self.nonce.hex(),
-            "block": self.block,
-            "arch": self.arch,
-            "dataset": self.dataset,
-            "train": self.train,
-            "share": self.difficulty.share,
-            "target": self.difficulty.target,
-            "scale": self.difficulty.scale,
-            "accuracy": self.accuracy,
-            "seconds": round(self.seconds, 3),
-            "attempts": self.attempts,
-            "weights": tensor_digest(self.weights),
-        }
+        of = {name: getattr(self, name) for name in ("block", "arch", "dataset", "train")}
+        measured = {"accuracy": self.accuracy, "seconds": round(self.seconds, 3), "attempts": self.attempts}
+        head = {"format": FORMAT, "version": FORMAT_VERSION, "nonce": self.nonce.hex()}
+        return {**head, **of, **vars(self.difficulty), **measured, "weights": tensor_digest(self.weights)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Solution:

@@ -33,11 +33,7 @@ SCORES: Mapping[str, type[Score]] = {
 
 
 def make(name: str, /, **options: Any) -> Score:
-    """Returns the score of that name.
-
-    Raises:
-        InputError: no score of that name; or an option that it does not have, is missing or is out of range.
-    """
+    """The score of that name; InputError where none has it, or an option is unknown, lacking or wrong."""
     return made(one_named(SCORES, "score", name), f"score {name}", options)
 
 

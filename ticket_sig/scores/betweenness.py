@@ -28,6 +28,7 @@ _SOURCES = 512
 _GROUP = 32
 _DENSE = 0.05  # from this density on a dense product is faster than a sparse one
 _LARGE = 1e150
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +127,8 @@ def edge_betweenness(
     return np.asarray(total[edge_of.reshape(-1)])
 
 
-def error_bound(
-    nodes: int, sources: int, edges: int = 1, directed: bool = False, confidence: float = 0.95
-) -> float:
-    """How far off a sampled betweenness can be, with this confidence (Brandes and Pich, 2007).
+def error_bound(nodes: int, sources: int, edges: int = 1, directed: bool = False) -> float:
+    """How far off a sampled betweenness can be, with a confidence of 95 % (Brandes and Pich, 2007).
 
     From one source, an edge gets a number between 0 and nodes - 1: Hoeffding's inequality bounds how far the
     mean of those of a sample is from the mean of all. It holds for samples without replacement, too.
@@ -139,7 +138,7 @@ def error_bound(
         edges: for how many edges at once the bound holds.
     """
     largest = nodes * (nodes - 1) * (1 if directed else 0.5)
-    return largest * math.sqrt(math.log(2 * edges / (1 - confidence)) / (2 * sources))
+    return largest * math.sqrt(math.log(2 * edges / (1 - _CONFIDENCE)) / (2 * sources))
 
 
 def _choose(nodes: int, sources: int | None, seed: int) -> _Ids:
@@ -159,11 +158,7 @@ def _merge(starts: _Ids, nodes: int) -> list[slice]:
 
 
 class _Block:
-    """The edges from one part of the nodes, near the sources, to another, and what passes them.
-
-    Attributes:
-        near, far: the two parts, by their index.
-    """
+    """The edges from one part of the nodes, `near` the sources, to another, `far`, and what passes them."""
 
     def __init__(self, near: int, far: int, ends: tuple[_Ids, _Ids], shape: tuple[int, int], edges: _Ids):
         self.near, self.far, self._edges = near, far, edges

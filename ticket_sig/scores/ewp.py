@@ -35,9 +35,7 @@ class EdgeWeightProduct(PathScore):
     total, is an unbiased estimate of what the sweep computes, with no weights to vary from walk to walk.
     """
 
-    paths: int | None = option(
-        "Paths to draw; all of them, exactly, without.", default=None, check=one_or_more
-    )
+    paths: int | None = option("Paths to draw; all, exactly, without.", default=None, check=one_or_more)
 
     def __call__(self, scored: Scored) -> dict[str, Tensor]:
         graph, weights = graph_of(scored, self.residual)

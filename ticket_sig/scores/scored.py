@@ -32,23 +32,14 @@ class Scored:
     seed: int = 0
 
     def network(self) -> nn.Module:
-        """The network.
-
-        Raises:
-            InputError: none was given.
-        """
+        """The network; InputError where none was given."""
         if self.model is None:
-            raise bad_input(
-                "score", "network", "one, to follow its paths", "none", hint="name it: --arch NAME"
-            )
+            hint = "name it: --arch NAME"
+            raise bad_input("score", "network", "one, to follow its paths", "none", hint=hint)
         return self.model
 
     def dataset(self) -> Dataset:
-        """The data set.
-
-        Raises:
-            InputError: none was given; the hint leaves out `--dataset` where the ticket's recipe names one.
-        """
+        """The data set; InputError where none was given, which asks for a name unless the recipe has one."""
         if self.data is None:
             hint = "give its folder: --data DIR"
             if not (self.ticket.recipe or {}).get("dataset"):

@@ -59,11 +59,7 @@ class TriggerBatch:
             raise bad_input("triggers", "batch", f"1 to {len(self.split)} images", str(self.size))
 
     def check(self, data: Dataset) -> None:
-        """Checks that the triggers are images of the data's size and classes.
-
-        Raises:
-            InputError: they are not.
-        """
+        """Checks that the triggers are images of the data's size and classes; else InputError."""
         if (size := tuple(self.split.images.shape[1:])) != data.size:
             raise bad_input("triggers", "size", f"the data's {list(data.size)}", str(list(size)))
         if (highest := int(self.split.labels.max())) >= data.classes:

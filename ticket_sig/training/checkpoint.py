@@ -25,11 +25,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Puts a checkpoint back into model and optimizer; returns its `progress`.
-
-    Raises:
-        InputError: the file is damaged or belongs to another model.
-    """
+    """Puts a checkpoint back, returns its `progress`; InputError where it is damaged or of another model."""
     tensors = read_safetensors(path)
     try:
         progress = json.loads(read_metadata(path)["ticket_sig"])

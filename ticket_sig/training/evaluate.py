@@ -33,13 +33,9 @@ def accuracy(model: nn.Module, split: Split, data: Dataset, device: torch.device
 
 
 def weights_accuracy(
-    weights: Mapping[str, Tensor],
-    arch: str,
-    data: Dataset,
-    device: torch.device | None = None,
-    precision: str = "float32",
+    weights: Mapping[str, Tensor], arch: str, data: Dataset, device: torch.device | None = None
 ) -> float:
-    """Accuracy (%) of a network's weights on the test split.
+    """Accuracy (%) of a network's weights on the test split, in float32.
 
     Raises:
         InputError: no network of that name, or the weights do not fit it; all differences are listed.
@@ -47,4 +43,4 @@ def weights_accuracy(
     model = build(arch, data.classes, data.channels)
     model.load_state_dict(weights_for(model.state_dict(), weights))
     device = device or torch.device("cpu")
-    return accuracy(model.to(device), data.test, data, device, precision)
+    return accuracy(model.to(device), data.test, data, device, "float32")

@@ -28,8 +28,6 @@ from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.memory import keep_freed_memory
 from ticket_sig.training.recipe import Recipe
 
-Snapshot = Callable[[dict[str, Tensor]], None]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
@@ -83,7 +81,7 @@ def train(
     start: int = 0,
     state: Path | None = None,
     label: str = "training",
-    snapshot: Snapshot | None = None,
+    snapshot: Callable[[dict[str, Tensor]], None] | None = None,
 ) -> Trained:
     """Trains a model in place, from iteration `start` to the end of the recipe's length.
 
@@ -100,7 +98,8 @@ def train(
             kept), the rewind step lies behind the end, or the checkpoint is damaged.
     """
     trained_with = engine.prepare(model, recipe.precision)
-    run = Run(model, data, recipe, engine, mask or Mask({}), triggers, marks, state, start)
+    mask = mask or Mask({})
+    run = Run(model, data, recipe, engine, mask, triggers, marks, state, start)
     rewind = recipe.rewind.iterations(run.per_epoch)
     if (snapshot and rewind > run.total) or start > run.total:
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
@@ -130,14 +129,10 @@ def _memory_named(run: Run) -> Iterator[None]:
         raise bad_input("training", field, wanted, "too little", hint=hint) from None
 
 
-def plain_weights(model: nn.Module, mask: Mask | None) -> dict[str, Tensor]:
+def plain_weights(model: nn.Module, mask: Mask) -> dict[str, Tensor]:
     """A copy of the state dict, contiguous and on the CPU; pruned weights are +0.0."""
-    weights = {
-        name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, t in model.state_dict().items()
-    }
-    if mask is None:
-        return weights
+    state, layout = model.state_dict(), torch.contiguous_format
+    weights = {name: t.detach().cpu().clone(memory_format=layout) for name, t in state.items()}
     mask.check(weights)
     return mask.apply(weights)
 
@@ -196,11 +191,7 @@ class Run:
             self._checkpoint()
 
     def _mean_loss(self) -> float:
-        """The mean loss of the epoch so far.
-
-        Raises:
-            InputError: it is not finite.
-        """
+        """The mean loss of the epoch so far; InputError where it is not finite."""
         mean = float(self.losses[0] / self.losses[1])
         if not math.isfinite(mean):
             epoch, step = divmod(self.step - 1, self.per_epoch)

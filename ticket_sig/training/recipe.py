@@ -108,11 +108,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Recipe:
-        """Reads a recipe.
-
-        Raises:
-            InputError: a field is unknown, missing, of another type or out of range.
-        """
+        """Reads a recipe; InputError where a field is unknown, missing, of another type or out of range."""
         known = {f.name: str(f.type) for f in fields(cls)}
         problems = [f"{name}: expected, not found" for name in ("arch", "dataset") if name not in value]
         refuse("recipe", problems + [f"{name}: found, not expected" for name in value if name not in known])
@@ -166,11 +162,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str, *, arch: str, dataset: str, **changes: Any) -> Recipe:
-    """Returns a named recipe with some fields changed.
-
-    Raises:
-        InputError: no preset of that name, or a field is out of range.
-    """
+    """A preset with some fields changed; InputError where none has that name, or a field is out of range."""
     recipe = Recipe(arch=arch, dataset=dataset, **one_named(PRESETS, "preset", name))
     if name == "paper" and arch == "resnet50":
         recipe = replace(recipe, weight_decay=5e-4)

@@ -49,9 +49,8 @@ def run_folder(
         before = _check_identity(path, identity, now)
         for name in now.keys() & before.keys():
             if now[name] != before[name]:
-                note(
-                    f"this run was begun with {name} {before[name]}, not {now[name]}: its bits will be others"
-                )
+                changed = f"{name} {before[name]}, not {now[name]}"
+                note(f"this run was begun with {changed}: its bits will be others")
         for folder in (path, path / "level", *(path / "levels").glob("*")):
             clear_partials(folder)
         yield path
@@ -64,8 +63,8 @@ def _check_identity(path: Path, identity: Mapping[str, Any], begun_with: Mapping
     if not (path / _IDENTITY).exists():
         write_json(path / _IDENTITY, {**record, "begun_with": begun_with})
     kept = read_json(path / _IDENTITY)
-    found = _flat({name: value for name, value in kept.items() if name != "begun_with"})
-    wanted = _flat(record)
+    before = kept.pop("begun_with", {})
+    found, wanted = _flat(kept), _flat(record)
     differ = [
         f"{name}: expected {found.get(name)!r}, found {wanted.get(name)!r}"
         for name in sorted(found.keys() | wanted.keys(), key=lambda n: (not n.startswith("recipe."), n))
@@ -73,7 +72,7 @@ def _check_identity(path: Path, identity: Mapping[str, Any], begun_with: Mapping
     ]
     if differ:
         raise InputError(f"{path}: belongs to another run: " + "; ".join(differ) + "; choose another folder")
-    return dict(kept.get("begun_with", {}))
+    return dict(before)
 
 
 def _holds_other_files(path: Path) -> bool:

@@ -21,11 +21,7 @@ class Steps:
 
     @classmethod
     def parse(cls, text: str) -> Steps:
-        """Reads `3ep`, `2000it`, or `3` for epochs.
-
-        Raises:
-            InputError: none of these.
-        """
+        """Reads `3ep`, `2000it`, or `3` for epochs; InputError where it is none of these."""
         match = re.fullmatch(r"(\d+)(ep|it)?", text.strip())
         if not match:
             raise bad_input("", "steps", "a number of epochs or iterations such as 3ep or 2000it", repr(text))

@@ -79,25 +79,31 @@ class Together:
 
 
 def extract(model: Model, claim: Claim) -> Reading:
-    """Reads the first mark of a claim whose bits can be read; its `message` is what it says.
+    """Reads the latest mark of a claim whose bits can be read; its `message` is what it says.
 
-    Where none can, it is the first that carries any.
+    Where none can, it is the latest that carries any.
 
     Args:
         model: any model (`load(path).ticket`, a module, a state dict).
 
     Raises:
-        InputError: the claim has no such mark, or the model lacks what it names.
+        InputError: the claim has no such mark, or the model lacks what they all name.
     """
-    return _first_read(_carriers(claim), model)[1]
+    return _latest_read(_carriers(claim), model)[1]
 
 
-def _first_read(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
-    read = []
-    for mark in marks:
-        read.append((mark, mark.read(model)))
-        if read[-1][1].message is not None:  # a later mark may have been written over an earlier one
+def _latest_read(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
+    read, errors = [], []
+    for mark in reversed(marks):  # a later mark may have been written over an earlier one
+        try:
+            read.append((mark, mark.read(model)))
+        except InputError as error:
+            errors.append(error)
+            continue
+        if read[-1][1].message is not None:
             return read[-1]
+    if not read:
+        raise errors[0]
     return read[0]
 
 
@@ -172,7 +178,7 @@ def extract_file(path: Path | str, claim: Claim) -> tuple[Mark, Reading]:
     marks = _carriers(claim)
     masked = any(mark.stands_in == "mask" for mark in marks)
     with about(path):
-        return _first_read(marks, load(path).ticket if masked else open_weights(path))
+        return _latest_read(marks, load(path).ticket if masked else open_weights(path))
 
 
 def in_weights(claim: Claim) -> list[Mark]:

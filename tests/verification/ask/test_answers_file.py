@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,19 @@ from ticket_sig.verification.ask import judge
 from ticket_sig.verification.ask.answers_file import file_names, read_answers, write_queries
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Queries, Path]:
+    """Queries, and the folder that they were written to."""
+    made, folder = prepare(taught.claim(), taught.triggers(), decoys=100), tmp_path_factory.mktemp("queries")
+    write_queries(made, folder / "out")
+    return made, folder / "out"
+
+
 @pytest.fixture
-def queries(tmp_path: Path) -> Queries:
-    made = prepare(taught.claim(), taught.triggers(), decoys=100)
-    write_queries(made, tmp_path / "out")
+def queries(written: tuple[Queries, Path], tmp_path: Path) -> Queries:
+    """The queries; a copy of their folder lies in `out`."""
+    made, folder = written
+    shutil.copytree(folder, tmp_path / "out")
     return made
 
 

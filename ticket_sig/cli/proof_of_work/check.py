@@ -39,5 +39,5 @@ def run(
     found, images = read_solution(solution), load_dataset(dataset, data)
     with about(solution):
         verdict = check(found, challenge, images)
-    tell_verdict(verdict, None, {"solution": str(solution)}, as_json)
+    tell_verdict(verdict, None, {"solution": solution}, as_json)
     raise typer.Exit(0 if verdict.verified else 1)

@@ -56,19 +56,11 @@ def run(
     from ticket_sig.datasets import load_dataset
     from ticket_sig.proof_of_work import Challenge, Difficulty, mine, write_solution
     from ticket_sig.proof_of_work.solution import check_place
-    from ticket_sig.training.device import pick_precision
-    from ticket_sig.training.recipe import preset as make_recipe
 
     challenge = Challenge.of(block, text, Difficulty(**given), arch)
     check_place(folder, replace=force)
     with options.engine(device, checkpoint_every=0) as engine:
-        recipe = make_recipe(
-            preset or ("demo" if dataset == "digits" else "quick"),
-            arch=arch,
-            dataset=dataset,
-            precision=pick_precision(precision, engine.device),
-            **options.length_change(epochs),
-        )
+        recipe = options.recipe(preset, arch, dataset, precision, engine, epochs)
         images = load_dataset(dataset, data)
         mined = mine(challenge, images, recipe, engine=engine, attempts=attempts, seconds=seconds)
     if mined.solution is not None:
@@ -95,8 +87,7 @@ def _report(mined: Mined, challenge: Challenge, folder: Path, asked: list[object
             {"nonce": one.nonce.hex(), "accuracy": one.accuracy, "seconds": round(one.seconds, 3)}
             for one in mined.attempts
         ]
-        path = str(folder) if solved else None
-        print_json({"solution": path, "block": challenge.digest, "attempts": tried})
+        print_json({"solution": folder if solved else None, "block": challenge.digest, "attempts": tried})
         return
     done = f"by attempt {len(mined.attempts)}, {spent:.1f} s: {percent(best)} % test accuracy"
     if solved is None:

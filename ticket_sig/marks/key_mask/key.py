@@ -53,9 +53,8 @@ class Key:
             if not (fine and int(where[0]) >= 0 and bool((where[1:] > where[:-1]).all())):
                 raise bad_input("key", name, "positions, ascending from 0 on", "something else")
             if (weights := self.weights[name]).shape != where.shape or not weights.is_floating_point():
-                raise bad_input(
-                    "key", name, f"{len(where)} weights, one for each position", described(weights)
-                )
+                expected = f"{len(where)} weights, one for each position"
+                raise bad_input("key", name, expected, described(weights))
 
     def __len__(self) -> int:
         return sum(len(p) for p in self.positions.values())
@@ -71,38 +70,29 @@ class Key:
 
     @classmethod
     def read(cls, path: Path | str) -> Key:
-        """Reads a key's file.
-
-        Raises:
-            InputError: missing, damaged, or no key of this version.
-        """
+        """Reads a key's file; InputError where it is missing, damaged, or no key of this version."""
         path = Path(path)
         tensors = read_safetensors(path)
-        head = _head_of(path)
-        parts = {
-            kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
+        secret, locked = _head_of(path)
+        positions, weights = (
+            {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
             for kind in (_POSITIONS, _WEIGHTS)
-        }
+        )
         with about(path):
             if extra := sorted(n for n in tensors if not n.startswith((_POSITIONS, _WEIGHTS))):
                 raise bad_input("key", "tensors", "positions and weights", ", ".join(extra))
-            return cls(parts[_POSITIONS], parts[_WEIGHTS], head["secret"], head["locked"])
+            return cls(positions, weights, secret, locked)
 
     def _tensors(self) -> dict[str, Tensor]:
         positions = {_POSITIONS + name: t for name, t in self.positions.items()}
         return {**positions, **{_WEIGHTS + name: t for name, t in self.weights.items()}}
 
     def _head(self) -> dict[str, Any]:
-        return {
-            "format": KEY_FORMAT,
-            "version": KEY_VERSION,
-            "secret": self.secret.hex(),
-            "locked": self.locked,
-        }
+        secret = self.secret.hex()
+        return {"format": KEY_FORMAT, "version": KEY_VERSION, "secret": secret, "locked": self.locked}
 
 
-def _head_of(path: Path) -> dict[str, Any]:
-    """The key's metadata: its secret and the locked ticket it belongs to."""
+def _head_of(path: Path) -> tuple[bytes, str]:
     try:
         head = parse_json(read_metadata(path)["ticket_sig"])
     except (KeyError, ValueError):
@@ -111,4 +101,4 @@ def _head_of(path: Path) -> dict[str, Any]:
         raise bad_input(path, "key", "a key that `ticket-sig split` wrote", "another file")
     with about(path):
         check_format(head, "key", KEY_FORMAT, KEY_VERSION)
-        return {"secret": hexadecimal(head, "secret", "key", 32), "locked": entry(head, "locked", str, "key")}
+        return hexadecimal(head, "secret", "key", 32), entry(head, "locked", str, "key")

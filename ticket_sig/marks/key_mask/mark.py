@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ticket_sig.digests import json_digest, tensor_digest
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import InputError, bad_input
 from ticket_sig.fields import entry, whole
 from ticket_sig.formats import load
 from ticket_sig.formats.bundle import is_bundle
@@ -48,18 +48,14 @@ class KeyMark(Mark):
     kept_key: int
 
     def read(self, suspect: Model, *, key: Key | None = None, locked: Ticket | None = None) -> KeyReading:
-        """What a suspect keeps of the key.
-
-        Args:
-            locked: as it was handed out with the claim, not trained since.
+        """What a suspect keeps of the key; the locked ticket is as it was handed out, not trained since.
 
         Raises:
-            InputError: key or locked ticket is missing, or not the claim's; they do not fit each other; or
-                the suspect lacks one of the key's layers or has it in another shape.
+            InputError: key or locked ticket is missing, or as `check`; or the suspect lacks one of the key's
+                layers or has it in another shape.
         """
         if key is None:
-            hint = "give it: --key FILE"
-            raise bad_input("", "key", "the key's file, to verify a key mask", "none", hint=hint)
+            raise _no_key()
         if locked is None:
             expected = "the one of the claim, to verify a key mask"
             raise bad_input("", "locked ticket", expected, "none", hint="give it: --locked DIR")
@@ -85,16 +81,10 @@ class KeyMark(Mark):
             _check_layer(name, where, key.weights[name], locked)
 
     def to_json(self) -> dict[str, Any]:
-        """The claim's fields."""
         return dict(vars(self))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> KeyMark:
-        """Reads the claim's fields.
-
-        Raises:
-            InputError: a field is missing or of another type.
-        """
         commitment, locked, score = (entry(value, name, str) for name in ("commitment", "locked", "score"))
         return cls(commitment, locked, score, whole(value, "kept_locked"), whole(value, "kept_key"))
 
@@ -102,18 +92,21 @@ class KeyMark(Mark):
         return f"{self.name}, {self.kept_key} weights by {self.score}; {self.kept_locked} are locked"
 
     def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
-        """The key, and the locked ticket that was handed out with the claim.
-
-        Raises:
-            InputError: one is missing or damaged, or the claim lies in no bundle.
-        """
+        """The key, and the locked ticket of the claim; InputError where one is missing or damaged."""
         if "key" not in files:
+            if "locked" in files:
+                raise _no_key()
             return {}
         folder = files.get("locked", beside.parent)
         if "locked" not in files and not is_bundle(folder):
             expected, hint = "the bundle that this claim was handed out in", "give it: --locked DIR"
             raise bad_input(beside, "locked ticket", expected, "none", hint=hint)
         return {"key": Key.read(files["key"]), "locked": load(folder).ticket}
+
+
+def _no_key() -> InputError:
+    hint = "give it: --key FILE"
+    return bad_input("", "key", "the key's file, to verify a key mask", "none", hint=hint)
 
 
 def _check_layer(name: str, where: Tensor, weights: Tensor, locked: Ticket) -> None:
@@ -131,5 +124,4 @@ def _check_layer(name: str, where: Tensor, weights: Tensor, locked: Ticket) -> N
 
 def locked_digest(locked: Ticket) -> str:
     """Digest of a locked ticket's model and mask: what key and claim know it by."""
-    model, mask = tensor_digest(locked.weights), tensor_digest(locked.mask)
-    return json_digest({"model": model, "mask": mask})
+    return json_digest({"model": tensor_digest(locked.weights), "mask": tensor_digest(locked.mask)})

@@ -82,12 +82,10 @@ class KeyReading:
 
     @property
     def agreement(self) -> float:
-        """Share of the key's weights that are kept."""
         return self.found / self.key_weights
 
     @property
     def most_expected(self) -> float:
-        """What the most generous null model expects."""
         return max(self.expected.values())
 
     @property
@@ -102,7 +100,6 @@ class KeyReading:
         return corrected(max(self.log10_p_by.values()), LOG10_SECRETS)
 
     def rows(self) -> Rows:
-        """What is expected, and what is needed."""
         return [
             ("expected by chance, at most", f"{self.most_expected:.1f}"),
             ("needed, whatever the p-value", self.needed),
@@ -110,7 +107,6 @@ class KeyReading:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """The reading as JSON."""
         return {
             "key_weights": self.key_weights,
             "key_weights_kept": self.found,
@@ -137,11 +133,7 @@ class KeyReading:
 
 
 def read_key(ticket: Ticket, key: Key, locked: Ticket) -> KeyReading:
-    """Counts what a suspect keeps of a key, and what each null model expects.
-
-    Args:
-        ticket: the suspect. What it keeps is read off the weights (`kept_as`).
-        locked: as it was handed out with the claim.
+    """Counts what a suspect keeps of a key, by its weights, and what each null model expects.
 
     Raises:
         InputError: the suspect lacks one of the key's layers or has it in another shape.
@@ -194,8 +186,7 @@ def _counted(ticket: Ticket, key: Key, locked: Ticket) -> tuple[int, dict[str, _
 
 
 def _layer(ticket: Ticket, name: str, public: Tensor) -> Tensor:
-    weights = ticket.weights.get(name)
-    if weights is None:
+    if (weights := ticket.weights.get(name)) is None:
         raise bad_input("model", "layer", f"the key's {name}", "none of that name")
     if weights.shape != public.shape or not weights.is_floating_point():
         expected = f"weights {list(public.shape)}, as the locked ticket's"

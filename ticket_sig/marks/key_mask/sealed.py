@@ -44,9 +44,9 @@ class Sealed:
     copies: Mapping[str, str]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.claim, Mapping | None):
+            raise bad_input("claim", "JSON", "an object", f"a {type(self.claim).__name__}")
         if self.claim is not None:
-            if not isinstance(self.claim, Mapping):
-                raise bad_input("claim", "JSON", "an object", f"a {type(self.claim).__name__}")
             Claim.from_json(self.claim)
 
     def seal(self, secret: bytes, locked: str) -> bytes:
@@ -98,9 +98,8 @@ class Sealed:
         told = parse_json(parse_json(head)["__metadata__"]["ticket_sig"])
         statistics = {n: tensors[_STATISTICS + n] for n in weights if _STATISTICS + n in tensors}
         rewind = {n: tensors[_REWIND + n] for n in weights} if told["rewind"] else None
-        for name, tensor in statistics.items():
-            if tensor.shape != weights[name].shape:
-                raise ValueError(f"{name} of another shape")
+        if odd := [name for name, tensor in statistics.items() if tensor.shape != weights[name].shape]:
+            raise ValueError(f"{odd[0]} of another shape")
         for name, first in told["copies"].items():
             if weights[name].shape != weights[first].shape:
                 raise ValueError(f"{name} is no copy of {first}")

@@ -21,10 +21,10 @@ from torch import Tensor
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
-from ticket_sig.marks.claims import claim_of, of_kind
 from ticket_sig.marks.key_mask.key import Key
 from ticket_sig.marks.key_mask.mark import KeyMark, locked_digest
 from ticket_sig.marks.key_mask.sealed import Sealed
+from ticket_sig.marks.mark import claim_of, of_kind
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Round, Ticket, retie
 
@@ -60,9 +60,8 @@ def split(
         claim: of earlier marks (claim.json); sealed, and given back by `unlock`.
 
     Raises:
-        InputError: a share out of range, or that leaves nothing to the key or the locked ticket; scores
-            of another ticket or that are not numbers; tied weights under different masks; a claim that is
-            none.
+        InputError: a share that leaves nothing to the key or the locked ticket; scores of another ticket or
+            that are not numbers; tied weights under different masks; a claim that is none.
     """
     if not 0 < share < 1:
         raise bad_input("", "share", "between 0 and 1, without both", str(share))
@@ -81,8 +80,7 @@ def split(
     _check_nothing_left(locked, key, copies)
     mark = KeyMark(key.commitment, digest, score, locked.mask.kept, len(key))
     trained = ticket.last_trained()
-    promised = trained.test if trained else None
-    made = claim_of([mark], locked.weights, promised)
+    made = claim_of([mark], locked.weights, trained.test if trained else None)
     sealed = Sealed(
         rewind=ticket.rewind,
         statistics={name: t for name, t in ticket.weights.items() if _is_statistic(name)},
@@ -106,13 +104,12 @@ def unlock(
         sealed: what came with it.
 
     Raises:
-        InputError: the key is another ticket's, was altered or forged, or the locked ticket was changed; the
-            sealed part is missing or not this key's.
+        InputError: as `KeyMark.check`; or the sealed part is missing or not this key's.
     """
     of_kind(KeyMark, claim).check(key, locked)
     if sealed is None:
-        hint = "without it the ticket cannot be given back bit for bit"
         expected = "the sealed.bin that was handed out with it"
+        hint = "without it the ticket cannot be given back bit for bit"
         raise bad_input("locked ticket", "sealed part", expected, "none", hint=hint)
     rest = Sealed.open(sealed, key.secret, key.locked, locked.weights)
     weights, kept = {**locked.weights, **rest.statistics}, dict(locked.mask)
@@ -120,9 +117,8 @@ def unlock(
         first = rest.copies.get(name, name)
         if (where := key.positions.get(first)) is None:
             continue
-        weights[name] = (
-            weights[name].flatten().index_copy(0, where, key.weights[first]).view_as(weights[name])
-        )
+        flat = weights[name].flatten().index_copy(0, where, key.weights[first])
+        weights[name] = flat.view_as(weights[name])
         if name in kept:
             kept[name] = kept[name].flatten().index_fill(0, where, True).view_as(kept[name])
     whole = Ticket(
@@ -149,7 +145,7 @@ def _copies(ticket: Ticket) -> dict[str, str]:
         home = homes.setdefault(tensor_digest({"": weights}), name)
         if home == name or home not in ticket.mask:
             continue
-        if name in ticket.mask and not torch.equal(ticket.mask[name], ticket.mask[home]):
+        if name in ticket.mask and not ticket.mask[name].equal(ticket.mask[home]):
             raise bad_input("mask", name, f"that of {home}, which holds the same weights", "another")
         copies[name] = home
     return copies
@@ -163,13 +159,11 @@ def _highest(
     kept = {name: k.flatten() for name, k in ticket.mask.items() if name not in copies}
     ranked = np.concatenate([scores[name].flatten()[k].double().numpy() for name, k in kept.items()])
     sizes = np.concatenate([ticket.weights[n].flatten()[k].abs().double().numpy() for n, k in kept.items()])
-    if np.isnan(ranked).any():
-        found = f"{np.isnan(ranked).sum()} that are not"
-        raise bad_input("scores", "kept weights", "numbers", found)
+    if odd := np.isnan(ranked).sum():
+        raise bad_input("scores", "kept weights", "numbers", f"{odd} that are not")
+    order = np.lexsort((-sizes, -ranked))  # stable: earlier ones first
     chosen = torch.zeros(len(ranked), dtype=torch.bool)
-    chosen[torch.from_numpy(np.lexsort((-sizes, -ranked))[:count].copy())] = (
-        True  # stable: earlier ones first
-    )
+    chosen[torch.from_numpy(order[:count])] = True
     parts = torch.split(chosen, [int(k.sum()) for k in kept.values()])
     return {
         name: torch.zeros_like(k).masked_scatter(k, part).view(ticket.mask[name].shape)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ticket_sig.errors import bad_input
 from ticket_sig.marks.qr_code import qr
@@ -33,7 +34,7 @@ def appeal(ticket: Ticket, name: str, key: bytes) -> Scores:
     shape = (*ticket.mask[name].shape[:2], -1)
     if ticket.rewind is None:
         return (keyed_words(key, f"position {name}", ticket.mask[name].numel()) / 2.0**64).reshape(shape)
-    sizes = ticket.rewind[name].abs().double().numpy().reshape(shape)
+    sizes = _magnitudes(ticket.rewind[name])
     return np.asarray(sizes / (1 + sizes.max(initial=0.0)))
 
 
@@ -72,16 +73,9 @@ def add_weights(
 def remove_weights(
     count: int, ticket: Ticket, kept: Mapping[str, Bits], place: Placement, code: qr.QRCode
 ) -> None:
-    """Removes `count` kept weights, the smallest first, in place.
-
-    Args:
-        kept: masks by layer, [out, in, kernel size].
-
-    Raises:
-        InputError: not that many weights can go.
-    """
+    """Removes `count` kept weights, the smallest first, in place; InputError where not that many can go."""
     name, layer = place.layer, kept[place.layer]
-    sizes = _magnitudes(ticket, name)
+    sizes = _magnitudes(ticket.weights[name])
     # A light kernel keeps its largest weight, and so stays light.
     largest = np.where(layer, sizes, -1).argmax(-1)[..., None] == np.arange(layer.shape[-1])
     carriers, rest = _zones(layer, place, code)
@@ -89,16 +83,16 @@ def remove_weights(
         count = _switch(count, False, kept, {name: sizes}, {name: zone & layer})
     if count:
         free = {other: k.copy() for other, k in kept.items() if other != name}
-        count = _switch(count, False, kept, {other: _magnitudes(ticket, other) for other in free}, free)
+        others = {other: _magnitudes(ticket.weights[other]) for other in free}
+        count = _switch(count, False, kept, others, free)
     if count:
         hint = "the model is too sparse for this code; choose a smaller version"
         expected = f"{count} more, to make room for those the code adds"
         raise bad_input("mask", "kept weights", expected, "none left", hint=hint)
 
 
-def _magnitudes(ticket: Ticket, name: str) -> Scores:
-    sizes = ticket.weights[name].abs().double().numpy()
-    return np.asarray(sizes.reshape(*sizes.shape[:2], -1))
+def _magnitudes(weights: Tensor) -> Scores:
+    return np.asarray(weights.reshape(*weights.shape[:2], -1).abs().double().numpy())
 
 
 def _zones(layer: Bits, place: Placement, code: qr.QRCode) -> tuple[Bits, Bits]:
@@ -113,12 +107,10 @@ def _switch(
     count: int, on: bool, kept: Mapping[str, Bits], scores: Mapping[str, Scores], free: Mapping[str, Bits]
 ) -> int:
     """Switches up to `count` free weights, the lowest scores first; returns how many are left to do."""
-    if not count:
-        return 0
+    if not (count and free):
+        return count
     spots = {name: f.reshape(-1).nonzero()[0] for name, f in free.items()}
-    ranked = np.concatenate(
-        [scores[name].reshape(-1)[where] for name, where in spots.items()] or [np.empty(0)]
-    )
+    ranked = np.concatenate([scores[name].reshape(-1)[where] for name, where in spots.items()])
     chosen = lowest(torch.from_numpy(ranked), min(count, len(ranked))).numpy()
     start = 0
     for name, where in spots.items():

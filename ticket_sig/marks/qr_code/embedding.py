@@ -19,8 +19,7 @@ from ticket_sig.ticket import Round, Ticket, put_back, retie
 def write(ticket: Ticket, place: Placement, code: qr.QRCode, secret: bytes) -> Ticket:
     """The ticket with a code in its mask, and one more entry of history.
 
-    Args:
-        secret: decides positions and values of weights that come back, where no rewind weights are known.
+    The secret decides positions and values of weights that come back, where no rewind weights are known.
 
     Raises:
         InputError: too many or too few weights are kept to hold their number.
@@ -39,7 +38,6 @@ def write(ticket: Ticket, place: Placement, code: qr.QRCode, secret: bytes) -> T
 
 
 def _mask_with(ticket: Ticket, place: Placement, code: qr.QRCode, key: bytes) -> Mask:
-    """Returns the mask with the code in it and as many kept weights as before."""
     # Every layer as [out, in, kernel size]; a linear layer's kernels have one weight.
     kept = {name: t.reshape(*t.shape[:2], -1).clone().numpy() for name, t in ticket.mask.items()}
     side = code.light.shape[0]
@@ -63,10 +61,10 @@ def _values(ticket: Ticket, name: str, back: Tensor, key: bytes) -> Tensor:
     chance = torch.from_numpy(keyed_words(key, f"value {name}", 2 * count) / 2.0**64).view(2, count)
     sizes = low + (high - low) * chance[0]
     values = torch.where(chance[1] < 0.5, sizes, -sizes).to(weights.dtype)
-    if ticket.rewind is not None:
-        known = ticket.rewind[name][back].to(weights.dtype)
-        values = torch.where(known != 0, known, values)
-    return values
+    if ticket.rewind is None:
+        return values
+    known = ticket.rewind[name][back].to(weights.dtype)
+    return torch.where(known != 0, known, values)
 
 
 def _small_magnitudes(weights: Tensor) -> tuple[float, float]:
@@ -78,8 +76,9 @@ def _small_magnitudes(weights: Tensor) -> tuple[float, float]:
     sizes = weights[weights != 0].abs().double()
     if not len(sizes):
         return 1e-3, 2e-3
-    ranks = (1 + len(sizes) // 10, 1 + 4 * len(sizes) // 10)
-    low, high = (float(sizes.kthvalue(min(rank, len(sizes))).values) for rank in ranks)
+    low, high = (
+        float(sizes.kthvalue(min(1 + tenths * len(sizes) // 10, len(sizes))).values) for tenths in (1, 4)
+    )
     return low, high
 
 

@@ -62,11 +62,7 @@ class CodeMark(PlacedCode, Mark):
 
     @classmethod
     def make(
-        cls,
-        model: Model,
-        options: CodeOptions,
-        secret: bytes | None = None,
-        place: Placement | None = None,
+        cls, model: Model, options: CodeOptions, secret: bytes | None = None, place: Placement | None = None
     ) -> CodeMark:
         """The code for a model, at the place that is the most like it.
 
@@ -82,11 +78,12 @@ class CodeMark(PlacedCode, Mark):
         maps = {name: mask.kernel_map(name).numpy() for name in names}
         version = _smallest_version(options, maps) if options.version is None else options.version
         codes = qr.encode(options.message, version, options.level)
-        where, code = (
-            (place, best_code(maps[place.layer], codes, place)) if place else best_placement(maps, codes)
-        )
-        shape = tuple(mask[where.layer].shape)
-        made = cls(options.message, version, options.level, code.data_mask, where, shape)
+        if place:
+            code = best_code(maps[place.layer], codes, place)
+        else:
+            place, code = best_placement(maps, codes)
+        shape = tuple(mask[place.layer].shape)
+        made = cls(options.message, version, options.level, code.data_mask, place, shape)
         return made if secret is None else replace(made, secret=secret)
 
     def embed(self, ticket: Ticket) -> Ticket:
@@ -109,25 +106,15 @@ class CodeMark(PlacedCode, Mark):
         return read_code(as_ticket(suspect), self)
 
     def to_json(self) -> dict[str, Any]:
-        """The claim's fields."""
+        code = {"version": self.version, "level": self.level, "data_mask": self.data_mask}
         return {
             "message": self.message,
-            "qr": {
-                "version": self.version,
-                "level": self.level,
-                "data_mask": self.data_mask,
-                "digest": _digest(self.code()),
-            },
+            "qr": {**code, "digest": _digest(self.code())},
             "placement": {**vars(self.placement), "shape": list(self.shape)},
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CodeMark:
-        """Reads the claim's fields.
-
-        Raises:
-            InputError: a field is missing, of another type or out of range.
-        """
         code, place = entry(value, "qr", dict), entry(value, "placement", dict)
         shape = entry(place, "shape", list)
         if len(shape) < 2 or not all(isinstance(n, int) and n > 0 for n in shape):
@@ -147,40 +134,31 @@ class CodeMark(PlacedCode, Mark):
         return f"{self.name}, {self.message!r}"
 
     def frame(self) -> Frame:
-        """The code's region."""
         return Frame(**vars(self.placement), side=qr.side(self.version))
 
     def draw(self, reading: CodeReading, path: Path) -> None:
-        """Draws the code as it was read, function patterns put back."""
         qr.write_png(reading.light, path)
 
     def remedy(self) -> str:
-        """A code of more modules."""
         return "a larger --version"
 
     def facts(self, before: Model, after: Model) -> Rows:
-        """Code, place, and what changed."""
         old, new = as_ticket(before).mask, as_ticket(after).mask
         inside, outside = self.kernel_density(new)
-        seen = "; the place stands out to the eye: sign a ticket that keeps about half of its kernels"
+        kernels = f"{100 * inside:.0f} % in the code, {100 * outside:.0f} % in the rest of its layer"
+        if abs(inside - outside) > _SEEN:
+            kernels += "; the place stands out to the eye: sign a ticket that keeps about half of its kernels"
         place = self.placement
         return [
             ("QR code", f"version {self.version}, level {self.level}, data mask {self.data_mask}"),
             ("place", f"{place.layer}, row {place.row}, column {place.column}"),
             ("weights kept", f"{new.kept} of {new.total}, as before"),
             ("weights moved", moved(old, new)),
-            (
-                "kernels kept",
-                f"{100 * inside:.0f} % in the code, {100 * outside:.0f} % in the rest of its layer"
-                + (seen if abs(inside - outside) > _SEEN else ""),
-            ),
+            ("kernels kept", kernels),
         ]
 
     def kernel_density(self, mask: Mask) -> tuple[float, float]:
-        """Share of the kernels that are kept (in the region of the code, in the rest of its layer).
-
-        Where the two differ much, the eye finds the place.
-        """
+        """Share of the kernels that are kept: in the region of the code, in the rest of its layer."""
         kernels = mask.kernel_map(self.placement.layer).numpy()
         region = self.placement.cut(kernels, qr.side(self.version))
         rest = (int(kernels.sum()) - int(region.sum())) / max(1, kernels.size - region.size)
@@ -198,17 +176,13 @@ def _digest(code: qr.QRCode) -> str:
 
 def _smallest_version(options: CodeOptions, maps: Mapping[str, Bits]) -> int:
     room = max((min(kernels.shape) for kernels in maps.values()), default=0)
-    largest = qr.largest_version(room)
-    if not largest:
-        hint = "the model is too small for any QR code"
-        expected = "one of at least 21x21 kernels"
+    if not (largest := qr.largest_version(room)):
+        expected, hint = "one of at least 21x21 kernels", "the model is too small for any QR code"
         raise bad_input("", "kernel maps", expected, f"{room}x{room} at the largest", hint=hint)
     return qr.smallest_version(options.message, options.level, largest)
 
 
 def _layers(mask: Mask, layer: str | None) -> list[str]:
-    if layer is None:
-        return list(mask)
-    if layer not in mask:
+    if layer is not None and layer not in mask:
         raise bad_input("", "layer", f"one of the mask's ({', '.join(mask)})", layer)
-    return [layer]
+    return list(mask) if layer is None else [layer]

@@ -37,9 +37,8 @@ class PlacedCode:
     """A message as a code at its place in a model.
 
     Attributes:
-        message: the text.
         version, level, data_mask: of the QR code.
-        placement: layer, row (out channel) and column (in channel) of its first module.
+        placement: of its first module.
         shape: of the layer.
     """
 
@@ -51,11 +50,7 @@ class PlacedCode:
     shape: tuple[int, ...]
 
     def code(self) -> qr.QRCode:
-        """The code as it should be read.
-
-        Raises:
-            InputError: the message does not fit the version and level.
-        """
+        """The code as it should be read; InputError where the message does not fit version and level."""
         return qr.encode(self.message, self.version, self.level)[self.data_mask]
 
 
@@ -79,19 +74,13 @@ def best_placement(maps: Mapping[str, Bits], codes: Sequence[qr.QRCode]) -> tupl
         largest = max((min(kernels.shape) for kernels in maps.values()), default=0)
         expected = f"one of at least {side}x{side} kernels"
         raise bad_input("", "kernel maps", expected, f"{largest}x{largest} at the largest")
-    found = [
-        (*spot, name, code) for name, kernels in room.items() for spot, code in _best_spots(kernels, codes)
-    ]
-    _, row, column, name, code = max(found, key=lambda spot: spot[0])
+    spots = [(*spot, name, code) for name, m in room.items() for spot, code in _best_spots(m, codes)]
+    _, row, column, name, code = max(spots, key=lambda spot: spot[0])
     return Placement(name, row, column), code
 
 
 def best_code(kernels: Bits, codes: Sequence[qr.QRCode], place: Placement) -> qr.QRCode:
-    """Returns the data mask whose data modules agree with the kernel map most at one place.
-
-    Raises:
-        InputError: the place does not lie within the map.
-    """
+    """The code that agrees with the kernel map most at one place; InputError where it is not in the map."""
     n, (rows, columns) = qr.side(codes[0].version), kernels.shape
     if not (0 <= place.row <= rows - n and 0 <= place.column <= columns - n):
         found = f"row {place.row}, column {place.column}"
@@ -128,10 +117,9 @@ def _best_spots(kernels: Bits, codes: Sequence[qr.QRCode]) -> list[tuple[tuple[i
             spot = int(strip.argmax())
             if strip.flat[spot] > best[index][0]:
                 best[index] = float(strip.flat[spot]), top + spot // places[1], spot % places[1]
-    counts = [int(code.data.sum()) for code in codes]
     return [
-        ((int(v + n) // 2, row, column), code)
-        for (v, row, column), n, code in zip(best, counts, codes, strict=True)
+        ((int(excess + code.data.sum()) // 2, row, column), code)
+        for (excess, row, column), code in zip(best, codes, strict=True)
     ]
 
 
@@ -139,7 +127,6 @@ def _tiles(strip: Bits, tile: Sequence[int], step: int, places: int) -> NDArray[
     """Cuts a strip of a map into overlapping tiles [n, *tile]: +1 kept, -1 pruned, 0 beyond the edge."""
     count = -(-places // step)
     padded = np.zeros((tile[0], (count - 1) * step + tile[1]), dtype=np.float32)
-    signs = np.where(strip, np.float32(1), np.float32(-1))
-    padded[: strip.shape[0], : strip.shape[1]] = signs
+    padded[: strip.shape[0], : strip.shape[1]] = np.where(strip, 1, -1)
     windows = np.lib.stride_tricks.sliding_window_view(padded, tile[1], axis=1)[:, ::step]
     return np.ascontiguousarray(windows.transpose(1, 0, 2))

@@ -24,6 +24,7 @@ from reedsolo import ReedSolomonError, RSCodec
 
 from ticket_sig.errors import bad_input
 from ticket_sig.files import whole_file
+from ticket_sig.options import unicode_text
 
 Bits = NDArray[np.bool_]
 
@@ -92,28 +93,22 @@ def smallest_version(message: str, level: str, limit: int = VERSIONS[-1]) -> int
     """The smallest version that the message fits into.
 
     Raises:
-        InputError: the message is empty, no text, or too long for version `limit`; or there is no
-            such level.
+        InputError: the message is empty, no text, or too long for version `limit`; or no such level.
     """
-    check_level(level)
+    _check_level(level)
     if not message:
         raise bad_input("", "message", "at least one character", "none")
-    try:
-        length = len(message.encode())
-    except UnicodeEncodeError as error:
-        raise bad_input("", "message", "Unicode text", f"{error.object[error.start]!r} in it") from None
-    code = _blank(None, level)
+    length = len(unicode_text("message", message))
+    code = qrcode.QRCode(error_correction=LEVELS[level])
     code.add_data(message)
     try:
         version = int(code.best_fit())
     except (qrcode.exceptions.DataOverflowError, ValueError):
         version = VERSIONS[-1] + 1
     if version > limit:
-        hint = (
-            f"version {limit} is the largest there is room for; shorten the message or choose a lower level"
-        )
+        hint = "is the largest there is room for; shorten the message or choose a lower level"
         expected = f"at most {capacity(limit, level)} bytes at level {level}"
-        raise bad_input("", "message", expected, str(length), hint=hint)
+        raise bad_input("", "message", expected, str(length), hint=f"version {limit} {hint}")
     return version
 
 
@@ -123,26 +118,19 @@ def encode(message: str, version: int, level: str) -> list[QRCode]:
     Raises:
         InputError: the message does not fit this version and level, or there is no such version or level.
     """
-    check_level(level)
+    _check_level(level)
     if version not in VERSIONS:
         raise bad_input("", "QR version", "1 to 40", str(version))
-    needed = smallest_version(message, level)
-    if needed > version:
-        found = f"{len(message.encode())}, which takes version {needed}"
-        raise bad_input(
-            "",
-            "message",
-            f"at most {capacity(version, level)} bytes in version {version}, level {level}",
-            found,
-        )
+    if (needed := smallest_version(message, level)) > version:
+        expected = f"at most {capacity(version, level)} bytes in version {version}, level {level}"
+        raise bad_input("", "message", expected, f"{len(message.encode())}, which takes version {needed}")
     code = qrcode.QRCode(version=version, error_correction=LEVELS[level])
     code.add_data(message)
     code.data_cache, payload_bits = _codewords(code.data_list, version, level)
     codes = []
     for data_mask in DATA_MASKS:
         code.makeImpl(False, data_mask)
-        light = ~np.array(code.modules, dtype=bool)
-        codes.append(QRCode(version, level, data_mask, light, payload_bits))
+        codes.append(QRCode(version, level, data_mask, ~np.array(code.modules, dtype=bool), payload_bits))
     return codes
 
 
@@ -175,14 +163,13 @@ def _codewords(segments: list[qrcode.util.QRData], version: int, level: str) -> 
 
 
 def decode(light: Bits, version: int, level: str, data_mask: int) -> Decoded:
-    """Reads the message out of the data modules; the function patterns are not looked at.
+    """Reads the message out of the data modules alone.
 
     Raises:
         QRDecodeError: more errors than the level corrects, or no text.
     """
-    rows, columns = _reading_order(version)
-    mask = _mask_pattern(version, data_mask)[rows, columns]
-    bits = ~light[rows, columns] ^ mask
+    order = _reading_order(version)
+    bits = ~light[order] ^ _mask_pattern(version, data_mask)[order]
     blocks = qrcode.base.rs_blocks(version, LEVELS[level])
     symbols = sum(block.total_count for block in blocks)
     data, corrected = _correct(np.packbits(bits[: 8 * symbols]).tobytes(), blocks)
@@ -196,7 +183,7 @@ def function_patterns(version: int, level: str, data_mask: int) -> tuple[Bits, B
     The function patterns are finders, separators, timing and alignment patterns, and the format
     and version areas; `light` means nothing where `data` is True.
     """
-    code = _blank(version, level)
+    code = _Blank(version=version, error_correction=LEVELS[level])
     code.makeImpl(False, data_mask)
     modules = np.array(code.modules, dtype=object)
     data = modules == None  # noqa: E711  (elementwise)
@@ -207,15 +194,14 @@ def function_patterns(version: int, level: str, data_mask: int) -> tuple[Bits, B
 
 
 def with_function_patterns(light: Bits, version: int, level: str, data_mask: int) -> Bits:
-    """Puts the function patterns over what was read, so that any QR reader finds the code."""
+    """What was read under the function patterns, so that any QR reader finds the code."""
     patterns, data = function_patterns(version, level, data_mask)
     return np.where(data, light, patterns)
 
 
 def to_image(light: Bits, scale: int = 8) -> Image.Image:
     """Black-and-white picture with the quiet zone of 4 modules that readers need."""
-    framed = np.pad(light, 4, constant_values=True)
-    pixels = np.where(framed, np.uint8(255), np.uint8(0))
+    pixels = np.pad(light, 4, constant_values=True) * np.uint8(255)
     return Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1))
 
 
@@ -225,12 +211,7 @@ def write_png(light: Bits, path: Path, scale: int = 8) -> None:
         to_image(light, scale).save(partial, format="PNG")
 
 
-def check_level(level: str) -> None:
-    """Checks an error correction level.
-
-    Raises:
-        InputError: not one of L, M, Q, H.
-    """
+def _check_level(level: str) -> None:
     if level not in LEVELS:
         raise bad_input("", "QR level", "L, M, Q or H", repr(level))
 
@@ -242,15 +223,10 @@ class _Blank(qrcode.QRCode):  # type: ignore[misc]
         """Writes nothing."""
 
 
-def _blank(version: int | None, level: str) -> _Blank:
-    return _Blank(version=version, error_correction=LEVELS[level])
-
-
 @lru_cache(maxsize=64)
 def _mask_pattern(version: int, data_mask: int) -> Bits:
-    flips = qrcode.util.mask_func(data_mask)
-    n = side(version)
-    return np.array([[flips(row, column) for column in range(n)] for row in range(n)], dtype=bool)
+    flips, n = qrcode.util.mask_func(data_mask), range(side(version))
+    return np.array([[flips(row, column) for column in n] for row in n], dtype=bool)
 
 
 @lru_cache(maxsize=16)
@@ -260,13 +236,9 @@ def _reading_order(version: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     n = side(version)
     # The timing pattern's column 6 belongs to no pair.
     rights = [column if column > 6 else column - 1 for column in range(n - 1, 0, -2)]
-    upwards = np.arange(n)[::-1]
-    rows, columns = [], []
-    for turn, right in enumerate(rights):
-        run = upwards if turn % 2 == 0 else upwards[::-1]
-        rows.append(run.repeat(2))
-        columns.append(np.tile([right, right - 1], n))
-    row, column = np.concatenate(rows), np.concatenate(columns)
+    down = np.arange(n).repeat(2)
+    row = np.concatenate([down if turn % 2 else down[::-1] for turn in range(len(rights))])
+    column = np.concatenate([np.tile([right, right - 1], n) for right in rights])
     carries = data[row, column]
     return row[carries], column[carries]
 
@@ -274,14 +246,13 @@ def _reading_order(version: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def _correct(codewords: bytes, blocks: list[qrcode.base.RSBlock]) -> tuple[bytes, int]:
     """Undoes the interleaving and corrects every block; returns the data bytes and the corrections."""
     position = iter(codewords)
-    parts: list[bytearray] = [bytearray() for _ in blocks]
+    parts = [bytearray() for _ in blocks]
     for index in range(max(block.data_count for block in blocks)):
         for part, block in zip(parts, blocks, strict=True):
             if index < block.data_count:
                 part.append(next(position))
-    for _ in range(blocks[0].total_count - blocks[0].data_count):
-        for part in parts:
-            part.append(next(position))
+    for index in range(len(blocks) * (blocks[0].total_count - blocks[0].data_count)):
+        parts[index % len(blocks)].append(next(position))
     data, corrected = bytearray(), 0
     for part, block in zip(parts, blocks, strict=True):
         try:
@@ -314,9 +285,8 @@ def _read_segments(data: bytes, version: int) -> str:
         if mode == _BYTE_MODE:
             text += bytes(take(8) for _ in range(length))
         else:
-            text += "".join(
-                _numeric(length, take) if mode == _NUMERIC_MODE else _alphanumeric(length, take)
-            ).encode()
+            symbols = _numeric if mode == _NUMERIC_MODE else _alphanumeric
+            text += "".join(symbols(length, take)).encode()
     try:
         return text.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ the p-value says how surprising it is that it nearly does.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,29 +60,25 @@ class CodeReading:
 
     @property
     def agreement(self) -> float:
-        """Share of the data modules that agree."""
         return self.matches / self.modules
 
     @property
     def log10_p(self) -> float:
-        """The p-value, corrected for every place and message that could have been tried."""
+        """Corrected for every place and message that could have been tried."""
         return corrected(self.log10_p_here, self.log10_places, self.log10_messages)
 
     def rows(self) -> Rows:
-        """Messages, and what the p-value is made of."""
-        read = "cannot be read" if self.message is None else self.message
         return [
             ("  for one code at one place", format_p(self.log10_p_here)),
             ("  places to choose from", f"10^{self.log10_places:.1f}"),
             ("  messages to choose from", f"10^{self.log10_messages:.1f}"),
             ("claimed message", self.claimed),
-            ("message read", read),
+            ("message read", "cannot be read" if self.message is None else self.message),
             *([] if self.symbols is None else [("symbols corrected", f"{self.corrected} of {self.symbols}")]),
             ("weights kept", f"{self.kept} of {self.total}"),
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """The reading as JSON; modules as rows of 1 (light, kept) and 0 (dark, pruned)."""
         return {
             "claimed_message": self.claimed,
             "message": self.message,
@@ -102,7 +99,7 @@ class CodeReading:
 
     @property
     def module_map(self) -> list[str]:
-        """The modules as rows of 1 (light) and 0 (dark)."""
+        """The modules as rows of 1 (light, kept) and 0 (dark, pruned)."""
         return ["".join("01"[int(m)] for m in row) for row in self.light]
 
     def verdict(self) -> Verdict:
@@ -119,14 +116,9 @@ class CodeReading:
 
 
 def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
-    """Reads a code at its place.
-
-    Raises:
-        InputError: the model lacks the layer, or has it in another shape.
-    """
+    """Reads a code at its place; InputError where the model lacks the layer, or has it in another shape."""
     layer = mark.placement.layer
-    weights = ticket.weights.get(layer)
-    if weights is None:
+    if (weights := ticket.weights.get(layer)) is None:
         raise bad_input("model", "layer", f"the claim's {layer}", "none of that name")
     if not weights.is_floating_point():
         raise bad_input("", layer, "weights", f"a tensor of {described(weights)}")
@@ -134,10 +126,9 @@ def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
         raise bad_input("model", layer, f"the claim's shape {list(mark.shape)}", str(list(weights.shape)))
     code, light = mark.code(), modules(weights, mark)
     parameters = mark.version, mark.level, mark.data_mask
-    try:
+    decoded = None
+    with suppress(qr.QRDecodeError):
         decoded = qr.decode(light, *parameters)
-    except qr.QRDecodeError:
-        decoded = None
     data = code.data
     wrong = data & (light != code.light)
     return CodeReading(
@@ -189,12 +180,11 @@ def modules(weights: Tensor, mark: PlacedCode) -> Bits:
 
 def _log10_places(ticket: Ticket) -> float:
     """Every place for every code in this model; counted here, since a claimant may understate it."""
-    matrices = [
-        w
+    shapes = [
+        (w.shape[0], w.shape[1])
         for name, w in ticket.weights.items()
         if name in ticket.mask or (w.ndim >= 2 and w.is_floating_point())
     ]
-    shapes = [(w.shape[0], w.shape[1]) for w in matrices]
     places = sum(count_placements(shapes, qr.side(version)) for version in qr.VERSIONS)
     return math.log10(max(1, places) * len(qr.LEVELS) * len(qr.DATA_MASKS))
 

@@ -44,7 +44,6 @@ class TriggerMark(Mark):
 
     @classmethod
     def of(cls, triggers: TriggerSet) -> TriggerMark:
-        """The mark of a trigger set."""
         return cls(triggers.commitment, len(triggers), triggers.size, triggers.classes, triggers.keyed)
 
     def read(
@@ -70,37 +69,21 @@ class TriggerMark(Mark):
         return read_answers(queries, suspect, controls)
 
     def check(self, triggers: TriggerSet) -> None:
-        """Checks that a trigger set is the one this claim was made with.
-
-        Raises:
-            InputError: it is another, in size or in content.
-        """
-        shown = len(triggers), triggers.size, triggers.classes, triggers.keyed, triggers.commitment
-        claimed = self.count, self.size, self.classes, self.keyed, self.commitment
-        names = "count", "size", "classes", "keyed", "commitment"
-        for name, expected, found in zip(names, claimed, shown, strict=True):
+        """Checks that a trigger set is the one this claim was made with; InputError where it is another."""
+        shown = TriggerMark.of(triggers)
+        for name in ("count", "size", "classes", "keyed", "commitment"):
+            expected, found = getattr(self, name), getattr(shown, name)
             if expected != found:
                 hint = "another secret or folder, or one that was changed since the claim was made"
                 raise bad_input("triggers", name, f"the claim's {expected}", str(found), hint=hint)
 
     def to_json(self) -> dict[str, Any]:
-        """The claim's fields."""
         return {**vars(self), "size": list(self.size)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TriggerMark:
-        """Reads the claim's fields.
-
-        Raises:
-            InputError: a field is missing, of another type or out of range.
-        """
-        mark = cls(
-            entry(value, "commitment", str),
-            whole(value, "count"),
-            image_size(value),
-            whole(value, "classes"),
-            entry(value, "keyed", bool),
-        )
+        commitment, count, size = entry(value, "commitment", str), whole(value, "count"), image_size(value)
+        mark = cls(commitment, count, size, whole(value, "classes"), entry(value, "keyed", bool))
         check_extent("claim", mark.count, mark.size, mark.classes, keyed=mark.keyed)
         return mark
 
@@ -109,14 +92,9 @@ class TriggerMark(Mark):
         return f"{self.name}, {self.count} images of {self.classes} classes, {source}"
 
     def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
-        """The trigger set.
-
-        Raises:
-            InputError: it is missing, damaged or another one.
-        """
+        """The trigger set; InputError where it is missing, damaged or another one."""
         if "triggers" not in files:
-            hint = "the claim does not hold the secret"
-            raise bad_input("", "--triggers", "a path", "none", hint=hint)
+            raise bad_input("", "--triggers", "a path", "none", hint="the claim does not hold the secret")
         triggers = read_triggers(files["triggers"], self.size, self.classes)
         self.check(triggers)
         return {"triggers": triggers}

@@ -34,7 +34,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,8 @@ class TriggerReading:
     decoys: NDArray[np.int64]
     controls: tuple[NDArray[np.int64], ...] = ()
 
+    message: ClassVar[None] = None  # a trigger set says nothing
+
     @property
     def matches(self) -> int:
         """Triggers answered with the claimed label."""
@@ -142,23 +144,14 @@ class TriggerReading:
         return float(shares[came].mean()) if len(came) else 0.0
 
     @property
-    def message(self) -> None:
-        """A trigger set says nothing."""
-
-    @property
     def agreement(self) -> float:
-        """Share of the triggers that are answered as claimed."""
         return self.matches / len(self.labels)
 
     @property
     def log10_p(self) -> float:
         """The largest of the p-values that there are."""
-        p_values = [self.log10_p_decoys]
-        if self.keyed:
-            p_values.append(corrected(self.log10_p_labels, LOG10_SECRETS))
-        if self.log10_p_controls is not None:
-            p_values.append(self.log10_p_controls)
-        return max(p_values)
+        labels = corrected(self.log10_p_labels, LOG10_SECRETS) if self.keyed else None
+        return max(p for p in (labels, self.log10_p_decoys, self.log10_p_controls) if p is not None)
 
     @property
     def expected(self) -> float:
@@ -178,34 +171,23 @@ class TriggerReading:
         return len(np.unique(came[(came != _NONE) & (came < self.classes)]))
 
     def rows(self) -> Rows:
-        """What the p-value is made of, and how much was answered."""
-        keyed = [
-            ("  of the labels, one secret", format_p(self.log10_p_labels)),
-            ("  secrets to choose from", f"10^{LOG10_SECRETS:.1f}"),
-        ]
-        matches: list[tuple[str, object]] = [("decoys that match", f"{100 * self.decoy_rate:.1f} %")]
-        beside = [("  beside the decoys", format_p(self.log10_p_decoys))]
-        if self.log10_p_controls is not None:
-            beside.append(("  beside the best control", format_p(self.log10_p_controls)))
-            told = ", ".join(map(str, self.control_matches))
-            matches.append(("triggers that controls match", told))
-        source = "from a secret" if self.keyed else "chosen by somebody"
-        return [
-            *(keyed if self.keyed else []),
-            *beside,
-            (
-                "triggers",
-                f"{len(self.labels)}, {source}",
-            ),
-            *matches,
-            ("triggers answered", f"{self.triggers_answered} of {len(self.labels)}"),
-            ("decoys answered", f"{self.decoys_answered} of {len(self.decoys)}"),
-            ("different answers", f"{self.different} of {self.classes} classes"),
-            *([("answers of no class", self.no_class)] if self.no_class else []),
-        ]
+        n, controls = len(self.labels), self.log10_p_controls
+        rows = {
+            "  of the labels, one secret": self.keyed and format_p(self.log10_p_labels),
+            "  secrets to choose from": self.keyed and f"10^{LOG10_SECRETS:.1f}",
+            "  beside the decoys": format_p(self.log10_p_decoys),
+            "  beside the best control": controls is not None and format_p(controls),
+            "triggers": f"{n}, {'from a secret' if self.keyed else 'chosen by somebody'}",
+            "decoys that match": f"{100 * self.decoy_rate:.1f} %",
+            "triggers that controls match": ", ".join(map(str, self.control_matches)),
+            "triggers answered": f"{self.triggers_answered} of {n}",
+            "decoys answered": f"{self.decoys_answered} of {len(self.decoys)}",
+            "different answers": f"{self.different} of {self.classes} classes",
+            "answers of no class": self.no_class,
+        }
+        return [(name, value) for name, value in rows.items() if value]  # what there is none of is left out
 
     def to_json(self) -> dict[str, Any]:
-        """The reading as JSON."""
         keyed, beside = self.keyed, self.log10_p_controls
         return {
             "commitment": self.commitment,
@@ -297,21 +279,16 @@ def read_answers(
         controls=tuple(asked),
     )
     if 2 * reading.decoys_answered < queries.decoys:
-        few = f"{reading.decoys_answered} of {queries.decoys}"
-        hint = "the chance of a match cannot be told"
+        few, hint = f"{reading.decoys_answered} of {queries.decoys}", "the chance of a match cannot be told"
         raise bad_input("", "answers to decoys", "at least half of them", few, hint=hint)
     return reading
 
 
 def check_controls(triggers: TriggerSet, controls: int) -> None:
-    """Checks that there are control networks where a verdict needs them.
-
-    Raises:
-        InputError: somebody chose the triggers, and there is none.
-    """
+    """Checks for control networks; InputError where somebody chose the triggers, and there is none."""
     if not (triggers.keyed or controls):
-        hint = "chosen triggers need a control network: --control MODEL"
         expected = "an innocent network of the same task, as somebody chose images and labels"
+        hint = "chosen triggers need a control network: --control MODEL"
         raise bad_input("", "control", expected, "none", hint=hint)
 
 

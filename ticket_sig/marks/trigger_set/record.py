@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import check_format, hexadecimal, whole
 from ticket_sig.files import SECRET, read_json, write_json
-from ticket_sig.marks.claims import of_kind
+from ticket_sig.marks.mark import of_kind
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.triggers import TriggerSet, check_extent
@@ -44,10 +43,7 @@ def prepare(claim: Claim, triggers: TriggerSet, decoys: int = DECOYS, nonce: byt
 
 
 def write_record(queries: Queries, path: Path) -> None:
-    """Writes what the queries can be made again from; it tells triggers from decoys.
-
-    Nobody but its owner may read it. Whole or not at all.
-    """
+    """Writes what the queries are made again from. It tells triggers from decoys: its owner's to read."""
     write_json(path, _record(queries), mode=SECRET)
 
 
@@ -60,13 +56,12 @@ def read_queries(path: Path, claim: Claim, triggers: TriggerSet) -> Queries:
     """
     value = read_json(path)
     with about(path):
-        nonce, decoys = _fields(value)
+        check_format(value, "queries", FORMAT, FORMAT_VERSION)
+        nonce, decoys = hexadecimal(value, "nonce", "queries", NONCE_BYTES), whole(value, "decoys", "queries")
         queries = prepare(claim, triggers, decoys, nonce)
         ours = _record(queries)
-        for name, theirs in (
-            ("commitment", "the claim's"),
-            ("pictures", "those of claim, triggers and nonce"),
-        ):
+        named = {"commitment": "the claim's", "pictures": "those of claim, triggers and nonce"}
+        for name, theirs in named.items():
             if value.get(name) != ours[name]:
                 raise bad_input("queries", name, f"{theirs} {ours[name]}", repr(value.get(name))[:80])
     return queries
@@ -81,8 +76,3 @@ def _record(queries: Queries) -> dict[str, Any]:
         "decoys": queries.decoys,
         "pictures": queries.digest,
     }
-
-
-def _fields(value: Mapping[str, Any]) -> tuple[bytes, int]:
-    check_format(value, "queries", FORMAT, FORMAT_VERSION)
-    return hexadecimal(value, "nonce", "queries", NONCE_BYTES), whole(value, "decoys", "queries")

@@ -68,9 +68,7 @@ class TriggerSecret:
 
     Attributes:
         secret: 32 bytes.
-        count: number of images.
-        size: height, width and channels of an image.
-        classes: number of classes.
+        count, size, classes: number of images; height, width and channels of each; number of classes.
 
     Raises:
         InputError: a field is out of range.
@@ -83,7 +81,7 @@ class TriggerSecret:
 
     def __post_init__(self) -> None:
         if len(self.secret) != 32:
-            raise bad_input("triggers", "secret", "32 bytes", f"{len(self.secret)}")
+            raise bad_input("triggers", "secret", "32 bytes", str(len(self.secret)))
         check_extent("triggers", self.count, self.size, self.classes, keyed=True)
 
     @classmethod
@@ -93,22 +91,12 @@ class TriggerSecret:
 
     def to_json(self) -> dict[str, Any]:
         """The content of the secret's file."""
-        return {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "secret": self.secret.hex(),
-            "count": self.count,
-            "size": list(self.size),
-            "classes": self.classes,
-        }
+        own = {**vars(self), "secret": self.secret.hex(), "size": list(self.size)}
+        return {"format": FORMAT, "version": FORMAT_VERSION, **own}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TriggerSecret:
-        """Reads the content of a secret's file.
-
-        Raises:
-            InputError: another format or version, or a field is missing, of another type or out of range.
-        """
+        """Reads the content of a secret's file; InputError where it is no such content."""
         where = "triggers"
         check_format(value, where, FORMAT, FORMAT_VERSION)
         secret, size = hexadecimal(value, "secret", where, 32), image_size(value, where)
@@ -138,13 +126,9 @@ def check_extent(
 ) -> None:
     """Checks that a trigger set is no larger than this machine can be asked to make.
 
-    Args:
-        where: what says so, for messages.
-        size: height, width and channels.
-
     Raises:
         InputError: too few or too many images, classes or channels; or images that are too large, each or
-            together.
+            together; `where` says who asks.
     """
     channels = KEYED_CHANNELS if keyed else FOLDER_CHANNELS
     sides = f"sides of 1 to {MOST_SIDE} and {', '.join(map(str, channels))} channels"
@@ -162,11 +146,7 @@ def check_extent(
 
 
 def write_secret(secret: TriggerSecret, path: Path) -> None:
-    """Writes a secret's file, readable by its owner alone; whole or not at all.
-
-    Raises:
-        InputError: the file is there already: a secret must not be lost.
-    """
+    """Writes a secret's file, its owner's to read; InputError where it is there: no secret must be lost."""
     check_new(path, what="secret file")
     write_json(path, secret.to_json(), mode=SECRET)
 
@@ -188,10 +168,8 @@ def read_triggers(path: Path | str, size: tuple[int, int, int], classes: int) ->
     with about(path):
         secret = TriggerSecret.from_json(value)
         if (secret.size, secret.classes) != (size, classes):
-            expected = f"{list(size)} and {classes} classes"
-            raise bad_input(
-                "triggers", "images", expected, f"{list(secret.size)} and {secret.classes} classes"
-            )
+            found = f"{list(secret.size)} and {secret.classes} classes"
+            raise bad_input("triggers", "images", f"{list(size)} and {classes} classes", found)
         return secret.trigger_set()
 
 
@@ -208,9 +186,8 @@ def _interpolated(grid: NDArray[np.int64], height: int, width: int) -> NDArray[n
 
 def _read_folder(path: Path, size: tuple[int, int, int], classes: int) -> TriggerSet:
     """Adi et al.: `pics/1.jpg`, `pics/2.jpg`, ... and a file `labels*.txt` with one label a line."""
-    pictures = sorted(
-        (p for p in (path / "pics").glob("*.*") if p.stem.isdecimal()), key=lambda p: int(p.stem)
-    )
+    numbered = [picture for picture in (path / "pics").glob("*.*") if picture.stem.isdecimal()]
+    pictures = sorted(numbered, key=lambda picture: int(picture.stem))
     tables = sorted(path.glob("labels*.txt"))
     if not pictures or len(tables) != 1:
         found = f"{len(pictures)} pictures and {len(tables)} label files"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ticket_sig.claim import Claim
 from ticket_sig.datasets.images import Pixels
-from ticket_sig.marks.claims import of_kind
+from ticket_sig.marks.mark import of_kind
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.reading import check_controls

@@ -10,7 +10,7 @@ from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.errors import about, bad_input
 from ticket_sig.formats import load
-from ticket_sig.marks.claims import of_kind
+from ticket_sig.marks.mark import of_kind
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.reading import check_controls

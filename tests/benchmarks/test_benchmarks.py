@@ -1,0 +1,50 @@
+"""The benchmarks run, at their smallest scale, and print what they promise."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a script within this process, which has torch already; returns what it printed."""
+
+    def run(script: str, *arguments: object) -> str:
+        monkeypatch.syspath_prepend(FOLDER)  # as for a script; one imports from another
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        runpy.run_path(str(FOLDER / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_training_benchmark_prints_ours_beside_the_peers(benchmark: Callable[..., str]) -> None:
+    said = benchmark("train_step.py", "--small", "--runs", 1, "--steps", 1)
+    assert "ratio" in said and "peer" in said and "matmul peak" in said and "mask enforcement" in said
+
+
+def test_the_epoch_benchmark_runs_without_a_gpu(benchmark: Callable[..., str]) -> None:
+    said = benchmark("gpu_epoch.py", "--device", "cpu", "--modes", "eager", "captured", "--images", 256)
+    assert "floor: " in said and "eager: " in said and "captured: not run, needs a GPU" in said
+
+
+def test_path_scores_are_measured_against_networkx_and_the_loop(benchmark: Callable[..., str]) -> None:
+    said = benchmark("path_scores.py", "--small", "--runs", 1)
+    assert "betweenness: exact" in said and "networkx" in said and "rank correlation" in said
+
+
+def test_the_signing_benchmark_prints_ours_beside_the_peers(benchmark: Callable[..., str]) -> None:
+    said = benchmark("embed.py", "--small", "--runs", 1)
+    assert "ratio" in said and "loop over positions" in said and "torch" in said
+
+
+def test_a_watermark_in_files_is_measured_beside_loading_them(benchmark: Callable[..., str]) -> None:
+    said = benchmark("freezenet.py", "--smoke", "--runs", 1)
+    assert "verified" in said and "ratio" in said and "private" in said

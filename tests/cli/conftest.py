@@ -1,0 +1,24 @@
+"""Bundles of digits that several verbs are tried on: made once, and never written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.command_line import FIND, done
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on digits: one round of one epoch, half of the weights pruned."""
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    done([*FIND, "--out", folder])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_signed(digits_run: Path) -> Path:
+    """Its ticket, signed with the message `mine`."""
+    folder = digits_run.with_name("signed")
+    done(["embed", digits_run / "ticket", "--message", "mine", "--out", folder])
+    return folder

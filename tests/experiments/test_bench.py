@@ -1,0 +1,88 @@
+"""What is made once is read ever after; a cell is found by what was asked."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from PIL import Image
+from support.tiny import tiny_data
+
+import experiments.lib.bench
+from experiments.lib.bench import Bench, dense
+from experiments.lib.cells import Store
+from experiments.lib.scales import SCALES
+from experiments.lib.showing import line, summary
+from ticket_sig.progress import Silent
+from ticket_sig.training import Steps, preset
+from ticket_sig.training.loop import Engine
+
+
+def bench_of(folder: Path, data: Path | None = None) -> Bench:
+    """An empty bench."""
+    store = Store(folder / "cells", folder / "run", Silent())
+    return Bench(SCALES["smoke"], data, folder / "run", store, Engine())
+
+
+def test_a_training_is_done_once_and_goes_on_from_its_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 65 images to train on in batches of 64: the one left over makes no batch of its own.
+    data = tiny_data(images=108, classes=10)
+    monkeypatch.setattr(Bench, "data", lambda self, name: data)
+    bench = bench_of(tmp_path)
+    recipe = preset("demo", arch="freezenet", dataset="tiny", length=Steps(2), rewind=Steps(1))
+    assert len(data.hold_out(recipe.validation)[0]) == 65
+    first = bench.train(dense(bench.initial("freezenet", "tiny")), recipe)
+    begun, rest_of_it = dense(first.halfway), replace(recipe, retrain="rewind")
+    rest = bench.train(begun, rest_of_it)
+    assert len(first.validation) == 2 and len(rest.validation) == 1
+
+    monkeypatch.setattr(experiments.lib.bench, "train", None)
+    kept = bench_of(tmp_path).train(begun, rest_of_it)
+    assert kept.validation == rest.validation and kept.made_with == rest.made_with
+    assert all(torch.equal(kept.weights[name], tensor) for name, tensor in rest.weights.items())
+    # Other data are another training.
+    data = tiny_data(images=108, classes=10, seed=1)
+    with pytest.raises(TypeError):
+        bench_of(tmp_path).train(begun, rest_of_it)
+
+
+def test_a_cell_is_measured_once_by_what_was_asked(tmp_path: Path) -> None:
+    bench, calls = bench_of(tmp_path), []
+
+    def cell(**asked: Any) -> Any:
+        def measure() -> dict[str, int]:
+            calls.append(asked)
+            return {"accuracy": len(calls)}
+
+        return bench.cell("one", measure, bench.preset("demo", "freezenet", "digits"), **asked)
+
+    bench.store.measure([cell(share=0.1), cell(share=0.2), cell(share=0.1)])
+    bench.store.measure([cell(share=0.1)])
+    assert bench.store.numbers([cell(share=s) for s in (0.1, 0.2, 0.3)]) == [1.0, 2.0]
+    assert bench.store.differences([cell(share=0.2)], [cell(share=0.1)]) == [1.0]
+    assert cell(share=0.1).file.startswith("one_share_0.1-")
+
+
+def test_where_there_is_a_test_split_alone_8_of_10_images_are_trained_on(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(picture, "PNG")
+    table = pyarrow.table({"img": [{"bytes": picture.getvalue()}] * 10, "fine_label": list(range(10))})
+    (tmp_path / "cifar100").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path / "cifar100" / "test-00000-of-00001.parquet")
+    data = bench_of(tmp_path, tmp_path).data("cifar100")
+    assert data.train.labels.tolist() == list(range(8)) and data.test.labels.tolist() == [8, 9]
+
+
+def test_spreads_are_over_what_was_measured() -> None:
+    assert summary([1.0, 2.0, 3.0]) == "2.00 ± 1.00 (3)"
+    assert (summary([1.0], 1), summary([])) == ("1.0 (1)", "not run")
+    shown = line("ours", (0.1, 0.2, 0.3), [[1.0, 3.0], [], [5.0]])
+    assert (shown.x, shown.mean, shown.spread) == ([0.1, 0.3], [2.0, 5.0], [2**0.5, 0.0])

@@ -1,0 +1,93 @@
+"""The committed cells are those of the experiments, and RESULTS.md is what they show."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from experiments import FOLDER
+from experiments.catalogue import RESULTS, module_of
+from experiments.lib.bench import Bench
+from experiments.lib.cells import Cell, Measured, Store
+from experiments.lib.scales import SCALES
+from experiments.lib.showing import write
+from ticket_sig.datasets import Dataset
+from ticket_sig.datasets.data import Split
+from ticket_sig.progress import Silent
+from ticket_sig.training.loop import Engine
+
+CELLS = FOLDER / "cells" / "quick"
+# Images to train on when RESULTS.md was written: of CIFAR-100 a test split alone was at hand.
+IMAGES = {"cifar10": 50_000, "cifar100": 8_000}
+
+
+class Asking(Store):
+    """The committed cells; it knows which were asked for, and none can be measured."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(CELLS, run, Silent())
+        self.asked: set[str] = set()
+
+    def measured(self, cell: Cell) -> Measured | None:
+        self.asked.add(cell.file)
+        return super().measured(cell)
+
+
+class BenchOfSizes(Bench):
+    """Data sets of which nothing but the sizes is known, in the precision of the committed cells."""
+
+    precision = "bf16"
+
+    def data(self, name: str) -> Dataset:
+        pixels, labels = torch.zeros(1, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+        split = Split(pixels.expand(IMAGES[name], 32, 32, 3), labels.expand(IMAGES[name]))
+        return Dataset(name, split, split, 10 if name == "cifar10" else 100, (0.5,) * 3, (0.5,) * 3)
+
+
+def section(title: str) -> list[str]:
+    """The words of a section of the committed RESULTS.md; its spaces are of several versions."""
+    text = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    text = text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0].rstrip()
+    return text.removesuffix("Made with:").split()  # an older version wrote it where nothing follows
+
+
+def test_every_section_is_printed_again_from_the_committed_cells_and_every_cell_is_used(
+    tmp_path: Path,
+) -> None:
+    store = Asking(tmp_path)
+    bench = BenchOfSizes(SCALES["quick"], None, tmp_path, store, Engine())
+    for name in RESULTS:
+        written = write(name, module_of(name), bench, tmp_path)
+        title, body = written.removeprefix("## ").split("\n", 1)
+        assert body.split() == section(title), f"{name}: other words than in RESULTS.md"
+    unused = {path.name for path in CELLS.iterdir()} - store.asked
+    assert not unused
+    for table in (tmp_path / "tables").iterdir():
+        assert table.read_text() == (FOLDER / "tables" / table.name).read_text()
+
+
+def test_a_table_that_needs_no_data_is_printed_again_without_computing(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    cells = tmp_path / "cells" / "quick"
+    cells.mkdir(parents=True)
+    for path in CELLS.glob("proof_of_work*"):
+        shutil.copy(path, cells)
+    before = sorted(path.name for path in cells.iterdir())
+    done = experiments("proof_of_work", "--out", tmp_path / "run", "--results", tmp_path, "--minutes", 0)
+    assert done.code == 0, done.err
+    title, body = done.out.removeprefix("## ").split("\n", 1)
+    assert body.split() == section(title)
+    assert before == sorted(path.name for path in cells.iterdir())
+    assert not list((tmp_path / "run").glob("*/*"))
+
+
+@pytest.mark.parametrize("card", ["resnet20-cifar10", "resnet20-cifar10-dense"])
+def test_a_card_names_a_command_that_is_there(card: str) -> None:
+    text = (FOLDER.parent / "checkpoints" / card / "README.md").read_text()
+    assert "`python -m experiments ship_ticket --data DIR --out RUN --recipe two-cores`" in text

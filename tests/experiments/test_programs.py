@@ -1,0 +1,81 @@
+"""The programs among the experiments run, at their smallest scale, and print what they promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ticket_sig.formats import load
+
+
+def test_the_main_path_writes_its_section_and_its_pictures(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "RESULTS.md").write_text("# Results\n\n## Another\n\nstays\n")
+    arguments = ["main_path", "--smoke", "--out", tmp_path / "run", "--results", results]
+    said = experiments(*arguments).out
+    written = (results / "RESULTS.md").read_text()
+    assert said.strip() in written and "stays" in written
+    assert "| 0 % |" in said and "`signature`" in said and "verified" in said
+    for name in ("kernel_map-digits.png", "accuracy-digits.png"):
+        assert Image.open(results / "figures" / name).width > 300
+    # Again: everything is read from the run folder, and the section stands once.
+    assert experiments(*arguments).out == said
+    assert (results / "RESULTS.md").read_text() == written
+
+
+def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    shipped = tmp_path / "checkpoints"
+    said = experiments("ship_ticket", "--smoke", "--out", tmp_path / "run", "--checkpoints", shipped).out
+    signed, dense = shipped / "resnet20-digits", shipped / "resnet20-digits-dense"
+    card = (signed / "README.md").read_text()
+    assert said.strip() == card.strip()
+    assert "`signature`, scheme 2, 29x29, version 3, level H" in card and "0.5 x 3" in card
+    assert "| rates | [0.2, 0.1, 0.05, 0.01] | [0.5] |" in card, "what differs from the paper"
+    assert "python -m experiments ship_ticket --data DIR --out RUN --recipe smoke" in card
+    assert "no longer wins) | not searched |" in card, "a search down to a density tries no more than that"
+    assert "rates" not in (dense / "README.md").read_text().split("## What differs")[1]
+    assert load(dense).ticket.mask.density == 1 and load(dense).claim is None
+    assert load(signed).ticket.mask.density <= 0.2
+    evaluate = ["evaluate_checkpoints", "--checkpoints", shipped]
+    done = experiments(*evaluate)
+    assert done.code == 0 and done.out.count(", equal") == 2 and "`signature` verified" in done.out
+
+    # A card that claims more is found out, and so is a bundle without one.
+    (dense / "README.md").write_text("| test accuracy (float32) | 99.99 % |\n")
+    done = experiments(*evaluate)
+    assert done.code == 1 and "NOT EQUAL" in done.out
+    (dense / "README.md").unlink()
+    done = experiments(*evaluate)
+    assert done.code == 2 and len(done.err.splitlines()) == 1
+    assert "README.md: card: expected a line" in done.err
+
+
+@pytest.mark.parametrize("program", ["main_path", "fidelity", "ship_ticket"])
+def test_an_experiment_without_its_data_says_so_in_one_line(
+    program: str, tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    done = experiments(program, "--out", tmp_path / "run")
+    assert done.code == 2 and len(done.err.splitlines()) == 1
+    assert done.err.startswith(f"{program}: --data: expected the folder of cifar10, found none")
+
+
+def test_fidelity_puts_the_two_precisions_side_by_side(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    said = experiments("fidelity", "--smoke", "--out", tmp_path / "run", "--results", tmp_path).out
+    assert said.strip() in (tmp_path / "RESULTS.md").read_text()
+    assert "| float32 | " in said and "| bf16 | " in said and "bf16 - float32: " in said
+
+
+def test_one_seed_has_no_spread_and_is_refused(tmp_path: Path, experiments: Callable[..., Any]) -> None:
+    done = experiments("fidelity", "--out", tmp_path, "--seeds", 1)
+    assert done.code == 2 and "--seeds: expected 2 or more, for a spread, found 1" in done.err

@@ -1,0 +1,86 @@
+"""Every table and figure is measured and shown, at its smallest scale."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from experiments.catalogue import BY_NAME_ALONE, RESULTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def of(paper: str) -> list[str]:
+    """The names of a folder's results."""
+    return [n for n, module in RESULTS.items() if module.startswith(f"{paper}.") and n not in BY_NAME_ALONE]
+
+
+def test_every_table_and_figure_of_neurips_21_is_reproduced(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    names, arguments = of("neurips21"), ["--scale", "smoke", "--results", tmp_path, "--out"]
+    done = experiments(*names, *arguments, tmp_path / "run")
+    assert done.code == 0
+    for number in range(1, 9):
+        assert f"## Table {number}: " in done.out
+    for number in range(2, 7):
+        assert f"## Figure {number}: " in done.out
+    assert "## Attack table: " in done.out and "\n0 of " not in done.out
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert all(part.strip() in results for part in done.out.split("\n## ")[1:])
+    for name in names:
+        columns, *rows = csv.reader((tmp_path / "tables" / f"{name}-smoke.csv").open())
+        assert all(len(row) == len(columns) for row in rows) and (rows or name == "figure4")
+    for name in ("figure2", "figure3", "figure5", "figure6", "table6"):
+        assert Image.open(tmp_path / "figures" / f"{name}-smoke.png").width > 300
+    # Another process, without the run folder: every cell is read from its file, and nothing is trained.
+    command = [sys.executable, "-m", "experiments", "table5", "figure2", *arguments, tmp_path / "other"]
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
+    again = subprocess.run(
+        [*map(str, command), "--minutes", "0"], capture_output=True, text=True, cwd=ROOT, env=threads
+    )
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.split("\n## ")[0].strip() in results
+
+
+@pytest.mark.parametrize(
+    ("paper", "titles"),
+    [
+        ("freezenet", ("learning", "transfer", "weak", "strong", "signature hit", "proof of work")),
+        ("uchida", ("Uchida: ", "Watermarks of dense")),
+    ],
+)
+def test_every_experiment_on_dense_networks_runs(
+    paper: str, titles: tuple[str, ...], tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    done = experiments(*of(paper), "--scale", "smoke", "--out", tmp_path)
+    assert done.code == 0 and "\n0 of " not in done.out and "not run" not in done.out
+    for title in titles:
+        assert f"## FreezeNet: {title}" in done.out or f"## {title}" in done.out
+    results = (tmp_path / "results" / "RESULTS.md").read_text()
+    assert all(part.strip() in results for part in done.out.split("\n## ")[1:])
+
+
+def test_experiments_that_had_no_time_say_what_was_not_run(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    said = experiments("all", "--scale", "smoke", "--out", tmp_path, "--minutes", 0).out
+    assert said.count("\n## ") + 1 == len(RESULTS) - len(BY_NAME_ALONE)
+    assert "not run" in said and "\n0 of " in said
+    assert not list((tmp_path / "results").glob("cells/*/*"))
+
+
+def test_a_running_server_is_asked_about_ours_and_an_innocent_network(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    pytest.importorskip("mlserver")
+    said = experiments("black_box", "--scale", "smoke", "--out", tmp_path, "--results", tmp_path).out
+    assert "| resnet20-digits | innocent | 0 of 1 |" in said and "| ours | " in said
