@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from support.command_line import done
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import claim, done, edit_json, edit_mark, embed, fixture, images, marked, shown, verify
+from bad_inputs.inputs import claim, edit_json, edit_mark, embed, fixture, images, marked, shown, verify
 from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.marks.trigger_set.triggers import read_triggers
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from support.command_line import done
 from support.disk import file_size_limit, full_disk
 from support.shards import write_shards
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import claim, done, edit_json, fixture, plain
+from bad_inputs.inputs import claim, edit_json, fixture, plain
 
 topic = Topic("embed")
 _NET = {"a.weight": torch.ones(400, 30), "b.weight": torch.ones(6, 40)}
