@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.command_line import PROGRAM
+from support.command_line import PROGRAM, done
 
 _FIND = ["find", "--dataset=digits", "--arch=resnet20", "--preset=demo", "--rounds=2", "--epochs=2"]
 _STEPS = 3 * 2 * 18  # three trainings of two epochs of 18 batches
@@ -43,7 +43,7 @@ def contents(run: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     run = tmp_path_factory.mktemp("whole") / "run"
-    finish(start(run))
+    done([*_FIND, "--out", run])
     return contents(run)
 
 
