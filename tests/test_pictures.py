@@ -19,7 +19,7 @@ from ticket_sig.marks import CodeMark
 from ticket_sig.marks.mark import Frame
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import Placement
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 
 FRAME = (214, 39, 40)
 
@@ -150,13 +150,13 @@ def test_a_code_as_it_was_read_is_a_code_and_what_is_wrong_is_red(tmp_path: Path
     assert (changed & red).sum() > 0.8 * red.sum()
 
 
-def history() -> list[Round]:
+def history() -> list[HistoryEntry]:
     return [
-        Round(step="dense", kept=100, total=100, validation=97.0, test=96.0),
-        Round(step="prune", kept=80, total=100, validation=96.5, test=96.5, accepted=True),
-        Round(step="prune", kept=64, total=100, validation=90.0, test=91.0, accepted=False),
-        Round(step="sign", kept=80, total=100),
-        Round(step="train", kept=80, total=100, test=96.0),
+        HistoryEntry(step="dense", kept=100, total=100, validation=97.0, test=96.0),
+        HistoryEntry(step="prune", kept=80, total=100, validation=96.5, test=96.5, accepted=True),
+        HistoryEntry(step="prune", kept=64, total=100, validation=90.0, test=91.0, accepted=False),
+        HistoryEntry(step="sign", kept=80, total=100),
+        HistoryEntry(step="train", kept=80, total=100, test=96.0),
     ]
 
 
@@ -168,8 +168,8 @@ def test_accuracy_over_any_number_of_rounds(length: int, tmp_path: Path) -> None
 
 
 def test_the_curves_pass_by_a_round_that_was_dropped(tmp_path: Path) -> None:
-    dense, kept = (Round(step="prune", kept=k, total=100, test=90.0, accepted=True) for k in (100, 50))
-    dropped = Round(step="prune", kept=5, total=100, test=10.0, accepted=False)
+    dense, kept = (HistoryEntry(step="prune", kept=k, total=100, test=90.0, accepted=True) for k in (100, 50))
+    dropped = HistoryEntry(step="prune", kept=5, total=100, test=10.0, accepted=False)
     drawn = []
     for accepted in (False, True):
         pictures.accuracy_over_rounds(

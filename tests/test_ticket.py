@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.tickets import sparse_ticket
 
 from ticket_sig import InputError, Mask, Ticket
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 
 
 def test_a_pruned_weight_that_is_not_zero_is_refused() -> None:
@@ -92,10 +92,10 @@ def test_a_ticket_without_rewind_weights_says_what_to_do() -> None:
 
 def test_the_last_test_accuracy_is_that_of_the_last_training() -> None:
     dense, pruned = (
-        Round(step="dense", kept=9, total=9, test=90.0),
-        Round(step="prune", kept=5, total=9, test=89.0),
+        HistoryEntry(step="dense", kept=9, total=9, test=90.0),
+        HistoryEntry(step="prune", kept=5, total=9, test=89.0),
     )
-    signed = Round(step="sign", kept=5, total=9)
+    signed = HistoryEntry(step="sign", kept=5, total=9)
     ticket = sparse_ticket()
     assert ticket.last_trained() is None
     assert replace(ticket, history=(dense, pruned, signed)).last_trained() == pruned
@@ -103,18 +103,18 @@ def test_the_last_test_accuracy_is_that_of_the_last_training() -> None:
 
 def test_pruning_rates_count_the_rounds_that_were_accepted() -> None:
     history = [
-        Round(step="dense", kept=100, total=100),
-        *[Round(step="prune", kept=50, total=100, rate=0.2, accepted=True)] * 3,
-        Round(step="prune", kept=40, total=100, rate=0.2, accepted=False),
-        Round(step="prune", kept=45, total=100, rate=0.1, accepted=True),
-        Round(step="sign", kept=45, total=100),
+        HistoryEntry(step="dense", kept=100, total=100),
+        *[HistoryEntry(step="prune", kept=50, total=100, rate=0.2, accepted=True)] * 3,
+        HistoryEntry(step="prune", kept=40, total=100, rate=0.2, accepted=False),
+        HistoryEntry(step="prune", kept=45, total=100, rate=0.1, accepted=True),
+        HistoryEntry(step="sign", kept=45, total=100),
     ]
     rates = replace(sparse_ticket(), history=tuple(history)).pruning_rates()
     assert list(rates.items()) == [(0.2, 3), (0.1, 1)]
 
 
 rounds = st.builds(
-    Round,
+    HistoryEntry,
     step=st.sampled_from(["dense", "prune", "sign", "train"]),
     kept=st.integers(0, 100),
     total=st.integers(100, 200),
@@ -131,12 +131,12 @@ rounds = st.builds(
 
 @settings(deadline=None)
 @given(entry=rounds)
-def test_history_comes_back_from_json(entry: Round) -> None:
+def test_history_comes_back_from_json(entry: HistoryEntry) -> None:
     value = json.loads(json.dumps(entry.to_json()))
     assert None not in value.values()
     assert value["density"] == pytest.approx(entry.kept / entry.total if entry.total else 1.0, abs=1e-6)
-    assert Round.from_json(value) == entry
-    assert Round.from_json({**value, "of a later version": 1}) == entry
+    assert HistoryEntry.from_json(value) == entry
+    assert HistoryEntry.from_json({**value, "of a later version": 1}) == entry
 
 
 @pytest.mark.parametrize("missing", ["step", "kept", "total"])
@@ -144,7 +144,7 @@ def test_history_without_a_required_field_is_refused(missing: str) -> None:
     value = {"step": "dense", "kept": 1, "total": 2}
     del value[missing]
     with pytest.raises(InputError, match=rf"history: {missing}: expected .*, found [Nn]one"):
-        Round.from_json(value)
+        HistoryEntry.from_json(value)
 
 
 @pytest.mark.parametrize(
@@ -152,4 +152,4 @@ def test_history_without_a_required_field_is_refused(missing: str) -> None:
 )
 def test_history_of_the_wrong_type_is_refused(name: str, value: object) -> None:
     with pytest.raises(InputError, match=rf"history: {name}: expected"):
-        Round.from_json({"step": "dense", "kept": 1, "total": 2, name: value})
+        HistoryEntry.from_json({"step": "dense", "kept": 1, "total": 2, name: value})

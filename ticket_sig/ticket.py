@@ -15,7 +15,7 @@ from ticket_sig.options import fits, in_words
 
 
 @dataclass(frozen=True, kw_only=True)
-class Round:
+class HistoryEntry:
     """One entry of a ticket's history.
 
     Attributes:
@@ -60,7 +60,7 @@ class Round:
         return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Round:
+    def from_json(cls, value: Mapping[str, Any]) -> HistoryEntry:
         """Reads an entry, passing over later fields; InputError where one is missing or of another type."""
         hints = get_type_hints(cls)
         required = {f.name for f in fields(cls) if f.default is MISSING}
@@ -93,7 +93,7 @@ class Ticket:
     mask: Mask
     rewind: Mapping[str, Tensor] | None = None
     recipe: Mapping[str, Any] | None = None
-    history: tuple[Round, ...] = field(default=())
+    history: tuple[HistoryEntry, ...] = field(default=())
 
     def __post_init__(self) -> None:
         check_finite(self.weights, "weights")
@@ -114,7 +114,7 @@ class Ticket:
             raise bad_input("ticket", "rewind weights", "some", "none", hint=hint)
         return self.mask.apply(self.rewind)
 
-    def last_trained(self) -> Round | None:
+    def last_trained(self) -> HistoryEntry | None:
         """The last entry of the history that has a test accuracy and was not rejected by the search."""
         tested = (e for e in reversed(self.history) if e.test is not None and e.accepted is not False)
         return next(tested, None)

@@ -19,12 +19,12 @@ from experiments.lib.entry import run_options, this_machine
 from experiments.lib.sections import made_how, table, write_section
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.errors import bad_input
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.loop import Engine
 
 PRECISIONS = ("float32", "bf16")
-Runs = dict[str, list[Round]]
+Runs = dict[str, list[HistoryEntry]]
 
 
 def measure(recipes: dict[str, list[Recipe]], data: Dataset, out: Path, engine: Engine) -> Runs:
@@ -70,7 +70,7 @@ def gap(tests: dict[str, list[float]]) -> float:
     return statistics.mean(tests["bf16"]) - statistics.mean(tests["float32"])
 
 
-def seconds_an_epoch(entries: list[Round]) -> float:
+def seconds_an_epoch(entries: list[HistoryEntry]) -> float:
     """The median over seeds."""
     return statistics.median((entry.seconds or 0.0) / (entry.epochs or 1) for entry in entries)
 

@@ -27,7 +27,7 @@ from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import Mark
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
-from ticket_sig.ticket import Round, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.device import pick_precision
@@ -241,7 +241,7 @@ class Bench:
             ticket,
             weights={**weights, **read_safetensors(folder / _MODEL)},
             recipe=recipe.to_json(),
-            history=(*ticket.history, Round.from_json(result["entry"])),
+            history=(*ticket.history, HistoryEntry.from_json(result["entry"])),
         )
         return Trained(trained, result["validation"], read_safetensors(folder / _HALFWAY))
 
@@ -264,7 +264,7 @@ class Bench:
         )
         write_safetensors(folder / _MODEL, done.weights)
         validation = [epoch["validation"] for epoch in done.epochs]
-        entry = Round(
+        entry = HistoryEntry(
             step="train",
             kept=mask.kept,
             total=mask.total,

@@ -15,7 +15,7 @@ from ticket_sig.datasets import Dataset
 from ticket_sig.files import whole_file
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.statistics import format_p
-from ticket_sig.ticket import Round, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training import Recipe
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.verification import verify
@@ -45,7 +45,7 @@ def write_section(folder: Path, title: str, body: str) -> str:
     return section
 
 
-def history_table(history: Sequence[Round], precision: str) -> list[str]:
+def history_table(history: Sequence[HistoryEntry], precision: str) -> list[str]:
     """Every network that was trained; accuracies are those of the training, in its precision."""
     columns = ("step", "rate", "kept %", "validation %", f"test % ({precision})", "", "epochs", "seconds")
     rows = [
@@ -83,7 +83,7 @@ def pruning_table(
     return table(columns, rows)
 
 
-def made_how(recipe: Recipe, history: Sequence[Round]) -> list[str]:
+def made_how(recipe: Recipe, history: Sequence[HistoryEntry]) -> list[str]:
     """Recipe, versions and hardware."""
     made_with = dict.fromkeys(json.dumps(dict(e.made_with)) for e in history if e.made_with)
     return [

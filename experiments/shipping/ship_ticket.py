@@ -25,7 +25,7 @@ from ticket_sig.formats import load
 from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
 from ticket_sig.statistics import format_p
-from ticket_sig.ticket import Round, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.device import pick_device, pick_precision
 from ticket_sig.training.evaluate import weights_accuracy
@@ -95,7 +95,7 @@ def in_words(recipe: Recipe, images: int, choice: str) -> list[str]:
     return [*lines, *CHOSEN_BY.get(choice, [])]
 
 
-def provenance(recipe: Recipe, history: tuple[Round, ...], choice: str, dense: bool) -> list[str]:
+def provenance(recipe: Recipe, history: tuple[HistoryEntry, ...], choice: str, dense: bool) -> list[str]:
     """How a bundle was made, for both cards."""
     hours = sum(entry.seconds or 0.0 for entry in history) / 3600
     return [
@@ -157,7 +157,7 @@ def facts(signed: Ticket, claim: Claim, recipe: Recipe, right: dict[str, float])
     return table(("", ""), rows)
 
 
-def extreme(history: tuple[Round, ...]) -> str:
+def extreme(history: tuple[HistoryEntry, ...]) -> str:
     """By which rate the ticket was pruned last and no longer won."""
     last = [entry for entry in history if entry.step == "prune"][-1]
     return f"pruned by {last.rate:g} more it no longer wins" if last.accepted is False else "not searched"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ticket_sig import InputError, Mask, Ticket, load, save
 from ticket_sig.digests import tensor_digest
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 
 few = settings(deadline=None, max_examples=20)
 TENSOR_FILES = ["model.safetensors", "mask.safetensors", "rewind.safetensors"]
@@ -36,8 +36,10 @@ def small_ticket(seed: int = 0, dtype: torch.dtype = torch.float32) -> Ticket:
         "b.steps": torch.tensor(3),
     }
     history = (
-        Round(step="dense", kept=48, total=48, validation=90.5, test=90.25, epochs=3, seconds=1.5),
-        Round(step="prune", kept=15, total=48, rate=0.7, winning=False, accepted=True, made_with={"a": "1"}),
+        HistoryEntry(step="dense", kept=48, total=48, validation=90.5, test=90.25, epochs=3, seconds=1.5),
+        HistoryEntry(
+            step="prune", kept=15, total=48, rate=0.7, winning=False, accepted=True, made_with={"a": "1"}
+        ),
     )
     return Ticket(
         weights=weights,
@@ -249,7 +251,7 @@ def test_a_history_entry_without_a_field_is_refused(missing: str, tmp_path: Path
 def test_fields_of_later_versions_are_passed_over(tmp_path: Path) -> None:
     bundle = save(small_ticket(), tmp_path / "bundle")
     rewrite(bundle, later=1, history=[{"step": "dense", "kept": 1, "total": 2, "later": [1]}])
-    assert load(bundle).ticket.history == (Round(step="dense", kept=1, total=2),)
+    assert load(bundle).ticket.history == (HistoryEntry(step="dense", kept=1, total=2),)
 
 
 def test_masks_that_fit_no_tensor_are_all_listed(tmp_path: Path) -> None:

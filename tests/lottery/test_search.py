@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ticket_sig import Mask, Ticket
 from ticket_sig.lottery import prune, search
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 
 _TOTAL = 400
 _WEIGHTS = {"w": torch.randn(20, 20, generator=torch.Generator().manual_seed(0))}
@@ -32,7 +32,7 @@ def trained(mask: Mask, accuracy: float) -> Ticket:
     """A ticket whose weights have moved, so that the next round ranks them anew."""
     draw = torch.Generator().manual_seed(mask.kept)
     weights = mask.apply({"w": _WEIGHTS["w"] * torch.rand(20, 20, generator=draw)})
-    entry = Round(step="prune", kept=mask.kept, total=mask.total, validation=accuracy, test=0.0)
+    entry = HistoryEntry(step="prune", kept=mask.kept, total=mask.total, validation=accuracy, test=0.0)
     return Ticket(weights=weights, mask=mask, history=(entry,))
 
 
@@ -122,7 +122,7 @@ def test_a_ticket_wins_within_the_tolerance_of_the_dense_network(accuracy: float
 def test_the_validation_split_decides_where_there_is_one(
     validation: float | None, test: float, decides: float
 ) -> None:
-    entry = Round(step="train", kept=1, total=1, validation=validation, test=test)
+    entry = HistoryEntry(step="train", kept=1, total=1, validation=validation, test=test)
     assert search.accuracy_of(Ticket(weights={}, mask=Mask({}), history=(entry,))) == decides
 
 

@@ -30,7 +30,7 @@ from torch.nn.utils import prune
 from support.user_net import UserNet, prune_as_users_do, train_a_little
 from ticket_sig import Mask, Ticket, embed, save
 from ticket_sig.formats.bundle import FORMAT_VERSION
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 from ticket_sig.training.recipe import preset
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -142,8 +142,10 @@ class Made:
         recipe = preset("demo", arch="resnet20", dataset="digits", rounds=1)
         mask = Mask({LAYER: self.prune_state[f"{LAYER}_mask"] != 0})
         history = (
-            Round(step="dense", kept=mask.total, total=mask.total, validation=12.0, test=11.5, epochs=2),
-            Round(
+            HistoryEntry(
+                step="dense", kept=mask.total, total=mask.total, validation=12.0, test=11.5, epochs=2
+            ),
+            HistoryEntry(
                 step="prune",
                 kept=mask.kept,
                 total=mask.total,

@@ -8,10 +8,10 @@ from torch import Tensor
 from support.tiny import TinyNet, tiny_recipe
 from ticket_sig import Mask, Ticket
 from ticket_sig.models import build, prunable_names
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 from ticket_sig.training import preset
 
-HISTORY = (Round(step="dense", kept=9, total=9, test=90.0),)
+HISTORY = (HistoryEntry(step="dense", kept=9, total=9, test=90.0),)
 
 
 def sparse(*shape: int, density: float = 0.3, seed: int = 0) -> Tensor:

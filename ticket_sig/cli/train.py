@@ -22,7 +22,7 @@ from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json,
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
-    from ticket_sig.ticket import Round, Ticket
+    from ticket_sig.ticket import HistoryEntry, Ticket
 
 Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write; OUT.run keeps the state until then.")]
 Start = Annotated[str, typer.Option(help="rewind: as a ticket is trained; model: go on from its weights.")]
@@ -86,7 +86,7 @@ def run(
 
 
 def _report(
-    before: Round | None,
+    before: HistoryEntry | None,
     ticket: Ticket,
     claim: Claim | None,
     bundle: Path,

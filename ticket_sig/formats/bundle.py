@@ -22,7 +22,7 @@ from ticket_sig.fields import check_format
 from ticket_sig.files import SECRET, read_json, whole_folder, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
-from ticket_sig.ticket import Round, Ticket, tie, ties
+from ticket_sig.ticket import HistoryEntry, Ticket, tie, ties
 from ticket_sig.version import VERSION as PACKAGE_VERSION
 
 FORMAT = "ticket_sig ticket"
@@ -88,7 +88,7 @@ def read_bundle(path: Path) -> Ticket:
         lines = (f"{path / n}: digest: expected {head['digests'][n]}, found {found[n]}" for n in changed)
         raise InputError("; ".join(lines) + f"; changed after {TICKET} was written", named=True)
     with about(path / TICKET):
-        history = tuple(Round.from_json(entry) for entry in head["history"])
+        history = tuple(HistoryEntry.from_json(entry) for entry in head["history"])
         weights = tie(tensors[MODEL], head["tied"])
     with about(path):
         mask, rewind = Mask(tensors[MASK]), tensors.get(REWIND)

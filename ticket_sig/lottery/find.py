@@ -15,7 +15,7 @@ from ticket_sig.lottery.prune import prune
 from ticket_sig.lottery.search import extreme_ticket, rounds
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
-from ticket_sig.ticket import Round, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training.loop import Engine, plain_weights
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import run_folder
@@ -92,7 +92,7 @@ def _search(trainer: Trainer, run: Path, dense: Ticket) -> Ticket:
     return replace(best, history=tuple(history))
 
 
-def _line(name: str, entry: Round) -> str:
+def _line(name: str, entry: HistoryEntry) -> str:
     held = f"{entry.validation:.2f} % validation, " if entry.validation is not None else ""
     verdict = f", {entry.verdict}" if entry.verdict else ""
     return f"{name}: {100 * entry.density:.2f} % kept, {held}{entry.test:.2f} % test{verdict}"

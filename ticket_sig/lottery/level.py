@@ -19,7 +19,7 @@ from ticket_sig.files import read_json, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
-from ticket_sig.ticket import Round, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
@@ -85,7 +85,7 @@ class Trainer:
             mask=mask,
             rewind=rewind if rewind is not None else read_safetensors(folder / _REWIND),
             recipe=self.recipe.to_json(),
-            history=(Round.from_json(read_json(folder / _RESULT)),),
+            history=(HistoryEntry.from_json(read_json(folder / _RESULT)),),
         )
 
     def _train(self, folder: Path, mask: Mask, label: str, dense: bool) -> Trained:
@@ -107,8 +107,8 @@ class Trainer:
         training, _ = self.data.hold_out(self.recipe.validation)
         return self.recipe.rewind.iterations(batches_per_epoch(len(training), self.recipe.batch_size))
 
-    def _entry(self, trained: Trained, mask: Mask, step: str, rate: float | None) -> Round:
-        return Round(
+    def _entry(self, trained: Trained, mask: Mask, step: str, rate: float | None) -> HistoryEntry:
+        return HistoryEntry(
             step=step,
             kept=mask.kept,
             total=mask.total,

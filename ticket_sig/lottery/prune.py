@@ -11,7 +11,7 @@ from torch import Tensor
 from ticket_sig.mask import Mask
 from ticket_sig.options import one_of, share
 from ticket_sig.select import lowest
-from ticket_sig.ticket import Round, Ticket, check_finite, retie
+from ticket_sig.ticket import HistoryEntry, Ticket, check_finite, retie
 from ticket_sig.training.batches import generator
 from ticket_sig.training.recipe import SCOPES
 
@@ -58,7 +58,7 @@ def prune_ticket(ticket: Ticket, rate: float, *, scope: str = "global", seed: in
     """Returns the ticket with round(rate * kept) weights fewer, not retrained; arguments as for `prune`."""
     mask = prune(ticket.weights, ticket.mask, rate, scope=scope, seed=seed)
     weights = retie(ticket.weights, mask.apply(ticket.weights))
-    entry = Round(step="prune", kept=mask.kept, total=mask.total, rate=rate)
+    entry = HistoryEntry(step="prune", kept=mask.kept, total=mask.total, rate=rate)
     return replace(ticket, weights=weights, mask=mask, history=(*ticket.history, entry))
 
 

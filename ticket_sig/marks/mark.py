@@ -25,7 +25,7 @@ from ticket_sig.formats.weights import InMemory, Weights
 from ticket_sig.mask import dtype_name
 from ticket_sig.options import Options, options_of, unicode_text
 from ticket_sig.prf import keyed_words
-from ticket_sig.ticket import Round, Ticket, retie
+from ticket_sig.ticket import HistoryEntry, Ticket, retie
 from ticket_sig.training.marks import Held
 from ticket_sig.verdict import Reading, Rows
 
@@ -192,7 +192,7 @@ def layer_of(model: Model, name: str) -> Tensor:
 
 def signed(ticket: Ticket, written: Mapping[str, Tensor]) -> Ticket:
     """The ticket with these tensors in place of its own, and one more entry of history."""
-    entry = Round(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)
+    entry = HistoryEntry(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)
     weights = retie(ticket.weights, {**ticket.weights, **written})
     return replace(ticket, weights=weights, history=(*ticket.history, entry))
 

@@ -20,7 +20,7 @@ from ticket_sig.errors import bad_input, needs_extra
 from ticket_sig.files import whole_file
 from ticket_sig.marks.mark import Frame
 from ticket_sig.mask import Mask
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +77,7 @@ def codes(path: Path, panels: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_
             axis.axis("off")
 
 
-def accuracy_over_rounds(path: Path, history: Sequence[Round]) -> None:
+def accuracy_over_rounds(path: Path, history: Sequence[HistoryEntry]) -> None:
     """Draws test and validation accuracy against the density of each round."""
     tested = [(entry, 100 * entry.density, entry.test) for entry in history if entry.test is not None]
     rounds = [(entry, x, y) for entry, x, y in tested if entry.step in ("dense", "prune")]

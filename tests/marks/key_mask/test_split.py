@@ -22,7 +22,7 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.marks import KeyMark, of_kind
 from ticket_sig.marks.key_mask.key import Key
 from ticket_sig.marks.key_mask.split import Split, split, unlock
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 
 
 def batch_normed(seed: int) -> dict[str, torch.Tensor]:
@@ -89,8 +89,8 @@ def test_of_equal_scores_the_larger_magnitude_goes() -> None:
 def test_the_files_come_back_byte_for_byte(tmp_path: Path) -> None:
     weights, rewind = batch_normed(0), batch_normed(1)
     history = (
-        Round(step="dense", kept=1, total=1, made_with={"torch": "2"}),
-        Round(step="sign", kept=1, total=2),
+        HistoryEntry(step="dense", kept=1, total=1, made_with={"torch": "2"}),
+        HistoryEntry(step="sign", kept=1, total=2),
     )
     recipe = {"arch": "own", "rates": [0.5, 0.2], "rewind": "24ep"}
     ticket = Ticket(weights=weights, mask=MASK, rewind=rewind, recipe=recipe, history=history)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ticket_sig.claim import Claim
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import parse_json
-from ticket_sig.ticket import Round
+from ticket_sig.ticket import HistoryEntry
 
 _NONCE = bytes(12)  # every secret seals one file, once
 _REWIND, _STATISTICS = "rewind/", "statistics/"
@@ -39,7 +39,7 @@ class Sealed:
     rewind: Mapping[str, Tensor] | None
     statistics: Mapping[str, Tensor]
     recipe: Mapping[str, Any] | None
-    history: tuple[Round, ...]
+    history: tuple[HistoryEntry, ...]
     claim: Mapping[str, Any] | None
     copies: Mapping[str, str]
 
@@ -109,7 +109,7 @@ class Sealed:
             rewind=rewind,
             statistics=statistics,
             recipe=told["recipe"],
-            history=tuple(Round.from_json(entry) for entry in told["history"]),
+            history=tuple(HistoryEntry.from_json(entry) for entry in told["history"]),
             claim=told["claim"],
             copies=told["copies"],
         )

@@ -26,7 +26,7 @@ from ticket_sig.marks.key_mask.mark import KeyMark, locked_digest
 from ticket_sig.marks.key_mask.sealed import Sealed
 from ticket_sig.marks.mark import claim_of, of_kind
 from ticket_sig.mask import Mask
-from ticket_sig.ticket import Round, Ticket, retie
+from ticket_sig.ticket import HistoryEntry, Ticket, retie
 
 # Batch norm's running statistics, by the last part of their names, and what they start from.
 _STATISTICS = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
@@ -187,7 +187,7 @@ def _without(ticket: Ticket, in_key: Mapping[str, Tensor], copies: Mapping[str, 
         weights=retie(ticket.weights, weights),
         mask=mask,
         rewind=None if ticket.rewind is None else under.apply(ticket.rewind),
-        history=(*ticket.history, Round(step="split", kept=mask.kept, total=mask.total)),
+        history=(*ticket.history, HistoryEntry(step="split", kept=mask.kept, total=mask.total)),
     )
 
 

@@ -13,7 +13,7 @@ from ticket_sig.marks.qr_code.balance import add_weights, appeal, remove_weights
 from ticket_sig.marks.qr_code.placement import Placement
 from ticket_sig.mask import Mask
 from ticket_sig.prf import keyed_words
-from ticket_sig.ticket import Round, Ticket, put_back, retie
+from ticket_sig.ticket import HistoryEntry, Ticket, put_back, retie
 
 
 def write(ticket: Ticket, place: Placement, code: qr.QRCode, secret: bytes) -> Ticket:
@@ -33,7 +33,7 @@ def write(ticket: Ticket, place: Placement, code: qr.QRCode, secret: bytes) -> T
         mask=mask,
         rewind=ticket.rewind and _put_where_zero(ticket.rewind, back, values),
         recipe=ticket.recipe,
-        history=(*ticket.history, Round(step="sign", kept=mask.kept, total=mask.total)),
+        history=(*ticket.history, HistoryEntry(step="sign", kept=mask.kept, total=mask.total)),
     )
 
 
