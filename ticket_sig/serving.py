@@ -121,7 +121,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], urls: Sequence[str], log
     pool, begun = urllib3.PoolManager(retries=False, timeout=2), time.monotonic()
     while True:
         if process.poll() is not None or time.monotonic() - begun > _START:
-            lines = [line for line in log.read_text(errors="replace").splitlines() if "Error" in line]
+            lines = [line for line in log.read_text(errors="replace").splitlines() if "Error: " in line]
             raise bad_input("", "server", f"ready within {_START:g} s", lines[-1] if lines else "none")
         with suppress(urllib3.exceptions.HTTPError):
             if all(pool.request("GET", url).status == 200 for url in urls):

@@ -113,6 +113,9 @@ def test_a_mark_that_cannot_be_read_is_told_and_still_paid_for(marked: Marked) -
     assert ("could not be read", found.reading.errors[0]) in found.rows()
     with pytest.raises(InputError, match=r"^model: layer: expected the claim's b\.weight, found none"):
         verify(renamed(marked.ticket, "a.weight", "b.weight"), marked.both)
+    # Where none stands, the one that could not be read may: that is no "not verified".
+    with pytest.raises(InputError, match=r"^model: layer: expected the claim's b\.weight, found none"):
+        verify(renamed(without_bits(marked.ticket), "b.weight"), marked.both)
 
 
 def test_the_latest_text_that_can_be_read_is_extracted_and_bits_where_there_is_none(marked: Marked) -> None:

@@ -127,8 +127,8 @@ def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
         shown: what marks of the claim need beside the model (`Mark.needs`): key and locked ticket.
 
     Raises:
-        InputError: it could not be decided: no mark of the claim can be read in weights, something that a
-            mark needs is missing, or something is shown that no mark needs.
+        InputError: it could not be decided: no mark of the claim can be read in weights, or none stands and
+            one could not be read; something that a mark needs is missing, or shown though no mark needs it.
     """
     marks = in_weights(claim)
     check_needed(marks, shown, claim)
@@ -144,7 +144,10 @@ def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
         raise errors[0]
     if len(able) == 1:
         return verdicts[0]
-    return Together(verdicts, len(able), [str(error) for error in errors]).verdict()
+    together = Together(verdicts, len(able), [str(error) for error in errors]).verdict()
+    if errors and not together.verified:  # a mark that could not be read may stand
+        raise errors[0]
+    return together
 
 
 def verify_file(path: Path | str, claim: Claim, files: Mapping[str, Path] | None = None) -> Verdict:
