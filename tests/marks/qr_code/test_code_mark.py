@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, event, given, settings
+from hypothesis import assume, event, example, given, settings
 from hypothesis import strategies as st
 from support.tickets import sparse, sparse_ticket
 from torch import Tensor
@@ -131,7 +131,13 @@ def test_as_many_weights_are_kept_as_before(network: Network, message: str, leve
     assert (entry.step, entry.kept, entry.total) == ("sign", ticket.mask.kept, ticket.mask.total)
 
 
+FEW = Network(
+    0, [("conv 1x1", 21, 21, 0.9), ("conv 1x1", 4, 4, 0.0), ("conv 1x1", 4, 7, 0.1)], torch.float32, False
+)
+
+
 @some
+@example(network=FEW, message="a", level="L")
 @given(network=networks, message=messages, level=levels)
 def test_a_weight_that_comes_back_has_its_rewind_value_or_a_small_one(
     network: Network, message: str, level: str
@@ -152,7 +158,8 @@ def test_a_weight_that_comes_back_has_its_rewind_value_or_a_small_one(
         large = before[before != 0].abs().double()
         if ticket.rewind is None:
             if len(large) and back.any():
-                assert after[back].abs().max() <= large.quantile(0.45)
+                # Of a few weights the fourth decile is one of them: the next, not a number between two.
+                assert after[back].abs().max() <= large.quantile(0.45, interpolation="higher")
             continue
         known = ticket.rewind[name][back]
         assert torch.equal(after[back][known != 0], known[known != 0].to(after.dtype))

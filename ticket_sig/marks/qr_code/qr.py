@@ -112,8 +112,9 @@ def smallest_version(message: str, level: str, limit: int = VERSIONS[-1]) -> int
     return version
 
 
-def encode(message: str, version: int, level: str) -> list[QRCode]:
-    """Returns the code of a message under each of the eight data masks.
+@lru_cache(maxsize=32)
+def encode(message: str, version: int, level: str) -> tuple[QRCode, ...]:
+    """Returns the code of a message under each of the eight data masks; nobody can write to its modules.
 
     Raises:
         InputError: the message does not fit this version and level, or there is no such version or level.
@@ -126,12 +127,16 @@ def encode(message: str, version: int, level: str) -> list[QRCode]:
         raise bad_input("", "message", expected, f"{len(message.encode())}, which takes version {needed}")
     code = qrcode.QRCode(version=version, error_correction=LEVELS[level])
     code.add_data(message)
-    code.data_cache, payload_bits = _codewords(code.data_list, version, level)
-    codes = []
+    codewords, payload_bits = _codewords(code.data_list, version, level)
+    order, codes = _reading_order(version), []
+    bits = np.zeros(len(order[0]), dtype=bool)  # the few modules that the codewords leave over stay 0
+    bits[: 8 * len(codewords)] = np.unpackbits(np.array(codewords, dtype=np.uint8))
     for data_mask in DATA_MASKS:
-        code.makeImpl(False, data_mask)
-        codes.append(QRCode(version, level, data_mask, ~np.array(code.modules, dtype=bool), payload_bits))
-    return codes
+        light = function_patterns(version, level, data_mask)[0].copy()
+        light[order] = bits == _mask_pattern(version, data_mask)[order]
+        light.setflags(write=False)
+        codes.append(QRCode(version, level, data_mask, light, payload_bits))
+    return tuple(codes)
 
 
 def _codewords(segments: list[qrcode.util.QRData], version: int, level: str) -> tuple[list[int], int]:
@@ -184,6 +189,7 @@ def function_patterns(version: int, level: str, data_mask: int) -> tuple[Bits, B
     and version areas; `light` means nothing where `data` is True.
     """
     code = _Blank(version=version, error_correction=LEVELS[level])
+    code.data_cache = []  # or makeImpl computes codewords that nobody asked for
     code.makeImpl(False, data_mask)
     modules = np.array(code.modules, dtype=object)
     data = modules == None  # noqa: E711  (elementwise)
