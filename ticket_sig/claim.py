@@ -51,6 +51,10 @@ class Claim:
     written_by: str = f"ticket_sig {VERSION}"
     source: str = field(default="claim", compare=False)
 
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.marks) <= MOST_MARKS:
+            raise bad_input("claim", "marks", f"1 to {MOST_MARKS}", str(len(self.marks)))
+
     def to_json(self) -> dict[str, Any]:
         """The content of claim.json."""
         return {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ticket_sig.statistics import format_p
+from ticket_sig.statistics import corrected, format_p
 
 LOG10_THRESHOLD = -6.0
 
@@ -48,6 +49,7 @@ class Verdict:
         statistic: what was measured, in words, with its value.
         proves, does_not_prove: what the verdict means and what it leaves open.
         lacking: what is required beside the p-value and is not there, in words; empty where nothing is.
+        tried: how many marks of the claim were, each of which is a chance to be verified.
     """
 
     mark: str
@@ -56,11 +58,12 @@ class Verdict:
     proves: str
     does_not_prove: str
     lacking: str = ""
+    tried: int = 1
 
     @property
     def log10_p(self) -> float:
-        """As of the reading."""
-        return self.reading.log10_p
+        """The reading's p-value, times the marks that were tried (Bonferroni)."""
+        return corrected(self.reading.log10_p, math.log10(self.tried))
 
     @property
     def verified(self) -> bool:

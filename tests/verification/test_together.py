@@ -72,7 +72,8 @@ def test_where_both_stand_the_best_counts_twice(marked: Marked) -> None:
     assert code.statistic in found.statistic and bits.statistic in found.statistic
     rows = dict(found.rows())
     assert rows["marks tried"] == 2 and rows["qr-code"] == rows["uchida"] == "verified"
-    assert rows["claimed message"] == "the owner" and rows["bit error rate"] == "0.0000"
+    assert rows["  claimed message"] == "the owner" and rows["  bit error rate"] == "0.0000"
+    assert found.proves == f"qr-code: {code.proves}; uchida: {bits.proves}"
     told = found.to_json()["evidence"]
     assert [mark["mark"] for mark in told["marks"]] == ["qr-code", "uchida"]
     assert (told["tried"], told["could_not_be_read"]) == (2, [])
@@ -85,7 +86,9 @@ def test_where_one_stands_it_decides_and_says_what_it_proves(left: str, marked: 
     found = verify(spoiled, marked.both)
     assert alone.verified and found.verified
     assert found.log10_p == alone.log10_p + math.log10(2)
-    assert (found.proves, found.does_not_prove) == (alone.proves, alone.does_not_prove)
+    gone = "uchida" if left == "code" else "qr-code"
+    assert found.proves == f"{alone.mark}: {alone.proves}"
+    assert found.does_not_prove == f"{alone.mark}: {alone.does_not_prove}; nothing by {gone}"
     outcomes = [mark["verdict"] for mark in found.to_json()["evidence"]["marks"]]
     assert outcomes == (["verified", "not verified"] if left == "code" else ["not verified", "verified"])
 

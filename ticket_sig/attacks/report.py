@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -25,6 +25,7 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import weights_for
 from ticket_sig.marks import Mark, marks_of
+from ticket_sig.marks.mark import tried
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import accuracy
@@ -34,7 +35,6 @@ from ticket_sig.verification.ask import Ask, verify_answers
 from ticket_sig.verification.ask.network import ask_network, network_of
 from ticket_sig.verification.ask.pixels import Normalisation
 from ticket_sig.verification.fidelity import EPS_F
-from ticket_sig.verification.white_box import Together
 
 _Pair = tuple[float | None, float | None]
 
@@ -258,22 +258,22 @@ def attack_report(
     task = None if scene.data is None else task_of(before, scene)
     accuracies, answers = _measured(before, after, scene, task, triggers)
     marks = marks_of(claim) if claim else []
-    in_weights = sum(mark.stands_in != "answers" for mark in marks)
-    tried: dict[str, Tried] = {}
+    chances = len(tried(marks, shown or {}))
+    found: dict[str, Tried] = {}
     for mark in marks:
-        name = f"{mark.name} {len(tried) + 1}" if mark.name in tried else mark.name
+        name = f"{mark.name} {len(found) + 1}" if mark.name in found else mark.name
         if claim is not None and mark.stands_in == "answers":
-            tried[name] = _taught(before, after, scene, task, claim, triggers, controls)
+            found[name] = _taught(before, after, scene, task, claim, triggers, controls)
         else:
             given = {n: one for n, one in (shown or {}).items() if n in mark.needs}
-            tried[name] = Tried(*(_read(mark, ticket, given, in_weights) for ticket in (before, after)))
-    locks = any(mark.locks for mark in marks)
+            found[name] = Tried(*(_read(mark, ticket, given, chances) for ticket in (before, after)))
+    locks = bool(marks) and all(mark.locks for mark in marks)
     return AttackReport(
         accuracy=accuracies,
         triggers=answers,
         kept=(before.mask.kept, after.mask.kept),
         total=before.mask.total,
-        marks=tried,
+        marks=found,
         promised=claim.accuracy if claim else None,
         locked=locks and claim is not None and claim.subject == tensor_digest(before.weights),
         forged=None if forged is None else _decision(lambda: verify(after, forged)),
@@ -289,14 +289,10 @@ def _decision(decide: Callable[[], Verdict]) -> Decision:
         return Decision(None, str(error))
 
 
-def _read(mark: Mark, ticket: Ticket, shown: Mapping[str, Any], tried: int) -> Decision:
+def _read(mark: Mark, ticket: Ticket, shown: Mapping[str, Any], chances: int) -> Decision:
     """One of several marks that are read in the weights, at the price of their number."""
 
-    def decide() -> Verdict:
-        verdict = mark.read(ticket, **shown).verdict()
-        return verdict if tried == 1 else Together([verdict], tried).verdict()
-
-    return _decision(decide)
+    return _decision(lambda: replace(mark.read(ticket, **shown).verdict(), tried=chances))
 
 
 def _taught(

@@ -44,9 +44,8 @@ def run(
     model: options.Model,
     bundle: Bundle,
     given: dict[str, Any],
+    needed: dict[str, Path],
     claim: options.OwnClaim = None,
-    key: options.KeyFile = None,
-    locked: options.Locked = None,
     triggers: Triggers = None,
     control: Controls = None,
     insider: Insider = False,
@@ -80,7 +79,7 @@ def run(
             engine=engine,
             state=state,
             claim=claim or loaded.claim,
-            needed=options.needed(key, locked),
+            needed=needed,
             triggers=triggers,
             controls=tuple(control or ()),
         )
@@ -95,10 +94,11 @@ def commands() -> Mapping[str, tuple[Callable[..., None], str]]:
     """Every attack of the registry, with the options that it takes."""
     from ticket_sig.attacks import ATTACKS
 
-    found = {}
+    found, marks = {}, {"marks": options.needed()}
     for name, kind in ATTACKS.items():
         fixed = {"name": name} if kind.of_insiders else {"name": name, "insider": False}
-        found[name] = with_options(run, {name: kind}, fixed=fixed), _text(name, kind)
+        verb = with_options(run, {name: kind}, fixed=fixed)
+        found[name] = with_options(verb, marks, panel="What {} need", into="needed"), _text(name, kind)
     return found
 
 

@@ -13,7 +13,6 @@ import typer
 from ticket_sig.options import Options, options_of
 
 Run = Callable[..., None]
-_GIVEN = "given"  # the parameter of a verb that takes the declared options that were given
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
@@ -24,34 +23,41 @@ def with_options(
     panel: str = "Options of {}",
     chooser: str | None = None,
     fixed: Mapping[str, Any] | None = None,
+    into: str = "given",
 ) -> Run:
-    """A verb with the options of one or several kinds of a thing; those given come as `given`, by name.
+    """A verb with the options of one or several kinds of a thing; those given come in a dictionary, by name.
 
     Of one kind they are as it declares them. Of several, another option of the verb says which one is meant:
     then each may be left out, the help says which kinds have it, and what is given is checked later.
 
     Args:
-        run: with a parameter `given: dict[str, Any]`.
+        run: the verb.
         kinds: by name.
         panel: of the help, with the kinds' names.
         chooser: the parameter that names one of the kinds; its help lists them.
         fixed: parameters of `run` that are no options here, and their values.
+        into: the parameter of `run` that takes what is given.
+
+    Raises:
+        TypeError: a declared option has the name of one of the verb's own, or two types.
     """
     fixed = fixed or {}
     hints = get_type_hints(run, include_extras=True)
     own = {
         name: one.replace(annotation=hints[name], kind=_KEYWORD)
         for name, one in inspect.signature(run).parameters.items()
-        if name not in (_GIVEN, *fixed)
+        if name not in (into, *fixed)
     }
     if chooser is not None:
         own[chooser] = _choosing(own[chooser], kinds)
     declared = _merged(kinds, panel) if len(kinds) > 1 else _of_one(kinds, panel)
+    if taken := sorted(own.keys() & declared.keys()):
+        raise TypeError(f"option {', '.join(taken)} of {', '.join(kinds)}: the verb has one of that name")
     parameters = own | declared
 
     def command(**values: Any) -> None:
         given = {name: value for name in declared if (value := values.pop(name)) is not None}
-        run(**values, **fixed, given=given)
+        run(**values, **fixed, **{into: given})
 
     command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     command.__annotations__ = {name: one.annotation for name, one in parameters.items()}
@@ -87,8 +93,12 @@ def _merged(kinds: Mapping[str, type[Options]], panel: str) -> dict[str, inspect
         text = next(iter(helps.values()))
         if len(set(helps.values())) > 1:
             text = " ".join(f"{name}: {help_}" for name, help_ in helps.items())
-        hint = next(iter(users.values()))[1]
-        parameters[option] = _parameter(option, hint | None, text, panel.format(", ".join(users)), None)
+        hint, *others = dict.fromkeys(hint | None for _, hint in users.values())
+        if others:
+            raise TypeError(
+                f"option {option} of {', '.join(users)}: expected one type, found {hint}, {others}"
+            )
+        parameters[option] = _parameter(option, hint, text, panel.format(", ".join(users)), None)
     return parameters
 
 

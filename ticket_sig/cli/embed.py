@@ -87,7 +87,7 @@ def _bytes_in(secret: Path) -> bytes:
 
 
 def _report(made: Written, bundle: Path, as_json: bool) -> None:
-    claim, verdict = bundle / "claim.json", made.reading.verdict()
+    claim, verdict = bundle / "claim.json", made.verdict
     if as_json:
         left = {"left_out": list(made.left_out), "no_longer_claimed": list(made.dropped)}
         told = {"bundle": bundle, "claim": claim, "mark": made.mark.name, "facts": dict(made.facts)}

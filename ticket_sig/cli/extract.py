@@ -37,7 +37,7 @@ def run(
         print_json({"mark": mark.name, **reading.to_json(), "png": png})
     elif message is not None:
         print(printable(message) if sys.stdout.isatty() else message)
-    told = f"{statistic}, p = {format_p(reading.log10_p)}"
+    told = f"{mark.name}: {statistic}, p = {format_p(reading.log10_p)}"
     if message is None:
         err.print(f"no message can be read: {told}")
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from ticket_sig.cli.output import progress
 
 if TYPE_CHECKING:
+    from ticket_sig.options import Options
     from ticket_sig.training.loop import Engine
     from ticket_sig.training.recipe import Recipe
 
@@ -28,14 +30,6 @@ ClaimFile = Annotated[Path, typer.Option("--claim", help="Claim file.")]
 OwnClaim = Annotated[Path | None, typer.Option("--claim", help="Claim file; the bundle's own by default.")]
 Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write.")]
 Folder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
-KeyFile = Annotated[Path | None, typer.Option("--key", help="The key's file, of a claim on a key mask.")]
-Locked = Annotated[
-    Path | None,
-    typer.Option(
-        "--locked",
-        help="The locked bundle as it was handed out (key mask); by default the claim's own folder.",
-    ),
-]
 CONTROL = (
     "An innocent network of the same task, as good as the suspect, asked the same; may be repeated. Needed "
     "where somebody chose the triggers (a folder)."
@@ -118,6 +112,12 @@ def names_for(model: Path, arch: str | None = None, dataset: str | None = None) 
     return [] if known else ["--arch", arch or "NAME", "--dataset", dataset or "NAME"]
 
 
-def needed(key: Path | None, locked: Path | None) -> dict[str, Path]:
-    """What marks may need beside the model, by name, as far as it is given."""
-    return changes(key=key, locked=locked)
+def needed() -> type[Options]:
+    """What marks may need beside the weights (`Mark.needs`), as options; those given go to the marks."""
+    from ticket_sig.marks import MARKS
+    from ticket_sig.options import Options, option
+
+    kinds = [kind for kind in MARKS.values() if kind.stands_in != "answers"]
+    texts = {name: text for kind in kinds for name, text in kind.needs.items()}
+    fields = [(name, Path | None, option(text, default=None)) for name, text in texts.items()]
+    return make_dataclass("Needed", fields, bases=(Options,), frozen=True, kw_only=True)

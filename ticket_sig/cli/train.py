@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, tell_next
+from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, printable, tell_next
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -58,6 +58,7 @@ def run(
     from ticket_sig.datasets import load_dataset
     from ticket_sig.formats import load, save
     from ticket_sig.lottery import retrain
+    from ticket_sig.marks import TriggerMark
     from ticket_sig.marks.trained import claim_after, kept_in_training
     from ticket_sig.marks.trigger_set.triggers import read_triggers
     from ticket_sig.training.batches import TriggerBatch
@@ -79,39 +80,50 @@ def run(
         ticket = retrain(
             loaded.ticket, recipe, images, state, start=start, triggers=batch, marks=marks, engine=engine
         )
+    replaced = [m.name for m in (claim.marks if claim and taught else ()) if m.name == TriggerMark.name]
     claim = claim_after(claim, ticket, taught)
     save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
     shutil.rmtree(state)
-    _report(loaded.ticket.last_trained(), ticket, claim, bundle, triggers, as_json)
+    _report(loaded.ticket.last_trained(), ticket, claim, replaced, bundle, triggers, as_json)
 
 
 def _report(
     before: HistoryEntry | None,
     ticket: Ticket,
     claim: Claim | None,
+    replaced: list[str],
     bundle: Path,
     triggers: Path | None,
     as_json: bool,
 ) -> None:
+    from ticket_sig.errors import InputError
     from ticket_sig.marks.trained import still_read
 
-    after, verdicts = ticket.history[-1], still_read(claim, ticket)
+    after, read = ticket.history[-1], still_read(claim, ticket)
     if as_json:
-        told = {"before": before and before.to_json(), "after": after.to_json()}
-        print_json({"bundle": bundle, **told, "marks": [verdict.to_json() for verdict in verdicts]})
+        entries = {"before": before and before.to_json(), "after": after.to_json()}
+        marks = [_unread(name, one) if isinstance(one, InputError) else one.to_json() for name, one in read]
+        print_json({"bundle": bundle, **entries, "marks": marks, "no_longer_claimed": replaced})
         return
     for name, entry in (("before:", before), ("after: ", after)):
         if entry:
             out.print(f"{name} {percent(entry.test)} % test accuracy, {100 * entry.density:.2f} % kept")
     out.print(f"bundle: {bundle}")
     shown = (bundle, "--claim", bundle / "claim.json")
-    for verdict in verdicts:
-        out.print(f"{verdict.mark}: {verdict.statistic}; {verdict.outcome}")
-    if verdicts:
+    for name, one in read:
+        told = one if isinstance(one, InputError) else f"{one.statistic}; {one.outcome}"
+        out.print(printable(f"{name}: {told}"))
+    if replaced:
+        out.print(f"no longer claimed, as another takes its place: {', '.join(replaced)}")
+    if read:
         tell_next("verify", *shown)
     if claim is not None and triggers is not None and after.triggers is not None:
         _tell_triggers(claim, after.triggers)
         tell_next("ask", *shown, "--triggers", triggers)
+
+
+def _unread(name: str, error: Exception) -> dict[str, str]:
+    return {"mark": name, "verdict": "could not verify", "reason": str(error)}
 
 
 def _tell_triggers(claim: Claim, answered: float) -> None:

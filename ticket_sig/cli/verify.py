@@ -16,17 +16,20 @@ Example: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, out, tell_next, tell_verdict
+from ticket_sig.cli.declared import with_options
+from ticket_sig.cli.output import JsonFlag, out, printable, tell_next, tell_verdict
 
 
 def run(
     model: options.Model,
     claim: options.ClaimFile,
-    key: options.KeyFile = None,
-    locked: options.Locked = None,
+    given: dict[str, Path],
     data: options.Data = None,
     dataset: options.DatasetName = None,
     arch: options.Arch = None,
@@ -35,16 +38,29 @@ def run(
     """Runs the verb."""
     from ticket_sig.claim import Claim
     from ticket_sig.marks import marks_of
+    from ticket_sig.marks.mark import tried
+    from ticket_sig.options import flag
     from ticket_sig.verification.fidelity import fidelity_of_file
     from ticket_sig.verification.white_box import verify_file
 
     claimed = Claim.read(claim)
-    verdict = verify_file(model, claimed, options.needed(key, locked))
+    verdict = verify_file(model, claimed, given)
     accuracy = fidelity_of_file(model, claimed, data=data, arch=arch, dataset=dataset)
-    left = [str(mark) for mark in marks_of(claimed) if mark.stands_in == "answers"]
-    tell_verdict(verdict, accuracy, {"model": model, "claim": claim, "left_to_ask": left}, as_json)
+    marks = marks_of(claimed)
+    left = [str(mark) for mark in marks if mark.stands_in == "answers"]
+    read = tried(marks, given)
+    unread = [mark for mark in marks if mark.stands_in != "answers" and mark not in read]
+    names = {"left_to_ask": left, "not_looked_at": [str(mark) for mark in unread]}
+    tell_verdict(verdict, accuracy, {"model": model, "claim": claim, **names}, as_json)
+    for mark in () if as_json else unread:
+        out.print(printable(f"not looked at: {mark}; it needs {', '.join(map(flag, mark.needs))}"))
     if left and not as_json:
         out.print(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
         named = options.names_for(model, arch, dataset)
         tell_next("ask", model, *named, "--claim", claim, "--triggers", "FILE")
     raise typer.Exit(0 if verdict.verified else 1)
+
+
+def command() -> Callable[..., None]:
+    """The verb with the options of what marks need."""
+    return with_options(run, {"marks": options.needed()}, panel="What {} need")

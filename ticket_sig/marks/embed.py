@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from ticket_sig.formats.patch import copy_files, other_files
 from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
 from ticket_sig.lottery.prune import prune_dense
 from ticket_sig.marks import MARKS, claim_of, marks_of
-from ticket_sig.marks.mark import Mark, Model
+from ticket_sig.marks.mark import Mark, Model, tried
 from ticket_sig.options import Options, made, one_named
 from ticket_sig.progress import Progress
 from ticket_sig.ticket import Ticket
-from ticket_sig.verdict import Reading, Rows
+from ticket_sig.verdict import Reading, Rows, Verdict
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Written:
         claim: what lies in its claim.json.
         mark: that was put in.
         reading: what stands in the copy.
+        verdict: on that alone, as one of the marks of the claim.
         facts: what embedding did, for people.
         left_out: names of what lay beside the model and is not in the copy.
         dropped: marks of an earlier claim that no longer stand, and are not claimed any more.
@@ -51,6 +52,7 @@ class Written:
     claim: Claim
     mark: Mark
     reading: Reading
+    verdict: Verdict
     facts: Rows
     left_out: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -163,16 +165,14 @@ def _copy(
 def _written(
     one: Mark, before: Model, after: Ticket | Shards, beside: Path | None, left_out: tuple[str, ...] = ()
 ) -> Written:
-    """What is told of a mark that was put in; of the claim beside, the marks that still stand are kept.
-
-    What weights do not tell, as a trigger set, is taken to stand.
-    """
+    """What is told of a mark that was put in; of the claim beside, the marks that still stand are kept."""
     earlier = [(mark, _stands(mark, after)) for mark in (marks_of(Claim.read(beside)) if beside else ())]
-    marks = [*(mark for mark, stands in earlier if stands), one]
+    marks, reading = [*(mark for mark, stands in earlier if stands), one], one.read(after)
     return Written(
         claim=claim_of(marks, tensors_of(after) if isinstance(after, Shards) else after.weights),
         mark=one,
-        reading=one.read(after),
+        reading=reading,
+        verdict=replace(reading.verdict(), tried=len(tried(marks))),
         facts=one.facts(before, after),
         left_out=left_out,
         dropped=tuple(mark.name for mark, stands in earlier if not stands),
@@ -180,12 +180,14 @@ def _written(
 
 
 def _stands(mark: Mark, marked: Model) -> bool:
-    if mark.stands_in == "answers" or mark.needs:
+    """Whether a mark stands: verified, or whole but too weak for that; what cannot be looked at is kept."""
+    if mark.stands_in == "answers" or mark.needs or (mark.stands_in == "mask" and isinstance(marked, Shards)):
         return True
     try:
-        return mark.read(marked).verdict().verified
+        reading = mark.read(marked)
     except InputError:
         return False
+    return reading.verdict().verified or reading.agreement == 1
 
 
 def _check_out(path: Path, out: Path, replace: bool, in_place: bool) -> None:

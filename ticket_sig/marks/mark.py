@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -243,6 +243,15 @@ def claim_of(marks: Sequence[Mark], weights: Mapping[str, Tensor], accuracy: flo
     """
     listed = tuple(ClaimedMark(mark.name, mark.to_json()) for mark in marks)
     return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy)
+
+
+def tried(marks: Sequence[Mark], shown: Collection[str] = ()) -> list[Mark]:
+    """The marks that are tried on weights, and counted in the p-value.
+
+    One that needs something (`Mark.needs`) of which nothing is shown is left out, where there are others.
+    """
+    read = [mark for mark in marks if mark.stands_in != "answers"]
+    return [mark for mark in read if not mark.needs or mark.needs.keys() & set(shown)] or read
 
 
 def of_kind(kind: type[Own], claim: Claim) -> Own:

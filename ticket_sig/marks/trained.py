@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from ticket_sig.claim import Claim, ClaimedMark
 from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import InputError
 from ticket_sig.marks import Mark, marks_of
+from ticket_sig.marks.mark import tried
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.ticket import Ticket
@@ -22,7 +24,7 @@ def claim_triggers(triggers: TriggerSet, subject: str, beside: Claim | None = No
     """
     kept = [one for one in (beside.marks if beside else ()) if one.name != TriggerMark.name]
     taught = ClaimedMark(TriggerMark.name, TriggerMark.of(triggers).to_json())
-    return Claim(marks=(*kept, taught), subject=subject)
+    return Claim(marks=(*kept, taught), subject=subject, accuracy=beside.accuracy if beside else None)
 
 
 def claim_after(claim: Claim | None, ticket: Ticket, taught: TriggerSet | None = None) -> Claim | None:
@@ -47,11 +49,18 @@ def kept_in_training(claim: Claim | None) -> list[Mark]:
     return [mark for mark in (marks_of(claim) if claim else []) if type(mark).bind is not Mark.bind]
 
 
-def still_read(claim: Claim | None, ticket: Ticket) -> list[Verdict]:
-    """Verdicts on the marks of a claim that a trained network's own weights tell.
+def still_read(claim: Claim | None, ticket: Ticket) -> list[tuple[str, Verdict | InputError]]:
+    """Each mark that a trained network's own weights tell: its name, and the verdict or why there is none.
 
     Raises:
-        InputError: the claim is damaged, or of another network.
+        InputError: the claim is damaged.
     """
-    marks = marks_of(claim) if claim else []
-    return [m.read(ticket).verdict() for m in marks if m.stands_in != "answers" and not m.needs]
+    marks = [mark for mark in tried(marks_of(claim) if claim else []) if not mark.needs]
+    return [(mark.name, _read(mark, ticket, len(marks))) for mark in marks]
+
+
+def _read(mark: Mark, ticket: Ticket, chances: int) -> Verdict | InputError:
+    try:
+        return replace(mark.read(ticket).verdict(), tried=chances)
+    except InputError as error:
+        return error

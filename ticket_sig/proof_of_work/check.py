@@ -74,8 +74,14 @@ class Work:
         """Verified where nothing is lacking, and no unrelated network would carry the watermark."""
         m, right = self.matches, "" if self.accuracy is None else f", {self.accuracy:.2f} % test accuracy"
         values = f"{m.found} of {m.length} values stand{right}" if m else "nothing was measured"
-        words = {"proves": _PROVES, "does_not_prove": _DOES_NOT_PROVE, "lacking": self.lacking}
-        return Verdict(mark=FORMAT, reading=self, statistic=values, **words)
+        return Verdict(
+            mark=FORMAT,
+            reading=self,
+            statistic=values,
+            proves=_PROVES,
+            does_not_prove=_DOES_NOT_PROVE,
+            lacking=self.lacking,
+        )
 
 
 def check(

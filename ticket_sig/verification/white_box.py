@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.formats import load, open_weights
 from ticket_sig.marks import MARKS, Mark, Model, marks_of
+from ticket_sig.marks.mark import tried
 from ticket_sig.options import flag
-from ticket_sig.statistics import corrected
 from ticket_sig.verdict import Reading, Rows, Verdict
 
 
@@ -38,9 +37,8 @@ class Together:
 
     @property
     def message(self) -> str | None:
-        """The first message that is read."""
-        told = (v.reading.message for v in self.verdicts)
-        return next((message for message in told if message is not None), None)
+        """The clearest message."""
+        return clearest([verdict.reading for verdict in self.verdicts]).message
 
     @property
     def agreement(self) -> float:
@@ -49,38 +47,54 @@ class Together:
 
     @property
     def log10_p(self) -> float:
-        """The best p-value, times the number of marks that were tried (Bonferroni)."""
-        return corrected(self.best.log10_p, math.log10(self.tried))
+        """The best p-value, which the verdict pays for."""
+        return self.best.log10_p
 
     def rows(self) -> Rows:
         """The rows of each mark, under its name and outcome."""
         rows: list[tuple[str, object]] = [("marks tried", self.tried)]
-        for verdict in self.verdicts:
+        for verdict in (replace(one, tried=self.tried) for one in self.verdicts):
             (_, name), *others = verdict.rows()
-            rows += [(str(name), verdict.outcome), *others]
+            rows += [(str(name), verdict.outcome), *((f"  {what.strip()}", value) for what, value in others)]
         return [*rows, *(("could not be read", error) for error in self.errors)]
 
     def to_json(self) -> dict[str, Any]:
-        marks = [verdict.to_json() for verdict in self.verdicts]
+        marks = [replace(verdict, tried=self.tried).to_json() for verdict in self.verdicts]
         return {"tried": self.tried, "marks": marks, "could_not_be_read": list(self.errors)}
 
     def verdict(self) -> Verdict:
         """Verified where one of the marks is, at the price of having tried all."""
-        best = self.best
+        paid = [replace(verdict, tried=self.tried) for verdict in self.verdicts]
+        stand = [verdict for verdict in paid if verdict.verified] or [self.best]
+        gone = ", ".join(verdict.mark for verdict in paid if not verdict.verified)
+        left = {verdict.does_not_prove: verdict.mark for verdict in stand}
         return Verdict(
             mark=" + ".join(verdict.mark for verdict in self.verdicts),
             reading=self,
             statistic="; ".join(f"{v.mark}: {v.statistic}" for v in self.verdicts),
-            proves=best.proves,
-            does_not_prove=best.does_not_prove,
-            lacking=best.lacking,
+            proves="; ".join(f"{verdict.mark}: {verdict.proves}" for verdict in stand),
+            does_not_prove="; ".join(f"{name}: {text}" for text, name in left.items())
+            + (f"; nothing by {gone}" if gone else ""),
+            lacking=self.best.lacking,
+            tried=self.tried,
         )
 
 
-def extract(model: Model, claim: Claim) -> Reading:
-    """Reads what a mark of a claim says, as `message`: of several the latest text, or else the latest bits.
+def clearest(readings: Sequence[Reading]) -> Reading:
+    """The reading to be shown: one that says something, of those a verified one, of those a text; the latest.
 
-    Where none can be read, it is the latest mark that carries any.
+    Bits alone can be read in any network.
+    """
+
+    def clarity(reading: Reading) -> tuple[bool, bool, bool]:
+        message = reading.message
+        return message is not None, reading.verdict().verified, bool(set(message or "") - {"0", "1"})
+
+    return max(reversed(readings), key=clarity)
+
+
+def extract(model: Model, claim: Claim) -> Reading:
+    """Reads what a mark of a claim says, as `message`; of several marks the `clearest`.
 
     Args:
         model: any model (`load(path).ticket`, a module, a state dict).
@@ -88,22 +102,20 @@ def extract(model: Model, claim: Claim) -> Reading:
     Raises:
         InputError: the claim has no such mark, or the model lacks what they all name.
     """
-    return _clearest(_carriers(claim), model)[1]
+    return _extract(_carriers(claim), model)[1]
 
 
-def _clearest(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
-    """The latest mark that reads as a text; else as bits alone, which any network does; else the latest."""
+def _extract(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
     read, errors = [], []
-    for mark in reversed(marks):
+    for mark in marks:
         try:
             read.append((mark, mark.read(model)))
         except InputError as error:
             errors.append(error)
     if not read:
-        raise errors[-1]
-    messages = [reading.message for _, reading in read]
-    clear = [message is not None and 1 + bool(set(message) - {"0", "1"}) for message in messages]
-    return read[clear.index(max(clear))]
+        raise errors[0]
+    shown = clearest([reading for _, reading in read])
+    return next((mark, reading) for mark, reading in read if reading is shown)
 
 
 def _carriers(claim: Claim) -> list[Mark]:
@@ -132,7 +144,7 @@ def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
     """
     marks = in_weights(claim)
     check_needed(marks, shown, claim)
-    able = [mark for mark in marks if not mark.needs or mark.needs.keys() & shown.keys()] or marks
+    able = tried(marks, shown)
     verdicts, errors = [], []
     for mark in able:
         try:
@@ -171,7 +183,7 @@ def extract_file(path: Path | str, claim: Claim) -> tuple[Mark, Reading]:
     marks = _carriers(claim)
     masked = any(mark.stands_in == "mask" for mark in marks)
     with about(path):
-        return _clearest(marks, load(path).ticket if masked else open_weights(path))
+        return _extract(marks, load(path).ticket if masked else open_weights(path))
 
 
 def in_weights(claim: Claim) -> list[Mark]:

@@ -167,7 +167,7 @@ def modules(weights: Tensor, mark: PlacedCode) -> Bits:
         found = f"rows {place.row}..{place.row + n - 1}, columns {place.column}..{place.column + n - 1}"
         raise bad_input(place.layer, "placement", f"a region of its {rows}x{columns} kernels", found)
     region = weights[place.row : place.row + n, place.column : place.column + n]
-    strength = region.reshape(n, n, -1).abs().amax(-1).double().numpy()
+    strength = region.reshape(n, n, -1).double().abs().amax(-1).numpy()
     light: Bits = strength > 0
     code = mark.code()
     surplus = int(np.count_nonzero(light & code.data) - np.count_nonzero(code.light & code.data))

@@ -1,7 +1,7 @@
 """Uchida: bits taught to the weights of one layer by a regularizer (Uchida et al., ICMR 2017).
 
     mark = Uchida.on(ticket.weights, bits_of("mine"))
-    marked = retrain(ticket, recipe, data, run, start="model", mark=mark)  # or mark.embed(ticket): no data
+    marked = retrain(ticket, recipe, data, run, start="model", marks=[mark])  # or mark.embed(ticket): no data
     mark.read(marked.weights).verdict()
 
 The bits are read off the mean filter: nothing but a secret matrix X finds them, and other orders of the

@@ -1,0 +1,5 @@
+"""`python -m ticket_sig` is `ticket-sig`."""
+
+from ticket_sig.cli.app import main
+
+main()
