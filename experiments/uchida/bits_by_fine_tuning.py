@@ -129,7 +129,7 @@ def mark_of(bench: Bench, arch: str, index: int) -> Uchida:
     """A mark of its own for every network and payload; its key is no secret, so that it can be repeated."""
     key = hashlib.sha256(f"Uchida experiment, {arch}, payload {index}".encode()).digest()
     payload = keyed_words(key, "payload", BITS) % 2 == 1
-    return Uchida.on(bench.initial(arch, size(bench).dataset), payload.tolist(), key=key)
+    return Uchida.on(bench.initial(arch, size(bench).dataset), payload.tolist(), secret=key)
 
 
 def recipe_of(bench: Bench, arch: str, length: Steps | None = None) -> Recipe:

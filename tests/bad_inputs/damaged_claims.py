@@ -43,7 +43,7 @@ def _written(mark: str) -> Claim:
         return split(ticket, 0.05, {name: ticket.weights[name].abs() for name in ticket.mask}).claim
     if mark == "freezenet":
         return claim_of([Watermark(b"mine", 50, manifest={"a.weight": (40, 30)})], _NET)
-    return claim_of([Uchida([True, False] * 10, "a.weight", (40, 30), key=bytes(32))], _NET)
+    return claim_of([Uchida([True, False] * 10, "a.weight", (40, 30), secret=bytes(32))], _NET)
 
 
 def _whole(mark: str, version: int) -> Json:
@@ -191,7 +191,7 @@ _OUT_OF_RANGE: dict[str, tuple[tuple[str, object, str], ...]] = {
         ("manifest", {"a": [1] * 65}, "manifest, a: expected a shape, found [1, 1, "),
     ),
     "uchida": (
-        ("key", "00", "uchida: key: expected 32 bytes, found 1"),
+        ("key", "00", "key: expected 64 hexadecimal digits, found something else"),
         ("payload", "", "payload: expected 1 to 8192 bits, found 0"),
         ("payload", "012", "payload: expected digits 0 and 1, found '012'"),
         ("payload", "0" * 10**6, "payload: expected 1 to 8192 bits, found 1000000"),

@@ -215,7 +215,7 @@ def test_a_trigger_set_alone_is_not_read_in_weights(both: Path, tmp_path: Path, 
     could_not(
         ticket_sig("verify", both, "--claim", tmp_path / "claim.json"),
         "marks: expected one that is read in weights (",
-        "found trigger-set; ask the network for its answers instead: ticket-sig ask",
+        "found trigger-set; ask the network for its answers: ticket-sig ask MODEL --claim FILE",
     )
 
 

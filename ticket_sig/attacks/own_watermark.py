@@ -25,8 +25,8 @@ def _has_size(name: str, mark: str) -> None:
 class OwnWatermark(Attack):
     """Writes a mark under a secret of the thief's; he knows its kind, and not the owner's secret."""
 
-    mark: str = option("Kind of the mark, as of `embed`: freezenet or uchida.", check=_has_size)
-    size: int = option("Of the mark: values of freezenet, bits of uchida.", default=64, check=one_or_more)
+    mark: str = option(f"Kind of the mark, as of `embed`: {', '.join(_sizes())}.", check=_has_size)
+    size: int = option("Of the mark: how many values or bits.", default=64, check=one_or_more)
 
     def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
         """Returns the ticket with the thief's mark, and the claim he would show; errors as of the mark."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 Run = Annotated[Path, typer.Option("--out", help="Run folder, new or of this same run.")]
-Arch = Annotated[str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50 or vgg16.")]
+Arch = Annotated[str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50, vgg16 or freezenet.")]
 DatasetName = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
 Rounds = Annotated[int | None, typer.Option(min=0, help="So many rounds of pruning.")]
 Density = Annotated[float | None, typer.Option(help="Rounds until this share is kept.")]

@@ -190,7 +190,7 @@ def in_weights(claim: Claim) -> list[Mark]:
     """The marks of a claim that are read in a model's weights; InputError where there is none."""
     marks = [mark for mark in marks_of(claim) if mark.stands_in != "answers"]
     if not marks:
-        hint = "ask the network for its answers instead: ticket-sig ask"
+        hint = "ask the network for its answers: ticket-sig ask MODEL --claim FILE --triggers FILE"
         named = " or ".join(name for name, kind in MARKS.items() if kind.stands_in != "answers")
         found = ", ".join(one.name for one in claim.marks)
         raise bad_input(claim.source, "marks", f"one that is read in weights ({named})", found, hint=hint)

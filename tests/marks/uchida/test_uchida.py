@@ -58,7 +58,7 @@ def network(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Ticket:
 
 
 def mark(count: int = 64, shape: tuple[int, ...] = SHAPE, label: object = "owner", **options: Any) -> Uchida:
-    return Uchida(bits(count), "a.weight", shape, key=key(label), **options)
+    return Uchida(bits(count), "a.weight", shape, secret=key(label), **options)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_no_other_key_payload_or_network_verifies() -> None:
     one_off = (not made.payload[0], *made.payload[1:])
     for other in (
         mark(label="thief"),
-        Uchida(one_off, "a.weight", SHAPE, key=made.key),
-        Uchida(made.payload[:-1], "a.weight", SHAPE, key=made.key),
+        Uchida(one_off, "a.weight", SHAPE, secret=made.secret),
+        Uchida(made.payload[:-1], "a.weight", SHAPE, secret=made.secret),
     ):
         reading = other.read(marked)
         assert not reading.verdict().verified and reading.wrong > len(other.payload) // 4
@@ -139,7 +139,7 @@ def test_who_reads_bits_and_then_claims_them_reads_others() -> None:
             liar = mark(64, label=label)
             for _ in range(3):
                 read = liar.read(weights)
-                liar = Uchida(read.bits, "a.weight", SHAPE, key=liar.key)
+                liar = Uchida(read.bits, "a.weight", SHAPE, secret=liar.secret)
                 assert 12 < liar.read(weights).wrong < 52
                 assert not liar.read(weights).verdict().verified
 
@@ -147,8 +147,8 @@ def test_who_reads_bits_and_then_claims_them_reads_others() -> None:
 def test_bits_are_bound_to_layer_and_shape() -> None:
     made = mark(64, (32, 576))
     marked = made.embed(dense(a=normal(32, 576))).weights["a.weight"]
-    renamed = Uchida(made.payload, "b.weight", (32, 576), key=made.key)
-    reshaped = Uchida(made.payload, "a.weight", SHAPE, key=made.key)
+    renamed = Uchida(made.payload, "b.weight", (32, 576), secret=made.secret)
+    reshaped = Uchida(made.payload, "a.weight", SHAPE, secret=made.secret)
     assert made.read({"a.weight": marked}).verdict().verified
     assert not renamed.read({"b.weight": marked}).verdict().verified
     assert not reshaped.read({"a.weight": marked.reshape(SHAPE)}).verdict().verified
@@ -205,7 +205,7 @@ def test_a_cast_network_is_read_and_a_network_of_that_type_is_marked(dtype: torc
 
 def test_a_sparse_ticket_keeps_its_zeros() -> None:
     ticket = sparse_ticket()
-    made = Uchida.on(ticket.weights, bits(64), "a.weight", key=key(0))
+    made = Uchida.on(ticket.weights, bits(64), "a.weight", secret=key(0))
     marked = made.embed(ticket)
     marked.mask.check(marked.weights)
     assert marked.mask == ticket.mask and Mask.of_zeros(marked.weights) == ticket.mask
@@ -234,7 +234,7 @@ def test_places_that_no_filter_keeps_stay_empty_and_too_few_are_refused() -> Non
 def test_a_layer_without_a_mean_is_marked_and_before_that_proves_nothing() -> None:
     half = normal(16, 64, 3, 3)
     ticket = dense(a=torch.cat([half, -half]))
-    zero_payload = Uchida([False] * 64, "a.weight", SHAPE, key=key(0))
+    zero_payload = Uchida([False] * 64, "a.weight", SHAPE, secret=key(0))
     for made in (mark(), zero_payload):
         before = made.read(ticket.weights)
         assert before.log10_p == 0 and before.size == 0 and before.wrong == 64
@@ -321,7 +321,7 @@ def wide_ticket() -> Ticket:
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_training_with_the_mark_teaches_the_bits(precision: str, tmp_path: Path) -> None:
-    made = Uchida(bits(64), "c2.weight", (8, 40, 3, 3), key=key(0))
+    made = Uchida(bits(64), "c2.weight", (8, 40, 3, 3), secret=key(0))
     recipe, options = tiny_recipe(precision=precision), {"model": WideNet(), "start": "model"}
     taught = retrain(wide_ticket(), recipe, tiny_data(), tmp_path / "taught", marks=[made], **options)
     plain = retrain(wide_ticket(), recipe, tiny_data(), tmp_path / "plain", **options)
@@ -329,14 +329,14 @@ def test_training_with_the_mark_teaches_the_bits(precision: str, tmp_path: Path)
     assert reading.wrong == 0 and reading.verdict().verified
     assert made.read(plain.weights).wrong > 16
     with pytest.raises(InputError, match=r"belongs to another run: .*mark"):
-        other = Uchida(bits(64), "c2.weight", (8, 40, 3, 3), key=key(1))
+        other = Uchida(bits(64), "c2.weight", (8, 40, 3, 3), secret=key(1))
         retrain(wide_ticket(), recipe, tiny_data(), tmp_path / "taught", marks=[other], **options)
 
 
 def test_under_a_mask_the_kept_weights_alone_learn_the_bits() -> None:
     model, ticket = WideNet(), wide_ticket()
     kept = torch.rand(8, 40, 3, 3, generator=torch.Generator().manual_seed(1)) < 0.3
-    made = Uchida(bits(32), "c2.weight", (8, 40, 3, 3), key=key(0), strength=0.1)
+    made = Uchida(bits(32), "c2.weight", (8, 40, 3, 3), secret=key(0), strength=0.1)
     mask = Mask({"c2.weight": kept})
     model.load_state_dict(mask.apply(ticket.weights))
     trained = train(model, tiny_data(), tiny_recipe(), Engine(), mask=mask, marks=[made])
@@ -355,7 +355,7 @@ class Wrapped(nn.Module):
 @pytest.mark.parametrize("name", ["module", "_orig_mod"])
 def test_a_wrapped_network_is_taught_and_read(name: str) -> None:
     model = Wrapped(WideNet(), name)
-    made = Uchida(bits(16), "c2.weight", (8, 40, 3, 3), key=key(0))
+    made = Uchida(bits(16), "c2.weight", (8, 40, 3, 3), secret=key(0))
     assert made.bind(model).penalty() > 0
     marked = made.embed(wide_ticket()).weights
     assert made.read({f"{name}.{n}": w for n, w in marked.items()}).wrong == 0
@@ -440,7 +440,7 @@ def test_the_secret_matrix_is_standard_normal_and_its_own_for_every_key() -> Non
     rows = np.corrcoef(first) - np.eye(64)
     assert np.abs(rows).max() < 0.25, "no row is another's"
     fresh = [Uchida(bits(8), "a", (1, 8)) for _ in range(2)]
-    assert fresh[0].key != fresh[1].key and len(fresh[0].key) == 32
+    assert fresh[0].secret != fresh[1].secret and len(fresh[0].secret) == 32
 
 
 def test_the_layer_taken_by_default_has_the_most_weights_in_a_filter() -> None:
@@ -512,8 +512,8 @@ def changed(**changes: Any) -> Callable[[dict[str, Any]], None]:
     [
         (without("key"), "claim: key: expected str, found none"),
         (changed(key=5), "claim: key: expected str, found int"),
-        (changed(key="zz" * 32), "claim: key: expected hexadecimal digits, found something else"),
-        (changed(key="ab"), "key: expected 32 bytes, found 1"),
+        (changed(key="zz" * 32), "claim: key: expected 64 hexadecimal digits, found something else"),
+        (changed(key="ab"), "key: expected 64 hexadecimal digits, found something else"),
         (changed(payload=[1, 0]), "claim: payload: expected str, found list"),
         (changed(payload=""), "payload: expected 1 to 8192 bits, found 0"),
         (changed(payload="0121"), "payload: expected digits 0 and 1, found '0121'"),
@@ -554,8 +554,8 @@ def test_a_hostile_claim_is_refused_in_one_line(change: Callable[[dict[str, Any]
 def test_what_is_no_mark_is_refused_in_python_too() -> None:
     with pytest.raises(InputError, match="payload: expected bits, 0 or 1, found '0'"):
         Uchida("0101", "a", (1, 8))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="key: expected 32 bytes, found a str"):
-        Uchida([1], "a", (1, 8), key="k" * 32)  # type: ignore[arg-type, list-item]
+    with pytest.raises(InputError, match="secret: expected 32 bytes, found a str"):
+        Uchida([1], "a", (1, 8), secret="k" * 32)  # type: ignore[arg-type, list-item]
 
 
 @settings(max_examples=40, deadline=None)

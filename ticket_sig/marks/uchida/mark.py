@@ -41,7 +41,7 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
 
 VERSION = 1
-KEY_BYTES = 32
+SECRET_BYTES = 32
 STRENGTH = 0.01  # lambda of the paper, section 4.1
 BITS = 128  # 64 could not be verified in narrow layers
 
@@ -90,18 +90,18 @@ class UchidaOptions(Options):
 
 
 class Uchida(Mark):
-    """Bits in the mean filter of one layer, under a key (Uchida et al., 2017, section 3).
+    """Bits in the mean filter of one layer, under a secret (Uchida et al., 2017, section 3).
 
-    The secret matrix X [bits, M] is standard normal (X_random). It follows from the key and is bound to
-    payload, layer and shape: under an unbound matrix whoever has a network could take any key, read bits
-    in it, and claim what he read. So the bits cannot be read without knowing them: the claim, with key
+    The secret matrix X [bits, M] is standard normal (X_random). It follows from the secret and is bound to
+    payload, layer and shape: under an unbound matrix whoever has a network could take any secret, read bits
+    in it, and claim what he read. So the bits cannot be read without knowing them: the claim, with secret
     and payload, is needed, and it is a secret to be kept until there is a dispute.
 
     Args:
         payload: the bits; at least 1, and at most the capacity M, the weights of one filter.
         layer: name of its weights, convolution or linear.
         shape: of its weights, [filters, ...], 2 or more dimensions; M is the product of all but the first.
-        key: 32 secret bytes; by default fresh ones.
+        secret: 32 bytes; by default fresh ones.
         strength: h, by which training multiplies the regularizer (the paper's lambda).
 
     Raises:
@@ -119,15 +119,17 @@ class Uchida(Mark):
         layer: str,
         shape: Sequence[int],
         *,
-        key: bytes | None = None,
+        secret: bytes | None = None,
         strength: float = STRENGTH,
     ) -> None:
         self.payload: Bits = checked_bits(payload)
         self.layer, self.shape = layer, tuple(shape)
-        self.key = secrets.token_bytes(KEY_BYTES) if key is None else key
-        if not isinstance(self.key, bytes) or len(self.key) != KEY_BYTES:
-            found = f"{len(self.key)}" if isinstance(self.key, bytes) else f"a {type(self.key).__name__}"
-            raise bad_input("uchida", "key", f"{KEY_BYTES} bytes", found)
+        self.secret = secrets.token_bytes(SECRET_BYTES) if secret is None else secret
+        if not isinstance(self.secret, bytes) or len(self.secret) != SECRET_BYTES:
+            found = (
+                f"{len(self.secret)}" if isinstance(self.secret, bytes) else f"a {type(self.secret).__name__}"
+            )
+            raise bad_input("uchida", "secret", f"{SECRET_BYTES} bytes", found)
         if not isinstance(strength, (int, float)) or not 0 < strength < _STRENGTHS:
             raise bad_input("uchida", "strength", "a finite number above 0", repr(strength)[:80])
         self.strength = float(strength)
@@ -150,7 +152,7 @@ class Uchida(Mark):
         payload: Iterable[bool],
         layer: str | None = None,
         *,
-        key: bytes | None = None,
+        secret: bytes | None = None,
         strength: float = STRENGTH,
     ) -> Uchida:
         """The watermark for a layer of a network, by default the one that it disturbs least (`layer_for`).
@@ -161,23 +163,23 @@ class Uchida(Mark):
         name = layer if layer is not None else layer_for(weights, len(bits))
         if name not in weights:
             raise bad_input("model", "layer", repr(name)[:80], "none of that name")
-        return cls(bits, name, tuple(weights[name].shape), key=key, strength=strength)
+        return cls(bits, name, tuple(weights[name].shape), secret=secret, strength=strength)
 
     @classmethod
     def make(cls, model: Model, options: UchidaOptions, secret: bytes | None = None) -> Uchida:
-        """The watermark for a network; random bits follow from the secret, which is the key.
+        """The watermark for a network; random bits follow from the secret, by which X is drawn, too.
 
-        InputError where the secret has another length than a key; else errors as of `on`.
+        InputError where the secret has another length than 32 bytes; else errors as of `on`.
         """
         tensors = tensors_of(as_weights(model))
-        key = secrets.token_bytes(KEY_BYTES) if secret is None else secret
-        if len(key) != KEY_BYTES:
-            raise bad_input("", "--secret", f"{KEY_BYTES} bytes for uchida", str(len(key)))
+        secret = secrets.token_bytes(SECRET_BYTES) if secret is None else secret
+        if len(secret) != SECRET_BYTES:
+            raise bad_input("", "--secret", f"{SECRET_BYTES} bytes for uchida", str(len(secret)))
         payload = options.payload()
         if payload is None:
             count = options.random or _default_length(tensors, options.layer)
-            payload = tuple((keyed_words(key, "uchida payload", count) % 2 == 1).tolist())
-        return cls.on(tensors, payload, options.layer, key=key, strength=options.strength)
+            payload = tuple((keyed_words(secret, "uchida payload", count) % 2 == 1).tolist())
+        return cls.on(tensors, payload, options.layer, secret=secret, strength=options.strength)
 
     @property
     def capacity(self) -> int:
@@ -195,7 +197,7 @@ class Uchida(Mark):
         """The network with the bits written into it, by the least change of this layer's weights.
 
         Every bit then stands by a margin of max(1, 16 / sqrt(bits)), so that all of them together have
-        16 standard deviations (p = 10^-57 for one key; it takes 11 to verify); where that more than
+        16 standard deviations (p = 10^-57 for one secret; it takes 11 to verify); where that more than
         doubled the mean filter, by a smaller one. Pruned weights stay zero: what a place of the filters
         needs is shared among the kept.
 
@@ -258,9 +260,9 @@ class Uchida(Mark):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The claim's fields; the key and the payload are secret."""
+        """The claim's fields; secret and payload are not for others."""
         return {
-            "key": self.key.hex(),
+            "key": self.secret.hex(),
             "payload": digits_of(self.payload),
             "layer": self.layer,
             "shape": list(self.shape),
@@ -273,7 +275,7 @@ class Uchida(Mark):
             bits_from(entry(value, "payload", str)),
             entry(value, "layer", str),
             entry(value, "shape", list),
-            key=hexadecimal(value, "key"),
+            secret=hexadecimal(value, "key", length=SECRET_BYTES),
             strength=number(value, "strength", _STRENGTHS),
         )
 
@@ -298,9 +300,9 @@ class Uchida(Mark):
 
     def _rows(self) -> Iterator[NDArray[np.float64]]:
         """X row by row [M], so that reading takes the memory of one."""
-        secret = self.key + self._bound_to()
+        bound = self.secret + self._bound_to()
         for index in range(len(self.payload)):
-            words = keyed_words(secret, f"uchida row {index}", self.capacity) >> np.uint64(64 - _CELLS)
+            words = keyed_words(bound, f"uchida row {index}", self.capacity) >> np.uint64(64 - _CELLS)
             row: NDArray[np.float64] = ndtri((2 * words + 1).astype(np.float64) / 2.0 ** (_CELLS + 1))
             yield row
 

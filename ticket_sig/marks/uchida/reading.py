@@ -17,10 +17,10 @@ from ticket_sig.verdict import Rows, Verdict
 class Decoded(BitsRead):
     """What a secret matrix reads in a layer.
 
-    In a network that has nothing to do with the key, every margin is standard normal, and independent of
+    In a network that has nothing to do with the secret, every margin is standard normal, and independent of
     the others. Two tests follow: that so many bits are right, and that the margins sum to so much.
     Signs alone do not suffice: 64 bits are all right by chance once in 2^64, as often as a claimant could
-    try keys.
+    try secrets.
 
     Attributes:
         margins: for each bit how far it stands on the claimed side: its logit, negative where it reads
@@ -45,14 +45,14 @@ class Decoded(BitsRead):
 
     @property
     def log10_p_here(self) -> float:
-        """Chance to do as well in the better of the two tests, for one key."""
+        """Chance to do as well in the better of the two tests, for one secret."""
         return corrected(min(self.log10_p_of_bits, self.log10_p_of_margins), math.log10(2))
 
     def rows(self) -> Rows:
         """Both tests, and the bit error rate."""
         return [
-            ("  for one key, by bits alone", format_p(self.log10_p_of_bits)),
-            ("  for one key, by their margins", format_p(self.log10_p_of_margins)),
+            ("  for one secret, by bits alone", format_p(self.log10_p_of_bits)),
+            ("  for one secret, by their margins", format_p(self.log10_p_of_margins)),
             *super().rows()[1:],
         ]
 
