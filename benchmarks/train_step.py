@@ -111,7 +111,7 @@ def ours(data: Images, steps: int, *, fused: bool) -> dict[str, Any]:
     weights = dict(model.named_parameters())
     draw = torch.Generator().manual_seed(0)
     mask = Mask({n: torch.rand(weights[n].shape, generator=draw) < 0.2 for n in prunable_names(model)})
-    run = Run(model, data, recipe, engine, mask, None, 0)
+    run = Run(model, data, recipe, engine, mask)
     learn, hold = Stopwatch(run.iteration.learn), Stopwatch(run.iteration.hold)
     run.iteration.learn, run.iteration.hold = learn, hold  # type: ignore[method-assign]
     times = [time.perf_counter()]

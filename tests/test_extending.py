@@ -42,6 +42,7 @@ def test_who_does_what_the_page_says_has_it_in_every_help(tmp_path: Path) -> Non
     ):
         said = subprocess.run(
             [*PROGRAM, *verb, "--help"],
+            cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
             capture_output=True,
             text=True,

@@ -146,10 +146,10 @@ class Run:
     recipe: Recipe
     engine: Engine
     mask: Mask
-    triggers: TriggerBatch | None
-    marks: Sequence[KeptMark]
-    state: Path | None
-    step: int
+    triggers: TriggerBatch | None = None
+    marks: Sequence[KeptMark] = ()
+    state: Path | None = None
+    step: int = 0
 
     def __post_init__(self) -> None:
         recipe, device = self.recipe, self.engine.device
