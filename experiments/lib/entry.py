@@ -84,7 +84,8 @@ def _show_results(arguments: Sequence[str]) -> int:
     parser = _parser("", __doc__, f"{_listed(all_of_them, tuple(RESULTS))}\n\n{programs}")
     parser.add_argument("names", nargs="+", metavar="NAME", help="see below")
     run_options(parser, smoke=False)
-    parser.add_argument("--scale", choices=SCALES, default="quick")
+    sizes = "paper: as published; quick: hours on two cores, by default; smoke: does it run"
+    parser.add_argument("--scale", choices=SCALES, default="quick", help=sizes)
     where = "where RESULTS.md, cells, tables and figures go; for smoke RUN/results, else experiments/"
     parser.add_argument("--results", type=Path, help=where)
     latest = "begin no cell after so many; what was measured is shown"
