@@ -243,3 +243,11 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(
         Claim.read(path)
     except InputError as error:
         assert "\n" not in str(error)
+
+
+def test_a_claim_that_could_not_be_read_again_is_not_made() -> None:
+    marks = (ClaimedMark("uchida", {}),) * 16
+    assert len(Claim(marks=marks, subject="sha256:none").marks) == 16
+    for wrong in ((), (*marks, *marks[:1])):
+        with pytest.raises(InputError, match=f"^claim: marks: expected 1 to 16, found {len(wrong)}$"):
+            Claim(marks=wrong, subject="sha256:none")

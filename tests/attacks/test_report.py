@@ -20,7 +20,7 @@ from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.report import AttackReport, Decision, Tried, Winner, attack_report, in_words
 from ticket_sig.datasets import load_dataset
-from ticket_sig.marks import CodeMark, claim_of, of_kind
+from ticket_sig.marks import CodeMark, claim_of, marks_of, of_kind
 from ticket_sig.marks.embed import Embedded
 from ticket_sig.marks.key_mask.split import Split, split
 from ticket_sig.marks.trained import claim_triggers
@@ -274,6 +274,17 @@ def test_a_whole_ticket_that_was_split_is_not_a_locked_one() -> None:
     report = attack_report(whole, whole, Scene(), claim=parts.claim, shown=shown_of(parts))
     assert not report.locked and report.winner is Winner.OWNER
     assert report.outcome == "the owner wins: the key-mask is still verified"
+
+
+def test_nor_is_one_that_carries_a_code() -> None:
+    whole = sparse_ticket(rewind=True)
+    parts = split(whole, 0.1, {name: whole.weights[name].abs() for name in whole.mask})
+    marked = embed(parts.locked, "mine")
+    claim = claim_of([*marks_of(parts.claim), marked.mark], marked.ticket.weights)
+    report = attack_report(marked.ticket, marked.ticket, Scene(), claim=claim)
+    assert not report.locked and report.winner is Winner.OWNER
+    found = report.marks["qr-code"].after.verdict
+    assert found is not None and found.log10_p == verify(marked.ticket, claim).log10_p
 
 
 def test_what_could_not_be_verified_says_why(signed: Embedded) -> None:

@@ -6,14 +6,17 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import make_dataclass
 from pathlib import Path
 
 import pytest
 from support.command_line import Command, options_in, plain
 
 from ticket_sig.attacks import ATTACKS
+from ticket_sig.cli import embed
+from ticket_sig.cli.declared import with_options
 from ticket_sig.marks import MARKS
-from ticket_sig.options import Options, flag, options_of
+from ticket_sig.options import Options, flag, option, options_of
 from ticket_sig.scores import SCORES
 from ticket_sig.version import VERSION
 
@@ -189,3 +192,13 @@ def test_a_shell_completes(words: str, offered: str, tmp_path: Path) -> None:
     ask += f"COMP_WORDS=(ticket-sig {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
     ask += "_ticket_sig_completion ticket-sig; printf '%s\\n' \"${COMPREPLY[@]}\""
     assert in_a_shell(tmp_path, ask).split() == [offered]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("length", float), ("bundle", str)])
+def test_an_option_that_would_hide_another_is_refused(name: str, kind: type) -> None:
+    """Of another type than a mark's of that name, or with the name of one of the verb's own."""
+    fields = [(name, kind | None, option("", default=None))]
+    made = make_dataclass("Made", fields, bases=(Options,), frozen=True, kw_only=True)
+    marks = {mark: kind.options for mark, kind in MARKS.items() if kind.options}
+    with pytest.raises(TypeError, match=f"^option {name} of "):
+        with_options(embed.run, {**marks, "made": made}, chooser="mark")

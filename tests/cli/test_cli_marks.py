@@ -187,3 +187,42 @@ def test_a_code_and_bits_are_kept_through_training(
     value = read_json(ticket_sig("verify", trained, "--claim", trained / "claim.json", "--json"))
     verdicts = {mark["mark"]: mark["verdict"] for mark in value["evidence"]["marks"]}
     assert verdicts == {"qr-code": "verified", "uchida": "verified"}
+
+
+def test_a_mark_that_cannot_be_read_is_told_after_training(
+    folder: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    """The claim beside a model may be on a layer that it has not: what was trained is not lost for that."""
+    claim = json.loads((folder / "signed" / "claim.json").read_text())
+    claim["marks"][0]["fields"]["placement"]["layer"] = "other.weight"
+    save(load(folder / "signed").ticket, tmp_path / "claimed", claim=claim)
+    said = ticket_sig("train", tmp_path / "claimed", "--epochs", 1, "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    assert "qr-code: model: layer: expected the claim's other.weight, found none of that name\n" in said.out
+    assert load(tmp_path / "out").ticket.history[-1].step == "train"
+
+
+def test_a_mark_too_weak_to_verify_is_still_claimed_beside_another(
+    tmp_path: Path, ticket_sig: Command
+) -> None:
+    dense, one, both = dense_bundle(tmp_path / "dense"), tmp_path / "one", tmp_path / "both"
+    weak = ("--mark", "uchida", "--bits", "01101001")
+    assert "too weak to verify" in ticket_sig("embed", dense, *weak, "--out", one).out
+    said = ticket_sig("embed", one, *FREEZENET, "--out", both)
+    assert said.code == 0 and "no longer claimed" not in said.out
+    assert [mark.name for mark in Claim.read(both / "claim.json").marks] == ["uchida", "freezenet"]
+
+
+def test_a_mark_pays_for_the_others_wherever_it_is_told(
+    secret: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    one, both = tmp_path / "one", tmp_path / "both"
+    dense = dense_bundle(tmp_path / "dense")
+    assert ticket_sig("embed", dense, *UCHIDA, "--secret", secret, "--out", one).code == 0
+    embedded = read_json(ticket_sig("embed", one, *FREEZENET, "--out", both, "--json"))
+    asked = ["--claim", both / "claim.json", "--json"]
+    verified = read_json(ticket_sig("verify", both, *asked))["evidence"]["marks"]
+    attacked = read_json(ticket_sig("attack", "cast", both, *asked, "--out", tmp_path / "cast"))["marks"]
+    found = {mark["mark"]: mark["log10_p"] for mark in verified}
+    assert embedded["log10_p"] == found["freezenet"]
+    assert {name: tried["before"]["log10_p"] for name, tried in attacked.items()} == found

@@ -19,8 +19,10 @@ from ticket_sig import Claim, InputError, Mask, Ticket, embed, extract, save, ve
 from ticket_sig.digests import tensor_digest
 from ticket_sig.files import write_json
 from ticket_sig.marks import claim_of, marks_of
+from ticket_sig.marks.bits import bits_of
 from ticket_sig.marks.key_mask.split import split
 from ticket_sig.marks.trained import claim_triggers
+from ticket_sig.marks.uchida.mark import Uchida
 from ticket_sig.verification.white_box import Together, verify_file
 
 SECRET = bytes(range(32))
@@ -223,3 +225,22 @@ def test_numbers_say_nothing_and_the_marks_that_do_are_named() -> None:
     expected = r"^claim: marks: expected one that carries bits \(qr-code, uchida\), found freezenet$"
     with pytest.raises(InputError, match=expected):
         extract(made.ticket, made.claim)
+
+
+def test_a_layer_that_is_stored_in_eight_bits_hides_no_other_mark(marked: Marked) -> None:
+    """PyTorch has few operations for float8: a thief may store the layer of one code in it."""
+    second = embed(marked.ticket, "the owner again", layer="a.weight", secret=SECRET)
+    claim = claim_of([*marks_of(marked.code), second.mark], second.ticket.weights)
+    cast = {**second.ticket.weights, "b.weight": second.ticket.weights["b.weight"].to(torch.float8_e4m3fn)}
+    assert verify(cast, claim).verified
+    assert extract(cast, claim).message == "the owner again"
+
+
+def test_of_what_can_be_read_the_verified_message_is_shown(marked: Marked) -> None:
+    """Bits of a network without them are a text by chance now and then; verify and extract show the same."""
+    short = Uchida(bits_of("ab"), "a.weight", marked.ticket.weights["a.weight"].shape, secret=SECRET)
+    claim = claim_of([*marks_of(marked.code), short], marked.ticket.weights)
+    for seed in range(40):
+        weights = {**marked.ticket.weights, "a.weight": sparse_ticket(seed=seed).weights["a.weight"]}
+        assert extract(suspect(weights), claim).message == "the owner"
+        assert verify(suspect(weights), claim).reading.message == "the owner"
