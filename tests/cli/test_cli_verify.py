@@ -318,7 +318,7 @@ def test_claims_that_are_none_or_hostile_are_refused(tmp_path: Path, ticket_sig:
     claim = marked / "claim.json"
     name, shape = "layer3.0.conv2.weight", list(resnet20()["layer3.0.conv2.weight"].shape)
     for fields, says in (
-        ({"key": "no"}, "key: expected hexadecimal digits"),
+        ({"key": "no"}, "key: expected 64 hexadecimal digits"),
         ({"layer": "gone"}, "layer: expected the claim's gone"),
         ({"shape": [64, 576]}, f"{name}: expected the mark's shape [64, 576], found {shape}"),
     ):
