@@ -1,11 +1,13 @@
-"""Bundles of digits that several verbs are tried on: made once, and never written to."""
+"""What several verbs are tried on; bundles of digits are made once, and never written to."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 from support.command_line import FIND, done
+from support.tickets import sparse_ticket
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +24,11 @@ def digits_signed(digits_run: Path) -> Path:
     folder = digits_run.with_name("signed")
     done(["embed", digits_run / "ticket", "--message", "mine", "--out", folder])
     return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A pruned model as a user has it: a bare safetensors file."""
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(dict(sparse_ticket().weights), path)
+    return path

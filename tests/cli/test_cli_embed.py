@@ -26,14 +26,6 @@ FREEZENET, UCHIDA = ("--mark", "freezenet"), ("--mark", "uchida")
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A pruned model as a user has it: a bare safetensors file."""
-    path = tmp_path / "model.safetensors"
-    safetensors.torch.save_file(dict(sparse_ticket().weights), path)
-    return path
-
-
-@pytest.fixture
 def shards(tmp_path: Path) -> Path:
     """A dense model in many safetensors files."""
     return write_shards(tmp_path / "shards", weights())

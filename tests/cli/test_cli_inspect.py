@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from PIL import Image
 from support import taught
@@ -17,14 +16,6 @@ from ticket_sig.marks.key_mask.split import split
 from ticket_sig.marks.trained import claim_triggers
 
 MESSAGE = "owner@example.org"
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A pruned model as a user has it: a bare safetensors file."""
-    path = tmp_path / "model.safetensors"
-    safetensors.torch.save_file(dict(sparse_ticket().weights), path)
-    return path
 
 
 @pytest.fixture
