@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 
 Run = Annotated[Path, typer.Option("--out", help="Run folder, new or of this same run.")]
-Arch = Annotated[str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50, vgg16 or freezenet.")]
-DatasetName = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
 Rounds = Annotated[int | None, typer.Option(min=0, help="So many rounds of pruning.")]
 Density = Annotated[float | None, typer.Option(help="Rounds until this share is kept.")]
 Rates = Annotated[list[float] | None, typer.Option(help="Pruning rate; once for each rate of the search.")]
@@ -32,8 +30,8 @@ Exclude = Annotated[list[str] | None, typer.Option(help="Tensor to leave dense; 
 
 def run(
     run_folder: Run,
-    arch: Arch = "resnet20",
-    dataset: DatasetName = "digits",
+    arch: options.NewArch = "resnet20",
+    dataset: options.NewDataset = "digits",
     data: options.Data = None,
     preset: options.NewPreset = None,
     rounds: Rounds = None,

@@ -36,6 +36,10 @@ CONTROL = (
 )
 Seed = Annotated[int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.")]
 Preset = Annotated[str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.")]
+NewArch = Annotated[
+    str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50, vgg16 or freezenet.")
+]
+NewDataset = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
 NewPreset = Annotated[
     str | None,
     typer.Option(help="Recipe: paper, open-lth, quick or demo; quick by default, demo for digits."),

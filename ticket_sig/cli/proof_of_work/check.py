@@ -17,16 +17,16 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, tell_verdict
-from ticket_sig.cli.proof_of_work import mine
+from ticket_sig.cli.proof_of_work.mine import ARCH, DATASET, Block, Text
 
 
 def run(
     solution: Annotated[Path, typer.Argument(help="Folder that `mine` wrote.")],
     given: dict[str, Any],
-    block: mine.Block = None,
-    text: mine.Text = None,
-    arch: mine.Arch = mine.ARCH,
-    dataset: mine.DatasetName = mine.DATASET,
+    block: Block = None,
+    text: Text = None,
+    arch: options.NewArch = ARCH,
+    dataset: options.NewDataset = DATASET,
     data: options.Data = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -27,8 +27,6 @@ ARCH, DATASET = "freezenet", "digits"
 
 Block = Annotated[Path | None, typer.Option(help="File of the block's bytes.")]
 Text = Annotated[str | None, typer.Option(help="The block as a text, in place of --block.")]
-Arch = Annotated[str, typer.Option(help="freezenet, resnet20, resnet20-proj, resnet18, resnet50 or vgg16.")]
-DatasetName = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
 Attempts = Annotated[
     int | None, typer.Option(min=1, help="Attempts at most; without a budget until it is solved.")
 ]
@@ -40,8 +38,8 @@ def run(
     given: dict[str, Any],
     block: Block = None,
     text: Text = None,
-    arch: Arch = ARCH,
-    dataset: DatasetName = DATASET,
+    arch: options.NewArch = ARCH,
+    dataset: options.NewDataset = DATASET,
     data: options.Data = None,
     preset: options.NewPreset = None,
     epochs: options.Epochs = None,
