@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -24,8 +24,8 @@ from ticket_sig.datasets.images import Pixels
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.layouts import weights_for
-from ticket_sig.marks import Mark, marks_of
-from ticket_sig.marks.mark import tried
+from ticket_sig.marks import marks_of
+from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import accuracy
@@ -58,6 +58,7 @@ class Decision:
 
     @property
     def verified(self) -> bool:
+        """Whether it is verified."""
         return self.verdict is not None and self.verdict.verified
 
     @property
@@ -71,6 +72,7 @@ class Decision:
         return self.verdict.reading.message if self.verdict else None
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         if self.verdict is None:
             return {"verdict": self.outcome, "reason": self.reason}
         whole = self.verdict.to_json()
@@ -86,6 +88,7 @@ class Tried:
     after: Decision
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         return {"before": self.before.to_json(), "after": self.after.to_json()}
 
 
@@ -176,6 +179,7 @@ class AttackReport:
         return in_words(self)
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         return {
             "accuracy": {"before": self.accuracy[0], "after": self.accuracy[1], "lost": self.lost},
             "triggers": {"before": self.triggers[0], "after": self.triggers[1]},
@@ -265,8 +269,8 @@ def attack_report(
         if claim is not None and mark.stands_in == "answers":
             found[name] = _taught(before, after, scene, task, claim, triggers, controls)
         else:
-            given = {n: one for n, one in (shown or {}).items() if n in mark.needs}
-            found[name] = Tried(*(_read(mark, ticket, given, chances) for ticket in (before, after)))
+            read = [verdict_on(mark, ticket, chances, shown) for ticket in (before, after)]
+            found[name] = Tried(*map(_decision, read))
     locks = bool(marks) and all(mark.locks for mark in marks)
     return AttackReport(
         accuracy=accuracies,
@@ -276,23 +280,21 @@ def attack_report(
         marks=found,
         promised=claim.accuracy if claim else None,
         locked=locks and claim is not None and claim.subject == tensor_digest(before.weights),
-        forged=None if forged is None else _decision(lambda: verify(after, forged)),
+        forged=None if forged is None else _tried(lambda: verify(after, forged)),
         tolerance=tolerance,
     )
 
 
-def _decision(decide: Callable[[], Verdict]) -> Decision:
+def _decision(found: Verdict | InputError) -> Decision:
+    return Decision(None, str(found)) if isinstance(found, InputError) else Decision(found)
+
+
+def _tried(decide: Callable[[], Verdict]) -> Decision:
     """Verifies; what is raised becomes the reason."""
     try:
         return Decision(decide())
     except InputError as error:
-        return Decision(None, str(error))
-
-
-def _read(mark: Mark, ticket: Ticket, shown: Mapping[str, Any], chances: int) -> Decision:
-    """One of several marks that are read in the weights, at the price of their number."""
-
-    return _decision(lambda: replace(mark.read(ticket, **shown).verdict(), tried=chances))
+        return _decision(error)
 
 
 def _taught(
@@ -312,7 +314,7 @@ def _taught(
     nonce = scene.secret("decoys")
 
     def decided(ask: Ask) -> Decision:
-        return _decision(lambda: verify_answers(claim, triggers, ask, controls=controls, nonce=nonce))
+        return _tried(lambda: verify_answers(claim, triggers, ask, controls=controls, nonce=nonce))
 
     # Of a model that served another task the own recipe tells more than the thief's data.
     own = None if task and task.fresh else task

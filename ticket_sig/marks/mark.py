@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ticket_sig.claim import Claim, ClaimedMark
 from ticket_sig.digests import json_digest, tensor_digest
-from ticket_sig.errors import about, bad_input
+from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import SHOWN, hexadecimal
 from ticket_sig.formats.layouts import shared_prefix, split_layout
 from ticket_sig.formats.patch import Entries
@@ -27,7 +27,7 @@ from ticket_sig.options import Options, options_of, unicode_text
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import HistoryEntry, Ticket, retie
 from ticket_sig.training.marks import Held
-from ticket_sig.verdict import Reading, Rows
+from ticket_sig.verdict import Reading, Rows, Verdict
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # that can carry a mark
 
@@ -146,14 +146,17 @@ class PlainMark(Options, Mark):
 
     @classmethod
     def make(cls: type[OwnPlain], model: Model, options: OwnPlain, secret: bytes | None = None) -> OwnPlain:
+        """The mark that the options are, under another secret where one is given."""
         return options if secret is None else replace(options, secret=secret)
 
     def to_json(self) -> dict[str, Any]:
+        """The claim's fields."""
         own = {one.name: getattr(self, one.name) for one in options_of(type(self))}
         return {**own, "secret": self.secret.hex()}
 
     @classmethod
     def from_json(cls: type[OwnPlain], value: Mapping[str, Any]) -> OwnPlain:
+        """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
         defaults = {one.name: None if one.default is MISSING else one.default for one in options_of(cls)}
         own = {name: value.get(name, default) for name, default in defaults.items()}
         return cls(**own, secret=hexadecimal(value, "secret"))
@@ -252,6 +255,17 @@ def tried(marks: Sequence[Mark], shown: Collection[str] = ()) -> list[Mark]:
     """
     read = [mark for mark in marks if mark.stands_in != "answers"]
     return [mark for mark in read if not mark.needs or mark.needs.keys() & set(shown)] or read
+
+
+def verdict_on(
+    mark: Mark, suspect: Model, chances: int, shown: Mapping[str, Any] | None = None
+) -> Verdict | InputError:
+    """The verdict on one of so many marks that are tried, each a chance; or why it could not be read."""
+    try:
+        given = {name: one for name, one in (shown or {}).items() if name in mark.needs}
+        return replace(mark.read(suspect, **given).verdict(), tried=chances)
+    except InputError as error:
+        return error
 
 
 def of_kind(kind: type[Own], claim: Claim) -> Own:

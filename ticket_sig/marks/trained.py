@@ -8,7 +8,7 @@ from ticket_sig.claim import Claim, ClaimedMark
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError
 from ticket_sig.marks import Mark, marks_of
-from ticket_sig.marks.mark import tried
+from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.ticket import Ticket
@@ -56,11 +56,4 @@ def still_read(claim: Claim | None, ticket: Ticket) -> list[tuple[str, Verdict |
         InputError: the claim is damaged.
     """
     marks = [mark for mark in tried(marks_of(claim) if claim else []) if not mark.needs]
-    return [(mark.name, _read(mark, ticket, len(marks))) for mark in marks]
-
-
-def _read(mark: Mark, ticket: Ticket, chances: int) -> Verdict | InputError:
-    try:
-        return replace(mark.read(ticket).verdict(), tried=chances)
-    except InputError as error:
-        return error
+    return [(mark.name, verdict_on(mark, ticket, len(marks))) for mark in marks]

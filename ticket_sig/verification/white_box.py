@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.formats import load, open_weights
 from ticket_sig.marks import MARKS, Mark, Model, marks_of
-from ticket_sig.marks.mark import tried
+from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.options import flag
 from ticket_sig.verdict import Reading, Rows, Verdict
 
@@ -21,7 +21,7 @@ class Together:
     """What stands of several marks of one claim: the best of them, paid for by their number.
 
     Attributes:
-        verdicts: of those that could be read.
+        verdicts: of those that could be read, each paid for (`Verdict.tried`).
         tried: how many there are.
         errors: why the others could not be read.
     """
@@ -38,7 +38,7 @@ class Together:
     @property
     def message(self) -> str | None:
         """The clearest message."""
-        return clearest([verdict.reading for verdict in self.verdicts]).message
+        return max(reversed(self.verdicts), key=lambda one: clarity(one.reading)).reading.message
 
     @property
     def agreement(self) -> float:
@@ -47,26 +47,26 @@ class Together:
 
     @property
     def log10_p(self) -> float:
-        """The best p-value, which the verdict pays for."""
+        """The best p-value, times the number of marks that were tried (Bonferroni)."""
         return self.best.log10_p
 
     def rows(self) -> Rows:
         """The rows of each mark, under its name and outcome."""
         rows: list[tuple[str, object]] = [("marks tried", self.tried)]
-        for verdict in (replace(one, tried=self.tried) for one in self.verdicts):
+        for verdict in self.verdicts:
             (_, name), *others = verdict.rows()
             rows += [(str(name), verdict.outcome), *((f"  {what.strip()}", value) for what, value in others)]
         return [*rows, *(("could not be read", error) for error in self.errors)]
 
     def to_json(self) -> dict[str, Any]:
-        marks = [replace(verdict, tried=self.tried).to_json() for verdict in self.verdicts]
+        """Each mark's verdict, and why there is none."""
+        marks = [verdict.to_json() for verdict in self.verdicts]
         return {"tried": self.tried, "marks": marks, "could_not_be_read": list(self.errors)}
 
     def verdict(self) -> Verdict:
         """Verified where one of the marks is, at the price of having tried all."""
-        paid = [replace(verdict, tried=self.tried) for verdict in self.verdicts]
-        stand = [verdict for verdict in paid if verdict.verified] or [self.best]
-        gone = ", ".join(verdict.mark for verdict in paid if not verdict.verified)
+        stand = [verdict for verdict in self.verdicts if verdict.verified] or [self.best]
+        gone = ", ".join(verdict.mark for verdict in self.verdicts if not verdict.verified)
         left = {verdict.does_not_prove: verdict.mark for verdict in stand}
         return Verdict(
             mark=" + ".join(verdict.mark for verdict in self.verdicts),
@@ -76,25 +76,20 @@ class Together:
             does_not_prove="; ".join(f"{name}: {text}" for text, name in left.items())
             + (f"; nothing by {gone}" if gone else ""),
             lacking=self.best.lacking,
-            tried=self.tried,
         )
 
 
-def clearest(readings: Sequence[Reading]) -> Reading:
-    """The reading to be shown: one that says something, of those a verified one, of those a text; the latest.
+def clarity(reading: Reading) -> tuple[bool, bool, bool]:
+    """By which of several readings is shown: it says something, is verified, is a text; then the latest.
 
     Bits alone can be read in any network.
     """
-
-    def clarity(reading: Reading) -> tuple[bool, bool, bool]:
-        message = reading.message
-        return message is not None, reading.verdict().verified, bool(set(message or "") - {"0", "1"})
-
-    return max(reversed(readings), key=clarity)
+    message = reading.message
+    return message is not None, reading.verdict().verified, bool(set(message or "") - {"0", "1"})
 
 
 def extract(model: Model, claim: Claim) -> Reading:
-    """Reads what a mark of a claim says, as `message`; of several marks the `clearest`.
+    """Reads what a mark of a claim says, as `message`; of several marks by `clarity`.
 
     Args:
         model: any model (`load(path).ticket`, a module, a state dict).
@@ -114,8 +109,7 @@ def _extract(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
             errors.append(error)
     if not read:
         raise errors[0]
-    shown = clearest([reading for _, reading in read])
-    return next((mark, reading) for mark, reading in read if reading is shown)
+    return max(reversed(read), key=lambda one: clarity(one[1]))
 
 
 def _carriers(claim: Claim) -> list[Mark]:
@@ -144,14 +138,14 @@ def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
     """
     marks = in_weights(claim)
     check_needed(marks, shown, claim)
+    return _decide(marks, model, shown)
+
+
+def _decide(marks: Sequence[Mark], model: Model, shown: Mapping[str, Any]) -> Verdict:
     able = tried(marks, shown)
-    verdicts, errors = [], []
-    for mark in able:
-        try:
-            given = {name: shown[name] for name in mark.needs if name in shown}
-            verdicts.append(mark.read(model, **given).verdict())
-        except InputError as error:
-            errors.append(error)
+    read = [verdict_on(mark, model, len(able), shown) for mark in able]
+    verdicts = [one for one in read if isinstance(one, Verdict)]
+    errors = [one for one in read if isinstance(one, InputError)]
     if not verdicts:
         raise errors[0]
     if len(able) == 1:
@@ -175,7 +169,7 @@ def verify_file(path: Path | str, claim: Claim, files: Mapping[str, Path] | None
     shown = opened(marks, files, claim)
     masked = any(mark.stands_in == "mask" for mark in marks)
     with about(path):
-        return verify(load(path).ticket if masked else open_weights(path), claim, **shown)
+        return _decide(marks, load(path).ticket if masked else open_weights(path), shown)
 
 
 def extract_file(path: Path | str, claim: Claim) -> tuple[Mark, Reading]:
