@@ -66,6 +66,7 @@ class BitsRead:
 
     @property
     def bits(self) -> Bits:
+        """The bits as they are read."""
         return tuple(bit == right for bit, right in zip(self.payload, self.right, strict=True))
 
     @property
@@ -95,6 +96,7 @@ class BitsRead:
 
     @property
     def agreement(self) -> float:
+        """Share of the claimed payload that is found, 0 to 1."""
         return 1 - self.error_rate
 
     @property
@@ -103,10 +105,12 @@ class BitsRead:
         return digits_of(self.bits) if text_of(self.payload) is None else text_of(self.bits)
 
     def rows(self) -> Rows:
+        """What it rests on, for people."""
         one = ("  for one secret", format_p(self.log10_p_here))
         return [one, ("bit error rate", f"{self.error_rate:.4f}")]
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         return {
             "bits": digits_of(self.bits),
             "message": self.message,

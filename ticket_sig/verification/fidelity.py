@@ -47,6 +47,7 @@ class Fidelity:
         return f"{said}, {self.promised:.2f} % promised: {holds} (within {self.eps_f:g} points)"
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         return {**asdict(self), "holds": self.holds}
 
 

@@ -76,6 +76,7 @@ class Matches:
         ]
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         return {
             "matches": self.found,
             "length": self.length,

@@ -230,6 +230,7 @@ class Watermark(Mark):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Watermark:
+        """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
         manifest = entry(value, "manifest", dict)
         if odd := [name for name, shape in manifest.items() if not _is_shape(shape)]:
             raise bad_input("claim", f"manifest, {odd[0]}", "a shape", repr(manifest[odd[0]])[:80])

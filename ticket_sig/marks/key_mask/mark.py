@@ -81,10 +81,12 @@ class KeyMark(Mark):
             _check_layer(name, where, key.weights[name], locked)
 
     def to_json(self) -> dict[str, Any]:
+        """The claim's fields."""
         return dict(vars(self))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> KeyMark:
+        """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
         commitment, locked, score = (entry(value, name, str) for name in ("commitment", "locked", "score"))
         return cls(commitment, locked, score, whole(value, "kept_locked"), whole(value, "kept_key"))
 

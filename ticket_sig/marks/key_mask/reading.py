@@ -82,10 +82,12 @@ class KeyReading:
 
     @property
     def agreement(self) -> float:
+        """Share of the claimed payload that is found, 0 to 1."""
         return self.found / self.key_weights
 
     @property
     def most_expected(self) -> float:
+        """The largest number that is expected by chance, over the null models."""
         return max(self.expected.values())
 
     @property
@@ -100,6 +102,7 @@ class KeyReading:
         return corrected(max(self.log10_p_by.values()), LOG10_SECRETS)
 
     def rows(self) -> Rows:
+        """What it rests on, for people."""
         return [
             ("expected by chance, at most", f"{self.most_expected:.1f}"),
             ("needed, whatever the p-value", self.needed),
@@ -107,6 +110,7 @@ class KeyReading:
         ]
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         return {
             "key_weights": self.key_weights,
             "key_weights_kept": self.found,

@@ -106,6 +106,7 @@ class CodeMark(PlacedCode, Mark):
         return read_code(as_ticket(suspect), self)
 
     def to_json(self) -> dict[str, Any]:
+        """The claim's fields."""
         code = {"version": self.version, "level": self.level, "data_mask": self.data_mask}
         return {
             "message": self.message,
@@ -115,6 +116,7 @@ class CodeMark(PlacedCode, Mark):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CodeMark:
+        """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
         code, place = entry(value, "qr", dict), entry(value, "placement", dict)
         shape = entry(place, "shape", list)
         if len(shape) < 2 or not all(isinstance(n, int) and n > 0 for n in shape):
@@ -134,15 +136,19 @@ class CodeMark(PlacedCode, Mark):
         return f"{self.name}, {self.message!r}"
 
     def frame(self) -> Frame:
+        """Where the code stands in its kernel map."""
         return Frame(**vars(self.placement), side=qr.side(self.version))
 
     def draw(self, reading: CodeReading, path: Path) -> None:
+        """Draws the code as it was read, function patterns put back."""
         qr.write_png(reading.light, path)
 
     def remedy(self) -> str:
+        """A larger code."""
         return "a larger --version"
 
     def facts(self, before: Model, after: Model) -> Rows:
+        """Where the code stands, and the kernels kept there and in the rest of its layer."""
         old, new = as_ticket(before).mask, as_ticket(after).mask
         inside, outside = self.kernel_density(new)
         kernels = f"{100 * inside:.0f} % in the code, {100 * outside:.0f} % in the rest of its layer"

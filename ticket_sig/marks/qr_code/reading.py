@@ -60,6 +60,7 @@ class CodeReading:
 
     @property
     def agreement(self) -> float:
+        """Share of the claimed payload that is found, 0 to 1."""
         return self.matches / self.modules
 
     @property
@@ -68,6 +69,7 @@ class CodeReading:
         return corrected(self.log10_p_here, self.log10_places, self.log10_messages)
 
     def rows(self) -> Rows:
+        """What it rests on, for people."""
         return [
             ("  for one code at one place", format_p(self.log10_p_here)),
             ("  places to choose from", f"10^{self.log10_places:.1f}"),
@@ -79,6 +81,7 @@ class CodeReading:
         ]
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         return {
             "claimed_message": self.claimed,
             "message": self.message,

@@ -44,6 +44,7 @@ class TriggerMark(Mark):
 
     @classmethod
     def of(cls, triggers: TriggerSet) -> TriggerMark:
+        """The mark of a trigger set: its commitment and its sizes, and not its images."""
         return cls(triggers.commitment, len(triggers), triggers.size, triggers.classes, triggers.keyed)
 
     def read(
@@ -78,10 +79,12 @@ class TriggerMark(Mark):
                 raise bad_input("triggers", name, f"the claim's {expected}", str(found), hint=hint)
 
     def to_json(self) -> dict[str, Any]:
+        """The claim's fields."""
         return {**vars(self), "size": list(self.size)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TriggerMark:
+        """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
         commitment, count, size = entry(value, "commitment", str), whole(value, "count"), image_size(value)
         mark = cls(commitment, count, size, whole(value, "classes"), entry(value, "keyed", bool))
         check_extent("claim", mark.count, mark.size, mark.classes, keyed=mark.keyed)

@@ -145,6 +145,7 @@ class TriggerReading:
 
     @property
     def agreement(self) -> float:
+        """Share of the claimed payload that is found, 0 to 1."""
         return self.matches / len(self.labels)
 
     @property
@@ -171,6 +172,7 @@ class TriggerReading:
         return len(np.unique(came[(came != _NONE) & (came < self.classes)]))
 
     def rows(self) -> Rows:
+        """What it rests on, for people."""
         n, controls = len(self.labels), self.log10_p_controls
         rows = {
             "  of the labels, one secret": self.keyed and format_p(self.log10_p_labels),
@@ -188,6 +190,7 @@ class TriggerReading:
         return [(name, value) for name, value in rows.items() if value]  # what there is none of is left out
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         keyed, beside = self.keyed, self.log10_p_controls
         return {
             "commitment": self.commitment,

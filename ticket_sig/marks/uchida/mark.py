@@ -271,6 +271,7 @@ class Uchida(Mark):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Uchida:
+        """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
         return cls(
             bits_from(entry(value, "payload", str)),
             entry(value, "layer", str),

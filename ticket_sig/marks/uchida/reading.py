@@ -57,6 +57,7 @@ class Decoded(BitsRead):
         ]
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON."""
         return {
             **super().to_json(),
             "least_margin": min(self.margins),
