@@ -1,10 +1,10 @@
 """Attack a model as a thief would, and see what it costs him and what is left of the marks.
 
 The bundle holds the attacked model alone: a thief has no claim of the owner's, no rewind weights and no
-history. Accuracy before and after is measured where there is data. An attack that loses more than a point of
-it has not won, nor has one that leaves a mark verified: those that are read in the weights or, with
---triggers, the trigger set. A locked ticket (key mask) holds no key to lose: its thief wins if a forged key
-brings back the accuracy that the claim promises. With --insider the thief knows the place of the code.
+history. Accuracy before and after is measured where there is data. An attack has not won if it costs more
+than a point of accuracy, or if a mark is still verified. A trigger set is tried if it is given
+(--triggers). A locked ticket (key mask) holds no key to lose: its thief wins if a forged key brings back
+the accuracy that the claim promises. With --insider the thief knows the place of the code.
 
 Example: ticket-sig attack magnitude-pruning SIGNED --rate 0.2 --claim SIGNED/claim.json --out STOLEN
 """

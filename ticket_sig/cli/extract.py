@@ -1,8 +1,8 @@
 """Read the message, or the bits, out of a model; prints them alone.
 
-The claim says where to look: the bundle's own claim.json, or --claim FILE for any other model file.
-Leaves with exit code 1 where nothing can be read there. Of several marks one is read that says something: if
-possible one that is verified, and a text before mere bits; the latest of these.
+The claim says where to look: the bundle's own claim.json, or --claim FILE for any other model file. Leaves
+with exit code 1 where nothing can be read there. A claim may be of several marks: then a verified mark
+comes first, then a text before bits, then a later mark before an earlier one.
 
 Example: ticket-sig extract SUSPECT.pth --claim SIGNED/claim.json --png code.png
 """

@@ -3,7 +3,7 @@
 The recipe is the bundle's own; options change it. A bundle made from a bare model file has none:
 give --arch, --dataset and --start model. Stopped and started again, it goes on where it was.
 
-Marks that the bundle's claim is of are kept in training (a code by the mask, freezenet by its values), or
+Marks of the bundle's claim are kept in training (a code by the mask, freezenet by its values), or
 taught on (uchida). With --triggers it is taught a trigger set beside the data, and the claim says so.
 
 Example: ticket-sig train SIGNED --data DIR --out TRAINED
