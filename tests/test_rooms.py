@@ -1,4 +1,4 @@
-"""The rooms: one imports only those above it in the README's list, and no modules form a circle."""
+"""The rooms: one imports only those above it in docs/architecture.md, and no modules form a circle."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MODULES = {named(path): path for path in sorted((ROOT / "ticket_sig").rglob("*.p
 
 
 def rooms() -> list[str]:
-    """The list of the section on architecture, topmost first; the public face, `ticket_sig` itself, is last.
+    """The list of the section on rooms, topmost first; the public face, `ticket_sig` itself, is last.
 
     The words of a line up to two spaces are its rooms, also as `files.py` or `marks/`.
     """
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Architecture\n")[1]
-    lines = section.split("\n```\n")[1].splitlines()
+    section = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("\n## Rooms\n")[1]
+    lines = re.split(r"\n```(?:text)?\n", section)[1].splitlines()
     words = [word for line in lines for word in re.split(r"\s{2,}", line)[0].split()]
     return [*(word.removesuffix("/").removesuffix(".py") for word in words), ""]
 

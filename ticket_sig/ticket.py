@@ -140,7 +140,11 @@ def tie(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Ten
 
 
 def retie(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gives names that were one tensor in `old` the one that changed in `new`."""
+    """Restores weight tying.
+
+    If several names shared a tensor in `old`, and `new` replaced it under one of them, all get the
+    replacement.
+    """
     changed = {id(old[name]): t for name, t in new.items() if t is not old[name]}
     return {name: changed.get(id(old[name]), t) for name, t in new.items()}
 

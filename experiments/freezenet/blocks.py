@@ -33,7 +33,7 @@ class Size:
         difficulties: those that are mined at; what is refused is tried at the last.
         blocks: how many are mined at each.
         most: attempts at a block.
-        says: what this scale cannot show.
+        limits: what this scale cannot show.
     """
 
     length: Steps
@@ -41,7 +41,7 @@ class Size:
     difficulties: tuple[Difficulty, ...]
     blocks: int
     most: int
-    says: str
+    limits: str
 
 
 _WHOLE = Size(

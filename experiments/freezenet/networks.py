@@ -30,7 +30,7 @@ class Size:
         seeds: of everything that is trained.
         attacked: shares of the strong tampering and of the hit.
         draws: watermarks that a network is tampered with, for each share.
-        says: what this scale cannot show.
+        limits: what this scale cannot show.
         shares: of the weights that a watermark fixes.
         dataset, preset: of the trainings.
     """
@@ -41,7 +41,7 @@ class Size:
     seeds: tuple[int, ...]
     attacked: tuple[float, ...]
     draws: int
-    says: str
+    limits: str
     shares: tuple[float, ...] = ELEVEN
     dataset: str = "cifar10"
     preset: str = "quick"
@@ -55,7 +55,7 @@ SIZES = {
         seeds=(0, 1, 2),
         attacked=(0.1, 0.3, 0.5, 0.7),
         draws=5,
-        says="As long as the paper's 100 epochs.",
+        limits="As long as the paper's 100 epochs.",
     ),
     "quick": Size(
         length=Steps(4),
@@ -64,7 +64,7 @@ SIZES = {
         seeds=(0, 1),
         attacked=(0.1, 0.3, 0.5),
         draws=3,
-        says="Trained for 4 epochs, and from trained weights for 2, where the paper takes 100. Accuracies "
+        limits="Trained for 4 epochs, and from trained weights for 2, where the paper takes 100. Accuracies "
         "are those of a short schedule, to be compared with each other and not with the paper's.",
     ),
     "smoke": Size(
@@ -74,7 +74,7 @@ SIZES = {
         seeds=(0,),
         attacked=(0.1,),
         draws=1,
-        says="Shows that the scripts run, and nothing else.",
+        limits="Shows that the scripts run, and nothing else.",
         shares=(0.0, 0.1),
         dataset="digits",
         preset="demo",
@@ -180,5 +180,7 @@ def shown(
     spread: str = "seeds",
 ) -> Result:
     """A result of this family."""
-    says = size(bench).says
-    return Result(columns, rows, notes, lines, x, "test accuracy", recipe=recipe, says=says, spread=spread)
+    limits = size(bench).limits
+    return Result(
+        columns, rows, notes, lines, x, "test accuracy", recipe=recipe, limits=limits, spread=spread
+    )

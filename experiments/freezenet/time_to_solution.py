@@ -138,7 +138,9 @@ def result(bench: Bench) -> Result:
     for network in ("reused: written over %", "scaled up, written over %", *again):
         columns += f" | {network} | verified"
     x, y = "share of the weights that the watermark fixes", "seconds to a solution"
-    return Result(columns, rows, _notes(bench), lines, x, y, recipe=blocks.recipe_of(bench), says=own.says)
+    return Result(
+        columns, rows, _notes(bench), lines, x, y, recipe=blocks.recipe_of(bench), limits=own.limits
+    )
 
 
 def _of_blocks(bench: Bench, kind: OfBlock, difficulty: Difficulty) -> list[Measured]:

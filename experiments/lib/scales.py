@@ -28,7 +28,7 @@ class Scale:
 
     Attributes:
         subjects: what is trained on what.
-        says: what this scale cannot show.
+        limits: what this scale cannot show.
         shares: of keys (Figures 2 and 5).
         seeds: of the trainings; the first rates and shares get all of them, the others the first `few`.
         innocent: networks that are asked about triggers they never saw.
@@ -40,7 +40,7 @@ class Scale:
 
     name: str
     subjects: tuple[Subject, ...]
-    says: str
+    limits: str
     shares: tuple[float, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     few: int = 1

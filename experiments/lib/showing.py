@@ -40,8 +40,8 @@ class Result:
         notes: what it says and where it differs, and why.
         lines, x, y: of the picture; or `draw`, which writes it.
         recipe: of the trainings, where there are any.
-        says: what this scale cannot show, where it is not what the scale itself says.
-        spread: what means and deviations are over, and what accuracies are.
+        limits: what this scale cannot show; overrides `Scale.limits`.
+        spread: what the mean and the standard deviation are taken over (`seeds`).
     """
 
     columns: str
@@ -52,7 +52,7 @@ class Result:
     y: str = "test accuracy in %"
     draw: Callable[[Path], None] | None = None
     recipe: Recipe | None = None
-    says: str = ""
+    limits: str = ""
     spread: str = "seeds"
 
 
@@ -114,7 +114,7 @@ def write(name: str, experiment: Experiment, bench: Bench, folder: Path) -> str:
         *(f"- {note}" for note in result.notes),
         "",
         *([f"![{experiment.TITLE}](figures/{name}.png)", ""] if drawn else []),
-        f"Scale {bench.scale.name}: {result.says or bench.scale.says}",
+        f"Scale {bench.scale.name}: {result.limits or bench.scale.limits}",
         *_made_how(experiment, bench, result),
     ]
     return write_section(folder, f"{experiment.TITLE} (scale {bench.scale.name})", "\n".join(body))

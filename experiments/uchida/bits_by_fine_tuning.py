@@ -34,14 +34,14 @@ class Size:
         networks: where each network's weights come from: shipped, trained by the FreezeNet experiments, or
             trained from the beginning for so long.
         again: length and learning rate of the fine-tuning.
-        says: what this scale cannot show.
+        limits: what this scale cannot show.
         payloads: random ones, for each network.
         dataset, preset: of the trainings.
     """
 
     networks: Mapping[str, str | Steps]
     again: tuple[Steps, float]
-    says: str
+    limits: str
     payloads: int = 3
     dataset: str = "cifar10"
     preset: str = "quick"
@@ -200,8 +200,8 @@ def result(bench: Bench) -> Result:
             f"Wrong bits in all: {sum(errors)} of {BITS * len(errors)}. The same keys in networks without "
             f"the mark read {100 * chance:.1f} % wrong bits; chance is 50 %."
         )
-    recipe, says = recipe_of(bench, "resnet20"), size(bench).says
-    return Result(columns, rows, notes, recipe=recipe, says=says, spread="payloads")
+    recipe, limits = recipe_of(bench, "resnet20"), size(bench).limits
+    return Result(columns, rows, notes, recipe=recipe, limits=limits, spread="payloads")
 
 
 def _row(mark: Uchida, arch: str, honest: Measured, found: list[Measured]) -> tuple[str, ...]:

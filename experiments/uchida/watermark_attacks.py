@@ -123,8 +123,8 @@ def result(bench: Bench) -> Result:
         "filters into one sign before they are read would undo it, but not other scales of theirs.",
     ]
     columns = "mark | attack | test % | lost | the owner's | p | the thief's | who wins"
-    says = f"One network, fine-tuned for {length} in all trainings here; no error bars."
-    return Result(columns, rows, notes, recipe=uchida.recipe_of(bench, ARCH), says=says)
+    limits = f"One network, fine-tuned for {length} in all trainings here; no error bars."
+    return Result(columns, rows, notes, recipe=uchida.recipe_of(bench, ARCH), limits=limits)
 
 
 def row(found: Measured) -> tuple[str, ...]:

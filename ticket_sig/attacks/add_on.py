@@ -1,10 +1,10 @@
-"""Add-on: noise at pruned positions covers the mask.
+"""Add-on: the thief puts noise at pruned positions, to cover the mask.
 
-Source: Chen et al., NeurIPS 2021, section 4.3, Table 8. The rate there is a share of the *pruned*
-weights: 19.369 % kept becomes 19.369 + rate x 80.631 %, that is 19.772, 20.175, 20.982, 23.401 and
-27.432 % for the five rates, where the table has 19.789, 20.179, 21.009, 23.386 and 27.402 % (each
-within 1.5 standard deviations of drawing every pruned position with that chance). Of all weights,
-it would be 19.869 to 29.369 %. The table does not say how large its noise is.
+Source: Chen et al., NeurIPS 2021, section 4.3, Table 8. The rate is a share of the *pruned* weights: 19.369 %
+kept becomes 19.369 + rate x 80.631 %. That is 19.772, 20.175, 20.982, 23.401 and 27.432 % for the five rates;
+the table has 19.789, 20.179, 21.009, 23.386 and 27.402 %, each within 1.5 standard deviations of drawing
+every pruned position with that chance. As a share of all weights it would be 19.869 to 29.369 %. The table
+does not say how large its noise is.
 """
 
 from __future__ import annotations

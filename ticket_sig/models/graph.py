@@ -92,12 +92,11 @@ class KernelGraph:
 def kernel_graph(model: nn.Module, residual: bool = True) -> KernelGraph:
     """Follows the channels of a network of convolutions and linear layers, whoever wrote it.
 
-    Convolutions and linear layers are links; what works channel by channel leaves nodes as they are. The
-    nodes of a sum are the output channels of the layers that are used by this sum alone, which all write
-    into the same ones; its other operands (identity and padded shortcuts) join by identity links. Where
-    there is no such layer, the sum has nodes of its own. The same holds for an elementwise product (a gate).
-    A weight that two modules share is two links of one name: that of its first module. Layers that the
-    output does not depend on are not in the graph.
+    Convolutions and linear layers are links; what works channel by channel leaves nodes as they are. Layers
+    whose output feeds only one addition share its output nodes. The other operands of the addition (identity
+    and padded shortcuts) join by identity links. An addition without such a layer has nodes of its own. The
+    same holds for an elementwise product (a gate). A weight that two modules share is two links of one name:
+    that of its first module. Layers that the output does not depend on are not in the graph.
 
     Args:
         residual: whether sums have identity links. Gates always do.

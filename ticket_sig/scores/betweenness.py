@@ -197,7 +197,8 @@ class _Graph:
     """Shortest paths from many sources at once, their parts of the graph joined by products of matrices.
 
     Attributes:
-        parts: of the nodes; those of one part mostly are at the same distances from those of another.
+        parts: node ranges (one or more layers) that are processed as one block; the nodes of a block usually
+            have equal depth in a breadth-first search.
     """
 
     def __init__(self, tails: _Ids, heads: _Ids, parts: list[slice], directed: bool) -> None:

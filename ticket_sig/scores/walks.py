@@ -65,7 +65,7 @@ def _edges(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Every kernel that leads to an output: (tail, head, share of what leaves the tail, index of the kernel).
 
-    The kernels of all links are counted on; edges of the start and the end that are none come last.
+    Kernel indices run on from link to link; the artificial start and end edges get the last index.
     """
     start, end = graph.nodes, graph.nodes + 1
     parts, offset = [], 0

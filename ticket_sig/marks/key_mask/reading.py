@@ -11,13 +11,13 @@ tap (place in the kernel) of a layer; each of its in-channels; each of its out-c
 keys until one fitted; 2^64 are paid for (Bonferroni).
 
 A small p says that a difference is there, not that it is large, and of many weights even a bias that no null
-model knows is significant. So a size is demanded, too: the suspect keeps `SHARE` of the key, and comes `WAY`
-of the way from what the most generous null model expects to the whole key (a multiple of what is expected
-would be out of reach where a layer is dense). Measured on the shipped ResNet-20 with keys of 5 % (omp, ewp,
-betweenness, random; suspects dense, and pruned to its density): networks of other seeds keep 11 to 26 % of
-the key, at most 2 % of the way; of the same seed, trained anew, up to 37 %, 10 % of the way; the whole
-ticket all of it, and after 30 % more pruning still 68 %, 64 % of the way. The ticket's own dense network
-keeps 58 to 93 %, 54 % of the way and more: no size tells that from a copy.
+model knows is significant. So a size is demanded, too: kept >= max(0.5 K, E + 0.25 (K - E)), where K is the
+size of the key and E the largest count that one of the four null models expects (`SHARE`, `WAY`; a multiple
+of E would be out of reach where a layer is dense). Measured on the shipped ResNet-20 with keys of 5 % (omp,
+ewp, betweenness, random; suspects dense, and pruned to its density): networks of other seeds keep 11 to 26 %
+of the key, at most 2 % of the way from E to K; of the same seed, trained anew, up to 37 %, 10 % of the way;
+the whole ticket all of it, and after 30 % more pruning still 68 %, 64 % of the way. The ticket's own dense
+network keeps 58 to 93 %, 54 % of the way and more: no size tells that from a copy.
 """
 
 from __future__ import annotations

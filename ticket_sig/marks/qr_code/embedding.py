@@ -85,6 +85,6 @@ def _small_magnitudes(weights: Tensor) -> tuple[float, float]:
 def _put_where_zero(
     tensors: Mapping[str, Tensor], back: Mapping[str, Tensor], values: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The same for rewind weights: those that are known stay bit for bit as they are."""
+    """Fills zero entries of the rewind weights with `values`; nonzero entries are unchanged."""
     put = put_back(tensors, back, values)
     return {name: torch.where(t == 0, put[name], t) if name in back else t for name, t in tensors.items()}

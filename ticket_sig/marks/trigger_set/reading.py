@@ -8,14 +8,15 @@ wrong. Up to three p-values are computed, and the verdict rests on the largest:
    network answers (one class always, too). The tail is binomial, exactly. A liar may have tried secrets until
    one happened to fit an innocent network; 2^64 tries are paid for (Bonferroni).
 2. *Beside the decoys*, for any set. Decoys are images of the same generator, drawn by the verifier after the
-   claim was made. Were the triggers nothing to the network, it would match them as often as its answers to
-   decoys match labels distributed as the triggers' are. With a share x of n triggers matching, z of m decoys,
-   and r the unknown chance, Hoeffding's inequality (1963, theorem 1) bounds each tail by exp(-n KL(x||r)) and
-   exp(-m KL(z||r)); both are independent, so the chance that the exponents add up to W or more is at most
-   (1 + W) exp(-W), and W is taken at the r that explains both best. This pays for the decoys being finitely
-   many, needs no chance to be the same for two images, and holds however the labels were chosen: a liar who
-   found a secret whose labels are mostly the class that the network likes gains nothing. The decoys' share is
-   never taken below 1/classes, nor below that of the triggers' own answers with the labels shuffled.
+   claim was made. H0: the network treats triggers like decoys, so its match rate on triggers equals the rate
+   at which its answers to decoys match labels drawn from the distribution of the trigger labels. With a
+   share x of n triggers matching, z of m decoys, and r the unknown chance, Hoeffding's inequality (1963,
+   theorem 1) bounds each tail by exp(-n KL(x||r)) and exp(-m KL(z||r)); both are independent, so the chance
+   that the exponents add up to W or more is at most (1 + W) exp(-W), and W is taken at the r that explains
+   both best. This pays for the decoys being finitely many, needs no chance to be the same for two images,
+   and holds however the labels were chosen: a liar who found a secret whose labels are mostly the class that
+   the network likes gains nothing. The decoys' share is never taken below 1/classes, nor below that of the
+   triggers' own answers with the labels shuffled.
 
 Where somebody chose images and labels (a folder), only the second is left, and it is not enough: the decoys
 are images of another kind, and every honest network gives photographs their true labels. So it takes a third:

@@ -197,9 +197,9 @@ class Uchida(Mark):
         """The network with the bits written into it, by the least change of this layer's weights.
 
         Every bit then stands by a margin of max(1, 16 / sqrt(bits)), so that all of them together have
-        16 standard deviations (p = 10^-57 for one secret; it takes 11 to verify); where that more than
-        doubled the mean filter, by a smaller one. Pruned weights stay zero: what a place of the filters
-        needs is shared among the kept.
+        16 standard deviations (p = 10^-57 for one secret; it takes 11 to verify). If reaching that margin
+        would more than double the norm of the mean filter, the margin is lowered (x 0.7) until it does not.
+        Pruned weights stay zero: what a place of the filters needs is shared among the kept.
 
         Raises:
             InputError: no such layer, another shape, weights that are zero or not finite, or too few kept
