@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import load, save
 from ticket_sig.lottery.level import Trainer, network_of
 from ticket_sig.lottery.prune import prune
-from ticket_sig.lottery.search import extreme_ticket, rounds
+from ticket_sig.lottery.search import Train, Tried, extreme_ticket, rounds
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
 from ticket_sig.ticket import HistoryEntry, Ticket
@@ -45,11 +46,16 @@ def find(
     """
     run = Path(run)
     engine = engine or Engine()
-    model = network_of(recipe, data, model)
+    own, model = model is not None, network_of(recipe, data, model)
     initial = plain_weights(model, Mask({}))
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
+        if engine.recorder:
+            fresh = not (run / "levels").exists()
+            engine.recorder.begin(
+                recipe, data, initial, begun_with, derived=not own, search=True, fresh=fresh
+            )
         if (run / "ticket").exists() and (run / "dense").exists():
             return load(run / "ticket").ticket
         mask = Mask.full({name: initial[name] for name in prunable_names(model, recipe.exclude)})
@@ -60,6 +66,8 @@ def find(
         ticket = _search(trainer, run, dense)
         if not (run / "ticket").exists():
             save(ticket, run / "ticket")
+        if engine.recorder:
+            engine.recorder.end(ticket)
         return ticket
 
 
@@ -74,22 +82,26 @@ def _search(trainer: Trainer, run: Path, dense: Ticket) -> Ticket:
         start = mask.apply(rewind)
         return trainer.train_level(folder, start, mask, step="prune", label=label, rate=rate, rewind=rewind)
 
-    def shrink(ticket: Ticket, rate: float) -> Mask:
-        return prune(ticket.weights, ticket.mask, rate, scope=recipe.scope, seed=recipe.seed)
-
-    rate, count, density, tolerance = recipe.rates[0], recipe.rounds, recipe.density, recipe.tolerance
-    if count is None and density is None:
-        tries = extreme_ticket(dense, train, shrink, rates=recipe.rates, tolerance=tolerance)
-    else:
-        tries = rounds(dense, train, shrink, rate=rate, count=count, density=density, tolerance=tolerance)
     best = dense
     note(_line("dense network", dense.history[-1]))
-    for tried in tries:
+    for tried in tries(recipe, dense, train):
         entry = replace(tried.ticket.history[-1], winning=tried.winning, accepted=tried.accepted)
         note(_line(f"round {len(history)}", entry))
         history.append(entry)
         best = tried.ticket if tried.accepted else best
     return replace(best, history=tuple(history))
+
+
+def tries(recipe: Recipe, dense: Ticket, train: Train) -> Iterator[Tried]:
+    """The search of a recipe: so many rounds, or that for the extreme ticket."""
+
+    def shrink(ticket: Ticket, rate: float) -> Mask:
+        return prune(ticket.weights, ticket.mask, rate, scope=recipe.scope, seed=recipe.seed)
+
+    rate, count, density, tolerance = recipe.rates[0], recipe.rounds, recipe.density, recipe.tolerance
+    if count is None and density is None:
+        return extreme_ticket(dense, train, shrink, rates=recipe.rates, tolerance=tolerance)
+    return rounds(dense, train, shrink, rate=rate, count=count, density=density, tolerance=tolerance)
 
 
 def _line(name: str, entry: HistoryEntry) -> str:

@@ -37,6 +37,14 @@ def network_of(recipe: Recipe, data: Dataset, own: nn.Module | None) -> nn.Modul
     return build(recipe.arch, data.classes, data.channels, recipe.seed)
 
 
+def first_step(recipe: Recipe, data: Dataset, *, dense: bool) -> int:
+    """The step that a training starts at: a ticket's may be the rewind step."""
+    if dense or recipe.retrain == "start":
+        return 0
+    training, _ = data.hold_out(recipe.validation)
+    return recipe.rewind.iterations(batches_per_epoch(len(training), recipe.batch_size))
+
+
 @dataclass(frozen=True)
 class Trainer:
     """What all levels of a run share; the model's weights are overwritten by every level."""
@@ -70,6 +78,8 @@ class Trainer:
         Raises:
             InputError: the folder holds another level, or training failed.
         """
+        if self.engine.recorder:
+            self.engine.recorder.level(start, mask, rate)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / _RESULT).exists():
             write_safetensors(folder / _MASK, mask)
@@ -97,15 +107,11 @@ class Trainer:
             mask=mask,
             triggers=self.triggers,
             marks=self.marks,
-            start=self._rewind_step() if self.recipe.retrain == "rewind" and not dense else 0,
+            start=first_step(self.recipe, self.data, dense=dense),
             state=folder / _STATE,
             label=label,
             snapshot=(lambda weights: write_safetensors(folder / _REWIND, weights)) if dense else None,
         )
-
-    def _rewind_step(self) -> int:
-        training, _ = self.data.hold_out(self.recipe.validation)
-        return self.recipe.rewind.iterations(batches_per_epoch(len(training), self.recipe.batch_size))
 
     def _entry(self, trained: Trained, mask: Mask, step: str, rate: float | None) -> HistoryEntry:
         return HistoryEntry(

@@ -27,6 +27,7 @@ from ticket_sig.training.iteration import Iteration
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.memory import keep_freed_memory
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.recorder import Recorder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Engine:
         fused: use the kernels in C where they are faster and this machine can compile them.
         keep_memory: on a CPU, have the process keep the memory it frees (see `memory.py`).
         progress: told what happens.
+        recorder: told what is trained, and every step of it.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -49,6 +51,7 @@ class Engine:
     fused: bool = True
     keep_memory: bool = True
     progress: Progress = field(default_factory=Silent)
+    recorder: Recorder | None = None
 
     def prepare(self, model: nn.Module, precision: str) -> dict[str, Any]:
         """Puts a model where and how it is trained; returns what it is trained with, for histories."""
@@ -105,12 +108,16 @@ def train(
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
     engine.progress.begin(label, run.total)
     with _memory_named(run):
+        if engine.recorder and run.step == start:
+            engine.recorder.step(run)
         while True:
             if run.step == rewind and snapshot:
                 snapshot(plain_weights(model, mask))
             if run.step >= run.total:
                 break
             run.advance()
+    if engine.recorder:
+        engine.recorder.flush()
     return Trained(plain_weights(model, mask), run.epochs, run.elapsed(), trained_with)
 
 
@@ -149,7 +156,7 @@ class Run:
     triggers: TriggerBatch | None = None
     marks: Sequence[KeptMark] = ()
     state: Path | None = None
-    step: int = 0
+    start: int = 0
 
     def __post_init__(self) -> None:
         recipe, device = self.recipe, self.engine.device
@@ -165,7 +172,7 @@ class Run:
         )
         self.optimizer, self.losses = self.iteration.optimizer, self.iteration.losses
         self.asynchronous = device.type == "cuda"
-        self.seconds, self.epochs = 0.0, list[dict[str, Any]]()
+        self.step, self.seconds, self.epochs = self.start, 0.0, list[dict[str, Any]]()
         if self.state is not None and self.state.exists():
             self._resume(read_checkpoint(self.state, self.model, self.optimizer))
             self.mask.check(self.model.state_dict(), str(self.state))
@@ -180,6 +187,8 @@ class Run:
         """One iteration, and at the end of an epoch its accuracy; a checkpoint when it is time."""
         self.iteration(self.step)
         self.step += 1
+        if self.engine.recorder:
+            self.engine.recorder.step(self)
         ended = self.step % self.per_epoch == 0 or self.step == self.total
         if ended:
             self._end_epoch()
@@ -229,6 +238,8 @@ class Run:
         self.mask.check(weights, where)
         progress = {"step": self.step, "epochs": self.epochs, "losses": self.losses.tolist()}
         progress["seconds"] = self.elapsed()
+        if self.engine.recorder:
+            self.engine.recorder.flush()
         write_checkpoint(self.state, self.model, self.optimizer, progress)
         self.saved = time.monotonic()
 

@@ -1,0 +1,58 @@
+"""What a training tells whoever records it (see `transcripts`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from ticket_sig.datasets import Dataset
+from ticket_sig.mask import Mask
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ticket_sig.training.loop import Run
+
+
+class Recorder(Protocol):
+    """Records a search, or one training; told the same again, as after a kill, it records nothing twice."""
+
+    def begin(
+        self,
+        recipe: Recipe,
+        data: Dataset,
+        initial: Mapping[str, Tensor],
+        made_with: Mapping[str, Any],
+        *,
+        derived: bool,
+        search: bool,
+        fresh: bool,
+        kept: tuple[str, ...] = (),
+    ) -> None:
+        """Before the first step.
+
+        Args:
+            initial: weights that the first training starts from.
+            made_with: of the engine.
+            derived: whether they follow from the recipe's seed and data.
+            search: whether rounds of pruning may follow.
+            fresh: whether nothing was trained yet: what began without a record cannot be recorded.
+            kept: digests of marks and triggers that are trained with.
+
+        Raises:
+            InputError: another training was recorded there, or this one began without.
+        """
+
+    def level(self, start: Mapping[str, Tensor], mask: Mask, rate: float | None) -> None:
+        """A training under a mask begins, from these weights."""
+
+    def step(self, run: Run) -> None:
+        """A training stands at its first step, or has done one more."""
+
+    def flush(self) -> None:
+        """Returns once all told so far is on the disk: no checkpoint may be ahead of the record."""
+
+    def end(self, ticket: Ticket) -> None:
+        """This is what came out."""

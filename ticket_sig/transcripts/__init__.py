@@ -1,0 +1,8 @@
+"""Proof-of-learning: what a training, or a search for a ticket, leaves for others to check."""
+
+from ticket_sig.transcripts.audit import Audit, audit
+from ticket_sig.transcripts.choice import Choice
+from ticket_sig.transcripts.recording import TranscriptRecorder
+from ticket_sig.transcripts.transcript import Transcript
+
+__all__ = ["Audit", "Choice", "Transcript", "TranscriptRecorder", "audit"]

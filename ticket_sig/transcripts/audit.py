@@ -1,0 +1,286 @@
+"""Auditing a transcript: what it commits to is computed again, and segments are trained again, bit for bit.
+
+Valid is only what is exact. Where bits differ on another numerical stack, an auditor can say how far, and
+"consistent" at most: a tolerance that admits honest training on other machines admits forgeries, too (Zhang
+et al., S&P 2022). Source: Jia et al., Proof-of-Learning, S&P 2021, and what is held sound since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
+
+from ticket_sig.datasets import Dataset
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.lottery.level import first_step, network_of
+from ticket_sig.mask import Mask
+from ticket_sig.models import prunable_names
+from ticket_sig.training.batches import TriggerBatch
+from ticket_sig.training.evaluate import accuracy
+from ticket_sig.training.loop import Engine, Run, plain_weights
+from ticket_sig.training.marks import KeptMark
+from ticket_sig.training.recipe import Recipe
+from ticket_sig.transcripts import detectors
+from ticket_sig.transcripts.choice import Choice, chance_missed
+from ticket_sig.transcripts.manifest import code_facts, data_facts, stack
+from ticket_sig.transcripts.recording import CHAIN, MANIFEST, state_file
+from ticket_sig.transcripts.replay import replay, threads
+from ticket_sig.transcripts.retrace import Retracer
+from ticket_sig.transcripts.states import State
+from ticket_sig.transcripts.transcript import Forged, Segment, Transcript, forged
+
+VALID, INVALID = "valid", "invalid"
+CONSISTENT, INCONSISTENT = "consistent", "inconsistent"
+_NEAR = 0.5  # of a segment's own update: a replay on another stack that is farther off is inconsistent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        outcome: "valid", "invalid", or on another numerical stack "consistent" or "inconsistent".
+        reasons: why it is not valid; each names file, field and step.
+        replayed: segments that were trained again, those that detectors suspected among them.
+        suspected: by detectors, and why.
+        differences: what is another in this stack than in the manifest's, {name: (theirs, ours)}.
+        errors: of replays that were not exact, by segment: norms of the difference of the parameters.
+    """
+
+    transcript: Transcript
+    outcome: str
+    reasons: Sequence[str] = ()
+    replayed: Sequence[Segment] = ()
+    suspected: Mapping[Segment, str] = field(default_factory=dict)
+    differences: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    errors: Mapping[Segment, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> bool:
+        """Whether everything that was looked at is exact."""
+        return self.outcome == VALID
+
+    @property
+    def segments(self) -> int:
+        """How many there are."""
+        return len(self.transcript.segments)
+
+    def missed(self, forged: int) -> float:
+        """The chance that so many forged segments escape as many random replays."""
+        return chance_missed(self.segments, len(self.replayed), forged)
+
+
+def audit(
+    transcript: Transcript,
+    data: Dataset,
+    choice: Choice | None = None,
+    *,
+    engine: Engine | None = None,
+    model: nn.Module | None = None,
+    marks: Sequence[KeptMark] = (),
+    triggers: TriggerBatch | None = None,
+) -> Audit:
+    """Checks a transcript against the data it commits to.
+
+    Args:
+        choice: which segments are trained again; all by default.
+        model: the network with its initial weights, where it is none of the registry.
+        marks, triggers: that were trained with; the manifest commits to them.
+
+    Raises:
+        InputError: it could not be decided: other data than those committed to, a file that is missing or
+            damaged, marks that are not shown.
+    """
+    _check_data(transcript, data)
+    _check_kept(transcript, marks, triggers)
+    recipe = Recipe.from_json(transcript.manifest.recipe)
+    network = network_of(recipe, data, model)
+    training = _Training(transcript, data, recipe, engine or Engine(), network, marks, triggers)
+    with threads(_threads(transcript)):
+        return training.audit(choice or Choice())
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A training that is to be checked, and what it takes to do it again."""
+
+    transcript: Transcript
+    data: Dataset
+    recipe: Recipe
+    engine: Engine
+    model: nn.Module
+    marks: Sequence[KeptMark]
+    triggers: TriggerBatch | None
+
+    def audit(self, choice: Choice) -> Audit:
+        """All checks, from the cheapest to the replays."""
+        initial = plain_weights(self.model, Mask({}))
+        differences = self._differences()
+        try:
+            self._check_steps()
+            masks = self._retracer(initial).masks()
+            seen = list(self._look(masks))
+        except Forged as error:
+            return Audit(
+                transcript=self.transcript, outcome=INVALID, reasons=[str(error)], differences=differences
+            )
+        suspected = detectors.suspects(seen)
+        updates, head = {one.segment: one.update for one in seen}, self.transcript.chain.head
+        drawn = choice.chosen(self.transcript.segments, updates, head, self._run(Mask({})).per_epoch)
+        chosen = sorted({*drawn, *suspected})
+        wrong = {segment: found for segment, *found in self._replays(chosen, masks) if found[0]}
+        errors = {segment: norms for segment, (_, norms) in wrong.items()}
+        return Audit(
+            transcript=self.transcript,
+            outcome=_outcome(errors, bool(differences)),
+            reasons=[self._reason(segment, names) for segment, (names, _) in wrong.items()],
+            replayed=chosen,
+            suspected=suspected,
+            differences=differences,
+            errors=errors,
+        )
+
+    def _run(self, mask: Mask) -> Run:
+        return Run(self.model, self.data, self.recipe, self.engine, mask, self.triggers, self.marks)
+
+    def _differences(self) -> dict[str, tuple[Any, Any]]:
+        """What differs between the stack of the manifest and this one."""
+        manifest = self.transcript.manifest
+        ours = {
+            **stack(self.engine.prepare(self.model, self.recipe.precision)),
+            "code": code_facts()["digest"],
+        }
+        theirs = {**manifest.stack, "code": manifest.code.get("digest")}
+        both = {**theirs, **ours}
+        return {n: (theirs.get(n), ours.get(n)) for n in both if theirs.get(n) != ours.get(n)}
+
+    def _check_steps(self) -> None:
+        """Every level begins and ends where the recipe says, and no segment is longer than promised."""
+        transcript, path = self.transcript, self.transcript.folder / CHAIN
+        total, search = self._run(Mask({})).total, transcript.manifest.kind == "search"
+        for level in transcript.levels:
+            first = first_step(self.recipe, self.data, dense=search and not level.number)
+            ended = transcript.end is not None or level.number < len(transcript.levels) - 1
+            for step, due in ((first, bool(level.steps)), (total, ended)):
+                if due and step not in level.steps:
+                    raise forged(path, f"level {level.number}", f"a boundary at step {step}", "none")
+            if level.steps and not first <= level.steps[0] <= level.steps[-1] <= total:
+                found = f"{level.steps[0]} to {level.steps[-1]}"
+                raise forged(path, f"level {level.number}", f"boundaries at steps {first} to {total}", found)
+            for segment in level.segments():
+                if segment.last - segment.first > transcript.manifest.segment:
+                    expected = f"a boundary every {transcript.manifest.segment} steps"
+                    raise forged(path, str(segment), expected, "none between")
+
+    def _retracer(self, initial: Mapping[str, Tensor]) -> Retracer:
+        search = self.transcript.manifest.kind == "search"
+        derived = self.transcript.manifest.initial.get("derivation") == "seed"
+        names = prunable_names(self.model, self.recipe.exclude)
+        return Retracer(
+            self.transcript,
+            self.recipe,
+            initial if search or derived else None,
+            Mask.full({name: initial[name] for name in names}),
+            self.recipe.rewind.iterations(self._run(Mask({})).per_epoch),
+            self._accuracy,
+        )
+
+    def _accuracy(self, weights: Mapping[str, Tensor]) -> float:
+        self.model.load_state_dict(weights)
+        _, held_out = self.data.hold_out(self.recipe.validation)
+        split = held_out if len(held_out) else self.data.test
+        return accuracy(self.model, split, self.data, self.engine.device, self.recipe.precision)
+
+    def _look(self, masks: Sequence[Mask]) -> Iterator[detectors.Seen]:
+        """What the detectors see; reads every boundary once, and holds two."""
+        per_epoch = self._run(Mask({})).per_epoch
+        for level in self.transcript.levels:
+            before: State | None = None
+            for step, segment in zip(level.steps, [None, *level.segments()], strict=False):
+                state = self._state(level.number, step, masks)
+                if before is not None and segment is not None:
+                    yield detectors.look(segment, before, state, self.recipe, per_epoch)
+                before = state
+
+    def _state(self, level: int, step: int, masks: Sequence[Mask]) -> State:
+        """A state, pruned weights zero in it (promise 1)."""
+        state = self.transcript.state(level, step)
+        try:
+            masks[level].check(state.parameters)
+        except InputError as error:
+            where = state_file(self.transcript.folder, level, step)
+            raise Forged(f"{where}: step {step}: {error}", named=True) from None
+        return state
+
+    def _replays(
+        self, chosen: Sequence[Segment], masks: Sequence[Mask]
+    ) -> Iterator[tuple[Segment, list[str], dict[str, float]]]:
+        """Each segment, tensors that a replay gives other bits for, and how far its parameters are off."""
+        self.engine.progress.begin("audit", sum(s.last - s.first for s in chosen))
+        run, done = None, 0
+        for segment in chosen:
+            if run is None or masks[segment.level] is not run.mask:
+                run = self._run(masks[segment.level])
+            start, end = (self.transcript.state(segment.level, n) for n in (segment.first, segment.last))
+            again = replay(run, start, segment.first, segment.last)
+            differ = end.differing(again)
+            yield segment, differ, _norms(start, end, again) if differ else {}
+            self.engine.progress.advance(done := done + segment.last - segment.first, str(segment))
+
+    def _reason(self, segment: Segment, names: Sequence[str]) -> str:
+        where = state_file(self.transcript.folder, segment.level, segment.last)
+        more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""
+        expected = f"what training on from step {segment.first} gives"
+        return str(bad_input(where, f"{names[0]} of step {segment.last}", expected, f"another{more}"))
+
+
+def _outcome(errors: Mapping[Segment, Mapping[str, float]], other_stack: bool) -> str:
+    if not errors:
+        return VALID
+    if not other_stack:
+        return INVALID
+    near = all(norms["l2 over update"] <= _NEAR for norms in errors.values())
+    return CONSISTENT if near else INCONSISTENT
+
+
+def _norms(start: State, recorded: State, again: State) -> dict[str, float]:
+    """l1, l2, l-infinity and cosine distance of a replay, and l2 over the segment's own update."""
+    begun, theirs, ours = (
+        torch.cat([t.double().flatten() for t in state.parameters.values()])
+        for state in (start, recorded, again)
+    )
+    off, update = ours - theirs, float((theirs - begun).norm())
+    norms = {"l1": float(off.norm(1)), "l2": float(off.norm()), "linf": float(off.abs().max())}
+    cosine = float(1 - cosine_similarity(ours, theirs, dim=0))
+    return {**norms, "cos": cosine, "l2 over update": norms["l2"] / max(update, 1e-30)}
+
+
+def _threads(transcript: Transcript) -> int:
+    count = transcript.manifest.stack.get("threads")
+    if type(count) is not int or not 1 <= count <= 1024:
+        raise bad_input(transcript.folder / MANIFEST, "threads", "1 to 1024", repr(count)[:80])
+    return count
+
+
+def _check_data(transcript: Transcript, data: Dataset) -> None:
+    """Refuses another data set than the one committed to."""
+    for name, value in data_facts(data).items():
+        if (committed := transcript.manifest.data.get(name)) != value:
+            hint = "show the very data set that was trained on"
+            where = transcript.folder / MANIFEST
+            raise bad_input(where, f"data, {name}", repr(committed)[:90], repr(value)[:90], hint=hint)
+
+
+def _check_kept(transcript: Transcript, marks: Sequence[KeptMark], triggers: TriggerBatch | None) -> None:
+    """Refuses an audit without the marks and triggers that were trained with."""
+    shown = (*(mark.digest for mark in marks), *([triggers.digest] if triggers else []))
+    if shown != transcript.manifest.kept:
+        expected = f"the {len(transcript.manifest.kept)} marks and trigger sets that were trained with"
+        found = f"{len(shown)} of other digests" if shown else "none"
+        hint = "show the claim and the triggers: --claim FILE, --triggers FILE"
+        raise bad_input(transcript.folder / MANIFEST, "kept", expected, found, hint=hint)

@@ -1,0 +1,101 @@
+"""Detectors that need no replay: what an honest segment does not do, seen in its two boundaries alone.
+
+They prove nothing by themselves. A segment that one of them suspects is always trained again. Measured are
+how far the weights moved, over what the momentum and the learning rates of the recipe can explain; whether
+they moved as the momentum points; and the loss. A segment is suspected where one of these lies more than
+`FAR` robust deviations (1.4826 median absolute deviations) from the median of its level's segments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ticket_sig.training.recipe import Recipe
+from ticket_sig.transcripts.states import State
+from ticket_sig.transcripts.transcript import Segment
+
+FAR = 6.0
+_LEAST_SPREAD = {
+    "step length": 0.35,
+    "momentum": 0.15,
+    "loss": 0.35,
+}  # honest levels of few segments vary less
+_FEWEST = 8  # segments of a level that say what is usual there
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What two boundaries say of the segment between them.
+
+    Attributes:
+        segment: that was looked at.
+        update: l2 norm of the change of the parameters.
+        measures: by name; NaN where there is nothing to measure.
+        odd: what no honest training has, in words.
+    """
+
+    segment: Segment
+    update: float
+    measures: Mapping[str, float]
+    odd: Sequence[str]
+
+
+def look(segment: Segment, before: State, after: State, recipe: Recipe, per_epoch: int) -> Seen:
+    """Measures one segment."""
+    change = _flat({n: after.parameters[n].double() - t.double() for n, t in before.parameters.items()})
+    momenta = [_flat(_momentum(state)) for state in (before, after)]
+    rates = sum(recipe.learning_rate(step, per_epoch) for step in range(segment.first, segment.last))
+    update, pull = float(change.norm()), max(float(one.norm()) for one in momenta)
+    towards = momenta[1] if momenta[1].numel() == change.numel() else torch.zeros_like(change)
+    cosine = float(-(change @ towards) / max(update * float(towards.norm()), _TINY))
+    total, count = after.losses
+    measures = {
+        "step length": math.log(max(update, _TINY) / max(rates * pull, _TINY)) if pull else math.nan,
+        "momentum": cosine if pull else math.nan,
+        "loss": math.log(max(total / count, _TINY)) if count and total >= 0 else math.nan,
+    }
+    return Seen(segment, update, measures, _odd(after))
+
+
+def suspects(seen: Sequence[Seen]) -> dict[Segment, str]:
+    """The segments of one level that stand out, and by what."""
+    found = {one.segment: "; ".join(one.odd) for one in seen if one.odd}
+    for name, least in _LEAST_SPREAD.items():
+        values = np.array([one.measures[name] for one in seen])
+        usual = values[np.isfinite(values)]
+        if len(usual) < _FEWEST:
+            continue
+        middle = np.median(usual)
+        spread = max(1.4826 * float(np.median(np.abs(usual - middle))), least)
+        for one, value in zip(seen, values, strict=True):
+            if np.isfinite(value) and abs(value - middle) > FAR * spread:
+                found.setdefault(one.segment, f"{name}: {value:.3g}, {middle:.3g} in the middle segment")
+    return found
+
+
+def _odd(state: State) -> list[str]:
+    groups = {"parameters": state.parameters, "buffers": state.buffers, "optimizer": state.optimizer}
+    found = [
+        f"{group}/{name}: not finite"
+        for group, tensors in groups.items()
+        for name, t in tensors.items()
+        if t.is_floating_point() and not bool(torch.isfinite(t).all())
+    ]
+    negative = [n for n, t in state.buffers.items() if n.endswith("running_var") and bool((t < 0).any())]
+    return found + [f"buffers/{name}: a variance under zero" for name in negative]
+
+
+def _momentum(state: State) -> Mapping[str, Tensor]:
+    return {n: t.double() for n, t in state.optimizer.items() if n.startswith("momentum_buffer/")}
+
+
+def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
+    parts = [tensors[name].flatten() for name in sorted(tensors)]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)

@@ -1,0 +1,138 @@
+"""The masks of a transcript, computed again: each came out of the weights that it is said to come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ticket_sig.digests import tensor_digest
+from ticket_sig.formats.safetensors_file import read_safetensors
+from ticket_sig.lottery.find import tries
+from ticket_sig.mask import Mask
+from ticket_sig.ticket import HistoryEntry, Ticket
+from ticket_sig.training.recipe import Recipe
+from ticket_sig.transcripts.recording import CHAIN, MASK, state_file
+from ticket_sig.transcripts.states import State
+from ticket_sig.transcripts.transcript import Transcript, forged
+
+Accuracy = Callable[[Mapping[str, Tensor]], float]
+
+
+class _Unfinished(Exception):
+    """The transcript has no more levels."""
+
+
+@dataclass(frozen=True)
+class Retracer:
+    """Walks through a transcript as the search did, without training.
+
+    Attributes:
+        initial: weights that the first training starts from, as recipe and seed give them; None where they
+            were given, and only their digest is known.
+        full: of a search, the mask that prunes nothing.
+        rewind: step that a ticket goes back to.
+        accuracy: of weights on what decides (%).
+    """
+
+    transcript: Transcript
+    recipe: Recipe
+    initial: Mapping[str, Tensor] | None
+    full: Mask
+    rewind: int
+    accuracy: Accuracy
+
+    def masks(self) -> list[Mask]:
+        """The mask of every level.
+
+        Raises:
+            Forged: a mask, the weights a level starts from, or what came out is another than the chain says.
+        """
+        if not self.transcript.levels:
+            raise forged(self._chain, "levels", "one or more", "none")
+        if self.transcript.manifest.kind == "training":
+            return self._of_training()
+        masks = [self.full]
+        self._check_level(0, self.full, self.initial)
+        try:
+            self._search(masks)
+        except _Unfinished:
+            if self.transcript.end is not None:
+                raise forged(self._chain, "levels", f"more than {len(masks)}", "the end") from None
+        if len(masks) < len(self.transcript.levels):
+            raise forged(self._chain, "levels", str(len(masks)), str(len(self.transcript.levels)))
+        return masks
+
+    @property
+    def _chain(self) -> Path:
+        return self.transcript.folder / CHAIN
+
+    def _of_training(self) -> list[Mask]:
+        mask = Mask(read_safetensors(self.transcript.folder / MASK))
+        self._check_level(0, mask, self.initial)
+        if len(self.transcript.levels) > 1:
+            raise forged(self._chain, "levels", "1", str(len(self.transcript.levels)))
+        if self.transcript.end is not None:
+            self._check_end(mask, self._weights(0, mask))
+        return [mask]
+
+    def _search(self, masks: list[Mask]) -> None:
+        best = self._ticket(0, self.full)
+        rewind = _all(self.transcript.state(0, self._rewind_step()))
+
+        def train(mask: Mask, rate: float) -> Ticket:
+            if len(masks) == len(self.transcript.levels):
+                raise _Unfinished
+            self._check_level(len(masks), mask, mask.apply(rewind))
+            masks.append(mask)
+            return self._ticket(len(masks) - 1, mask)
+
+        for tried in tries(self.recipe, best, train):
+            best = tried.ticket if tried.accepted else best
+        if self.transcript.end is not None:
+            self._check_end(best.mask, best.weights)
+
+    def _rewind_step(self) -> int:
+        if self.rewind not in self.transcript.levels[0].steps:
+            raise forged(self._chain, "level 0", f"a boundary at the rewind step, {self.rewind}", "none")
+        return self.rewind
+
+    def _check_level(self, number: int, mask: Mask, start: Mapping[str, Tensor] | None) -> None:
+        level = self.transcript.levels[number]
+        found = {"mask": tensor_digest(mask)} | ({} if start is None else {"start": tensor_digest(start)})
+        for name, digest in found.items():
+            if level.entry.fields[name] != digest:
+                what = "initial weights" if name == "start" and not number else name
+                raise forged(self._chain, f"{what} of level {number}", digest, level.entry.fields[name])
+        if level.steps:
+            first = level.steps[0]
+            weights = mask.apply(_all(self.transcript.state(number, first)))
+            if tensor_digest(weights) != level.entry.fields["start"]:
+                where = state_file(self.transcript.folder, number, first)
+                raise forged(where, f"parameters of step {first}", "those its level starts from", "others")
+
+    def _check_end(self, mask: Mask, weights: Mapping[str, Tensor]) -> None:
+        assert self.transcript.end is not None
+        for name, found in {"mask": tensor_digest(mask), "weights": tensor_digest(weights)}.items():
+            if (said := self.transcript.end.fields.get(name)) != found:
+                raise forged(self._chain, f"{name} of the end", found, str(said)[:80])
+
+    def _weights(self, number: int, mask: Mask) -> dict[str, Tensor]:
+        """What a level was trained to."""
+        if not (steps := self.transcript.levels[number].steps):
+            raise _Unfinished
+        return mask.apply(_all(self.transcript.state(number, steps[-1])))
+
+    def _ticket(self, number: int, mask: Mask) -> Ticket:
+        """The same, with the accuracy that decides."""
+        weights = self._weights(number, mask)
+        entry = HistoryEntry(
+            step="prune", kept=mask.kept, total=mask.total, validation=self.accuracy(weights)
+        )
+        return Ticket(weights=weights, mask=mask, history=(entry,))
+
+
+def _all(state: State) -> dict[str, Tensor]:
+    return {**state.parameters, **state.buffers}

@@ -1,0 +1,120 @@
+"""The full state of a training at a boundary: parameters, buffers, optimizer and losses, in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import bad_input
+from ticket_sig.formats.safetensors_file import read_metadata, read_safetensors, write_safetensors
+
+GROUPS = ("parameters", "buffers", "optimizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A training at one step; all tensors contiguous, on the CPU.
+
+    Attributes:
+        parameters, buffers: of the network, by name.
+        optimizer: tensors of its state, by `key/name of the parameter`.
+        losses: sum of the losses over images and number of images, since the epoch began; float64 [2].
+    """
+
+    parameters: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    losses: tuple[float, float]
+
+    @classmethod
+    def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor) -> State:
+        """A copy of where a training stands."""
+        names = {name for name, _ in model.named_parameters()}
+        everything = {name: _copy(t) for name, t in model.state_dict().items()}
+        total, count = losses.tolist()
+        return cls(
+            parameters={n: t for n, t in everything.items() if n in names},
+            buffers={n: t for n, t in everything.items() if n not in names},
+            optimizer={
+                f"{key}/{name}": _copy(t)
+                for name, parameter in model.named_parameters()
+                for key, t in optimizer.state.get(parameter, {}).items()
+                if isinstance(t, Tensor)
+            },
+            losses=(total, count),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> State:
+        """Reads a file that `write` wrote; InputError where it is missing or damaged."""
+        tensors = read_safetensors(path)
+        try:
+            total, count = json.loads(read_metadata(path)["ticket_sig"])["losses"]
+            losses = float.fromhex(total), float.fromhex(count)
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise bad_input(path, "losses", "two numbers", "something else") from None
+        parts: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
+        for full, tensor in tensors.items():
+            group, _, name = full.partition("/")
+            if group not in parts:
+                raise bad_input(path, "tensors", f"those of {', '.join(GROUPS)}", repr(full)[:80])
+            parts[group][name] = tensor
+        return cls(**parts, losses=losses)
+
+    def write(self, path: Path) -> None:
+        """Writes it, whole or not at all; OSError where the disk is full."""
+        tensors = {f"{g}/{n}": t for g in GROUPS for n, t in getattr(self, g).items()}
+        write_safetensors(path, tensors, json.dumps({"losses": [one.hex() for one in self.losses]}))
+
+    def digests(self) -> dict[str, Any]:
+        """What the chain says of it: a digest of each group of tensors, and the losses, to the last bit."""
+        groups = {group: tensor_digest(getattr(self, group)) for group in GROUPS}
+        return {**groups, "losses": [one.hex() for one in self.losses]}
+
+    def put_into(self, model: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor) -> None:
+        """Has a training stand there; InputError where it is of another network."""
+        parameters = dict(model.named_parameters())
+        try:
+            model.load_state_dict({**self.parameters, **self.buffers})
+            optimizer.state.clear()
+            for full, tensor in self.optimizer.items():
+                key, _, name = full.partition("/")
+                # As the optimizer lays them out itself, else it would compute in another order of bits.
+                optimizer.state[parameters[name]][key] = torch.empty_like(parameters[name]).copy_(tensor)
+        except (RuntimeError, KeyError) as error:
+            raise bad_input("state", "tensors", "those of the network", str(error).splitlines()[0]) from None
+        losses.copy_(torch.tensor(self.losses, dtype=losses.dtype))
+
+    def differing(self, other: State) -> list[str]:
+        """The tensors of another state that are not the same bits, and `losses`; NaN equals no NaN."""
+        found = [
+            f"{group}/{name}"
+            for group in GROUPS
+            for name in _both(getattr(self, group), getattr(other, group))
+            if not _same(getattr(self, group).get(name), getattr(other, group).get(name))
+        ]
+        return found + ([] if self.losses == other.losses else ["losses"])
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _both(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Collection[str]:
+    return {**one, **other}
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None or one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    # Bytes: to torch.equal, -0.0 is 0.0.
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8)) and not bool(
+        torch.isnan(one).any() if one.is_floating_point() else False
+    )

@@ -1,0 +1,142 @@
+"""A transcript as found; manifest, chain and signatures are checked before any tensor is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from ticket_sig.digests import json_digest
+from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.fields import entry as field
+from ticket_sig.fields import whole
+from ticket_sig.transcripts.chain import Chain, Entry
+from ticket_sig.transcripts.manifest import Manifest
+from ticket_sig.transcripts.recording import CHAIN, MANIFEST, SIGNATURES, state_file
+from ticket_sig.transcripts.signatures import Signature, read_signatures
+from ticket_sig.transcripts.states import State
+
+
+class Forged(InputError):
+    """Something in a transcript contradicts what it commits to: it is not valid."""
+
+
+def forged(where: object, name: str, expected: str, found: str) -> Forged:
+    """The error of one contradiction; it names file, field and step."""
+    return Forged(str(bad_input(where, name, expected, found)), named=True)
+
+
+@dataclass(frozen=True, order=True)
+class Segment:
+    """The steps `first` to `last` (excluded) of one level, between two boundaries."""
+
+    level: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"level {self.level}, steps {self.first} to {self.last}"
+
+
+@dataclass(frozen=True)
+class Level:
+    """One training of a transcript: what it starts from, and its boundaries by step."""
+
+    number: int
+    entry: Entry
+    boundaries: Sequence[Entry]
+
+    @property
+    def steps(self) -> list[int]:
+        """Of the boundaries, ascending."""
+        return [one.fields["step"] for one in self.boundaries]
+
+    def segments(self) -> list[Segment]:
+        """Between each boundary and the next."""
+        return [Segment(self.number, first, last) for first, last in pairwise(self.steps)]
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A recorded search or training.
+
+    Attributes:
+        folder: where it lies.
+        levels: in order.
+        end: the last entry; None where the training has not ended.
+    """
+
+    folder: Path
+    manifest: Manifest
+    chain: Chain
+    signatures: Sequence[Signature]
+    levels: Sequence[Level]
+    end: Entry | None
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Transcript:
+        """Reads all but the states.
+
+        Raises:
+            InputError: a file is missing, damaged, or of another version; a signature or a head is wrong.
+            Forged: the manifest is another than the chain's, or entries are missing, doubled or out of order.
+        """
+        folder = Path(folder)
+        if not (folder / MANIFEST).is_file():
+            raise bad_input(folder, "transcript", f"a folder with {MANIFEST}", "none")
+        manifest, chain = Manifest.read(folder / MANIFEST), Chain(folder / CHAIN)
+        if not chain.entries:
+            raise bad_input(folder / CHAIN, "entries", "one or more", "none")
+        signatures = read_signatures(folder / SIGNATURES, chain.entries)
+        with about(folder / CHAIN):
+            levels, end = _levels(chain, folder / CHAIN)
+        found, expected = chain.entries[0].fields.get("digest"), json_digest(manifest.to_json())
+        if chain.entries[0].kind != "manifest" or found != expected:
+            raise forged(folder / MANIFEST, "digest", f"the chain's {found}", expected)
+        return cls(folder, manifest, chain, signatures, levels, end)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Of all levels."""
+        return [segment for level in self.levels for segment in level.segments()]
+
+    def state(self, level: int, step: int) -> State:
+        """The state of a boundary, checked against the chain; errors as of `State.read`, or Forged."""
+        path = state_file(self.folder, level, step)
+        state = State.read(path)
+        committed = next(one for one in self.levels[level].boundaries if one.fields["step"] == step)
+        for name, found in state.digests().items():
+            if found != committed.fields.get(name):
+                raise forged(
+                    path, f"{name} of step {step}", f"the chain's {committed.fields.get(name)}", str(found)
+                )
+        return state
+
+
+def _levels(chain: Chain, path: Path) -> tuple[list[Level], Entry | None]:
+    """The entries by level; they come in the order of a training, and nothing comes after the end."""
+    heads, boundaries, end = list[Entry](), list[list[Entry]](), None
+    for one in chain.entries[1:]:
+        where = f"{path}: entry {one.number}"
+        if end is not None:
+            raise forged(path, f"entry {one.number}", "nothing after the end", one.kind)
+        if one.kind == "level":
+            if whole(one.fields, "level", where) != len(heads):
+                raise forged(path, f"entry {one.number}", f"level {len(heads)}", str(one.fields["level"]))
+            for name in ("mask", "start"):
+                field(one.fields, name, str, where)
+            heads.append(one)
+            boundaries.append([])
+        elif one.kind == "boundary":
+            step, level = whole(one.fields, "step", where, 0), whole(one.fields, "level", where)
+            before = boundaries[-1][-1].fields["step"] if boundaries and boundaries[-1] else -1
+            if level != len(heads) - 1 or step <= before:
+                expected = f"a boundary of level {len(heads) - 1} after step {before}"
+                raise forged(path, f"entry {one.number}", expected, f"level {level}, step {step}")
+            boundaries[-1].append(one)
+        elif one.kind == "end":
+            end = one
+        else:
+            raise bad_input(path, f"entry {one.number}", "level, boundary or end", repr(one.kind)[:80])
+    return [Level(n, *parts) for n, parts in enumerate(zip(heads, boundaries, strict=True))], end
