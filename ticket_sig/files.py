@@ -133,6 +133,14 @@ def write_json(path: Path, value: Mapping[str, Any], mode: int = 0o644) -> None:
         partial.write_text(f"{text}\n", encoding="utf-8")
 
 
+def read_bytes(path: Path, what: str) -> bytes:
+    """Returns the bytes of a file; InputError where there are none, or it is no file."""
+    found = path.read_bytes() if path.is_file() else b""
+    if not found:
+        raise bad_input(path, what, "a file with bytes in it", "none")
+    return found
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Returns the JSON object in a file.
 

@@ -33,11 +33,13 @@ _VERBS = (
         "ask",
         "queries",
         "attack",
+        "keygen",
+        "audit",
     ),
     *("proof-of-work", "inspect", "data", "demo"),
 )
 # Verbs whose exit code is a verdict: with --json they say one on standard output, whatever happens.
-_VERIFYING = (("verify",), ("ask",), ("proof-of-work", "check"))
+_VERIFYING = (("verify",), ("ask",), ("audit",), ("proof-of-work", "check"))
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 # What version 0.1 called it.

@@ -44,13 +44,18 @@ def run(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     checkpoint_every: options.CheckpointEvery = 20,
+    transcript: options.TranscriptFolder = None,
+    every: options.Every = None,
+    sign: options.SignWith = None,
+    passphrase_env: options.PassphraseEnv = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
     from ticket_sig.datasets import load_dataset
     from ticket_sig.lottery import find
 
-    with options.engine(device, checkpoint_every) as engine:
+    recorder = options.recorder(transcript, every, sign, passphrase_env)
+    with options.engine(device, checkpoint_every, recorder) as engine:
         lists = options.changes(rates=tuple(rate or ()) or None, exclude=tuple(exclude or ()) or None)
         given = options.changes(rounds=rounds, density=density, scope=scope, seed=seed)
         recipe = options.recipe(preset, arch, dataset, precision, engine, epochs, **given, **lists)

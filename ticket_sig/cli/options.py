@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import make_dataclass
@@ -13,9 +14,11 @@ import typer
 from ticket_sig.cli.output import progress
 
 if TYPE_CHECKING:
+    from ticket_sig.key_pair import KeyPair
     from ticket_sig.options import Options
     from ticket_sig.training.loop import Engine
     from ticket_sig.training.recipe import Recipe
+    from ticket_sig.training.recorder import Recorder
 
 Model = Annotated[
     Path,
@@ -48,6 +51,18 @@ Epochs = Annotated[int | None, typer.Option(min=1, help="Length of a training, i
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[
     str, typer.Option(help="auto, bf16 or float32; auto is bf16 where the hardware has it.")
+]
+PassphraseEnv = Annotated[
+    str | None, typer.Option(help="Environment variable that holds the passphrase of the key's file.")
+]
+SignWith = Annotated[
+    Path | None, typer.Option("--sign", help="Sign with this key pair, which `keygen` made.")
+]
+TranscriptFolder = Annotated[
+    Path | None, typer.Option("--transcript", help="Record the training there, for `audit`.")
+]
+Every = Annotated[
+    int | None, typer.Option("--every", help="Steps of a segment of the transcript; 100 by default.")
 ]
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Seconds between checkpoints: what a kill may cost.")
@@ -85,14 +100,51 @@ def recipe(
 
 
 @contextmanager
-def engine(device: str, checkpoint_every: float) -> Iterator[Engine]:
+def engine(device: str, checkpoint_every: float, recorder: Recorder | None = None) -> Iterator[Engine]:
     """The engine of a training verb, with a progress bar while the block runs."""
     from ticket_sig.training.device import pick_device
     from ticket_sig.training.loop import Engine
 
     picked = pick_device(device)
     with progress() as bars:
-        yield Engine(device=picked, checkpoint_seconds=checkpoint_every, progress=bars)
+        yield Engine(device=picked, checkpoint_seconds=checkpoint_every, progress=bars, recorder=recorder)
+
+
+def recorder(
+    transcript: Path | None, every: int | None, sign: Path | None, passphrase_env: str | None
+) -> Recorder | None:
+    """What records a training; None where nobody asked for it.
+
+    Raises:
+        InputError: options of a transcript without one, or the key cannot be read.
+    """
+    from ticket_sig.errors import bad_input
+
+    if transcript is None:
+        if given := [n for n, v in {"--every": every, "--sign": sign}.items() if v is not None]:
+            raise bad_input("", ", ".join(given), "a --transcript beside it", "none")
+        return None
+    from ticket_sig.transcripts import TranscriptRecorder
+
+    return TranscriptRecorder(transcript, key=key_pair(sign, passphrase_env), **changes(every=every))
+
+
+def key_pair(path: Path | None, passphrase_env: str | None) -> KeyPair | None:
+    """The key pair of a file; None where none is named."""
+    from ticket_sig.key_pair import KeyPair
+
+    return None if path is None else KeyPair.read(path, secret_of(passphrase_env, "--passphrase-env"))
+
+
+def secret_of(variable: str | None, option: str) -> bytes | None:
+    """The content of an environment variable; InputError where it is named and not set."""
+    from ticket_sig.errors import bad_input
+
+    if variable is None:
+        return None
+    if not (value := os.environ.get(variable)):
+        raise bad_input("", option, "the name of an environment variable that is set", repr(variable))
+    return value.encode()
 
 
 def check_free(bundle: Path, force: bool) -> None:

@@ -50,6 +50,10 @@ def run(
     device: options.Device = "auto",
     precision: Precision = None,
     checkpoint_every: options.CheckpointEvery = 20,
+    transcript: options.TranscriptFolder = None,
+    every: options.Every = None,
+    sign: options.SignWith = None,
+    passphrase_env: options.PassphraseEnv = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -69,7 +73,8 @@ def run(
     loaded = load(model)
     claim = Claim.read(loaded.claim) if loaded.claim else None
     state = bundle.with_name(f"{bundle.name}.run")
-    with options.engine(device, checkpoint_every) as engine:
+    recorder = options.recorder(transcript, every, sign, passphrase_env)
+    with options.engine(device, checkpoint_every, recorder) as engine:
         chosen = precision and pick_precision(precision, engine.device)
         changes = {"arch": arch, "dataset": dataset, "seed": seed, "precision": chosen, "lr": lr}
         recipe = recipe_of(loaded.ticket.recipe, preset, **changes, **options.length_change(epochs))

@@ -67,9 +67,16 @@ def retrain(
         identity |= {"mark": digests[0]} if len(digests) == 1 else {"marks": digests}
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
+        if engine.recorder:
+            kept = tuple(digests + ([triggers.digest] if triggers else []))
+            fresh = not (run / "level").exists()
+            facts = recipe, data, weights, begun_with
+            engine.recorder.begin(*facts, derived=False, search=False, fresh=fresh, kept=kept)
         label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
         level, trainer = run / "level", Trainer(model, data, recipe, engine, triggers, marks)
         trained = trainer.train_level(level, weights, ticket.mask, step="train", label=label, rewind=weights)
+        if engine.recorder:
+            engine.recorder.end(trained)
     return replace(
         trained,
         weights={**given, **trained.weights},

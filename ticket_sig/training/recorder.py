@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.recipe import Recipe
 
-if TYPE_CHECKING:
-    from ticket_sig.training.loop import Run
+
+class Standing(Protocol):
+    """Where a training stands.
+
+    Attributes:
+        losses: sum of the losses over images and number of images, since the epoch began; float64 [2].
+        step: how many are done; `start` of them were not done here, and it ends after `total`.
+        per_epoch: steps of an epoch.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer
+    losses: Tensor
+    step: int
+    start: int
+    total: int
+    per_epoch: int
 
 
 class Recorder(Protocol):
@@ -48,7 +65,7 @@ class Recorder(Protocol):
     def level(self, start: Mapping[str, Tensor], mask: Mask, rate: float | None) -> None:
         """A training under a mask begins, from these weights."""
 
-    def step(self, run: Run) -> None:
+    def step(self, run: Standing) -> None:
         """A training stands at its first step, or has done one more."""
 
     def flush(self) -> None:

@@ -20,7 +20,7 @@ from ticket_sig.errors import InputError, bad_input
 from ticket_sig.lottery.level import first_step, network_of
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
-from ticket_sig.training.batches import TriggerBatch
+from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Run, plain_weights
 from ticket_sig.training.marks import KeptMark
@@ -106,6 +106,15 @@ def audit(
 
 
 @dataclass(frozen=True)
+class _Replayed:
+    """A segment, the tensors that a replay gives other bits for, and how far its parameters are off."""
+
+    segment: Segment
+    differ: Sequence[str]
+    norms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class _Training:
     """A training that is to be checked, and what it takes to do it again."""
 
@@ -131,19 +140,24 @@ class _Training:
             )
         suspected = detectors.suspects(seen)
         updates, head = {one.segment: one.update for one in seen}, self.transcript.chain.head
-        drawn = choice.chosen(self.transcript.segments, updates, head, self._run(Mask({})).per_epoch)
+        drawn = choice.chosen(self.transcript.segments, updates, head, self._per_epoch)
         chosen = sorted({*drawn, *suspected})
-        wrong = {segment: found for segment, *found in self._replays(chosen, masks) if found[0]}
-        errors = {segment: norms for segment, (_, norms) in wrong.items()}
+        wrong = [one for one in self._replays(chosen, masks) if one.differ]
+        errors = {one.segment: one.norms for one in wrong}
         return Audit(
             transcript=self.transcript,
             outcome=_outcome(errors, bool(differences)),
-            reasons=[self._reason(segment, names) for segment, (names, _) in wrong.items()],
+            reasons=[self._reason(one) for one in wrong],
             replayed=chosen,
             suspected=suspected,
             differences=differences,
             errors=errors,
         )
+
+    @property
+    def _per_epoch(self) -> int:
+        training, _ = self.data.hold_out(self.recipe.validation)
+        return batches_per_epoch(len(training), self.recipe.batch_size)
 
     def _run(self, mask: Mask) -> Run:
         return Run(self.model, self.data, self.recipe, self.engine, mask, self.triggers, self.marks)
@@ -162,7 +176,8 @@ class _Training:
     def _check_steps(self) -> None:
         """Every level begins and ends where the recipe says, and no segment is longer than promised."""
         transcript, path = self.transcript, self.transcript.folder / CHAIN
-        total, search = self._run(Mask({})).total, transcript.manifest.kind == "search"
+        total = self.recipe.length.iterations(self._per_epoch)
+        search = transcript.manifest.kind == "search"
         for level in transcript.levels:
             first = first_step(self.recipe, self.data, dense=search and not level.number)
             ended = transcript.end is not None or level.number < len(transcript.levels) - 1
@@ -186,7 +201,7 @@ class _Training:
             self.recipe,
             initial if search or derived else None,
             Mask.full({name: initial[name] for name in names}),
-            self.recipe.rewind.iterations(self._run(Mask({})).per_epoch),
+            self.recipe.rewind.iterations(self._per_epoch),
             self._accuracy,
         )
 
@@ -198,13 +213,12 @@ class _Training:
 
     def _look(self, masks: Sequence[Mask]) -> Iterator[detectors.Seen]:
         """What the detectors see; reads every boundary once, and holds two."""
-        per_epoch = self._run(Mask({})).per_epoch
         for level in self.transcript.levels:
             before: State | None = None
             for step, segment in zip(level.steps, [None, *level.segments()], strict=False):
                 state = self._state(level.number, step, masks)
                 if before is not None and segment is not None:
-                    yield detectors.look(segment, before, state, self.recipe, per_epoch)
+                    yield detectors.look(segment, before, state, self.recipe, self._per_epoch)
                 before = state
 
     def _state(self, level: int, step: int, masks: Sequence[Mask]) -> State:
@@ -217,10 +231,7 @@ class _Training:
             raise Forged(f"{where}: step {step}: {error}", named=True) from None
         return state
 
-    def _replays(
-        self, chosen: Sequence[Segment], masks: Sequence[Mask]
-    ) -> Iterator[tuple[Segment, list[str], dict[str, float]]]:
-        """Each segment, tensors that a replay gives other bits for, and how far its parameters are off."""
+    def _replays(self, chosen: Sequence[Segment], masks: Sequence[Mask]) -> Iterator[_Replayed]:
         self.engine.progress.begin("audit", sum(s.last - s.first for s in chosen))
         run, done = None, 0
         for segment in chosen:
@@ -229,10 +240,11 @@ class _Training:
             start, end = (self.transcript.state(segment.level, n) for n in (segment.first, segment.last))
             again = replay(run, start, segment.first, segment.last)
             differ = end.differing(again)
-            yield segment, differ, _norms(start, end, again) if differ else {}
+            yield _Replayed(segment, differ, _norms(start, end, again) if differ else {})
             self.engine.progress.advance(done := done + segment.last - segment.first, str(segment))
 
-    def _reason(self, segment: Segment, names: Sequence[str]) -> str:
+    def _reason(self, one: _Replayed) -> str:
+        segment, names = one.segment, one.differ
         where = state_file(self.transcript.folder, segment.level, segment.last)
         more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""
         expected = f"what training on from step {segment.first} gives"

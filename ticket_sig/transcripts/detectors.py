@@ -65,7 +65,14 @@ def look(segment: Segment, before: State, after: State, recipe: Recipe, per_epoc
 
 
 def suspects(seen: Sequence[Seen]) -> dict[Segment, str]:
-    """The segments of one level that stand out, and by what."""
+    """The segments that stand out in their level, and by what."""
+    levels: dict[int, list[Seen]] = {}
+    for one in seen:
+        levels.setdefault(one.segment.level, []).append(one)
+    return {segment: why for own in levels.values() for segment, why in _suspects(own).items()}
+
+
+def _suspects(seen: Sequence[Seen]) -> dict[Segment, str]:
     found = {one.segment: "; ".join(one.odd) for one in seen if one.odd}
     for name, least in _LEAST_SPREAD.items():
         values = np.array([one.measures[name] for one in seen])

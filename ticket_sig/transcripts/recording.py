@@ -17,8 +17,8 @@ from ticket_sig.formats.safetensors_file import write_safetensors
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Ticket
-from ticket_sig.training.loop import Run
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.recorder import Standing
 from ticket_sig.transcripts.chain import Chain, Entry
 from ticket_sig.transcripts.manifest import STEPS, Manifest, code_facts, data_facts, stack
 from ticket_sig.transcripts.signatures import sign_head
@@ -113,7 +113,7 @@ class TranscriptRecorder:
             write_safetensors(self.folder / MASK, mask)  # of a search, the mask follows from the weights
         self._enter("level", {**counts, **digests}, signed=True)
 
-    def step(self, run: Run) -> None:
+    def step(self, run: Standing) -> None:
         """Copies the state, where a boundary is due, and has it written."""
         rewind = self._search and not self._level and run.recipe.rewind.iterations(run.per_epoch)
         if run.step not in (run.start, rewind, run.total) and run.step % self.every:

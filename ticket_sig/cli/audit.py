@@ -1,0 +1,155 @@
+"""Audit a transcript: is it the record of a training that was really done?
+
+Exit code 0: valid; 1: not; 2: could not be decided. Everything it commits to is computed again: initial
+weights, batches, masks of the search. Segments are trained again from their first boundary, and must give the
+same bits: all of them, or with --segments so many at random, or with --top-q the largest updates of each
+epoch. What the detectors suspect is always trained again. Take the seed of --segments from a file that
+nobody could know when the transcript was made.
+
+On another numerical stack (torch, processor, kernels) bits may differ. Then it is "consistent" at most, and
+the exit code is 1. --combine adds up the records of several audits.
+
+Example: ticket-sig audit TRANSCRIPT --data DIR --segments 20 --seed-from beacon.txt --out record.json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ticket_sig.cli import options
+from ticket_sig.cli.output import JsonFlag, out, print_json, printable, table
+
+if TYPE_CHECKING:
+    from ticket_sig.transcripts.record import Combined
+
+Folder = Annotated[Path | None, typer.Argument(metavar="[transcript]", help="Folder that was recorded.")]
+Everything = Annotated[bool, typer.Option("--all", help="Train all segments again; so by default.")]
+Number = Annotated[int | None, typer.Option("--segments", help="Train so many again, drawn at random.")]
+TopQ = Annotated[int | None, typer.Option("--top-q", help="Train the Q largest updates of an epoch again.")]
+SeedFrom = Annotated[
+    Path | None, typer.Option(help="File that the random choice follows from; fresh random bytes by default.")
+]
+Claim = Annotated[
+    Path | None, typer.Option("--claim", help="Claim of marks that the training kept or taught.")
+]
+Triggers = Annotated[Path | None, typer.Option(help="Trigger set that was taught: its secret, or a folder.")]
+Record = Annotated[Path | None, typer.Option("--out", help="Audit record to write.")]
+Combine = Annotated[list[Path] | None, typer.Option("--combine", help="Record to add up; may be repeated.")]
+
+
+def run(
+    folder: Folder = None,
+    everything: Everything = False,
+    segments: Number = None,
+    top_q: TopQ = None,
+    seed_from: SeedFrom = None,
+    data: options.Data = None,
+    claim: Claim = None,
+    record: Record = None,
+    sign: options.SignWith = None,
+    passphrase_env: options.PassphraseEnv = None,
+    combine: Combine = None,
+    device: options.Device = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Runs the verb."""
+    from ticket_sig.errors import bad_input
+
+    if (folder is None) == (not combine):
+        found = "neither" if folder is None else "both"
+        raise bad_input("", "audit", "a transcript, or records to --combine", found)
+    if folder is None:
+        raise typer.Exit(0 if _combine(combine or [], as_json) else 1)
+    if everything and (segments or top_q):
+        raise bad_input("", "--all, --segments, --top-q", "one of them", "several")
+    key = options.key_pair(sign, passphrase_env)
+    if record is not None:
+        options.check_free(record, force=False)
+    value = _audited(folder, segments, top_q, seed_from, data, claim, device)
+    if record is not None:
+        from ticket_sig.transcripts.record import write_record
+
+        write_record(record, value, key)
+    _tell(value, record, as_json)
+    raise typer.Exit(0 if value["outcome"] == "valid" else 1)
+
+
+def _audited(
+    folder: Path,
+    segments: int | None,
+    top_q: int | None,
+    seed_from: Path | None,
+    data: Path | None,
+    claim: Path | None,
+    device: str,
+) -> dict[str, Any]:
+    import secrets
+
+    from ticket_sig.claim import Claim
+    from ticket_sig.datasets import load_dataset
+    from ticket_sig.files import read_bytes
+    from ticket_sig.marks.trained import kept_in_training
+    from ticket_sig.transcripts import Choice, Transcript, audit
+    from ticket_sig.transcripts.record import to_json
+
+    seed = secrets.token_bytes(32) if seed_from is None else read_bytes(seed_from, "seed")
+    choice = Choice(number=segments, top=top_q, seed=seed)
+    transcript = Transcript.open(folder)
+    marks = kept_in_training(Claim.read(claim)) if claim else ()
+    images = load_dataset(str(transcript.manifest.data.get("name")), data)
+    with options.engine(device, 0) as engine:
+        return to_json(audit(transcript, images, choice, engine=engine, marks=marks), choice)
+
+
+def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
+    if as_json:
+        print_json({**value, "record": record})
+        return
+    count, total = len(value["replayed"]), value["segments"]
+    out.print(f"{value['outcome']}: {count} of {total} segments trained again")
+    rows = [("signed by", value["signer"] or "nobody"), ("entries of the chain", value["entries"])]
+    rows += [("ended", "yes" if value["ended"] else "no: the training is not finished")]
+    rows += [("suspected by detectors", len(value["suspected"]))]
+    rows += [(f"chance to miss {b} forged", f"{p:.3g}") for b, p in value["chance_missed"].items()]
+    rows += [
+        (f"other stack: {n}", f"{theirs}, here {ours}") for n, (theirs, ours) in value["differences"].items()
+    ]
+    out.print(table("transcript", ("evidence", "value"), [(name, printable(str(v))) for name, v in rows]))
+    for reason in value["reasons"]:
+        out.print(printable(reason))
+    out.print("proves: what was trained again follows, bit for bit, from what the manifest commits to")
+    out.print("does not prove: who trained it, or when; have the first signed head dated by somebody else")
+    if record:
+        out.print(f"record: {record}")
+
+
+def _combine(paths: list[Path], as_json: bool) -> bool:
+    from ticket_sig.transcripts.record import FORGED, Record, combine
+
+    found: Combined = combine({path: Record.read(path) for path in paths})
+    missed = {str(b): found.missed(b) for b in FORGED if b <= found.segments}
+    if as_json:
+        covered = sorted([s.level, s.first, s.last] for s in found.covered)
+        counts = {"segments": found.segments, "covered": covered, "invalid": found.invalid}
+        print_json(
+            {
+                "valid": found.valid,
+                "head": found.head,
+                **counts,
+                "auditors": found.auditors,
+                "chance_missed": missed,
+            }
+        )
+        return found.valid
+    out.print(
+        f"{'valid' if found.valid else 'not valid'}: "
+        f"{len(found.covered)} of {found.segments} segments covered"
+    )
+    for number, chance in missed.items():
+        out.print(f"chance to miss {number} forged: {chance:.3g}")
+    if found.invalid:
+        out.print(f"records that say invalid: {found.invalid}")
+    return found.valid

@@ -1,0 +1,146 @@
+"""Audit records: what an auditor found, as JSON, signed where he has a key; records of several add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ticket_sig.digests import bytes_digest, json_digest
+from ticket_sig.errors import about, bad_input
+from ticket_sig.fields import check_format, entry, matching, whole
+from ticket_sig.files import read_json, write_json
+from ticket_sig.key_pair import PUBLIC, KeyPair, is_signed
+from ticket_sig.transcripts.audit import CONSISTENT, INCONSISTENT, INVALID, VALID, Audit
+from ticket_sig.transcripts.choice import Choice, chance_missed
+from ticket_sig.transcripts.transcript import Segment
+from ticket_sig.version import VERSION
+
+FORMAT, FORMAT_VERSION = "ticket_sig audit", 1
+FORGED = (1, 5, 10)  # numbers of forged segments whose chance to be missed is told
+_DOMAIN = b"ticket_sig audit record\n"
+_HEAD = "sha256:[0-9a-f]{64}"
+
+
+def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
+    """A record of one audit."""
+    transcript = audit.transcript
+    signer = transcript.signatures[0].public if transcript.signatures else None
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "written_by": f"ticket_sig {VERSION}",
+        "outcome": audit.outcome,
+        "reasons": list(audit.reasons),
+        "head": transcript.chain.head,
+        "entries": len(transcript.chain.entries),
+        "ended": transcript.end is not None,
+        "signer": signer,
+        "signed_heads": len(transcript.signatures),
+        "segments": audit.segments,
+        "replayed": [[s.level, s.first, s.last] for s in audit.replayed],
+        "suspected": {str(segment): why for segment, why in audit.suspected.items()},
+        "chosen": {"segments": choice.number, "top_q": choice.top, "seed": bytes_digest(choice.seed)},
+        "chance_missed": {str(b): audit.missed(b) for b in FORGED if b <= audit.segments},
+        "differences": {name: list(values) for name, values in audit.differences.items()},
+        "errors": {str(segment): dict(norms) for segment, norms in audit.errors.items()},
+    }
+
+
+def write_record(path: Path, record: Mapping[str, Any], key: KeyPair | None = None) -> None:
+    """Writes a record, whole or not at all, signed by a key where there is one."""
+    signed = {}
+    if key is not None:
+        signature = key.sign(_DOMAIN + json_digest(record).encode())
+        signed = {"signature": {"public": key.public, "signature": signature}}
+    write_json(path, {**record, **signed})
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as it is read.
+
+    Attributes:
+        covered: segments that were found exact; none of an audit that is not valid.
+        auditor: public key of who signed it; None where nobody did.
+    """
+
+    head: str
+    outcome: str
+    segments: int
+    covered: frozenset[Segment]
+    auditor: str | None
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Reads a record; InputError where a field is wrong, or the signature is another's."""
+        value = read_json(path)
+        signature = value.pop("signature", None)
+        check_format(value, path, FORMAT, FORMAT_VERSION)
+        with about(path):
+            outcome = entry(value, "outcome", str, "record")
+            if outcome not in (known := (VALID, INVALID, CONSISTENT, INCONSISTENT)):
+                raise bad_input("record", "outcome", " or ".join(known), repr(outcome)[:80])
+            segments = whole(value, "segments", "record", 0)
+            replayed = frozenset(_segment(one) for one in entry(value, "replayed", list, "record"))
+            if len(replayed) > segments:
+                raise bad_input("record", "replayed", f"at most {segments} segments", str(len(replayed)))
+            head = matching(value, "head", _HEAD, "record")
+            covered = replayed if outcome == VALID else frozenset[Segment]()
+            return cls(head, outcome, segments, covered, _auditor(value, signature))
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What several records on one transcript say together."""
+
+    head: str
+    segments: int
+    covered: frozenset[Segment]
+    auditors: Sequence[str | None]
+    invalid: int
+
+    @property
+    def valid(self) -> bool:
+        """Whether some segment is covered, and no auditor found the transcript invalid."""
+        return bool(self.covered) and not self.invalid
+
+    def missed(self, forged: int) -> float:
+        """The chance that so many forged segments escape as many random replays."""
+        return chance_missed(self.segments, len(self.covered), forged)
+
+
+def combine(records: Mapping[Path, Record]) -> Combined:
+    """Adds records up; InputError where they are on several transcripts, or there is none."""
+    if not records:
+        raise bad_input("", "--combine", "one record or more", "none")
+    first, *others = records.items()
+    for path, record in others:
+        if (record.head, record.segments) != (first[1].head, first[1].segments):
+            raise bad_input(path, "head", f"that of {first[0]}, {first[1].head}", record.head)
+    return Combined(
+        head=first[1].head,
+        segments=first[1].segments,
+        covered=frozenset[Segment]().union(*(record.covered for record in records.values())),
+        auditors=[record.auditor for record in records.values()],
+        invalid=sum(record.outcome == INVALID for record in records.values()),
+    )
+
+
+def _segment(value: Any) -> Segment:
+    if not isinstance(value, list) or len(value) != 3 or any(type(n) is not int for n in value):
+        raise bad_input("record", "replayed", "[level, first, last]", repr(value)[:80])
+    return Segment(*value)
+
+
+def _auditor(value: Mapping[str, Any], signature: Any) -> str | None:
+    if signature is None:
+        return None
+    if not isinstance(signature, dict):
+        raise bad_input("record", "signature", "an object", type(signature).__name__)
+    public = matching(signature, "public", PUBLIC, "record")
+    digits = matching(signature, "signature", "[0-9a-f]{16,160}", "record")
+    if not is_signed(public, digits, _DOMAIN + json_digest(value).encode()):
+        raise bad_input("record", "signature", f"one by {public} over this record", "another")
+    return public
