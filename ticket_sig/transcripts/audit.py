@@ -263,7 +263,7 @@ def _outcome(errors: Mapping[Segment, Mapping[str, float]], other_stack: bool) -
 def _norms(start: State, recorded: State, again: State) -> dict[str, float]:
     """l1, l2, l-infinity and cosine distance of a replay, and l2 over the segment's own update."""
     begun, theirs, ours = (
-        torch.cat([t.double().flatten() for t in state.parameters.values()])
+        torch.cat([state.parameters[name].double().flatten() for name in start.parameters])
         for state in (start, recorded, again)
     )
     off, update = ours - theirs, float((theirs - begun).norm())

@@ -1,0 +1,213 @@
+"""An honest transcript is valid, whoever audits it; what was not done is found, with file, field and step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny import TinyNet, tiny_data, tiny_recipe
+
+from ticket_sig.errors import InputError
+from ticket_sig.formats.safetensors_file import read_safetensors
+from ticket_sig.key_pair import KeyPair
+from ticket_sig.lottery import find, retrain
+from ticket_sig.training.loop import Engine
+from ticket_sig.transcripts import Audit, Choice, Transcript, TranscriptRecorder, audit
+from ticket_sig.transcripts.recording import CHAIN, MANIFEST, SIGNATURES, state_file
+from ticket_sig.transcripts.transcript import Segment
+
+
+def audited(folder: Path, choice: Choice | None = None) -> Audit:
+    return audit(Transcript.open(folder), tiny_data(), choice, model=TinyNet())
+
+
+def test_an_honest_search_is_valid_bit_for_bit(recorded: Path, owner: KeyPair) -> None:
+    found = audited(recorded)
+    assert (found.outcome, found.reasons, found.differences) == ("valid", [], {})
+    assert len(found.replayed) == found.segments == 7
+    assert {one.public for one in found.transcript.signatures} == {owner.public}
+    # At the start, at each level and at the end.
+    assert [found.transcript.chain.entries[one.entry].kind for one in found.transcript.signatures] == [
+        *("manifest", "level", "level", "end")
+    ]
+
+
+def test_boundaries_stand_at_start_rewind_step_and_end_and_every_so_many_steps(recorded: Path) -> None:
+    dense, ticket = Transcript.open(recorded).levels
+    assert (dense.steps, ticket.steps) == ([0, 2, 5, 10, 12], [0, 5, 10, 12])
+
+
+def test_recording_changes_no_bit_of_the_ticket(recorded: Path, tmp_path: Path) -> None:
+    plain = find(tiny_recipe(), tiny_data(), tmp_path / "plain", model=TinyNet())
+    weights = read_safetensors(recorded.parent / "run" / "ticket" / "model.safetensors")
+    assert all(torch.equal(weights[name], tensor) for name, tensor in plain.weights.items())
+
+
+def test_killed_and_resumed_it_is_the_same_transcript(recorded: Path, tmp_path: Path) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from support.tiny import TinyNet, tiny_data, tiny_recipe
+from ticket_sig.lottery import find
+from ticket_sig.training.loop import Engine
+from ticket_sig.transcripts import TranscriptRecorder
+from ticket_sig.transcripts.states import State
+import torch
+torch.set_num_threads(1)
+written, write = [], State.write
+def killing(self, path):
+    written.append(path)
+    if len(written) == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, path)
+State.write = killing
+recorder = TranscriptRecorder({str(tmp_path / "transcript")!r}, every=5)
+engine = Engine(recorder=recorder, checkpoint_seconds=0)
+find(tiny_recipe(), tiny_data(), Path({str(tmp_path / "run")!r}), model=TinyNet(), engine=engine)
+"""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    killed = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
+    assert killed.returncode == -signal.SIGKILL
+    with (tmp_path / "transcript" / CHAIN).open("a") as file:
+        file.write('{"number": 9, "kind": "bound')  # what a kill in the middle of a line leaves
+    engine = Engine(recorder=TranscriptRecorder(tmp_path / "transcript", every=5))
+    find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet(), engine=engine)
+    assert audited(tmp_path / "transcript").valid
+    heads = [Transcript.open(folder).chain.head for folder in (tmp_path / "transcript", recorded)]
+    assert heads[0] == heads[1]
+
+
+def test_what_began_without_a_transcript_cannot_be_recorded(recorded: Path, tmp_path: Path) -> None:
+    engine = Engine(recorder=TranscriptRecorder(tmp_path / "late"))
+    with pytest.raises(InputError, match="recorded from its first step, found one that has begun without"):
+        find(tiny_recipe(), tiny_data(), recorded.parent / "run", model=TinyNet(), engine=engine)
+
+
+def test_a_training_under_a_mask_is_audited_from_its_files_alone(tmp_path: Path) -> None:
+    ticket = find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet())
+    engine = Engine(recorder=TranscriptRecorder(tmp_path / "transcript", every=4))
+    retrain(ticket, tiny_recipe(), tiny_data(), tmp_path / "retrain", model=TinyNet(), engine=engine)
+    found = audited(tmp_path / "transcript")
+    assert (found.outcome, found.segments) == ("valid", 3)
+
+
+@pytest.mark.parametrize("group", ["parameters", "buffers", "optimizer"])
+def test_one_changed_number_is_found_whoever_made_the_chain_fit(group: str, transcript: Path) -> None:
+    forge_state(transcript, 1, 5, group)
+    found = audited(transcript)
+    assert found.outcome == "invalid"
+    assert Segment(1, 0, 5) in found.replayed
+    assert f"00000005.safetensors: {group}/" in found.reasons[0] and "of step 5" in found.reasons[0]
+
+
+def test_on_another_stack_it_is_consistent_at_most(transcript: Path) -> None:
+    change_manifest(transcript, lambda value: value["stack"].update(kernels="others"))
+    assert audited(transcript).valid  # the same bits are the same bits
+    forge_state(transcript, 0, 10, "parameters", 1e-9)
+    found = audited(transcript)
+    assert (found.outcome, list(found.differences)) == ("consistent", ["kernels"])
+    assert 0 < found.errors[Segment(0, 5, 10)]["l2 over update"] < 1e-3
+    forge_state(transcript, 0, 10, "parameters", 10.0)
+    assert audited(transcript).outcome == "inconsistent"
+
+
+def test_segments_are_drawn_from_a_seed_that_nobody_could_foresee(recorded: Path) -> None:
+    one, again, other = (
+        audited(recorded, Choice(number=3, seed=seed)).replayed for seed in (b"beacon", b"beacon", b"letter")
+    )
+    assert one == again and len(one) == 3 and one != other
+    found = audited(recorded, Choice(number=3, seed=b"beacon"))
+    assert found.missed(1) == pytest.approx(4 / 7)
+
+
+def test_the_largest_updates_of_an_epoch_are_trained_again(recorded: Path) -> None:
+    found = audited(recorded, Choice(top=1))
+    epochs = [(segment.level, segment.first // 4) for segment in found.replayed]
+    assert len(epochs) == len(set(epochs)) == 6
+    with pytest.raises(InputError, match="--top-q: expected at most 2, the segments of an epoch, found 3"):
+        audited(recorded, Choice(top=3))
+
+
+def test_other_data_than_those_committed_to_are_refused(recorded: Path) -> None:
+    data = tiny_data()
+    images = data.train.images.clone()
+    images[3, 0, 0, 0] += 1
+    other = replace(data, train=replace(data.train, images=images))
+    with pytest.raises(InputError, match=r"manifest.json: data, root: expected 'sha256:.*the very data set"):
+        audit(Transcript.open(recorded), other, model=TinyNet())
+
+
+def test_a_mask_from_elsewhere_is_found(transcript: Path) -> None:
+    rechain(transcript, lambda e: e["fields"].update(mask=f"sha256:{64 * 'a'}") if e["number"] == 7 else None)
+    assert "mask of level 1: expected" in audited(transcript).reasons[0]
+
+
+def test_other_initial_weights_are_found(recorded: Path) -> None:
+    found = audit(Transcript.open(recorded), tiny_data(), model=TinyNet(seed=1))
+    assert found.outcome == "invalid" and "initial weights of level 0" in found.reasons[0]
+
+
+def test_a_boundary_that_was_left_out_is_found(transcript: Path) -> None:
+    rechain(transcript, lambda entry: entry["fields"].get("step") == 10)
+    assert "level 0, steps 5 to 12: expected a boundary every 5 steps" in audited(transcript).reasons[0]
+
+
+def test_a_signature_over_what_was_changed_since_is_refused_before_any_tensor_is_read(
+    transcript: Path, owner: KeyPair
+) -> None:
+    for path in (transcript / "states").rglob("*.safetensors"):
+        path.write_bytes(b"")
+    rechain(transcript, lambda e: e["fields"].update(kept=1) if e["kind"] == "level" else None, signed=True)
+    with pytest.raises(InputError, match=f"{SIGNATURES}: signature 1: expected a signature over the head"):
+        Transcript.open(transcript)
+
+
+# Tampering, as whoever writes a whole new chain does it.
+
+
+def change_manifest(folder: Path, change: object) -> None:
+    value = json.loads((folder / MANIFEST).read_text())
+    change(value)  # type: ignore[operator]
+    (folder / MANIFEST).write_text(json.dumps(value))
+    from ticket_sig.digests import json_digest
+
+    digest = json_digest(value)
+    rechain(folder, lambda e: e["fields"].update(digest=digest) if e["kind"] == "manifest" else None)
+
+
+def rechain(folder: Path, change: object, signed: bool = False) -> None:
+    """Writes a chain with changed entries; those of which `change` says True are left out."""
+    from ticket_sig.transcripts.chain import Chain
+
+    entries = [dict(one.content) for one in Chain(folder / CHAIN).entries]
+    (folder / CHAIN).unlink()
+    if not signed:
+        (folder / SIGNATURES).unlink(missing_ok=True)
+    chain = Chain(folder / CHAIN)
+    for entry in entries:
+        entry["fields"] = dict(entry["fields"])
+        if change(entry) is not True:  # type: ignore[operator]
+            chain.add(entry["kind"], entry["fields"])
+
+
+def forge_state(folder: Path, level: int, step: int, group: str, by: float = 1e-3) -> None:
+    """Changes one number of a state, and the chain with it."""
+    from ticket_sig.transcripts.states import State
+
+    path = state_file(folder, level, step)
+    state = State.read(path)
+    tensors = getattr(state, group)
+    name = next(n for n, t in tensors.items() if t.is_floating_point() and bool((t != 0).any()))
+    place = tuple((tensors[name] != 0).nonzero()[0].tolist())
+    tensors[name][place] += by
+    state.write(path)
+    digests = state.digests()
+    key = {"level": level, "step": step}
+    rechain(folder, lambda e: e["fields"].update(digests) if key.items() <= e["fields"].items() else None)
