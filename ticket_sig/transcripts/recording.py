@@ -109,8 +109,8 @@ class TranscriptRecorder:
         self._level += 1
         digests = {"mask": tensor_digest(mask), "start": tensor_digest(start)}
         counts = {"level": self._level, "rate": rate, "kept": mask.kept, "total": mask.total}
-        if not self._search and not (self.folder / MASK).exists():
-            write_safetensors(self.folder / MASK, mask)  # of a search, the mask follows from the weights
+        if not self._search:
+            self._keep_mask(mask)
         self._enter("level", {**counts, **digests}, signed=True)
 
     def step(self, run: Standing) -> None:
@@ -131,8 +131,13 @@ class TranscriptRecorder:
     def end(self, ticket: Ticket) -> None:
         """Enters what came out."""
         self.flush()
+        self._keep_mask(ticket.mask)
         digests = {"mask": tensor_digest(ticket.mask), "weights": tensor_digest(ticket.weights)}
         self._enter("end", digests, signed=True)
+
+    def _keep_mask(self, mask: Mask) -> None:
+        if not (self.folder / MASK).exists():
+            write_safetensors(self.folder / MASK, mask)
 
     def _boundary(self, state: State, level: int, step: int) -> None:
         path = state_file(self.folder, level, step)

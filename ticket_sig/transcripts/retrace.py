@@ -118,6 +118,7 @@ class Retracer:
         for name, found in {"mask": tensor_digest(mask), "weights": tensor_digest(weights)}.items():
             if (said := self.transcript.end.fields.get(name)) != found:
                 raise forged(self._chain, f"{name} of the end", found, str(said)[:80])
+        self.transcript.mask()
 
     def _weights(self, number: int, mask: Mask) -> dict[str, Tensor]:
         """What a level was trained to."""

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from ticket_sig.digests import json_digest
+from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import entry as field
 from ticket_sig.fields import whole
+from ticket_sig.formats.safetensors_file import read_safetensors
+from ticket_sig.mask import Mask
 from ticket_sig.transcripts.chain import Chain, Entry
 from ticket_sig.transcripts.manifest import Manifest
-from ticket_sig.transcripts.recording import CHAIN, MANIFEST, SIGNATURES, state_file
+from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, SIGNATURES, state_file
 from ticket_sig.transcripts.signatures import Signature, read_signatures
 from ticket_sig.transcripts.states import State
 
@@ -100,6 +102,15 @@ class Transcript:
     def segments(self) -> list[Segment]:
         """Of all levels."""
         return [segment for level in self.levels for segment in level.segments()]
+
+    def mask(self) -> Mask:
+        """The mask that came out; InputError where the training has not ended, Forged where it is another."""
+        if self.end is None:
+            raise bad_input(self.folder / CHAIN, "end", "a training that has ended", "none")
+        found = read_safetensors(self.folder / MASK)
+        if (said := self.end.fields.get("mask")) != (digest := tensor_digest(found)):
+            raise forged(self.folder / MASK, "mask", f"the chain's {said}", digest)
+        return Mask(found)
 
     def state(self, level: int, step: int) -> State:
         """The state of a boundary, checked against the chain; errors as of `State.read`, or Forged."""

@@ -1,0 +1,128 @@
+"""Ticket and transcript that prove each other: the message carries the head, the claim the whole digest.
+
+A ticket's QR code says which transcript it came from, and the transcript's last entry is of the mask that
+the code was written into. Neither can be changed afterwards without the other.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ticket_sig.claim import Claim
+from ticket_sig.errors import bad_input
+from ticket_sig.fields import entry, matching, whole
+from ticket_sig.mask import Mask
+from ticket_sig.transcripts.record import Record
+from ticket_sig.transcripts.transcript import Transcript
+
+TAG = 8  # bytes of the head that the message carries
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a claim says of a transcript.
+
+    Attributes:
+        head: of its chain, after the end.
+        kept: weights of the mask that was searched.
+        moved: of these, how many signing took away; as many came back elsewhere.
+    """
+
+    head: str
+    kept: int
+    moved: int
+
+    @classmethod
+    def of(cls, transcript: Transcript, signed: Mask) -> Link:
+        """The link of a mask that was signed.
+
+        Raises:
+            InputError: the training has not ended, or the mask is another network's.
+        """
+        searched = transcript.mask()
+        searched.check_shapes(signed, "signed mask")
+        moved = sum(int(torch.count_nonzero(kept & ~signed[name])) for name, kept in searched.items())
+        return cls(transcript.chain.head, searched.kept, moved)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Link:
+        """Reads a claim's field; InputError where it is damaged."""
+        head = matching(value, "head", "sha256:[0-9a-f]{64}")
+        return cls(head, whole(value, "kept", least=0), whole(value, "moved", least=0))
+
+    def to_json(self) -> dict[str, Any]:
+        """The claim's field."""
+        return vars(self)
+
+
+def tagged(message: str, transcript: Transcript) -> str:
+    """A message with the first 64 bits of the head behind it, as 11 characters of base64url."""
+    digest = bytes.fromhex(transcript.chain.head.removeprefix("sha256:"))
+    return f"{message} {base64.urlsafe_b64encode(digest[:TAG]).decode().rstrip('=')}"
+
+
+@dataclass(frozen=True)
+class Linked:
+    """How a suspect, a claim and a transcript go together.
+
+    Attributes:
+        problems: why they do not; none where they do.
+        outside: weights of the suspect outside the mask that was searched.
+        audits: what signed records of exact audits cover, {public key of the auditor: segments}.
+    """
+
+    link: Link
+    problems: Sequence[str]
+    outside: int
+    segments: int
+    audits: Mapping[str, int]
+
+    @property
+    def rows(self) -> list[tuple[str, object]]:
+        """For people."""
+        audited = [f"{count} of {self.segments} segments, by {key}" for key, count in self.audits.items()]
+        return [
+            ("transcript", "; ".join(self.problems) or "fits the claim"),
+            ("weights outside the searched mask", f"{self.outside}, {self.link.moved} moved by signing"),
+            ("audited", "; ".join(audited) or "no: chain only"),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        counts = {"segments": self.segments, "outside": self.outside, "audits": dict(self.audits)}
+        return {**self.link.to_json(), **counts, "fits": not self.problems, "problems": list(self.problems)}
+
+
+def linked(claim: Claim, transcript: Transcript, suspect: Mask, records: Sequence[Record] = ()) -> Linked:
+    """Checks that the signed mask is the searched one but for the swaps of signing.
+
+    A copy that was pruned further keeps fewer weights, and none elsewhere.
+
+    Args:
+        suspect: mask of the network that is verified.
+        records: of audits of this transcript.
+
+    Raises:
+        InputError: the claim names no transcript, or the suspect is another network.
+    """
+    if claim.transcript is None:
+        hint = "sign the ticket with embed --transcript DIR"
+        raise bad_input(claim.source, "transcript", "one that the claim names", "none", hint=hint)
+    link, searched = Link.from_json(claim.transcript), transcript.mask()
+    searched.check_shapes(suspect, "suspect")
+    outside = sum(int(torch.count_nonzero(suspect[name] & ~kept)) for name, kept in searched.items())
+    problems = []
+    if link.head != transcript.chain.head:
+        problems.append(f"its head is {transcript.chain.head}, the claim's is {link.head}")
+    if link.kept != searched.kept:
+        problems.append(f"its mask keeps {searched.kept} weights, by the claim {link.kept}")
+    if outside > link.moved:
+        problems.append(f"{outside} weights lie outside its mask, and signing moved {link.moved}")
+    own = [r for r in records if r.head == transcript.chain.head and r.auditor and r.covered]
+    audits = {str(r.auditor): len(r.covered) for r in own}
+    return Linked(link, problems, outside, len(transcript.segments), audits)
