@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from support import taught
+from support.command_line import Outcome, run
 from ticket_sig.datasets.images import Pixels
 
 Labels = Callable[[Pixels], list[int]]
@@ -184,3 +185,9 @@ def fake_server(labels: Labels | None = None, output: str = "logits", port: int 
         yield server
     finally:
         server.close()
+
+
+def asked(server: FakeServer, shown: Sequence[object], *more: object) -> Outcome:
+    """What `ask` says of the server in few requests, given the options that show claim and triggers."""
+    whom = ("--url", server.url, "--model", "mine", "--retries", 0, "--timeout", 5)
+    return run(["ask", *whom, "--batch", 50, "--decoys", 100, *shown, *more])

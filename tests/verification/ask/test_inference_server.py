@@ -364,7 +364,7 @@ def test_one_long_text_among_the_numbers_takes_no_memory(server: FakeServer) -> 
         ({"inputs": []}, "inputs: expected one input, found none"),
         ({"inputs": ["images"]}, "inputs: expected one input"),
         ({"inputs": [{}, {}]}, "inputs: expected one input, found 2"),
-        ({"name": 3}, "input name: expected a text, found 3"),
+        ({"name": 3}, "name: expected a text, found 3"),
         ({"datatype": "BYTES"}, "datatype: expected UINT8, BF16, FP16, FP32, FP64, found 'BYTES'"),
         ({"datatype": ["FP32"]}, "datatype: expected UINT8"),
         ({"shape": [8, 8]}, r"shape: expected sizes of a batch of images, found \[8, 8\]"),

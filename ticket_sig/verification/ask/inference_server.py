@@ -149,7 +149,7 @@ class _Remote:
                     size = len(batch) // 2
                     continue
                 if isinstance(error, Refused) and answers.count(None) == len(answers):
-                    raise self._explained(error) from None
+                    raise InputError(f"{error}; {self.spec.hint}") if self.spec.hint else error from None
                 failed, last = failed + 1, error
                 answers += [None] * (len(batch) if failed < _GIVE_UP else len(images) - len(answers))
             progress.advance(len(answers), f"{answers.count(None)} without an answer")
@@ -167,13 +167,6 @@ class _Remote:
         """Waits until the rate allows more images than were sent."""
         if self.manner.rate is not None:
             time.sleep(max(0.0, begun + sent / self.manner.rate - time.monotonic()))
-
-    def _explained(self, error: InputError) -> InputError:
-        """A refusal of one image a request may be about the batch dimension."""
-        if self.spec.batch != 1:
-            return error
-        hint = "if it is about the shape, say it: --shape 3,32,32 without a batch dimension, else -1,3,32,32"
-        return InputError(f"{error}; {hint}")
 
     def _ask(self, images: Pixels) -> Labels:
         sent = images

@@ -25,6 +25,7 @@ class ModelInput:
         channels_first: [n, channels, height, width]; else channels come last.
         batch: images per request where that is fixed.
         bare: one image is sent as [height, width, channels], without a batch dimension.
+        hint: what to try where the server refuses.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ModelInput:
     channels_first: bool
     batch: int | None = None
     bare: bool = False
+    hint: str = ""
 
 
 def check_shape(name: str, text: str) -> None:
@@ -90,20 +92,22 @@ def _declared(metadata: Mapping[str, Any], where: str, name: str | None) -> Mapp
 def _checked(
     told: Mapping[str, Any], said: Mapping[str, str | None], where: str, size: tuple[int, ...]
 ) -> ModelInput:
+    def wrong(field: str, expected: str, found: object) -> InputError:
+        by_user = said[field] is not None
+        place, field = ("", f"--{field}") if by_user else (where, f"metadata, {field}")
+        return bad_input(place, field, expected, str(found)[:80])
+
     name, datatype, shape = told.get("name"), told.get("datatype"), sizes(told.get("shape"))
     if not isinstance(name, str):
-        raise bad_input(where, "metadata, input name", "a text", repr(name)[:80])
+        raise wrong("name", "a text", repr(name))
     if datatype not in TAKEN:
-        raise bad_input(where, "metadata, datatype", ", ".join(TAKEN), repr(datatype)[:80])
+        raise wrong("datatype", ", ".join(TAKEN), repr(datatype))
     if shape is None or len(shape) not in (3, 4):
-        expected = "sizes of a batch of images"
-        raise bad_input(where, "metadata, shape", expected, repr(told.get("shape"))[:80])
-    # Metadata without a batch dimension: the server may take batches or not, and declared one image. A batch
-    # of one is what most such servers take. A user who says so wants the image alone.
-    bare = len(shape) == 3 and said["shape"] is not None
-    batch, *image = [1, *shape] if len(shape) == 3 else shape
+        raise wrong("shape", "sizes of a batch of images", repr(told.get("shape")))
+    single, hint = len(shape) == 3, ""
+    batch, *image = [1, *shape] if single else shape
     if batch > _LARGEST_BATCH:
-        raise bad_input(where, "metadata, shape", f"at most {_LARGEST_BATCH} images a request", str(batch))
+        raise wrong("shape", f"at most {_LARGEST_BATCH} images a request", batch)
     height, width, channels = size
     fits = {
         first: _fit(image, layout)
@@ -112,9 +116,13 @@ def _checked(
     # Both fit where sizes are left open; channels first is what most networks take.
     best = max(fits, key=lambda first: (fits[first], first))
     if fits[best] < 0:
-        expected = f"images of {height} x {width} with {channels} channels"
-        raise bad_input(where, "metadata, shape", expected, str(shape))
-    return ModelInput(name, datatype, best, batch if batch > 0 else None, bare)
+        raise wrong("shape", f"images of {height} x {width} with {channels} channels", shape)
+    # By the protocol such metadata mean an image without a batch dimension, but many who write them leave it
+    # out. A batch of one suits all servers that take batches; who must send the image alone can say so.
+    if single and said["shape"] is None:
+        one = ",".join(map(str, (channels, height, width) if best else size))
+        hint = f"the metadata have no batch dimension: try --shape {one} or --shape -1,{one}"
+    return ModelInput(name, datatype, best, batch if batch > 0 else None, single and not hint, hint)
 
 
 def _fit(shape: list[int], layout: tuple[int, ...]) -> int:

@@ -151,11 +151,11 @@ def _of_texts(output: Mapping[str, Any], where: str, shape: list[int]) -> Labels
     return [int(match[1] or match[2]) if match else None for match in found]
 
 
-def _number(item: object) -> float:
+def _number(item: Any) -> float:
     """An entry as a number, also one that came as a text ("7", "Infinity"); NaN where it is none."""
     try:
-        return float(str(item)[:_LONGEST]) if isinstance(item, (bool, int, float, str)) else math.nan
-    except ValueError:
+        return float(item[:_LONGEST] if isinstance(item, str) else item)
+    except (TypeError, ValueError):
         return math.nan
 
 
