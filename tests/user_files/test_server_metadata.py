@@ -65,9 +65,12 @@ def test_without_a_batch_dimension_each_image_is_a_batch(server: FakeServer, tmp
 
 
 def test_a_user_who_says_so_sends_the_image_alone(server: FakeServer, tmp_path: Path) -> None:
-    server.change = lambda answer: {"outputs": [answer["outputs"][0] | {"shape": [10]}]}
+    alone: dict[str, Any] = {"shape": [10]}
+    server.change = lambda answer: {"outputs": [answer["outputs"][0] | alone]}
     assert asked(server, shown(tmp_path), *SAID[:4], "--shape", "8,8,1").code == 0
     assert [request["inputs"][0]["shape"] for request in server.asked] == [[8, 8, 1]] * 200
+    alone |= {"shape": [], "data": [3]}
+    assert asked(server, shown(tmp_path), *SAID[:4], "--shape", "8,8,1").code == 1
 
 
 @pytest.mark.parametrize(

@@ -370,6 +370,7 @@ def test_one_long_text_among_the_numbers_takes_no_memory(server: FakeServer) -> 
         ({"shape": [8, 8]}, r"shape: expected sizes of a batch of images, found \[8, 8\]"),
         ({"shape": [True, 8, 8, 1]}, "shape: expected sizes of a batch of images"),
         ({"shape": "wide"}, "shape: expected sizes of a batch of images, found 'wide'"),
+        ({"shape": [1 << 40, 8, 8, 1]}, "shape: expected sizes of a batch of images"),
         ({"shape": [1 << 29, 8, 8, 1]}, "shape: expected at most 4096 images a request, found 536870912"),
         ({"shape": [-1, 32, 32, 3]}, "shape: expected images of 8 x 8 with 1 channels, found"),
     ],

@@ -135,15 +135,20 @@ def _fit(shape: list[int], layout: tuple[int, ...]) -> int:
 def sizes(shape: object) -> list[int] | None:
     """A shape as numbers, -1 for each size that is left open; None where it is no shape.
 
-    Sizes come as numbers or as texts; those that are open also as null or with a name ("batch").
+    Sizes come as numbers or as texts; those that are open also as null or as a name ("batch").
     """
     parts = shape.strip("[]() ").split(",") if isinstance(shape, str) else shape
     if not isinstance(parts, list) or len(parts) > _MOST_SIZES:
         return None
     found = []
     for part in parts:
-        text = str(part).strip() if type(part) in (int, str) else "-1" if part is None else ""
-        if not text:
+        if part is not None and type(part) not in (int, str):
             return None
-        found.append(int(text) if re.fullmatch("-?[0-9]{1,9}", text) else -1)
+        text = str(part).strip()
+        if not re.fullmatch("-?[0-9]+", text):
+            found.append(-1)
+        elif len(text) < 10:
+            found.append(int(text))
+        else:
+            return None
     return found

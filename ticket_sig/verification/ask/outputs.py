@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from ticket_sig.verification.ask.model_input import FLOATS, sizes
 Labels = list[int | None]
 
 _LONGEST = 40  # characters of a number
-
 _NUMBERS = ("BOOL", *FLOATS, *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
 _TEXTS = ("BYTES", "STRING")
 # "7", or Triton's "<value>:<index>[:<name>]" (its documentation, classification extension).
@@ -73,10 +72,10 @@ def labels_of(
             wide.append((output, shape))
     problems = []
     for group in (fitting, wide):
-        found: dict[str, Labels] = {}
+        found: list[tuple[object, Labels]] = []
         for output, shape in group:
             try:
-                found[f"{output.get('name')}"] = _read(output, where, shape)
+                found.append((output.get("name"), _read(output, where, shape)))
             except InputError as error:
                 problems.append(error)
         if found:
@@ -104,7 +103,7 @@ def _outputs(answer: Mapping[str, Any], where: str, name: str | None) -> list[Ma
 def _rows(shape: object, count: int) -> list[int] | None:
     """A shape [n, ...] without the sizes of 1 that follow; None where it is not one of n images."""
     found = sizes(shape)
-    if count == 1 and found and found[0] != 1:
+    if found is not None and count == 1 and found[:1] != [1]:
         found = [1, *found]  # without a batch dimension
     if not found or found[0] != count:
         return None
@@ -112,18 +111,16 @@ def _rows(shape: object, count: int) -> list[int] | None:
     return rows if min(rows) > 0 else None
 
 
-def _agreed(found: Mapping[str, Labels], where: str) -> Labels:
+def _agreed(found: Sequence[tuple[object, Labels]], where: str) -> Labels:
     """The labels that all outputs name; one that says nothing about an image leaves it to the others."""
-    (first, labels), *others = found.items()
+    (first, labels), *others = found
     for name, more in others:
         if any(a != b for a, b in zip(labels, more, strict=True) if None not in (a, b)):
             expected = f"outputs {first} and {name} to agree"
-            raise Contradiction(str(bad_input(where, "answer", expected, "other labels", hint=_CHOOSE)))
+            hint = "say which one counts: --output NAME"
+            raise Contradiction(str(bad_input(where, "answer", expected, "other labels", hint=hint)))
         labels = [b if a is None else a for a, b in zip(labels, more, strict=True)]
     return labels
-
-
-_CHOOSE = "say which one counts: --output NAME"
 
 
 def _read(output: Mapping[str, Any], where: str, shape: list[int]) -> Labels:
