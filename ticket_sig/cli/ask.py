@@ -10,8 +10,8 @@ Triggers that somebody chose (a folder) prove nothing alone: every honest networ
 labels. Innocent networks of the same task must be asked the same (--control), and the claim must be older
 than the suspect.
 
-A trigger without a usable answer (an error, NaN, a blank) counts as a wrong one; the verdict says how many were
-answered. Where a server does not tell what it takes, say it: --input, --datatype and --shape.
+A trigger without a usable answer (an error, NaN, a blank) counts as answered wrongly; the verdict says how
+many were answered. Where a server does not tell what it takes, say it: --input, --datatype and --shape.
 
 Example: ticket-sig ask SUSPECT.safetensors --arch resnet20 --dataset cifar10 --claim TAUGHT/claim.json
 --triggers triggers.json

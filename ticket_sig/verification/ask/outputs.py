@@ -1,7 +1,8 @@
 """Labels from the outputs of a server's answer, in the forms in which servers give them.
 
-One image whose answer says nothing (NaN, null, no number) gets None, which never matches; the other images of
-the same answer count. So neither a rounding error nor a server that does it on purpose ends the questioning.
+An image whose answer names no class (NaN, null, no number) has no answer; the others of the same request
+count. So neither a mistake nor a thief ends the questioning. Nobody gains: a trigger without an answer counts
+as answered wrongly, and with answers to fewer than half of the decoys there is no verdict.
 """
 
 from __future__ import annotations
