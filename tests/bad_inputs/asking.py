@@ -71,6 +71,22 @@ def password_in_the_address(folder: Path) -> list[Any]:
     return ["ask", "--url", "http://me:hunter2@host", "--model", "mine", *shown(folder)]
 
 
+@topic.case("shape: expected sizes as -1,3,32,32 or 3,32,32, found '8x8'")
+def shape_that_is_none(folder: Path) -> list[Any]:
+    return ["ask", *_DEAD, "--shape", "8x8", *shown(folder)]
+
+
+@topic.case("datatype: expected one of UINT8, BF16, FP16, FP32, FP64, found 'BYTES'")
+def datatype_that_holds_no_image(folder: Path) -> list[Any]:
+    return ["ask", *_DEAD, "--datatype", "BYTES", *shown(folder)]
+
+
+@topic.case("--shape: expected images of 8 x 8 with 1 channels, found [-1, 3, 32, 32]")
+def shape_of_other_images(folder: Path) -> list[Any]:
+    said = ["--input", "x", "--datatype", "UINT8", "--shape", "-1,3,32,32"]
+    return ["ask", *_DEAD, *said, *shown(folder)]
+
+
 @topic.case("--token-env: expected the name of an environment variable that is set, found 'NOT_SET'")
 def token_that_is_not_there(folder: Path) -> list[Any]:
     return ["ask", *_DEAD, "--token-env", "NOT_SET", *shown(folder)]

@@ -12,6 +12,7 @@ from ticket_sig.models import build_for
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.subject import Subject
 from ticket_sig.verification.ask import Ask
+from ticket_sig.verification.ask.outputs import Labels, best
 from ticket_sig.verification.ask.pixels import Normalisation, normalisation_of
 
 _BATCH = 100
@@ -42,28 +43,31 @@ def ask_network(model: nn.Module, normalisation: Normalisation) -> Ask:
             of evaluation while it is asked.
 
     Raises (when asked):
-        InputError: the network does not take such images, or its outputs are no finite numbers [n, classes].
+        InputError: the network does not take such images, or its outputs are no numbers [n, classes]. An
+            image whose outputs name no class (NaN) has no answer.
     """
 
     @torch.no_grad()
-    def ask(images: Pixels) -> list[int | None]:
+    def ask(images: Pixels) -> Labels:
         """Labels of images, as the network gives them in evaluation mode."""
         was_training = model.training
         model.eval()
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        answers: list[int | None] = []
+        answers: Labels = []
         try:
             for start in range(0, len(images), _BATCH):
                 pixels = normalisation(images[start : start + _BATCH]).transpose(0, 3, 1, 2)
                 answers += _classes(model, torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
         finally:
             model.train(was_training)
+        if answers and answers.count(None) == len(answers):
+            raise bad_input("network", "outputs", "finite numbers", "others for every image")
         return answers
 
     return ask
 
 
-def _classes(model: nn.Module, pixels: torch.Tensor) -> list[int]:
+def _classes(model: nn.Module, pixels: torch.Tensor) -> Labels:
     try:
         logits = model(pixels)
     except RuntimeError as error:
@@ -72,6 +76,4 @@ def _classes(model: nn.Module, pixels: torch.Tensor) -> list[int]:
     if logits.ndim != 2 or len(logits) != len(pixels) or logits.shape[1] < 2:
         expected = f"[{len(pixels)}, classes]"
         raise bad_input("network", "outputs", expected, str(list(logits.shape)))
-    if not torch.isfinite(logits).all():
-        raise bad_input("network", "outputs", "finite numbers", "others")
-    return [int(label) for label in logits.argmax(1)]
+    return best(logits.double().cpu().numpy())
