@@ -255,3 +255,18 @@ def triggers_of_no_size(folder: Path) -> list[Any]:
 @topic.case("triggers: count: expected enough to verify, found 20 of 10 classes")
 def too_few_triggers(folder: Path) -> list[Any]:
     return ["triggers", "--dataset", "digits", "--count", 20, "--out", folder / "triggers.json"]
+
+
+@topic.case("--out: expected a file to write, found none; or read a folder of pictures: --folder")
+def triggers_without_out(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits"]
+
+
+@topic.case("--out, --count: expected a new secret, found --folder")
+def triggers_of_a_folder_with_the_options_of_a_secret(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits", "--folder", folder, "--out", folder / "t.json", "--count", 9]
+
+
+@topic.case("--trigger-fit: expected --folder, found none")
+def triggers_of_a_secret_with_the_options_of_a_folder(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits", "--out", folder / "triggers.json", "--trigger-fit", "cut"]

@@ -34,6 +34,14 @@ CONTROL = (
     "An innocent network of the same task, as good as the suspect, asked the same; may be repeated. Needed "
     "where somebody chose the triggers (a folder)."
 )
+TriggerOrder = Annotated[
+    str | None,
+    typer.Option(help="Order of a folder's pictures: string or number; else as its label file's name says."),
+]
+TriggerFit = Annotated[
+    str | None,
+    typer.Option(help="How they are made to fit: cut or scaled; else as the label file's name says."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.")]
 Preset = Annotated[str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.")]
 NewArch = Annotated[
