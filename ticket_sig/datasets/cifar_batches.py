@@ -128,10 +128,11 @@ class _Scalar(_Array):
 
 
 class _Buffer(_Array):
-    """Stands in for an array as protocol 5 has it; its order is C or F."""
+    """Stands in for an array as protocol 5 has it; in an order other than C or F it is never looked at."""
 
     def __init__(self, raw: Any, dtype: Any, shape: Any, order: Any, *rest: Any) -> None:
-        self.state = None, shape, dtype, {"C": False, "F": True}[order], raw
+        if order in ("C", "F"):
+            self.state = None, shape, dtype, order == "F", raw
 
 
 class _Encoded:

@@ -28,12 +28,7 @@ from ticket_sig.options import Options, one_of, option
 
 ORDERS, FITS = ("string", "number"), ("cut", "scaled")
 _LABELS_OF_ADI = "labels-cifar.txt"
-_IN_WORDS = {
-    "string": "pictures in the order of their names as strings (1, 10, 100, 11, ...)",
-    "number": "pictures in the order of their numbers (1, 2, 3, ...)",
-    "cut": "the centre cut out",
-    "scaled": "scaled",
-}
+_EXAMPLES = {"string": "1, 10, 2", "number": "1, 2, 10"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +39,7 @@ class Arrangement(Options):
     fit: str = option("How a picture is made as large as the network's images.", check=one_of(FITS))
 
     def __str__(self) -> str:
-        return f"{_IN_WORDS[self.order]}, {_IN_WORDS[self.fit]}"
+        return f"{self.order} order ({_EXAMPLES[self.order]}), {self.fit}"
 
 
 OF_ADI = Arrangement(order="string", fit="cut")
