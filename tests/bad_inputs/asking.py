@@ -126,6 +126,26 @@ def chosen_triggers_without_a_control(folder: Path) -> list[Any]:
     return _of_a_folder(folder)
 
 
+@topic.case("claim.json: claim: order: expected text of the form string|number, found 'shuffled'")
+def claim_of_a_folder_in_an_unknown_order(folder: Path) -> list[Any]:
+    arguments = _of_a_folder(folder)
+    edit_mark(folder / "claim.json", order="shuffled")
+    return arguments
+
+
+@topic.case("triggers: commitment: expected the claim's sha256:", "another secret or folder")
+def claim_of_a_folder_in_another_order(folder: Path) -> list[Any]:
+    arguments = _of_a_folder(folder)
+    edit_mark(folder / "claim.json", order="string")
+    return arguments
+
+
+@topic.case("triggers.json: triggers: order and fit: expected a folder of pictures, found a file")
+def secret_for_a_claim_of_a_folder(folder: Path) -> list[Any]:
+    shown(folder)
+    return [*_of_a_folder(folder)[:-1], folder / "triggers.json"]
+
+
 @topic.case("GONE: model: expected a bundle, a .safetensors")
 def control_that_is_not_there(folder: Path) -> list[Any]:
     return [*_of_a_folder(folder), "--control", folder / "GONE"]

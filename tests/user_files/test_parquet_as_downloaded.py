@@ -25,6 +25,7 @@ LAYOUTS = {
     "plain_text": "plain_text/{}-00000-of-00001.parquet",
     "data": f"data/{{}}-00000-of-00001-{HASH}.parquet",
     "a folder for each split": "{}/0000.parquet",
+    "a folder and a name for each split": "{0}/{0}-00000-of-00001.parquet",
     "converted by the hub": "default/{}/0000.parquet",
     "two folders down": "repository/data/{}-00000-of-00001.parquet",
     "written by Spark": "{}/part-00000-0a1b2c3d-c000.snappy.parquet",

@@ -98,7 +98,7 @@ def _triggers(path: Path | None, images: Dataset, order: str | None, fit: str | 
 
     if path is not None:
         return read_triggers(path, images.size, images.classes, order=order, fit=fit)
-    if order or fit:
+    if (order, fit) != (None, None):
         raise bad_input("", "--trigger-order and --trigger-fit", "triggers to read so: --triggers", "none")
     return None
 

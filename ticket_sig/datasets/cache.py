@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ticket_sig.datasets.data import Split, by_name
@@ -17,13 +17,13 @@ _FORMAT = 2  # 1 counted hidden folders as classes, and had 16-bit grey images w
 
 
 def cached(
-    folder: Path, name: str, label: str, read: Callable[[], tuple[Split, Split]]
+    folder: Path, name: str, columns: Sequence[str], read: Callable[[], tuple[Split, Split]]
 ) -> tuple[Split, Split]:
-    """Returns read(), or what it returned the last time for the same unchanged files and label column.
+    """Returns read(), or what it returned the last time for the same unchanged files and names of columns.
 
     A cache that was damaged is made again; a cache that cannot be written is done without.
     """
-    file = cache_folder() / f"{name}-{_fingerprint(folder, name, label)[:16]}.safetensors"
+    file = cache_folder() / f"{name}-{_fingerprint(folder, name, columns)[:16]}.safetensors"
     with contextlib.suppress(InputError, KeyError):
         found = read_safetensors(file)
         if read_metadata(file).get("ticket_sig") == tensor_digest(found):
@@ -36,9 +36,8 @@ def cached(
     return train, test
 
 
-def _fingerprint(folder: Path, name: str, label: str) -> str:
+def _fingerprint(folder: Path, name: str, columns: Sequence[str]) -> str:
     states = {str(path.relative_to(folder)): path.stat() for path in files_below(folder)}
     files = {file: [state.st_size, state.st_mtime_ns] for file, state in states.items()}
-    place = str(folder.resolve())
-    identity = {"format": _FORMAT, "name": name, "label": label, "folder": place, "files": files}
-    return json_digest(identity).removeprefix("sha256:")
+    read_as = {"format": _FORMAT, "name": name, "columns": list(columns)}
+    return json_digest({**read_as, "folder": str(folder.resolve()), "files": files}).removeprefix("sha256:")

@@ -54,12 +54,13 @@ def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Spli
     # A folder that the official archive was unpacked into is as good as the one it holds.
     if spec.archive and (path / spec.archive.folder).is_dir():
         path = path / spec.archive.folder
+    columns = (spec.label, *spec.image)
     if is_batches_folder(path, name):
-        return cached(path, name, spec.label, lambda: read_batches(path, name))
+        return cached(path, name, columns, lambda: read_batches(path, name))
     if is_image_folder(path):
-        return cached(path, name, spec.label, lambda: read_image_folder(path))
+        return cached(path, name, columns, lambda: read_image_folder(path))
     if is_parquet_folder(path):
-        train, test = cached(path, name, spec.label, lambda: read_parquet(path, spec.label))
+        train, test = cached(path, name, columns, lambda: read_parquet(path, spec.label, spec.image))
         # The published CIFAR files are in no order of class; of others that is not known.
         return (train, test) if spec.archive else (train.shuffled(), test)
     inner = path / "train" if (path / "train").is_dir() else path
@@ -69,7 +70,7 @@ def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Spli
 
 def _where_to_get(name: str, spec: DatasetSpec) -> str:
     if spec.archive is None:
-        tables = f"train-*.parquet and test-*.parquet with the columns image and {spec.label}"
+        tables = f"train-*.parquet and test-*.parquet with the columns {spec.image[-1]} and {spec.label}"
         return f"give --data a folder of train/CLASS/*.png and test/CLASS/*.png, or of {tables}"
     fetched = f"ticket-sig data {name} --out DIR, or unpack {spec.archive.url} (md5 {spec.archive.md5})"
     return f"run: {fetched}"

@@ -22,7 +22,6 @@ from ticket_sig.datasets.image_folder import TEST_NAMES
 from ticket_sig.datasets.images import decode_all
 from ticket_sig.errors import bad_input, needs_extra
 
-_IMAGE_COLUMNS = ("img", "image")
 _SPLITS = ("train", *TEST_NAMES)
 _NUMBERED = re.compile(r"\D*(\d+)(?:-of-(\d+))?(?:[-_.].*)?")  # -00000-of-00002-HASH, 0000, part-0
 
@@ -34,19 +33,21 @@ def is_parquet_folder(folder: Path) -> bool:
     return any(path.suffix == ".parquet" for path in files_below(folder))
 
 
-def read_parquet(folder: Path, label: str) -> tuple[Split, Split]:
+def read_parquet(folder: Path, label: str, image: Sequence[str]) -> tuple[Split, Split]:
     """Returns (train, test); where no file is of a test split, validation is the test split.
 
     Args:
         label: name of the label column.
+        image: names that the column of images may have.
 
     Raises:
         InputError: pyarrow is not installed, there are several configurations, a split, a file of it or a
             column is missing, a file is damaged, or an image cannot be decoded or has another size.
     """
     tables = _tables(folder)
-    test = next((name for name in TEST_NAMES if name in tables), "test")
-    return _read_split(folder, "train", tables, label), _read_split(folder, test, tables, label)
+    test_name = next((name for name in TEST_NAMES if name in tables), "test")
+    train, test = (_files(folder, split, tables) for split in ("train", test_name))
+    return _read_split(train, label, image), _read_split(test, label, image)
 
 
 def _tables(folder: Path) -> Tables:
@@ -68,7 +69,7 @@ def _place(path: Path) -> tuple[str, str]:
     """The configuration and the split that a table's path names; "" where it names none."""
     before, split, _ = _parted(path.stem)
     folders = list(path.parts[:-1])
-    if not split and folders and folders[-1] in _SPLITS:
+    if folders and folders[-1] in _SPLITS and split in ("", folders[-1]):
         split = folders.pop()
     return "/".join([*folders, *([before] if before else [])]), split
 
@@ -79,19 +80,13 @@ def _parted(stem: str) -> tuple[str, str, str]:
     return (found[1] or "", found[2], found[3] or "") if found else ("", "", stem)
 
 
-def _read_split(folder: Path, split: str, tables: Tables, label: str) -> Split:
-    files = tables.get(split, [])
-    if not files:
-        found = ", ".join(str(path.relative_to(folder)) for paths in tables.values() for path in paths)
-        raise bad_input(folder, f"{split} split", f"{split}-*.parquet or {split}/*.parquet", f"only {found}")
-    _check_whole(files, split)
-    parts = [_read_file(file, label) for file in files]
-    # All files in one go, so that every image of the split is held against the first.
-    encoded = [cell for cells, _ in parts for cell in cells]
-    if not encoded:
-        raise bad_input(folder, f"{split} split", "at least one row", "none")
-    labels = np.concatenate([labels for _, labels in parts])
-    return Split(torch.from_numpy(decode_all(encoded)), torch.from_numpy(labels))
+def _files(folder: Path, split: str, tables: Tables) -> list[Path]:
+    """The files of a split; InputError where there are none, or not all of them."""
+    if files := tables.get(split, []):
+        _check_whole(files, split)
+        return files
+    found = ", ".join(str(path.relative_to(folder)) for paths in tables.values() for path in paths)
+    raise bad_input(folder, f"{split} split", f"{split}-*.parquet or {split}/*.parquet", f"only {found}")
 
 
 def _check_whole(files: Sequence[Path], split: str) -> None:
@@ -105,7 +100,19 @@ def _check_whole(files: Sequence[Path], split: str) -> None:
         raise bad_input(files[0].parent, f"{split} split", expected, ", ".join(path.name for path in files))
 
 
-def _read_file(path: Path, label: str) -> tuple[list[tuple[str, bytes]], NDArray[np.int64]]:
+def _read_split(files: Sequence[Path], label: str, image: Sequence[str]) -> Split:
+    parts = [_read_file(file, label, image) for file in files]
+    # All files in one go, so that every image of the split is held against the first.
+    encoded = [cell for cells, _ in parts for cell in cells]
+    if not encoded:
+        raise bad_input(files[0], "rows", "at least one in all files of the split", "none")
+    labels = np.concatenate([labels for _, labels in parts])
+    return Split(torch.from_numpy(decode_all(encoded)), torch.from_numpy(labels))
+
+
+def _read_file(
+    path: Path, label: str, image: Sequence[str]
+) -> tuple[list[tuple[str, bytes]], NDArray[np.int64]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -115,9 +122,9 @@ def _read_file(path: Path, label: str) -> tuple[list[tuple[str, bytes]], NDArray
         table = pyarrow.parquet.read_table(path, partitioning=None)
     except (pyarrow.ArrowException, OSError) as error:
         raise bad_input(path, "parquet", "a whole file", f"a damaged one ({error})") from None
-    column = next((name for name in _IMAGE_COLUMNS if name in table.column_names), None)
+    column = next((name for name in image if name in table.column_names), None)
     if column is None or label not in table.column_names:
-        expected = f"{' or '.join(_IMAGE_COLUMNS)}, and {label}"
+        expected = f"{' or '.join(image)}, and {label}"
         raise bad_input(path, "columns", expected, ", ".join(table.column_names))
     if not pyarrow.types.is_integer(table.schema.field(label).type) or table.column(label).null_count:
         raise bad_input(path, label, "whole numbers", f"{table.schema.field(label).type} or empty cells")

@@ -13,7 +13,7 @@ Sources: Adi et al., USENIX Security 2018, section 4; `helpers/loaders.py` of th
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,8 @@ class TriggerFolder:
         """
         tables = [file for file in visible(path) if file.match("labels*.txt")]
         usual = OF_ADI if [file.name for file in tables] == [_LABELS_OF_ADI] else PLAIN
-        arrangement = Arrangement(order=order or usual.order, fit=fit or usual.fit)
+        given = {name: value for name, value in (("order", order), ("fit", fit)) if value is not None}
+        arrangement = replace(usual, **given)
         pictures = _ordered(path / "pics", arrangement.order)
         if not pictures or len(tables) != 1:
             found = f"{len(pictures)} pictures and {len(tables)} label files"

@@ -180,7 +180,7 @@ def read_triggers(
         return TriggerSet(split, classes, commitment, keyed=False, arrangement=folder.arrangement)
     value = read_json(path)
     with about(path):
-        if order or fit:
+        if (order, fit) != (None, None):
             raise bad_input("triggers", "order and fit", "a folder of pictures", "a file")
         secret = TriggerSecret.from_json(value)
         if (secret.size, secret.classes) != (size, classes):
