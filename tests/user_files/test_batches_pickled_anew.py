@@ -182,6 +182,21 @@ def test_buffers_of_another_size_than_they_say_are_refused(shape: Any, tmp_path:
         load_dataset("cifar10", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "dtype", ["u1", "O", "u1,O", b"u1", 7, ["u1"], np.dtype("O"), np.dtype("u1,O")], ids=repr
+)
+def test_an_array_of_a_type_that_is_not_numpy_s_or_holds_objects_is_refused(
+    dtype: Any, tmp_path: Path
+) -> None:
+    class Lie:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return *np.empty(0).__reduce__()[:2], (1, (3,), dtype, False, b"A" * 27)
+
+    write(tmp_path, pickle.dumps(batch(Lie()), 2))
+    with pytest.raises(InputError, match="data_batch_1: CIFAR python batch"):
+        load_dataset("cifar10", tmp_path)
+
+
 def test_a_small_file_cannot_fill_the_memory_with_copies_of_a_text(tmp_path: Path) -> None:
     text, call = b"V" + b"A" * 2**20 + b"\nVlatin1\n\x86q\x02", b"h\x01h\x02R"
     write(tmp_path, b"\x80\x02(c_codecs\nencode\nq\x01" + text + b"R" + call * 2000 + b"l.")

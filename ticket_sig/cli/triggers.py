@@ -41,7 +41,9 @@ def run(
     ] = None,
     count: Annotated[int | None, typer.Option(help="Number of images; 100 by default.")] = None,
     png: Annotated[Path | None, typer.Option(help="Draw the images with their labels; as secret.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Read these pictures; no secret is made.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="A folder of pictures to read; no secret is made.")
+    ] = None,
     trigger_order: options.TriggerOrder = None,
     trigger_fit: options.TriggerFit = None,
     as_json: JsonFlag = False,
@@ -66,10 +68,8 @@ def run(
         paths = {"triggers": folder or secret, "png": png}
         print_json({**paths, "commitment": triggers.commitment, **facts, **how})
         return
-    height, width, channels = triggers.size
-    out.print(
-        f"triggers: {len(triggers)} images of {height} x {width} x {channels}, {triggers.classes} classes"
-    )
+    shape = " x ".join(map(str, triggers.size))
+    out.print(f"triggers: {len(triggers)} images of {shape}, {triggers.classes} classes")
     if folder:
         out.print(f"trigger folder: {triggers.arrangement}")
     else:

@@ -96,7 +96,8 @@ class _Dtype:
     def __setstate__(self, state: Any) -> None:
         self.order = state[1]
 
-    def __str__(self) -> str:
+    def code(self) -> str:
+        """As numpy writes it, such as |u1; TypeError where it is no type of whole numbers."""
         name, order = (part.decode() if isinstance(part, bytes) else part for part in (self.name, self.order))
         if not re.fullmatch(r"[<>=|][ui][1248]", f"{order}{name}"):
             raise TypeError(f"numbers of type {name}, not whole ones")
@@ -117,7 +118,7 @@ class _Array:
     def to_numpy(self) -> np.ndarray[Any, Any]:
         """The array, within the bytes that the file has for it."""
         _, shape, dtype, fortran, raw = self.state
-        return np.asarray(np.frombuffer(raw, str(dtype)).reshape(shape, order="F" if fortran else "C"))
+        return np.asarray(np.frombuffer(raw, dtype.code()).reshape(shape, order="F" if fortran else "C"))
 
 
 class _Scalar(_Array):
