@@ -72,5 +72,4 @@ def _where_to_get(name: str, spec: DatasetSpec) -> str:
     if spec.archive is None:
         tables = f"train-*.parquet and test-*.parquet with the columns {spec.image[-1]} and {spec.label}"
         return f"give --data a folder of train/CLASS/*.png and test/CLASS/*.png, or of {tables}"
-    fetched = f"ticket-sig data {name} --out DIR, or unpack {spec.archive.url} (md5 {spec.archive.md5})"
-    return f"run: {fetched}"
+    return f"run: ticket-sig data {name} --out DIR, or unpack {spec.archive.url} (md5 {spec.archive.md5})"
