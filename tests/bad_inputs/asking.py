@@ -142,6 +142,26 @@ def chosen_triggers_without_a_control(folder: Path) -> list[Any]:
     return _of_a_folder(folder)
 
 
+@topic.case("claim.json: claim: order: expected text of the form string|number, found 'shuffled'")
+def claim_of_a_folder_in_an_unknown_order(folder: Path) -> list[Any]:
+    arguments = _of_a_folder(folder)
+    edit_mark(folder / "claim.json", order="shuffled")
+    return arguments
+
+
+@topic.case("triggers: commitment: expected the claim's sha256:", "another secret or folder")
+def claim_of_a_folder_in_another_order(folder: Path) -> list[Any]:
+    arguments = _of_a_folder(folder)
+    edit_mark(folder / "claim.json", order="string")
+    return arguments
+
+
+@topic.case("triggers.json: triggers: order and fit: expected a folder of pictures, found a file")
+def secret_for_a_claim_of_a_folder(folder: Path) -> list[Any]:
+    shown(folder)
+    return [*_of_a_folder(folder)[:-1], folder / "triggers.json"]
+
+
 @topic.case("GONE: model: expected a bundle, a .safetensors")
 def control_that_is_not_there(folder: Path) -> list[Any]:
     return [*_of_a_folder(folder), "--control", folder / "GONE"]
@@ -271,3 +291,18 @@ def triggers_of_no_size(folder: Path) -> list[Any]:
 @topic.case("triggers: count: expected enough to verify, found 20 of 10 classes")
 def too_few_triggers(folder: Path) -> list[Any]:
     return ["triggers", "--dataset", "digits", "--count", 20, "--out", folder / "triggers.json"]
+
+
+@topic.case("--out: expected a file to write, found none; or read a folder of pictures: --folder")
+def triggers_without_out(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits"]
+
+
+@topic.case("--out, --count: expected a new secret, found --folder")
+def triggers_of_a_folder_with_the_options_of_a_secret(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits", "--folder", folder, "--out", folder / "t.json", "--count", 9]
+
+
+@topic.case("--trigger-fit: expected --folder, found none")
+def triggers_of_a_secret_with_the_options_of_a_folder(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits", "--out", folder / "triggers.json", "--trigger-fit", "cut"]

@@ -34,6 +34,20 @@ CONTROL = (
     "An innocent network of the same task, as good as the suspect, asked the same; may be repeated. Needed "
     "where somebody chose the triggers (a folder)."
 )
+TriggerOrder = Annotated[
+    str | None,
+    typer.Option(
+        help="Order of a folder's pictures, line k of the labels being the k-th one's: string (1, 10, 2) or "
+        "number (1, 2, 10). By default string if the labels are in labels-cifar.txt, else number."
+    ),
+]
+TriggerFit = Annotated[
+    str | None,
+    typer.Option(
+        help="How a folder's pictures become as large as the network's images: cut (the centre) or scaled. "
+        "By default cut if the labels are in labels-cifar.txt, else scaled."
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.")]
 Preset = Annotated[str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.")]
 NewArch = Annotated[

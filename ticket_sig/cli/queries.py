@@ -42,6 +42,8 @@ def run(
         paths = {"pictures": folder / PICTURES, "queries": folder / RECORD}
         print_json({**paths, "count": len(queries), "decoys": decoys, "claim": claim})
         return
+    if queries.triggers.arrangement:
+        out.print(f"trigger folder: {queries.triggers.arrangement}")
     out.print(f"pictures: {folder / PICTURES}, {len(queries)} of them; hand these over")
     out.print(f"record: {folder / RECORD}; keep it")
     shown = ("--queries", folder / RECORD, "--triggers", triggers, "--claim", claim)
