@@ -121,6 +121,17 @@ class Ticket:
         homes = {memory_of(self.weights[name]): masked[name] for name in self.mask}
         return {name: homes.get(memory_of(self.weights[name]), t) for name, t in masked.items()}
 
+    def mask_for(self, parameters: Mapping[str, Tensor]) -> Mask:
+        """The mask over a network's parameters.
+
+        Names that are tied in the weights may be parameters of their own in the network: layers that were
+        copied and not trained since. Each then is under the mask.
+        """
+        homes = {memory_of(self.weights[name]): name for name in self.mask}
+        own = {n: home for n, w in self.weights.items() if (home := homes.get(memory_of(w))) is not None}
+        apart = {n: home for n, home in own.items() if parameters.get(n) is not parameters.get(home)}
+        return Mask({**self.mask, **{n: self.mask[home] for n, home in apart.items() if n in parameters}})
+
     def last_trained(self) -> HistoryEntry | None:
         """The last entry of the history that has a test accuracy and was not rejected by the search."""
         tested = (e for e in reversed(self.history) if e.test is not None and e.accepted is not False)

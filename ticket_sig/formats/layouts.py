@@ -63,7 +63,7 @@ def split_layout(
     tied = ties(weights)
     matrices = {name: one for name, one in kept.items() if one.ndim >= 2 and name not in tied}
     # Without masks of its own, a model may have others, of attention and the like.
-    plain = {n: w for n, w in weights.items() if n not in tied and not n.endswith(("_mask", ".mask"))}
+    plain = {n: w for n, w in weights.items() if n not in tied and not f".{n}".endswith(("_mask", ".mask"))}
     mask = Mask(matrices) if matrices else Mask.of_zeros(plain)
     return weights, mask, _rewind(content, weights, where)
 
