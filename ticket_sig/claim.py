@@ -15,6 +15,7 @@ from ticket_sig.version import VERSION
 
 FORMAT, FORMAT_VERSION = "ticket_sig claim", 2
 MOST_MARKS = 16
+MOST_TIED = 1000
 # What version 1 called its schemes, and what the registry of marks calls them.
 _NAMES_OF_VERSION_1 = {
     "scheme 1: key mask": "key-mask",
@@ -103,6 +104,8 @@ class Claim:
 
 def _tied(value: Mapping[str, Any]) -> dict[str, str]:
     tied = entry({"tied": {}, **value}, "tied", dict)
+    if len(tied) > MOST_TIED:  # each is looked for
+        raise bad_input("claim", "tied", f"at most {MOST_TIED} names", str(len(tied)))
     if odd := [repr(first)[:SHOWN] for first in tied.values() if not isinstance(first, str)]:
         raise bad_input("claim", "tied", "names by name", odd[0])
     return tied

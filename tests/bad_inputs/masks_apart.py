@@ -10,7 +10,7 @@ from support.make_fixtures import LAYER
 from torch import Tensor
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import claim, embed
+from bad_inputs.inputs import claim, embed, fixture
 
 topic = Topic("mask apart")
 STATE = {"a.weight": torch.ones(2, 3), "b.weight": torch.ones(3, 3)}
@@ -112,3 +112,14 @@ def two_tensors_that_could_be_the_claimed_layer(folder: Path) -> list[Any]:
 @topic.case(f"suspect.pt: model: layer: expected the claim's {LAYER}, found none of that name")
 def a_layer_that_is_found_in_another_shape_alone(folder: Path) -> list[Any]:
     return _layers(folder, {f"model.{LAYER}": torch.ones(22, 21, 2, 2)})
+
+
+@topic.case("claim.json: claim: tied: expected at most 1000 names, found 1001")
+def a_claim_of_more_tied_names_than_can_be_looked_for(folder: Path) -> list[Any]:
+    path = claim(folder, tied={f"x{n}": "y" for n in range(1001)})
+    return ["verify", fixture(folder, "state.pt"), "--claim", path]
+
+
+@topic.case("claim.json: claim: tied: expected names by name, found 3")
+def a_claim_whose_tied_names_are_none(folder: Path) -> list[Any]:
+    return ["verify", fixture(folder, "state.pt"), "--claim", claim(folder, tied={"a": 3})]

@@ -100,6 +100,7 @@ KEYS: dict[str, Callable[[State], Any]] = {
         "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
         "metrics": {"acc": torch.tensor(0.9), "loss": 0.1},
         "step": torch.tensor(100),
+        "class_weights": torch.ones(10),
     },
     "the first of two": lambda state: {"state_dict": state, "state_dict_ema": {"a.weight": torch.ones(3, 3)}},
 }

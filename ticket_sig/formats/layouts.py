@@ -87,12 +87,13 @@ def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, 
 def _key_of_state(content: Mapping[Any, Any], where: object) -> Any:
     """The key that a state dict is under; None where `content` is one itself, or holds none.
 
-    A known key comes before the tensors themselves, beside which training scripts put a tensor or two.
+    Beside a state dict training scripts put a tensor or two, under names that no module gives.
     """
     known = [key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)]
     if full := [key for key in known if _holds(content[key], lambda _: True)]:
         return full[0]
-    if any(isinstance(v, Tensor) and _is_weights(v) for v in content.values()):
+    direct = (str(key) for key, value in content.items() if isinstance(value, Tensor))
+    if any("." in name or name.endswith(("weight", "bias")) for name in direct):
         return None
     taken = (*_MASK_KEYS, *_REWIND_KEYS)
     states = [key for key, value in content.items() if key not in taken and _holds(value, _is_weights)]

@@ -48,12 +48,14 @@ def weight_of(entry: str) -> str | None:
     if found := _PARAMETRIZED.fullmatch(entry):
         return f"{found['layer']}{found['name']}" if found["mask"] else None
     layer, _, last = entry.rpartition(".")
+    if last.endswith("_mask"):
+        return entry.removesuffix("_mask")
     if last.startswith("mask_"):  # open_lth
         rest = last.removeprefix("mask_").replace("___", ".")
         return f"{layer}.{rest}" if layer else rest
     if last == "mask" and layer:
         return layer if layer.endswith(("weight", "bias")) else f"{layer}.weight"
-    return entry.removesuffix("_mask") if last.endswith("_mask") else None
+    return None
 
 
 def is_surely_mask(entry: str) -> bool:
@@ -62,7 +64,8 @@ def is_surely_mask(entry: str) -> bool:
         return False
     last = entry.rpartition(".")[2]
     named = (last.startswith("mask_") and "___" in last) or last in ("weight_mask", "bias_mask")
-    return named or entry.endswith((".weight.mask", ".bias.mask")) or bool(_PARAMETRIZED.fullmatch(entry))
+    of_one = f".{entry}".endswith((".weight.mask", ".bias.mask"))
+    return named or of_one or bool(_PARAMETRIZED.fullmatch(entry))
 
 
 def _plain_of(entry: str) -> str:

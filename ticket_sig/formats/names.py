@@ -100,7 +100,7 @@ def _ways(claimed: Mapping[str, Sequence[int] | None], suspect: Shapes) -> dict[
             shape = claimed[name]
             fit = [one for one in found if shape is None or tuple(suspect[one]) == tuple(shape)]
             if fit:
-                ways[way].setdefault(name, []).extend(fit)
+                ways[way][name] = [name] if name in fit else [*ways[way].get(name, []), *fit]
 
     for plain, found in there.items():
         for prefix, rest in _ends(plain):

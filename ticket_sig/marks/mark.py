@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ticket_sig.claim import Claim, ClaimedMark
+from ticket_sig.claim import MOST_TIED, Claim, ClaimedMark
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import SHOWN, hexadecimal
@@ -258,7 +258,8 @@ def claim_of(
     """
     listed = tuple(ClaimedMark(mark.name, mark.to_json()) for mark in marks)
     tied = ties(weights) if tied is None else tied
-    return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy, tied=tied)
+    told = tied if len(tied) <= MOST_TIED else {}  # more are not read
+    return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy, tied=told)
 
 
 def under_tied_names(model: Model, tied: Mapping[str, str]) -> Model:
