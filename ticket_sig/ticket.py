@@ -172,8 +172,8 @@ def copies_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     A file of safetensors, or of `.clone()`, keeps tied weights as copies. Two trained layers are never equal,
     so copies are taken as tied: floating-point tensors of 2 or more dimensions. Not those whose weights other
     than zero are all alike: layers that start at zero or one, causal masks and identities are equal without
-    being tied. Two trained layers that were copied, and not trained since, are taken as tied, too: a mark
-    then stands in both, and they count once.
+    being tied. Layers that were copied, and not trained since, are taken as tied, too: a mark then stands in
+    both, and they count once; training keeps each under the mask (`Ticket.mask_for`).
 
     Few entries of each are compared first, so that files that are read in parts are not read whole.
     """
@@ -205,8 +205,11 @@ def _varied(tensor: Tensor) -> bool:
 
 
 def retie(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Restores weight tying: if several names shared a tensor in `old` and `new` replaced it under one of
-    them, all get the replacement."""
+    """Restores weight tying.
+
+    If several names shared a tensor in `old`, and `new` replaced it under one of them, all get the
+    replacement.
+    """
     changed = {memory_of(old[name]): t for name, t in new.items() if t is not old[name]}
     return {name: changed.get(memory_of(old[name]), t) for name, t in new.items()}
 
