@@ -60,8 +60,13 @@ class Mask(Mapping[str, Tensor]):
 
     @classmethod
     def of_matrices(cls, weights: Mapping[str, Tensor]) -> Mask:
-        """The same with every floating-point tensor of 2 or more dimensions in it, pruned or not."""
-        return cls({name: w != 0 for name, w in weights.items() if w.is_floating_point() and w.ndim >= 2})
+        """The same with every floating-point tensor of 2 or more dimensions in it, pruned or not.
+
+        Of tied weights, which are one tensor under several names, the first name alone.
+        """
+        matrices = {name: w for name, w in weights.items() if w.is_floating_point() and w.ndim >= 2}
+        first: dict[object, str] = {}
+        return cls({n: w != 0 for n, w in matrices.items() if first.setdefault(memory_of(w), n) == n})
 
     @classmethod
     def full(cls, weights: Mapping[str, Tensor]) -> Mask:
@@ -190,6 +195,13 @@ def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
         if name in found and found[name].shape != t.shape
     ]
     return sorted(missing + extra + shapes)
+
+
+def memory_of(tensor: Tensor) -> tuple[object, ...]:
+    """What tied weights share while they live; a tensor that has no memory shares nothing."""
+    if not tensor.numel() or tensor.is_meta or tensor.layout != torch.strided:
+        return (id(tensor),)
+    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
 def kernel_map(kept: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ def run(
     triggers: Triggers = None,
     control: Controls = None,
     insider: Insider = False,
+    mask: options.MaskFile = None,
     data: options.Data = None,
     dataset: DatasetName = None,
     arch: options.Arch = None,
@@ -66,7 +67,7 @@ def run(
 
     chosen = attack(name, **given)
     options.check_free(bundle, force)
-    loaded = load(model)
+    loaded = load(model, mask)
     state = bundle.with_name(f"{bundle.name}.run")
     with about(model), options.engine(device, checkpoint_every) as engine:
         stage = Stage(

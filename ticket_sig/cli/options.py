@@ -23,6 +23,10 @@ Model = Annotated[
         help="A bundle, a .safetensors file, a folder of them with its index, or a torch checkpoint."
     ),
 ]
+MaskFile = Annotated[
+    Path | None,
+    typer.Option("--mask", help="File of the model's pruning mask (0 and 1), where it lies apart from it."),
+]
 Data = Annotated[Path | None, typer.Option(help="Folder of the data set; digits needs none.")]
 Arch = Annotated[str | None, typer.Option(help="Network, where the bundle does not say.")]
 DatasetName = Annotated[str | None, typer.Option(help="Data set, where the bundle does not say.")]

@@ -39,6 +39,7 @@ Precision = Annotated[str | None, typer.Option(help="auto, bf16 or float32; the 
 def run(
     model: options.Model,
     bundle: Bundle,
+    mask: options.MaskFile = None,
     data: options.Data = None,
     triggers: Triggers = None,
     trigger_batch: TriggerSize = None,
@@ -69,7 +70,7 @@ def run(
     from ticket_sig.training.subject import recipe_of
 
     options.check_free(bundle, force)
-    loaded = load(model)
+    loaded = load(model, mask)
     claim = Claim.read(loaded.claim) if loaded.claim else None
     state = bundle.with_name(f"{bundle.name}.run")
     with options.engine(device, checkpoint_every) as engine:

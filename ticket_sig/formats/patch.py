@@ -38,13 +38,15 @@ def copy_files(
     proportion to the number of entries.
 
     Args:
-        changed: places and values by tensor name; values are rounded to the tensor's own dtype.
+        changed: places and values by tensor name; values are rounded to the tensor's own dtype. Copies
+            of a tensor (tied weights) get the same.
         progress: counts the files' bytes.
 
     Raises:
         OSError: the disk is full.
     """
     progress = progress or Silent()
+    changed = {**changed, **{n: changed[first] for n, first in weights.copies.items() if first in changed}}
     progress.begin("weights", sum(file.stat().st_size for file in weights.files))
     buffer, done = bytearray(_CHUNK), 0
     for file in weights.files:

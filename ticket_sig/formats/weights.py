@@ -7,6 +7,7 @@ import math
 import mmap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol, TypeVar
 
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.files import read_json
-from ticket_sig.formats.layouts import memory_of, shared_prefix
+from ticket_sig.formats.names import names_in, plain_names
 from ticket_sig.formats.safetensors_file import check_safetensors, looks_like_safetensors
+from ticket_sig.ticket import copies_of, ties
 
 INDEX = "model.safetensors.index.json"
 ONE = "model.safetensors"
@@ -50,11 +52,19 @@ _T = TypeVar("_T")
 
 
 class Weights(Protocol):
-    """The tensors of a model by plain parameter name; tied ones are listed under their first name alone."""
+    """The tensors of a model by plain parameter name."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of every tensor."""
+        """Shape of every tensor; of those that share their memory, the first name alone is listed."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all tensors, of tied ones each."""
+
+    @property
+    def copies(self) -> Mapping[str, str]:
+        """Tied weights, in memory or as equal copies: {name: first name}."""
 
     @property
     def dtypes(self) -> Mapping[str, torch.dtype]:
@@ -71,9 +81,9 @@ class InMemory:
     """A state dict; tensors that are one in memory are listed once, and found under each of their names."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        first = {memory_of(t): name for name, t in reversed(list(tensors.items()))}
-        listed = [name for name, t in tensors.items() if first[memory_of(t)] == name]
-        self._tensors = dict(tensors)
+        self._tensors, self.copies = dict(tensors), ties(tensors)
+        self.names = list(tensors)
+        listed = [name for name in tensors if name not in self.copies]
         self.shapes = _ByName(listed, lambda name: tuple(self._tensors[name].shape))
         self.dtypes = _ByName(listed, lambda name: self._tensors[name].dtype)
 
@@ -130,10 +140,16 @@ class Shards:
                 stored[name] = one
         if index is not None:
             _check_index(path / INDEX, index, stored)
-        prefix = shared_prefix(stored)
-        self.stored = {name.removeprefix(prefix): stored[name] for name in sorted(stored)}
+        plain = plain_names({name: stored[name].shape for name in sorted(stored)})
+        self.stored = {name: stored[there] for there, name in plain.items()}
+        self.names = list(self.stored)
         self.shapes = {name: one.shape for name, one in self.stored.items()}
         self.dtypes = {name: one.dtype for name, one in self.stored.items()}
+
+    @cached_property
+    def copies(self) -> Mapping[str, str]:
+        """Equal copies, as files keep tied weights; few entries are read, but of those that may be copies."""
+        return copies_of(tensors_of(self))
 
     def tensor(self, name: str) -> Tensor:
         """One whole tensor, mapped: nothing is read before it is looked at, and writing changes no file."""
@@ -161,6 +177,35 @@ class Shards:
         found = np.empty((len(places), size), dtype=np.uint8)
         found[order] = _read_entries(one.file, one.start + places[order] * size, size)
         return torch.from_numpy(found.reshape(-1)).view(one.dtype)
+
+
+class Renamed:
+    """Weights in which some tensors are found under further names: {further name: its name there}."""
+
+    def __init__(self, weights: Weights, names: Mapping[str, str]) -> None:
+        self._weights, self._names = weights, names
+        self.shapes = _ByName(weights.shapes, lambda name: weights.shapes[names.get(name, name)])
+        self.dtypes = _ByName(weights.dtypes, lambda name: weights.dtypes[names.get(name, name)])
+        self.names = [*weights.names, *names]
+        self.copies = {
+            **weights.copies,
+            **{n: weights.copies.get(there, there) for n, there in names.items()},
+        }
+
+    def tensor(self, name: str) -> Tensor:
+        """One whole tensor."""
+        return self._weights.tensor(self._names.get(name, name))
+
+    def take(self, name: str, places: NDArray[np.int64]) -> Tensor:
+        """Entries of one tensor."""
+        return self._weights.take(self._names.get(name, name), places)
+
+
+def find_in(weights: Weights, claimed: Mapping[str, Sequence[int] | None]) -> dict[str, str]:
+    """The names under which weights have claimed tensors; as `names_in`, tied names among them."""
+    if all(name in weights.shapes for name in claimed):
+        return {name: name for name in claimed}
+    return names_in(claimed, {name: weights.shapes[name] for name in weights.names})
 
 
 def is_safetensors(path: Path) -> bool:

@@ -19,7 +19,7 @@ from ticket_sig.files import read_json, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
-from ticket_sig.ticket import HistoryEntry, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket, tie, ties
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
@@ -81,7 +81,7 @@ class Trainer:
         if Mask(read_safetensors(folder / _MASK)) != mask:
             raise bad_input(folder / _MASK, "mask", "that of this run", "another")
         return Ticket(
-            weights=read_safetensors(folder / _MODEL),
+            weights=tie(read_safetensors(folder / _MODEL), ties(self.model.state_dict())),
             mask=mask,
             rewind=rewind if rewind is not None else read_safetensors(folder / _REWIND),
             recipe=self.recipe.to_json(),

@@ -58,8 +58,9 @@ def retrain(
     model = network_of(recipe, data, model)
     given = ticket.rewound() if start == "rewind" else ticket.weights
     weights = weights_for(model.state_dict(), given)
+    mask = ticket.mask_for(dict(model.named_parameters(remove_duplicate=False)))
     identity: dict[str, Any] = {"recipe": recipe.to_json(), "data": data.digest}
-    identity |= {"start": tensor_digest(weights), "mask": tensor_digest(ticket.mask)}
+    identity |= {"start": tensor_digest(weights), "mask": tensor_digest(mask)}
     if triggers is not None:
         identity["triggers"] = triggers.digest
     if digests := [mark.digest for mark in marks]:
@@ -67,9 +68,9 @@ def retrain(
         identity |= {"mark": digests[0]} if len(digests) == 1 else {"marks": digests}
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
-        label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
+        label = f"ticket, {100 * mask.density:.2f} % kept"
         level, trainer = run / "level", Trainer(model, data, recipe, engine, triggers, marks)
-        trained = trainer.train_level(level, weights, ticket.mask, step="train", label=label, rewind=weights)
+        trained = trainer.train_level(level, weights, mask, step="train", label=label, rewind=weights)
     return replace(
         trained,
         weights={**given, **trained.weights},

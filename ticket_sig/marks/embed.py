@@ -14,7 +14,7 @@ from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.files import SECRET, check_new, whole_folder, write_json
 from ticket_sig.formats import load, save
 from ticket_sig.formats.bundle import CLAIM, is_bundle
-from ticket_sig.formats.load import check_one_file
+from ticket_sig.formats.load import check_one_file, shards_at
 from ticket_sig.formats.patch import copy_files, other_files
 from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
 from ticket_sig.lottery.prune import prune_dense
@@ -103,6 +103,7 @@ def embed_in_files(
     options: Options,
     *,
     secret: bytes | None = None,
+    mask_file: Path | None = None,
     prune: float | None = None,
     replace: bool = False,
     progress: Progress | None = None,
@@ -115,6 +116,7 @@ def embed_in_files(
 
     Args:
         out: folder to write, whole or not at all.
+        mask_file: of the model's mask, where it lies apart.
         prune: first prune this share by magnitude.
         replace: overwrite a model that is there, and the claim beside it.
 
@@ -127,10 +129,12 @@ def embed_in_files(
     kind = MARKS[mark]
     in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
     _check_out(path, out, replace, in_place=not in_parts)
-    if in_parts and kind.entries is not Mark.entries:
-        return _copy(path, out, partial(kind.make, options=options, secret=secret), replace, progress)
+    in_parts = in_parts and mask_file is None and kind.entries is not Mark.entries
+    if in_parts and (weights := shards_at(path)) is not None:
+        make = partial(kind.make, options=options, secret=secret)
+        return _copy(path, weights, out, make, replace, progress)
     check_one_file(path, "model", f"one file, or a bundle, for {mark}", "merge them into one file")
-    loaded = load(path)
+    loaded = load(path, mask_file)
     with about(path):
         if loaded.sealed:
             raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
@@ -143,9 +147,13 @@ def embed_in_files(
 
 
 def _copy(
-    path: Path, out: Path, make: Callable[[Model], Mark], replace: bool, progress: Progress | None
+    path: Path,
+    weights: Shards,
+    out: Path,
+    make: Callable[[Model], Mark],
+    replace: bool,
+    progress: Progress | None,
 ) -> Written:
-    weights = Shards(path)
     with about(path):
         one = make(weights)
         changed = one.entries(weights)
@@ -169,7 +177,11 @@ def _written(
     earlier = [(mark, _stands(mark, after)) for mark in (marks_of(Claim.read(beside)) if beside else ())]
     marks, reading = [*(mark for mark, stands in earlier if stands), one], one.read(after)
     return Written(
-        claim=claim_of(marks, tensors_of(after) if isinstance(after, Shards) else after.weights),
+        claim=(
+            claim_of(marks, tensors_of(after), tied=after.copies)
+            if isinstance(after, Shards)
+            else claim_of(marks, after.weights)
+        ),
         mark=one,
         reading=reading,
         verdict=replace(reading.verdict(), tried=len(tried(marks))),

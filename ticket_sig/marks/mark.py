@@ -15,17 +15,18 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ticket_sig.claim import Claim, ClaimedMark
+from ticket_sig.claim import MOST_TIED, Claim, ClaimedMark
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import SHOWN, hexadecimal
-from ticket_sig.formats.layouts import shared_prefix, split_layout
+from ticket_sig.formats.layouts import split_layout
+from ticket_sig.formats.names import plain_names
 from ticket_sig.formats.patch import Entries
-from ticket_sig.formats.weights import InMemory, Weights
+from ticket_sig.formats.weights import InMemory, Renamed, Weights, find_in
 from ticket_sig.mask import dtype_name
 from ticket_sig.options import Options, options_of, unicode_text
 from ticket_sig.prf import keyed_words
-from ticket_sig.ticket import HistoryEntry, Ticket, retie
+from ticket_sig.ticket import HistoryEntry, Ticket, retie, ties
 from ticket_sig.training.marks import Held
 from ticket_sig.verdict import Reading, Rows, Verdict
 
@@ -185,12 +186,17 @@ class PlainMark(Options, Mark):
 
 
 def layer_of(model: Model, name: str) -> Tensor:
-    """One tensor of a model, by its plain name; InputError where there is none that can carry a mark."""
+    """One tensor of a model, by its plain name or as `names_in` finds it.
+
+    Raises:
+        InputError: there is none of that name that can carry a mark, or several that could be the one.
+    """
     weights = as_weights(model)
-    if name not in weights.shapes:
+    found = find_in(weights, {name: None}).get(name)
+    if found is None:
         raise bad_input("model", "layer", repr(name)[:80], "none of that name")
-    check_dtype("model", name, weights.dtypes[name])
-    return weights.tensor(name)
+    check_dtype("model", name, weights.dtypes[found])
+    return weights.tensor(found)
 
 
 def signed(ticket: Ticket, written: Mapping[str, Tensor]) -> Ticket:
@@ -209,8 +215,8 @@ def as_weights(model: Model) -> Weights:
         # A parameter not yet initialised has no shape.
         model = {n: p for n, p in named if not isinstance(p, nn.UninitializedParameter)}
     if isinstance(model, Mapping):
-        prefix = shared_prefix(model)
-        return InMemory({name.removeprefix(prefix): t for name, t in model.items()})
+        plain = plain_names({name: t.shape for name, t in model.items()})
+        return InMemory({name: model[there] for there, name in plain.items()})
     return model
 
 
@@ -237,15 +243,60 @@ def check_dtype(where: str, name: str, dtype: torch.dtype) -> None:
         raise bad_input(where, name, f"one of {', '.join(map(dtype_name, DTYPES))}", dtype_name(dtype))
 
 
-def claim_of(marks: Sequence[Mark], weights: Mapping[str, Tensor], accuracy: float | None = None) -> Claim:
+def claim_of(
+    marks: Sequence[Mark],
+    weights: Mapping[str, Tensor],
+    accuracy: float | None = None,
+    tied: Mapping[str, str] | None = None,
+) -> Claim:
     """The claim on a marked network. It holds the marks' secrets: to be kept until there is a dispute.
 
     Args:
         weights: of the marked network.
         accuracy: test accuracy in % that is promised.
+        tied: its tied weights (`ties`), where the tensors do not tell.
     """
     listed = tuple(ClaimedMark(mark.name, mark.to_json()) for mark in marks)
-    return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy)
+    tied = ties(weights) if tied is None else tied
+    told = tied if len(tied) <= MOST_TIED else {}  # more are not read
+    return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy, tied=told)
+
+
+def under_tied_names(model: Model, tied: Mapping[str, str]) -> Model:
+    """A suspect in which tensors that the claim's model had under several names are found under each of them.
+
+    Some files keep but one name of tied weights (`safetensors.torch.save_model`), and not always the one that
+    a mark names. Which names are tied the claim says, so that a verifier has no choice; a name that the
+    suspect has itself is left as it is.
+
+    Args:
+        tied: {name: first name} of the claim.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, first in tied.items():
+        groups.setdefault(first, [first]).append(name)
+    if not groups:
+        return model
+    weights, further = as_weights(model), dict[str, str]()
+    for names in groups.values():
+        found = {name: there for name in names for there in _one_found(weights, name)}
+        lacking = (name for name in names if name not in found)
+        further |= dict.fromkeys(lacking, next(iter(found.values()))) if found else {}
+    if not further:
+        return model
+    if not isinstance(model, (Ticket, nn.Module, Mapping)):
+        return Renamed(model, further)
+    ticket = as_ticket(model)
+    added = {name: ticket.weights[there] for name, there in further.items() if there in ticket.weights}
+    return replace(ticket, weights={**ticket.weights, **added}, rewind=None)
+
+
+def _one_found(weights: Weights, name: str) -> list[str]:
+    """The name that a tensor has there; none where it is not there, or several could be it."""
+    try:
+        return list(find_in(weights, {name: None}).values())
+    except InputError:
+        return []
 
 
 def tried(marks: Sequence[Mark], shown: Collection[str] = ()) -> list[Mark]:

@@ -62,13 +62,20 @@ def fidelity_of_answers(
 
 
 def fidelity_of_file(
-    path: Path, claim: Claim, *, data: Path | None, arch: str | None = None, dataset: str | None = None
+    path: Path,
+    claim: Claim,
+    *,
+    data: Path | None,
+    arch: str | None = None,
+    dataset: str | None = None,
+    mask: Path | None = None,
 ) -> Fidelity | None:
     """Measures F of a model file; None where no data are given to measure it on.
 
     Args:
         data: folder of the data set; digits, named as `dataset`, needs none.
         arch, dataset: names of network and data set; the bundle's by default.
+        mask: a file of the model's mask, where it lies apart.
 
     Raises:
         InputError: the model lies in several files, nobody says which network and data set it is of, or the
@@ -83,7 +90,7 @@ def fidelity_of_file(
     expected, hint = "a model in one file, to measure its accuracy", f"leave {option} out, or merge them"
     check_one_file(path, option, expected, hint)
     with about(path):
-        ticket = load(path).ticket
+        ticket = load(path, mask).ticket
         network, images = Subject.of(ticket, arch, dataset).names(option)
         right = weights_accuracy(ticket.weights, network, load_dataset(images, data))
         return Fidelity(right, claim.accuracy)
