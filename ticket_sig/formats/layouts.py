@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.errors import bad_input, refuse
+from ticket_sig.formats.dense import Unread, dense_tensors
 from ticket_sig.mask import Mask, differences
 from ticket_sig.ticket import ties
 
@@ -53,7 +54,7 @@ def _state_dict(content: Any, where: object, depth: int = 0) -> dict[str, Tensor
     for key in _STATE_KEYS:
         if isinstance(content.get(key), Mapping) and depth < 4:
             return _state_dict(content[key], where, depth + 1)
-    if any(isinstance(v, Tensor) for v in content.values()):
+    if any(isinstance(v, (Tensor, Unread)) for v in content.values()):
         return _plain(content, where)
     keys = ", ".join(sorted(map(str, content))[:8]) or "nothing"
     raise bad_input(where, "content", f"tensors, or a state dict under one of {', '.join(_STATE_KEYS)}", keys)
@@ -61,9 +62,7 @@ def _state_dict(content: Any, where: object, depth: int = 0) -> dict[str, Tensor
 
 def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
-    tensors = {str(name): t.detach() for name, t in state.items() if isinstance(t, Tensor)}
-    odd = {name: found for name, t in tensors.items() if (found := _odd(t))}
-    refuse(where, (f"{n}: expected a dense tensor in memory, found {found}" for n, found in odd.items()))
+    tensors = dense_tensors(state, where)
     prefix = shared_prefix(tensors)
     return {name.removeprefix(prefix): t for name, t in tensors.items()}
 
@@ -76,17 +75,6 @@ def shared_prefix(names: Iterable[str]) -> str:
             break
         prefix += more
     return prefix
-
-
-def _odd(tensor: Tensor) -> str:
-    """What keeps a tensor from being used: a hostile file can name memory that is not there."""
-    if tensor.layout != torch.strided:
-        return str(tensor.layout).removeprefix("torch.")
-    if tensor.is_meta or tensor.is_quantized:
-        return "one without values" if tensor.is_meta else "a quantized one"
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        return f"{tensor.numel()} elements over {tensor.untyped_storage().nbytes()} bytes"
-    return ""
 
 
 def _masks(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
