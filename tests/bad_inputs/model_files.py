@@ -63,17 +63,23 @@ def torch_file_with_a_bit_of_a_weight_flipped(folder: Path) -> list[Any]:
     return embed(folder, flip_after(fixture(folder, "state.pt"), state[LAYER].numpy().tobytes()[:100], 2))
 
 
-def _hostile(folder: Path, zipped: bool) -> list[Any]:
-    state: dict[str, Any] = {"fc.weight": torch.ones(2, 2), "more": RunsCode(folder / PROOF)}
+def _hostile(folder: Path, zipped: bool, beside: bool) -> list[Any]:
+    runs = RunsCode(folder / PROOF)
+    state = {"fc.weight": torch.ones(2, 2), "more": runs} if beside else runs
     torch.save(state, folder / "hostile.pt", _use_new_zipfile_serialization=zipped)
     return ["extract", folder / "hostile.pt", "--claim", claim(folder)]
 
 
 for _kind in ("zip", "legacy"):
     topic.enter(
-        f"{_kind} torch file that would run code",
-        lambda folder, k=_kind: _hostile(folder, k == "zip"),
+        f"{_kind} torch file that is code",
+        lambda folder, k=_kind: _hostile(folder, k == "zip", beside=False),
         f"hostile.pt: pickle: expected tensors alone, found the code {RUN_CODE}, which was not run",
+    )
+    topic.enter(
+        f"{_kind} torch file that would run code beside its weights",
+        lambda folder, k=_kind: _hostile(folder, k == "zip", beside=True),
+        "hostile.pt: layer1.0.conv1.weight: expected shape",  # the weights were read: it is another network
     )
 
 

@@ -108,6 +108,13 @@ class Notes(pickle._Unpickler):
         """Names of all classes and functions, in the order in which they came."""
         return tuple(self._made)
 
+    def load(self) -> Any:
+        """What the pickle makes, of `Noted` and `Kept`; a damaged one can raise anything at all."""
+        try:
+            return super().load()
+        except MemoryError:
+            raise ValueError("a length beyond the file") from None
+
     def find_class(self, module: str, name: str) -> type[Noted]:
         """A class of its own for each name, so that nothing a file does to one outlives the file."""
         code = f"{_RENAMED.get(module, module)}.{name}"

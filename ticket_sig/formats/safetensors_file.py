@@ -42,6 +42,9 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        if kind := re.search(r"(?:Dtype not understood: |unknown variant `)(\w+)", str(error)):
+            expected = "those that torch and this version of safetensors have"
+            raise bad_input(path, "types", expected, kind.group(1)) from None
         raise bad_input(path, "safetensors", "a whole file", f"a damaged one ({str(error)[:200]})") from None
 
 

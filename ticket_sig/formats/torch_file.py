@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.dense import SPARSE, Unread, odd_tensor, read_as
+from ticket_sig.formats.kinds import kind_of_zip, other_kind
 from ticket_sig.formats.pickled import Kept, Noted, Notes, entries_of, name_of
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a legacy file
@@ -83,6 +84,8 @@ def read_torch(path: Path) -> TorchContent:
         InputError: cut short or damaged; or its content is itself an object of some code (a whole
             `nn.Module`, or an attack), which is named and never run.
     """
+    if kind_of_zip(path):
+        raise other_kind(path)
     try:
         with path.open("rb") as file:
             zipped = file.read(2) == b"PK"
@@ -140,7 +143,7 @@ def _filled(file: IO[bytes], size: int) -> Tensor:
 
 def _read_legacy(path: Path, file: IO[bytes]) -> TorchContent:
     if Notes(file).load() != MAGIC:
-        raise ValueError("a pickle that torch.save did not write")
+        raise other_kind(path)
     Notes(file).load()  # the version of the format
     system = entries_of(Notes(file).load()) or {}
     notes = Notes(file)
