@@ -88,9 +88,9 @@ def _kind(path: Path) -> tuple[str, str]:
     for at, begins, what, hint in _BEGINNINGS:
         if head.startswith(begins, at):
             return what, hint
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "a web page (HTML or XML)", "download the file itself"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"<"):
+        return "a web page (HTML, XML)", "download the file itself"
     if text.startswith((b"{", b"[")):
         return "a JSON text", "name the folder or the file of the weights"
     if tail == _TENSORFLOW_INDEX:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, TypeGuard
 
 # What Python 2 called them; files of protocol 2 still do.
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -33,18 +33,8 @@ class Noted:
     state: Any
     entries: dict[Any, Any]
 
-    def __new__(cls, *args: Any, **options: Any) -> Noted:
-        """Most pickles make their objects without `__init__`."""
-        one = object.__new__(cls)
-        one.args, one.state, one.entries = (*args, *options.values()), None, {}
-        return one
-
-    def __call__(self, *args: Any, **options: Any) -> Noted:
-        """What would be made by a call of this object."""
-        return self
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
+    def __init__(self, *args: Any) -> None:
+        self.args, self.state, self.entries = args, None, {}
 
     def __setitem__(self, key: Any, value: Any) -> None:
         # To hash a tuple of a million nested ones would end the process.
@@ -71,8 +61,11 @@ def name_of(value: object) -> str:
     """The code of a noted object, or of a noted class itself; "" where it is neither."""
     if isinstance(value, Noted) and value.code in _MAKERS and value.args:
         return name_of(value.args[0])
-    noted = isinstance(value, Noted) or (isinstance(value, type) and issubclass(value, Noted))
-    return str(value.code) if noted else ""  # type: ignore[attr-defined]
+    return value.code if isinstance(value, Noted) or _is_class(value) else ""
+
+
+def _is_class(value: object) -> TypeGuard[type[Noted]]:
+    return isinstance(value, type) and issubclass(value, Noted)
 
 
 def entries_of(value: object) -> dict[Any, Any] | None:
@@ -127,6 +120,25 @@ class Notes(pickle._Unpickler):
         self.kept.append(Kept(pid))
         return self.kept[-1]
 
+    def _make(self) -> None:
+        args, of = self.stack.pop(), self.stack.pop()
+        if _is_class(of):
+            self.append(of(*args))
+        elif isinstance(of, Noted):  # what is made by calling an object is noted as that object
+            self.append(of)
+        else:
+            raise pickle.UnpicklingError("a call of what is no code")
+
+    def _make_with_options(self) -> None:
+        options, args = self.stack.pop(), self.stack.pop()
+        self.append((*args, options))
+        self._make()
+
+    def _build(self) -> None:
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Noted):  # else a class, which stays as it is
+            self.stack[-1].state = state
+
     def _push(self) -> None:
         self.append(Noted())
 
@@ -140,6 +152,9 @@ class Notes(pickle._Unpickler):
         for key, value in zip(items[::2], items[1::2], strict=True):
             self.stack[-1][key] = value
 
+    dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _make
+    dispatch[pickle.NEWOBJ_EX[0]] = _make_with_options
+    dispatch[pickle.BUILD[0]] = _build
     # No dict or set of Python's own: see `Noted.__setitem__`.
     dispatch[pickle.EMPTY_DICT[0]] = dispatch[pickle.EMPTY_SET[0]] = _push
     dispatch[pickle.FROZENSET[0]] = _push_set
