@@ -130,7 +130,7 @@ def test_what_adds_nothing_to_the_values_of_a_tensor_is_passed_over_alone(tmp_pa
 @pytest.mark.parametrize(
     ("make", "found"),
     [
-        (lambda: _Wrapped(torch.ones(2, 2)), rf"an object of the code {__name__}\.Own, which was not run"),
+        (lambda: _Wrapped(torch.ones(2, 2)), rf"the code {__name__}\.Own, which was not run"),
         (lambda: torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8), "a quantized one"),
         (lambda: torch.ones(2, 2, device="meta"), "one without values"),
         (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "a nested one"),
@@ -152,7 +152,11 @@ def test_a_tensor_that_cannot_be_read_is_named_and_not_left_out(
 def test_a_network_in_place_of_its_state_dict_is_named(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "model": UserNet()}, tmp_path / "x.pt")
     said = run(["inspect", tmp_path / "x.pt"])
-    could_not(said, "x.pt: model: ", "an object of the code support.user_net.UserNet, which was not run")
+    could_not(
+        said,
+        "x.pt: model: ",
+        "found the code support.user_net.UserNet, which was not run; save model.state_dict()",
+    )
 
 
 def test_a_state_dict_of_python_2_is_read(tmp_path: Path) -> None:

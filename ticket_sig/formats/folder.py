@@ -102,6 +102,7 @@ def folder_of(path: Path) -> Path:
     """
     if not is_index(path):
         return path
+    files_of(path)  # that it is one
     if (own := files_of(path.parent).index) != path:
         expected = f"{own.name if own else 'none'}, that of its folder's model"
         hint = "copy it with its shards into a folder of its own"

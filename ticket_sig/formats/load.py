@@ -73,7 +73,8 @@ def open_weights(path: Path | str) -> Weights:
     if not is_bundle(path) and is_safetensors(path):
         shards = Shards(path)
         # What torch.nn.utils.prune leaves behind is a weight in two parts, which `load` puts together.
-        if len(shards.files) > 1 or not any(name.endswith("_orig") for name in shards.shapes):
+        halves = (name.removesuffix("_orig") for name in shards.shapes if name.endswith("_orig"))
+        if not any(f"{name}_mask" in shards.shapes for name in halves):
             return shards
     return InMemory(load(path).ticket.weights)
 

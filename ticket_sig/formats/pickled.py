@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO, Any, ClassVar, TypeGuard
 
 # What Python 2 called them; files of protocol 2 still do.
@@ -50,11 +51,19 @@ class Noted:
         """Items of sets are passed over."""
 
 
+@dataclass(frozen=True)
 class Kept:
-    """What a pickle says of bytes that lie beside it."""
+    """What a pickle says of numbers that lie beside it.
 
-    def __init__(self, pid: Any) -> None:
-        self.pid = pid
+    Attributes:
+        code: name of their type.
+        key: under which they lie there.
+        start: of the part that is meant, in numbers.
+    """
+
+    code: str
+    key: str
+    start: int
 
 
 def name_of(value: object) -> str:
@@ -72,9 +81,10 @@ def entries_of(value: object) -> dict[Any, Any] | None:
     """What a mapping holds; None for what is none, as far as can be told without its code."""
     if not isinstance(value, Noted):
         return None
-    if value.code == "collections.OrderedDict" and value.args:  # as Python 2 wrote it: a list of pairs
-        for key, one in value.args[0]:
-            value[key] = one
+    if value.code == "collections.OrderedDict" and value.args and isinstance(value.args[0], list):
+        for pair in value.args[0]:  # as Python 2 wrote it
+            if isinstance(pair, list | tuple) and len(pair) == 2:
+                value[pair[0]] = pair[1]
     return value.entries if value.entries or value.code in (DICT, "collections.OrderedDict") else None
 
 
@@ -114,10 +124,17 @@ class Notes(pickle._Unpickler):
         return self._made.setdefault(code, type("Noted", (Noted,), {"code": code}))
 
     def persistent_load(self, pid: Any) -> Any:
-        """Notes what lies beside the pickle; of a module's class, which old files name so, the class."""
-        if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":
-            return pid[1]
-        self.kept.append(Kept(pid))
+        """Notes what lies beside the pickle; of a module's class, which old files name so, the class.
+
+        Source: what `torch.save` hands to `persistent_id`: kind, class, key, device, size and, once, a view.
+        """
+        kind, one, key, *rest = pid
+        if kind == "module":
+            return one
+        if kind != "storage" or type(key) is not str:
+            raise pickle.UnpicklingError("neither a storage nor a module")
+        view = rest[2] if len(rest) > 2 else None
+        self.kept.append(Kept(name_of(one), key, view[1] if view else 0))
         return self.kept[-1]
 
     def _make(self) -> None:

@@ -148,9 +148,9 @@ def _read_legacy(path: Path, file: IO[bytes]) -> TorchContent:
     system = entries_of(Notes(file).load()) or {}
     notes = Notes(file)
     noted, keys = notes.load(), Notes(file).load()
-    sizes = {one.pid[2]: _storage_type(one.pid).itemsize for one in notes.kept}
+    sizes = {one.key: _storage_type(one).itemsize for one in notes.kept}
     size, places = path.stat().st_size, {}
-    for key in keys:
+    for key in map(str, keys):
         length = int.from_bytes(file.read(8), "little") * sizes[key]
         places[key] = file.tell(), length
         if file.seek(length, 1) > size:
@@ -167,9 +167,10 @@ def _read_legacy(path: Path, file: IO[bytes]) -> TorchContent:
 
 def _content(path: Path, noted: Any, notes: Notes, tensors: _Tensors) -> TorchContent:
     content = tensors.plain(noted)
-    if isinstance(content, Noted) or (isinstance(content, Unread) and name_of(noted) not in _PLAIN):
-        found = f"the code {name_of(content if isinstance(content, Noted) else noted)}, which was not run"
-        raise bad_input(path, "pickle", "tensors alone", found, hint="save model.state_dict() instead")
+    if isinstance(content, Noted):
+        content = _not_run(content)
+    if isinstance(content, Unread):
+        raise bad_input(path, "pickle", "tensors alone", content.found)
     passed = [c for c in notes.codes if c not in _PLAIN and c.rpartition(".")[2] not in _STORAGES]
     return TorchContent(content, tuple(passed))
 
@@ -243,35 +244,32 @@ class _Tensors:
         if code in _DENSE:
             if any(args[6:] if code != _DENSE[2] else args[7:]):
                 return Unread("one with a sign or a conjugation to be applied")
-            dtype = _DTYPES[name_of(args[6])] if code == _DENSE[2] else _storage_type(args[0].pid)
+            dtype = _DTYPES[name_of(args[6])] if code == _DENSE[2] else _storage_type(args[0])
             return self._strided(args[0], dtype, _whole(args[1]), _sizes(args[2]), _sizes(args[3]))
         if code == _SPARSE:
             return self._sparse(args[0], args[1])
-        known = _ODD.get(code)
-        return Unread(known or f"an object of the code {name_of(noted)}, which was not run")
+        return Unread(_ODD[code]) if code in _ODD else _not_run(noted)
 
     def _strided(
         self, kept: Kept, dtype: torch.dtype, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
     ) -> Tensor:
         flat = self._storage(kept, dtype)
-        if len(kept.pid) > 5 and kept.pid[5]:  # a view of a storage, as torch once wrote it
-            offset += _whole(kept.pid[5][1])
+        offset += _whole(kept.start)
         last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
         if all(shape) and last >= len(flat):
             raise ValueError(f"{last + 1} entries or more expected, {len(flat)} found")
         return flat.as_strided(shape, stride, offset) if all(shape) else flat.new_empty(shape)
 
     def _storage(self, kept: Kept, dtype: torch.dtype) -> Tensor:
-        key = kept.pid[2]
-        if key not in self._bytes:
-            self._bytes[key] = self._read(key)
-            self._left -= len(self._bytes[key])
+        if kept.key not in self._bytes:
             if self._left < 0:
                 raise ValueError("more bytes of tensors than the file has")
+            read = self._read(kept.key)
+            self._left -= len(read)
             if self._swapped:
-                size = dtype.itemsize // (2 if dtype.is_complex else 1)
-                self._bytes[key] = self._bytes[key].view(-1, size).flip(1).flatten()
-        found = self._bytes[key]
+                read = read.view(-1, dtype.itemsize // (2 if dtype.is_complex else 1)).flip(1).flatten()
+            self._bytes[kept.key] = read
+        found = self._bytes[kept.key]
         return found[: len(found) // dtype.itemsize * dtype.itemsize].view(dtype)
 
     def _sparse(self, layout: Any, data: Any) -> Tensor:
@@ -291,10 +289,12 @@ class _Tensors:
             )
 
 
-def _storage_type(pid: Any) -> torch.dtype:
-    if pid[0] != "storage":
-        raise ValueError(f"no storage: {str(pid[0])[:20]}")
-    return _STORAGES[name_of(pid[1]).rpartition(".")[2]]
+def _not_run(noted: Noted) -> Unread:
+    return Unread(f"the code {name_of(noted)}, which was not run; save model.state_dict() instead")
+
+
+def _storage_type(kept: Kept) -> torch.dtype:
+    return _STORAGES[kept.code.rpartition(".")[2]]
 
 
 def _whole(value: Any) -> int:
