@@ -182,6 +182,8 @@ HOSTILE = {
     "an attribute of code": b"cbuiltins\ngetattr\ncos\nos\nX\x01\x00\x00\x00a\x86R)R",
     "an object of a class made on the way": b"cbuiltins\ntype\n(tR)\x81",
     "state put into a class": b"cfoo\nbar\nN}X\x04\x00\x00\x00codeX\x01\x00\x00\x00xs\x86b",
+    "an old object of such a class": b"(cbuiltins\ntype\n(tRK\x01o",
+    "a name of bytes that code would make": b"X\x07\x00\x00\x00storageN)\x85\x87Q",
     "a list that holds itself": b"]q\x07h\x07a",
     "a key of nested tuples": b"}" + b")" + b"\x85" * 70_000 + b"K\x01s",
     "nested mappings": b"}X\x01\x00\x00\x00a" * 3000 + b"}" + b"s" * 3000,

@@ -7,7 +7,7 @@ up, and so nothing can be called: each name becomes a class of its own that does
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import IO, Any, ClassVar, TypeGuard
 
@@ -73,6 +73,14 @@ def name_of(value: object) -> str:
     return value.code if isinstance(value, Noted) or _is_class(value) else ""
 
 
+def _made(of: object, args: Iterable[Any]) -> Noted:
+    if _is_class(of):
+        return of(*args)
+    if isinstance(of, Noted):  # what would be made by calling an object is noted as that object
+        return of
+    raise pickle.UnpicklingError("a call of what is no code")
+
+
 def _is_class(value: object) -> TypeGuard[type[Noted]]:
     return isinstance(value, type) and issubclass(value, Noted)
 
@@ -128,28 +136,24 @@ class Notes(pickle._Unpickler):
 
         Source: what `torch.save` hands to `persistent_id`: kind, class, key, device, size and, once, a view.
         """
-        kind, one, key, *rest = pid
+        kind, one, key, *rest = pid if isinstance(pid, tuple) and len(pid) > 2 else (None,) * 3
         if kind == "module":
             return one
-        if kind != "storage" or type(key) is not str:
-            raise pickle.UnpicklingError("neither a storage nor a module")
-        view = rest[2] if len(rest) > 2 else None
-        self.kept.append(Kept(name_of(one), key, view[1] if view else 0))
+        view = rest[2] if len(rest) > 2 and isinstance(rest[2], tuple) else (None, 0)
+        self.kept.append(Kept(name_of(one), key if type(key) is str else "", view[1]))
         return self.kept[-1]
 
     def _make(self) -> None:
         args, of = self.stack.pop(), self.stack.pop()
-        if _is_class(of):
-            self.append(of(*args))
-        elif isinstance(of, Noted):  # what is made by calling an object is noted as that object
-            self.append(of)
-        else:
-            raise pickle.UnpicklingError("a call of what is no code")
+        self.append(_made(of, args))
 
     def _make_with_options(self) -> None:
-        options, args = self.stack.pop(), self.stack.pop()
-        self.append((*args, options))
-        self._make()
+        options, args, of = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        self.append(_made(of, (*args, options)))
+
+    def _make_of_mark(self) -> None:
+        of, *args = self.pop_mark()
+        self.append(_made(of, args))
 
     def _build(self) -> None:
         state = self.stack.pop()
@@ -170,7 +174,7 @@ class Notes(pickle._Unpickler):
             self.stack[-1][key] = value
 
     dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _make
-    dispatch[pickle.NEWOBJ_EX[0]] = _make_with_options
+    dispatch[pickle.NEWOBJ_EX[0]], dispatch[pickle.OBJ[0]] = _make_with_options, _make_of_mark
     dispatch[pickle.BUILD[0]] = _build
     # No dict or set of Python's own: see `Noted.__setitem__`.
     dispatch[pickle.EMPTY_DICT[0]] = dispatch[pickle.EMPTY_SET[0]] = _push
