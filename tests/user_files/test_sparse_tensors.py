@@ -72,6 +72,13 @@ def test_a_module_with_sparse_weights_is_read_in_memory() -> None:
     assert torch.equal(weights["weight"], dense) and mask.kept == 4
 
 
+def test_tied_sparse_tensors_stay_tied(tmp_path: Path) -> None:
+    one = torch.eye(4).to_sparse()
+    torch.save({"in.weight": one, "out.weight": one}, tmp_path / "x.pt")
+    read = load(tmp_path / "x.pt").ticket.weights
+    assert read["in.weight"] is read["out.weight"]
+
+
 def test_entries_that_are_there_twice_are_summed_as_torch_does(tmp_path: Path) -> None:
     torch.save({"fc.weight": coo([[0, 0, 1], [1, 1, 0]], 2, 2)}, tmp_path / "x.pt")
     assert load(tmp_path / "x.pt").ticket.weights["fc.weight"].tolist() == [[0, 2], [1, 0]]

@@ -34,16 +34,16 @@ def dense_tensors(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     stored = {str(name): t for name, t in state.items() if isinstance(t, (Tensor, Unread))}
     odd = {name: found for name, t in stored.items() if (found := odd_tensor(t))}
     refuse(where, (f"{n}: expected a dense tensor in memory, found {found}" for n, found in odd.items()))
-    tensors = {name: t.detach() for name, t in stored.items() if isinstance(t, Tensor)}
+    tensors = {name: t for name, t in stored.items() if isinstance(t, Tensor)}
     size = sum(math.prod(t.shape) * t.element_size() for t in tensors.values() if t.layout in SPARSE)
     if size > MOST_DENSE:
         expected = f"at most {MOST_DENSE / 2**30:g} GiB once they are dense"
-        raise bad_input(where, "sparse tensors", expected, f"{size / 2**30:.3g} GiB")
+        raise bad_input(where, "sparse tensors", expected, f"{size / 2**30:.1f} GiB")
     made: dict[object, Tensor] = {}
     for name, tensor in tensors.items():
         key = _memory_of(tensor)
         if key not in made:
-            made[key] = _dense(tensor)
+            made[key] = _dense(tensor.detach())
         tensors[name] = made[key]
     return tensors
 
