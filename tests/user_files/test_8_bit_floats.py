@@ -13,7 +13,7 @@ from support.shards import write_packed, write_shards
 from support.signed import assert_verified, signed_weights
 from torch import Tensor
 
-from ticket_sig import load
+from ticket_sig import Claim, load, verify
 from ticket_sig.formats import open_weights
 
 TYPES = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
@@ -68,6 +68,7 @@ def test_bits_of_a_dense_model_are_still_read_after_the_cast(tmp_path: Path) -> 
         tmp_path / "x.safetensors", {n: t.to(torch.float8_e4m3fn) for n, t in marked.items()}
     )
     assert run(["verify", coarse, "--claim", claim]).code == 0
+    assert verify(safetensors.torch.load_file(coarse), Claim.read(claim)).verified
 
 
 def test_tied_weights_stay_tied(tmp_path: Path) -> None:

@@ -68,18 +68,21 @@ class Weights(Protocol):
 
 
 class InMemory:
-    """A state dict; tensors that are one in memory are listed once, and found under each of their names."""
+    """A state dict; tensors that are one in memory are listed once, and found under each of their names.
+
+    Floats of 8 bits are read as float32.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         first = {memory_of(t): name for name, t in reversed(list(tensors.items()))}
         listed = [name for name, t in tensors.items() if first[memory_of(t)] == name]
         self._tensors = dict(tensors)
         self.shapes = _ByName(listed, lambda name: tuple(self._tensors[name].shape))
-        self.dtypes = _ByName(listed, lambda name: self._tensors[name].dtype)
+        self.dtypes = _ByName(listed, lambda name: read_as(self._tensors[name].dtype))
 
     def tensor(self, name: str) -> Tensor:
         """One whole tensor."""
-        return self._tensors[name].detach()
+        return self._tensors[name].detach().to(self.dtypes[name])
 
     def take(self, name: str, places: NDArray[np.int64]) -> Tensor:
         """Entries of one tensor."""
