@@ -24,6 +24,7 @@ def run(
     from ticket_sig import pictures
     from ticket_sig.claim import Claim
     from ticket_sig.formats import load
+    from ticket_sig.formats.folder import some
     from ticket_sig.marks import marks_of
 
     loaded = load(model, mask)
@@ -37,7 +38,7 @@ def run(
         counts = {"kept": kept.kept, "total": kept.total, "density": kept.density, "layers": layers}
         history = [entry.to_json() for entry in ticket.history]
         found = {"history": history, "claim": claim and claim.to_json(), "png": png}
-        print_json({"kind": loaded.kind, **counts, **found})
+        print_json({"kind": loaded.kind, **counts, **found, "passed_over": loaded.passed_over})
         return
     rows: list[tuple[object, ...]] = []
     for row in kept.table():
@@ -52,5 +53,7 @@ def run(
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
     for mark in marks:
         out.print(printable(f"claim: {mark}, signed {claim.created if claim else ''}"))
+    if loaded.passed_over:
+        out.print(printable(f"passed over, not run: {some(loaded.passed_over)}"))
     if png:
         out.print(f"picture: {png}")

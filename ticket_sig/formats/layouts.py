@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.errors import bad_input, refuse
+from ticket_sig.formats.dense import Unread, dense_tensors
 from ticket_sig.formats.masks import (
     checked_masks,
     is_surely_mask,
@@ -76,7 +77,7 @@ def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, 
     if (key := _key_of_state(content, where) if depth < 4 else None) is not None:
         state, more = _state_dict(content[key], where, depth + 1)
         return state, {**masks, **more}
-    if any(isinstance(v, Tensor) for v in content.values()):
+    if any(isinstance(v, (Tensor, Unread)) for v in content.values()):
         return _plain(content, where), masks
     if masks:
         return {f"{weight_of(name) or name}_mask": mask for name, mask in masks.items()}, {}
@@ -92,7 +93,7 @@ def _key_of_state(content: Mapping[Any, Any], where: object) -> Any:
     known = [key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)]
     if full := [key for key in known if _holds(content[key], lambda _: True)]:
         return full[0]
-    direct = (str(key) for key, value in content.items() if isinstance(value, Tensor))
+    direct = (str(key) for key, value in content.items() if isinstance(value, (Tensor, Unread)))
     if any("." in name or name.endswith(("weight", "bias")) for name in direct):
         return None
     taken = (*_MASK_KEYS, *_REWIND_KEYS)
@@ -106,8 +107,8 @@ def _key_of_state(content: Mapping[Any, Any], where: object) -> Any:
 
 def _holds(value: Any, wanted: Callable[[Tensor], bool], depth: int = 0) -> bool:
     """Whether an entry holds a tensor that is wanted, under names; the state of an optimizer is none."""
-    if isinstance(value, Tensor):
-        return depth > 0 and wanted(value)
+    if isinstance(value, (Tensor, Unread)):
+        return depth > 0 and (isinstance(value, Unread) or wanted(value))
     if not isinstance(value, Mapping) or "param_groups" in value or depth > 3:
         return False
     return any(isinstance(key, str) and _holds(v, wanted, depth + 1) for key, v in value.items())
@@ -119,22 +120,9 @@ def _is_weights(tensor: Tensor) -> bool:
 
 def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
-    tensors = {str(name): t.detach() for name, t in state.items() if isinstance(t, Tensor)}
-    odd = {name: found for name, t in tensors.items() if (found := _odd(t))}
-    refuse(where, (f"{n}: expected a dense tensor in memory, found {found}" for n, found in odd.items()))
+    tensors = dense_tensors(state, where)
     plain = plain_names({name: t.shape for name, t in tensors.items()})
     return {name: tensors[there] for there, name in plain.items()}
-
-
-def _odd(tensor: Tensor) -> str:
-    """What keeps a tensor from being used: a hostile file can name memory that is not there."""
-    if tensor.layout != torch.strided:
-        return str(tensor.layout).removeprefix("torch.")
-    if tensor.is_meta or tensor.is_quantized:
-        return "one without values" if tensor.is_meta else "a quantized one"
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        return f"{tensor.numel()} elements over {tensor.untyped_storage().nbytes()} bytes"
-    return ""
 
 
 def _masks_under_a_key(content: Mapping[Any, Any], where: object) -> dict[str, Tensor]:

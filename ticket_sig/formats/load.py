@@ -7,27 +7,38 @@ from pathlib import Path
 from typing import Any
 
 from ticket_sig.errors import about, bad_input
-from ticket_sig.formats.bundle import CLAIM, MASK, MODEL, SEALED, TICKET, is_bundle, read_bundle
+from ticket_sig.formats.bundle import CLAIM, MASK, SEALED, is_bundle, read_bundle
+from ticket_sig.formats.folder import files_of
+from ticket_sig.formats.kinds import other_kind
 from ticket_sig.formats.layouts import split_layout
 from ticket_sig.formats.masks import may_hold_masks
 from ticket_sig.formats.safetensors_file import looks_like_safetensors, read_safetensors
 from ticket_sig.formats.torch_file import looks_like_torch, read_torch
-from ticket_sig.formats.weights import INDEX, InMemory, Shards, Weights, is_safetensors
+from ticket_sig.formats.weights import InMemory, Shards, Weights, is_safetensors
 from ticket_sig.ticket import Ticket
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as it was found: the ticket, the kind of file, and claim and sealed part beside it, if any."""
+    """A model as it was found.
+
+    Attributes:
+        kind: of its files: "bundle", "safetensors" or "torch".
+        claim, sealed: what lies beside it, if it does.
+        passed_over: names of the code in a torch file, which was not run.
+    """
 
     ticket: Ticket
     kind: str
     claim: Path | None = None
     sealed: Path | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 def load(path: Path | str, mask: Path | str | None = None) -> Loaded:
-    """Reads a bundle, a `.safetensors` file or a `torch.save` file, told apart by their content.
+    """Reads a bundle; or safetensors or `torch.save` files, told apart by their content: one, or shards.
+
+    Shards are named by their folder or their index, and read whole.
 
     Args:
         mask: a file of the model's mask, where it lies apart: 0 and 1 under the names of the weights, or of
@@ -38,11 +49,27 @@ def load(path: Path | str, mask: Path | str | None = None) -> Loaded:
             mask does not fit the model, or the model has another one.
     """
     path = Path(path)
+    if not path.exists():
+        raise bad_input(path, "model", "a bundle, a .safetensors or a torch file", "nothing at this path")
     if mask is not None and is_bundle(path):
         raise bad_input(path, "--mask", "a model file without a mask of its own", "a bundle")
-    if path.is_dir():
-        return _load_folder(path, mask)
-    return _load_file(path, *_content(path, "model"), mask)
+    found = None if is_bundle(path) else files_of(path)
+    folder = path if found is None else found.folder
+    claim, sealed = ((folder / n) if folder and (folder / n).is_file() else None for n in (CLAIM, SEALED))
+    if found is None:
+        return Loaded(read_bundle(path), "bundle", claim, sealed)
+    read = [(file, *_read(file)) for file in found.files]
+    passed = tuple(dict.fromkeys(code for *_, codes in read for code in codes))
+    where, kind, content, _ = read[0]
+    if found.index:
+        parts = {file: held for file, _, held, _ in read}
+        if odd := next((file for file, held in parts.items() if not isinstance(held, dict)), None):
+            raise bad_input(odd, "content", "tensors by name", f"a {type(parts[odd]).__name__}")
+        where, content = found.index, found.merged(parts.__getitem__)
+    masks, masks_where = (None, None) if mask is None else _masks(Path(mask))
+    weights, kept, rewind = split_layout(content, where, masks, masks_where)
+    with about(where):
+        return Loaded(Ticket(weights=weights, mask=kept, rewind=rewind), kind, claim, sealed, passed)
 
 
 def open_weights(path: Path | str, mask: Path | str | None = None) -> Weights:
@@ -67,7 +94,7 @@ def shards_at(path: Path) -> Shards | None:
         return None
     shards = Shards(path)
     # A weight that stands beside its mask is in two parts, which `load` puts together.
-    return shards if len(shards.files) > 1 or not may_hold_masks(shards.names) else None
+    return None if may_hold_masks(shards.names) else shards
 
 
 def claim_beside(path: Path) -> Path:
@@ -79,49 +106,21 @@ def claim_beside(path: Path) -> Path:
     raise bad_input(path, "claim", f"a {CLAIM} beside the model, or --claim FILE", "neither")
 
 
-def check_one_file(path: Path, field: str, expected: str, hint: str) -> None:
-    """Checks that a model can be loaded whole, and does not lie in safetensors files with an index.
-
-    Args:
-        field, expected, hint: of the message.
-
-    Raises:
-        InputError: it does.
-    """
-    if (path / INDEX).is_file() and not is_bundle(path):
-        raise bad_input(path, field, expected, "safetensors files with an index", hint=hint)
+def _masks(path: Path) -> tuple[Any, Path]:
+    """What a file of masks holds, and which file that is; of a bundle, its mask's."""
+    file = path / MASK if is_bundle(path) else path
+    if not file.is_file():
+        raise bad_input(file, "mask", "a safetensors or torch file", "nothing at this path")
+    return _read(file)[1], file
 
 
-def _content(path: Path, what: str) -> tuple[str, Any]:
-    """The kind of a file, and what it holds; InputError where it is no file of tensors."""
-    if not path.is_file():
-        raise bad_input(path, what, "a bundle, a .safetensors or a torch file", "nothing at this path")
+def _read(path: Path) -> tuple[str, Any, tuple[str, ...]]:
+    """The kind of a file, what it holds, and the code in it that was not run."""
     with path.open("rb") as file:
         head = file.read(16)
     if looks_like_safetensors(head):
-        return "safetensors", read_safetensors(path)
+        return "safetensors", read_safetensors(path), ()
     if looks_like_torch(head):
-        return "torch", read_torch(path)
-    found = "an empty file" if not head else f"a file that begins with {head[:8]!r}"
-    raise bad_input(path, what, "a safetensors or torch file", found)
-
-
-def _load_folder(path: Path, mask: Path | str | None) -> Loaded:
-    claim, sealed = ((path / name) if (path / name).is_file() else None for name in (CLAIM, SEALED))
-    if is_bundle(path):
-        return Loaded(read_bundle(path), "bundle", claim, sealed)
-    if (path / MODEL).is_file():
-        return Loaded(load(path / MODEL, mask).ticket, "safetensors", claim, sealed)
-    raise bad_input(path, "folder", f"a bundle ({TICKET}) or a {MODEL}", "neither")
-
-
-def _load_file(path: Path, kind: str, content: object, given: Path | str | None) -> Loaded:
-    where = None if given is None else _mask_file(Path(given))
-    masks = None if where is None else _content(where, "mask")[1]
-    weights, mask, rewind = split_layout(content, path, masks, where)
-    with about(path):
-        return Loaded(Ticket(weights=weights, mask=mask, rewind=rewind), kind)
-
-
-def _mask_file(path: Path) -> Path:
-    return path / MASK if is_bundle(path) else path
+        found = read_torch(path)
+        return "torch", found.content, found.passed_over
+    raise other_kind(path)

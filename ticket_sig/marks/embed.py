@@ -14,7 +14,8 @@ from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.files import SECRET, check_new, whole_folder, write_json
 from ticket_sig.formats import load, save
 from ticket_sig.formats.bundle import CLAIM, is_bundle
-from ticket_sig.formats.load import check_one_file, shards_at
+from ticket_sig.formats.folder import folder_of, has_model
+from ticket_sig.formats.load import shards_at
 from ticket_sig.formats.patch import copy_files, other_files
 from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
 from ticket_sig.lottery.prune import prune_dense
@@ -125,7 +126,7 @@ def embed_in_files(
             lies in its folder.
         OSError: the disk is full; nothing is left behind.
     """
-    path, out = Path(path), Path(out)
+    path, out = folder_of(Path(path)), Path(out)
     kind = MARKS[mark]
     in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
     _check_out(path, out, replace, in_place=not in_parts)
@@ -133,7 +134,6 @@ def embed_in_files(
     if in_parts and (weights := shards_at(path)) is not None:
         make = partial(kind.make, options=options, secret=secret)
         return _copy(path, weights, out, make, replace, progress)
-    check_one_file(path, "model", f"one file, or a bundle, for {mark}", "merge them into one file")
     loaded = load(path, mask_file)
     with about(path):
         if loaded.sealed:
@@ -158,8 +158,8 @@ def _copy(
         one = make(weights)
         changed = one.entries(weights)
         assert changed is not None
-        others, left_out = other_files(path, weights)
-    beside = path / CLAIM
+        others, left_out = other_files(weights)
+    beside = (weights.folder or path) / CLAIM
     with whole_folder(out, replace=replace) as folder:
         copy_files(weights, folder, changed, progress)
         for source in others:
@@ -213,5 +213,5 @@ def _check_out(path: Path, out: Path, replace: bool, in_place: bool) -> None:
     if path.resolve().is_relative_to(out.resolve()) and not (in_place and is_bundle(path)):
         raise bad_input(out, "output folder", "another than the model's own", "the same")
     # A claim alone makes no model: it may lie beside anything.
-    if not (is_bundle(out) or (out.is_dir() and is_safetensors(out))):
+    if not (is_bundle(out) or has_model(out)):
         raise bad_input(out, "output folder", "a model to overwrite", "something else")

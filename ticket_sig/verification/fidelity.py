@@ -10,7 +10,6 @@ from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.errors import about, bad_input
 from ticket_sig.formats import load
-from ticket_sig.formats.load import check_one_file
 from ticket_sig.options import flag
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.subject import FREE, Subject
@@ -78,8 +77,7 @@ def fidelity_of_file(
         mask: a file of the model's mask, where it lies apart.
 
     Raises:
-        InputError: the model lies in several files, nobody says which network and data set it is of, or the
-            weights do not fit.
+        InputError: nobody says which network and data set it is of, or the weights do not fit.
     """
     if data is None and dataset != FREE:
         if named := [flag(n) for n, value in (("arch", arch), ("dataset", dataset)) if value]:
@@ -87,8 +85,6 @@ def fidelity_of_file(
             raise bad_input("", ", ".join(named), expected, "none")
         return None
     option = "--data" if data else "--dataset"
-    expected, hint = "a model in one file, to measure its accuracy", f"leave {option} out, or merge them"
-    check_one_file(path, option, expected, hint)
     with about(path):
         ticket = load(path, mask).ticket
         network, images = Subject.of(ticket, arch, dataset).names(option)

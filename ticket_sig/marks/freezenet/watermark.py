@@ -188,20 +188,22 @@ class Watermark(Mark):
         return fixed
 
     def entries(self, weights: Weights) -> Mapping[str, Entries]:
-        """Places and values by tensor: a model in safetensors files is never loaded whole."""
+        """Places and values by tensor: a model in safetensors files is never loaded whole.
+
+        InputError as of `apply`, or where a place is zero: it was pruned, and must not come back.
+        """
         self._settle(self._shapes(weights))
-        return {n: (f.places, torch.from_numpy(f.values)) for n, f in self.fixed_in(weights).items()}
+        fixed = self.fixed_in(weights)
+        matrices = {n: f for n, f in fixed.items() if len(weights.shapes[n]) >= 2}
+        _refuse_pruned([n for n, f in matrices.items() if not weights.take(n, f.places).all()])
+        return {n: (f.places, torch.from_numpy(f.values)) for n, f in fixed.items()}
 
     def embed(self, ticket: Ticket) -> Ticket:
         """The network with the watermark in it; InputError as of `apply`, or where a place is pruned."""
         self._settle(self._shapes(as_weights(ticket)))
         fixed, mask = self.fixed_in(ticket), ticket.mask
         places = {name: torch.from_numpy(f.places) for name, f in fixed.items()}
-        sparse = [name for name, p in places.items() if name in mask and not mask[name].take(p).all()]
-        if sparse:
-            found = f"pruned weights in {', '.join(sparse[:_NAMED_AT_MOST])}"
-            hint = "a ticket carries a qr-code"
-            raise bad_input("model", "weights", "a dense network", found, hint=hint)
+        _refuse_pruned([n for n, p in places.items() if n in mask and not mask[n].take(p).all()])
         written = {name: ticket.weights[name].clone() for name in fixed}
         for name, f in fixed.items():
             _put(written[name], *_held(written[name], f))
@@ -370,6 +372,12 @@ def _held(tensor: Tensor, fixed: Fixed) -> tuple[tuple[Tensor, ...], Tensor]:
 def _put(tensor: Tensor, places: tuple[Tensor, ...], values: Tensor) -> None:
     # Tensor.put_ has no deterministic form, and so fails where the user asks for deterministic algorithms.
     tensor[None].index_put_(places, values)
+
+
+def _refuse_pruned(names: list[str]) -> None:
+    if names:
+        found = f"pruned weights in {', '.join(names[:_NAMED_AT_MOST])}"
+        raise bad_input("model", "weights", "a dense network", found, hint="a ticket carries a qr-code")
 
 
 def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Tensor]:
