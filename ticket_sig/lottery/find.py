@@ -45,7 +45,7 @@ def find(
     """
     run = Path(run)
     engine = engine or Engine()
-    model = network_of(recipe, data, model)
+    model = network_of(recipe, data, model, engine.device)
     initial = plain_weights(model, Mask({}))
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
     begun_with = engine.prepare(model, recipe.precision)

@@ -55,7 +55,7 @@ def retrain(
     one_of(STARTS)("start", start)
     if start == "model":
         recipe = replace(recipe, retrain="start")  # fine-tuning has no rewind step to go on from
-    model = network_of(recipe, data, model)
+    model = network_of(recipe, data, model, engine.device)
     given = ticket.rewound() if start == "rewind" else ticket.weights
     weights = weights_for(model.state_dict(), given)
     identity: dict[str, Any] = {"recipe": recipe.to_json(), "data": data.digest}
