@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ticket_sig.claim import Claim, ClaimedMark
 from ticket_sig.digests import json_digest, tensor_digest
@@ -23,6 +24,7 @@ from ticket_sig.formats.layouts import shared_prefix, split_layout
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Weights
 from ticket_sig.mask import dtype_name
+from ticket_sig.models.own import parameters_of, plain
 from ticket_sig.options import Options, options_of, unicode_text
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import HistoryEntry, Ticket, retie
@@ -205,9 +207,8 @@ def as_weights(model: Model) -> Weights:
     if isinstance(model, Ticket):
         return InMemory(model.weights)
     if isinstance(model, nn.Module):
-        named = model.named_parameters(remove_duplicate=False)
         # A parameter not yet initialised has no shape.
-        model = {n: p for n, p in named if not isinstance(p, nn.UninitializedParameter)}
+        model = {n: p for n, p in parameters_of(model).items() if not is_lazy(p)}
     if isinstance(model, Mapping):
         prefix = shared_prefix(model)
         return InMemory({name.removeprefix(prefix): t for name, t in model.items()})
@@ -218,12 +219,18 @@ def as_ticket(model: Model) -> Ticket:
     """Any model in memory as a ticket, as its file would be read (`split_layout`): also pruned by PyTorch.
 
     Raises:
-        InputError: weights that are read in parts, which have no mask; or as `split_layout` and `Ticket`.
+        InputError: no model, one with lazy layers, or weights that are read in parts, which have no mask;
+            or as `split_layout` and `Ticket`.
     """
     if isinstance(model, Ticket):
         return model
     if isinstance(model, nn.Module):
-        model = dict(model.state_dict())
+        model = dict(plain(model).state_dict())
+        if lazy := [name for name, t in model.items() if is_lazy(t)]:
+            hint = "call the network on a batch first"
+            raise bad_input("model", lazy[0], "a shape", "a lazy one", hint=hint)
+    if not (isinstance(model, Mapping) or hasattr(model, "shapes")):
+        raise bad_input("", "model", "a ticket, a network or tensors by name", f"a {type(model).__name__}")
     if not isinstance(model, Mapping):
         hint = "merge them into one file"
         raise bad_input("model", "mask", "a model in one file", "weights that are read in parts", hint=hint)

@@ -66,8 +66,41 @@ def plain_copy(model: nn.Module) -> nn.Module:
     for module in twin.modules():
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, prune.BasePruningMethod):
-                prune.remove(module, hook._tensor_name)
+                prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
     return twin
+
+
+def parameters_of(model: nn.Module, *, remove_duplicate: bool = False) -> dict[str, Tensor]:
+    """The parameters by plain name; in place of one that PyTorch prunes, the weight that it computes.
+
+    Args:
+        remove_duplicate: name tied parameters once.
+
+    Raises:
+        InputError: it is no module.
+    """
+    model = plain(model)
+    pruned = {
+        f"{name}.{hook._tensor_name}_orig".lstrip("."): (hook, module)
+        for name, module in model.named_modules()
+        for hook in module._forward_pre_hooks.values()
+        if isinstance(hook, prune.BasePruningMethod)
+    }
+    named: dict[str, Tensor] = {}
+    for name, p in model.named_parameters(remove_duplicate=remove_duplicate):
+        if name in pruned:
+            hook, module = pruned[name]
+            named[name.removesuffix("_orig")] = hook.apply_mask(module)  # type: ignore[no-untyped-call]
+        else:
+            named[name] = p
+    return named
+
+
+def check_bound(where: str, name: str, tensor: Tensor) -> None:
+    """Checks that a tensor of `parameters_of` is a parameter, which can be changed; else InputError."""
+    if not isinstance(tensor, nn.Parameter):
+        hint = "make the pruning permanent: torch.nn.utils.prune.remove(module, 'weight')"
+        raise bad_input(where, name, "a parameter", "one that torch.nn.utils.prune masks", hint=hint)
 
 
 def logits_of(answer: Any, images: int, classes: int | None = None) -> Tensor:
@@ -85,11 +118,13 @@ def logits_of(answer: Any, images: int, classes: int | None = None) -> Tensor:
     if len(fit) == 1:
         return fit[0]
     shapes = " and ".join(str(list(t.shape)) for t in found)
-    told = shapes if isinstance(answer, Tensor) else f"a {type(answer).__name__} of {shapes or 'none'}"
-    hint = "let forward return the logits alone"
-    if classes and any(_is_logits(t, images, None) for t in found) and not fit:
+    expected, hint = f"[{images}, {classes or 'classes'}]", ""
+    if not isinstance(answer, Tensor):
+        shapes, expected = f"a {type(answer).__name__} of {shapes or 'none'}", f"one tensor {expected}"
+        hint = "let forward return the logits alone"
+    elif _is_logits(answer, images, None):
         hint = f"the data have {classes} classes"
-    raise bad_input("network", "outputs", f"one tensor [{images}, {classes or 'classes'}]", told, hint=hint)
+    raise bad_input("network", "outputs", expected, shapes, hint=hint)
 
 
 def in_short(error: Exception) -> str:

@@ -41,6 +41,7 @@ from ticket_sig.marks.freezenet.derive import (
 from ticket_sig.marks.freezenet.reading import Matches, chances_to_match, matches
 from ticket_sig.marks.mark import Mark, Model, as_weights, check_dtype, signed
 from ticket_sig.models import MODELS, build_for
+from ticket_sig.models.own import check_bound, parameters_of
 from ticket_sig.options import Options, one_of, option, within
 from ticket_sig.statistics import log10_tail
 from ticket_sig.ticket import Ticket
@@ -217,6 +218,8 @@ class Watermark(Mark):
     def bind(self, model: nn.Module) -> HeldValues:
         """Writes the watermark into a network and returns what writes it again (`training/marks.py`)."""
         parameters = _parameters_of(model, self.manifest)
+        for name, p in parameters.items():
+            check_bound("freezenet", name, p)
         shapes = {name: tuple(p.shape) for name, p in parameters.items()}
         self._settle(shapes)
         return HeldValues([(parameters[name], f) for name, f in self._fixed_in(shapes).items()])
@@ -360,7 +363,7 @@ def _put(tensor: Tensor, places: tuple[Tensor, ...], values: Tensor) -> None:
 
 def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Tensor]:
     """The trainable parameters by plain name, tied ones once; or those of a manifest, frozen or not."""
-    named = dict(model.named_parameters())
+    named = parameters_of(model, remove_duplicate=True)
     prefix = shared_prefix(named)
     plain = {name.removeprefix(prefix): p for name, p in named.items()}
     taken: dict[str, Tensor] = {
