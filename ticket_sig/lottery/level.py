@@ -19,7 +19,7 @@ from ticket_sig.files import read_json, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
-from ticket_sig.ticket import HistoryEntry, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket, tie, ties
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
@@ -81,10 +81,12 @@ class Trainer:
             (folder / _STATE).unlink(missing_ok=True)
         if Mask(read_safetensors(folder / _MASK)) != mask:
             raise bad_input(folder / _MASK, "mask", "that of this run", "another")
+        # A file holds tied weights as copies.
+        tied = ties(self.model.state_dict(keep_vars=True))
         return Ticket(
-            weights=read_safetensors(folder / _MODEL),
+            weights=tie(read_safetensors(folder / _MODEL), tied),
             mask=mask,
-            rewind=rewind if rewind is not None else read_safetensors(folder / _REWIND),
+            rewind=rewind if rewind is not None else tie(read_safetensors(folder / _REWIND), tied),
             recipe=self.recipe.to_json(),
             history=(HistoryEntry.from_json(read_json(folder / _RESULT)),),
         )

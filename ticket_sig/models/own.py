@@ -40,9 +40,10 @@ def plain(model: nn.Module) -> nn.Module:
         raise bad_input("", "model", "a torch.nn.Module", found, hint=hint)
     children = dict(model._modules.items())
     for kind in type(model).__mro__:
-        if inside := children.get(_WRAPPED_AS.get(kind.__name__, "")):
+        # Compared with None: a module may have a length, and be false.
+        if (inside := children.get(_WRAPPED_AS.get(kind.__name__, ""))) is not None:
             return plain(inside)
-    inner = {name: child and plain(child) for name, child in children.items()}
+    inner = {name: None if child is None else plain(child) for name, child in children.items()}
     if all(inner[name] is child for name, child in children.items()):
         return model
     twin = copy.copy(model)
@@ -122,7 +123,7 @@ def logits_of(answer: Any, images: int, classes: int | None = None) -> Tensor:
     if not isinstance(answer, Tensor):
         shapes, expected = f"a {type(answer).__name__} of {shapes or 'none'}", f"one tensor {expected}"
         hint = "let forward return the logits alone"
-    elif _is_logits(answer, images, None):
+    if not fit and any(_is_logits(t, images, None) for t in found):
         hint = f"the data have {classes} classes"
     raise bad_input("network", "outputs", expected, shapes, hint=hint)
 
