@@ -9,7 +9,7 @@ from support.user_net import UserNet
 from ticket_sig.training import Steps
 
 DATA = tiny_data(classes=10)
-RECIPE = tiny_recipe(length=Steps(1))
+RECIPE = tiny_recipe(length=Steps(1), rates=(0.5,))
 
 
 def user_net(seed: int = 0) -> UserNet:

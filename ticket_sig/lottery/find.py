@@ -46,13 +46,14 @@ def find(
     run = Path(run)
     engine = engine or Engine()
     model = network_of(recipe, data, model, engine.device)
+    prunable = prunable_names(model, recipe.exclude)
     initial = plain_weights(model, Mask({}))
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         if (run / "ticket").exists() and (run / "dense").exists():
             return load(run / "ticket").ticket
-        mask = Mask.full({name: initial[name] for name in prunable_names(model, recipe.exclude)})
+        mask = Mask.full({name: initial[name] for name in prunable})
         trainer = Trainer(model, data, recipe, engine)
         dense = trainer.train_level(run / "levels" / "00", initial, mask, step="dense", label="dense network")
         if not (run / "dense").exists():

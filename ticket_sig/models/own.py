@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import prune
 
 from ticket_sig.errors import bad_input
@@ -60,8 +61,11 @@ def plain_copy(model: nn.Module) -> nn.Module:
     model = plain(model)
     # A weight that is computed anew for each call (pruned, normalised) cannot be copied with its history.
     computed = [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor) and t.grad_fn]
+    copies = {id(t): t.detach().clone() for t in computed}
+    lazy = [b for b in model.buffers() if is_lazy(b)]  # PyTorch copies lazy parameters, but no lazy buffers
+    copies |= {id(b): nn.UninitializedBuffer(device=b.device, dtype=b.dtype) for b in lazy}  # type: ignore[call-arg]
     try:
-        twin = copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
+        twin = copy.deepcopy(model, copies)
     except Exception as error:  # it copies whatever the user put there
         raise bad_input("", "model", "a module that can be copied", in_short(error)) from None
     for module in twin.modules():
