@@ -218,6 +218,11 @@ def test_the_mode_does_not_matter_and_is_left(found: Ticket, tmp_path: Path) -> 
     assert not any(module.training for module in net.modules())
 
 
+def test_a_buffer_of_few_numbers_seen_as_many_is_trained_beside(tmp_path: Path) -> None:
+    net = with_buffer(torch.ones(1).expand(9))
+    assert find(RECIPE, DATA, tmp_path / "run", model=net).weights["own"].tolist() == [1.0] * 9
+
+
 def test_frozen_parameters_stay_as_they_are(tmp_path: Path) -> None:
     net = user_net()
     net.conv1.requires_grad_(False)
@@ -316,8 +321,24 @@ def of_five_classes() -> UserNet:
     return net
 
 
+def with_buffer(value: Tensor) -> UserNet:
+    net = user_net()
+    net.register_buffer("own", value)
+    return net
+
+
 def unprunable() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def normalised() -> nn.Module:
+    net = user_net()
+    nn.utils.parametrizations.weight_norm(net.block)
+    return net
+
+
+def scripted() -> nn.Module:
+    return torch.jit.trace(user_net(), torch.zeros(2, 1, 8, 8))  # type: ignore[no-any-return]
 
 
 NOT_THESE: dict[str, tuple[Callable[[], Any], str]] = {
@@ -358,21 +379,31 @@ NOT_THESE: dict[str, tuple[Callable[[], Any], str]] = {
         unprunable,
         "prunable layers: expected a convolution but the first or a linear lay",
     ),
+    "computed weights": (
+        normalised,
+        "found none; layer1.0.conv1.weight is computed anew at each call: make it a parameter",
+    ),
+    "TorchScript": (scripted, "found none; hand in the module that the TorchScript was made from"),
     "no weights": (lambda: user_net().to("meta"), "model: expected a module that can be moved to cpu, found"),
-    "extra state": (Stateful, "model: _extra_state: expected a tensor, found a dict"),
+    "extra state": (Stateful, "model: _extra_state: expected a dense tensor, found a dict"),
+    "a sparse buffer": (
+        lambda: with_buffer(torch.eye(3).to_sparse()),
+        "model: own: expected a dense tensor, found torch.sparse_coo",
+    ),
     "no copy": (
         Uncopied,
-        "model: expected a module that can be copied, found RuntimeError: a lock cannot be ",
+        "model: expected a module that can be copied, found RuntimeError: a lock cannot be copied; hand in t",
     ),
 }
 
 
+@pytest.mark.filterwarnings("ignore")  # of PyTorch, for TorchScript
 @pytest.mark.parametrize(("model", "says"), NOT_THESE.values(), ids=NOT_THESE)
 def test_what_cannot_be_trained_is_one_line(
     model: Callable[[], Any], says: str, found: Ticket, tmp_path: Path
 ) -> None:
     runs = [partial(find, RECIPE, DATA, tmp_path / "a", model=model())]
-    if model is not unprunable:
+    if model not in (unprunable, normalised, scripted):
         runs.append(partial(retrain, found, RECIPE, DATA, tmp_path / "b", model=model()))
     for run in runs:
         with pytest.raises(InputError) as refused:
@@ -406,6 +437,8 @@ def test_an_answer_that_holds_itself_is_refused() -> None:
 
 
 def test_what_is_no_model_cannot_be_signed() -> None:
+    claim = embed(user_net(), mark="freezenet", length=9).claim
     for given in ("net.pt", None, [1]):
-        with pytest.raises(InputError, match="model: expected a ticket, a network or tensors by name, found"):
-            embed(given, "a")  # type: ignore[arg-type]
+        for use in (lambda given=given: embed(given, "a"), lambda given=given: verify(given, claim)):
+            with pytest.raises(InputError, match="model: expected a ticket, a network or tensors by name, f"):
+                use()

@@ -38,10 +38,13 @@ def find(
     Args:
         recipe: with `rounds` or `density` set, so many rounds; else the extreme ticket is searched.
         model: a network of the user's own in place of `recipe.arch`, initialised as training is to start.
+            It may be in DataParallel, compiled, lazy or in half precision, and is left as it is: what is
+            trained, and what the bundle holds, is the bare network in float32. What was pruned in it by
+            `torch.nn.utils.prune` starts at zero and is trained like the rest.
 
     Raises:
         InputError: the folder belongs to another run or is in use, the model has nothing to prune,
-            or training failed.
+            cannot be trained on the data (`trainable`), or training failed.
     """
     run = Path(run)
     engine = engine or Engine()

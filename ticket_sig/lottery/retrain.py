@@ -44,7 +44,7 @@ def retrain(
             from the weights it has).
         triggers: trigger images appended to every batch (scheme 3).
         marks: to keep, or to teach (`kept_in_training(claim)`).
-        model: a network of the user's own in place of `recipe.arch`.
+        model: a network of the user's own in place of `recipe.arch`, as it is (see `find`).
 
     Raises:
         InputError: no rewind weights, the weights do not fit the network, or the run folder is

@@ -212,6 +212,7 @@ def as_weights(model: Model) -> Weights:
     if isinstance(model, Mapping):
         prefix = shared_prefix(model)
         return InMemory({name.removeprefix(prefix): t for name, t in model.items()})
+    _check_weights(model)
     return model
 
 
@@ -229,13 +230,18 @@ def as_ticket(model: Model) -> Ticket:
         if lazy := [name for name, t in model.items() if is_lazy(t)]:
             hint = "call the network on a batch first"
             raise bad_input("model", lazy[0], "a shape", "a lazy one", hint=hint)
-    if not (isinstance(model, Mapping) or hasattr(model, "shapes")):
-        raise bad_input("", "model", "a ticket, a network or tensors by name", f"a {type(model).__name__}")
     if not isinstance(model, Mapping):
+        _check_weights(model)
         hint = "merge them into one file"
         raise bad_input("model", "mask", "a model in one file", "weights that are read in parts", hint=hint)
     weights, mask, rewind = split_layout({name: t.cpu() for name, t in model.items()}, "model")
     return Ticket(weights=weights, mask=mask, rewind=rewind)
+
+
+def _check_weights(model: object) -> None:
+    """Refuses what is no model at all; `Weights` are a protocol."""
+    if not hasattr(model, "shapes"):
+        raise bad_input("", "model", "a ticket, a network or tensors by name", f"a {type(model).__name__}")
 
 
 def check_dtype(where: str, name: str, dtype: torch.dtype) -> None:

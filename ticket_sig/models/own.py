@@ -67,7 +67,8 @@ def plain_copy(model: nn.Module) -> nn.Module:
     try:
         twin = copy.deepcopy(model, copies)
     except Exception as error:  # it copies whatever the user put there
-        raise bad_input("", "model", "a module that can be copied", in_short(error)) from None
+        hint = "hand in the bare network, before it is sharded or holds other objects"
+        raise bad_input("", "model", "a module that can be copied", in_short(error), hint=hint) from None
     for module in twin.modules():
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, prune.BasePruningMethod):

@@ -45,11 +45,18 @@ def trainable(model: nn.Module, data: Dataset, device: torch.device, seed: int) 
     if not logits[-1].requires_grad:
         hint = "set requires_grad, and let forward keep gradients"
         raise bad_input("model", "parameters", "one that is trained", "none", hint=hint)
-    odd = {name: described(t) for name, t in own.state_dict().items() if not isinstance(t, Tensor)}
-    refuse("model", (f"{name}: expected a tensor, found {found}" for name, found in odd.items()))
+    state = own.state_dict().items()
+    odd = {n: t.layout if isinstance(t, Tensor) else described(t) for n, t in state if not _is_dense(t)}
+    refuse("model", (f"{name}: expected a dense tensor, found {found}" for name, found in odd.items()))
+    for buffer in own.buffers():
+        buffer.data = buffer.data.contiguous()  # several entries in one place cannot be loaded
     if not all(isinstance(answer, Tensor) for answer in answers):
         own.register_forward_hook(lambda _, given, answer: logits_of(answer, len(given[0]), data.classes))
     return own
+
+
+def _is_dense(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided
 
 
 def _answer(model: nn.Module, images: Tensor, data: Dataset) -> Any:
