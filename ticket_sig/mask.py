@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from ticket_sig.errors import bad_input, refuse
+from ticket_sig.errors import InputError, bad_input, refuse
 
 
 @dataclass(frozen=True)
@@ -201,16 +201,22 @@ def _found(mask: Mask, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if len(alike) == 1:
             found[name] = parameters[alike[0]]
         elif not alike and f"{_without_wrappers(name)}_orig" in names:
-            hint = "make the pruning permanent: torch.nn.utils.prune.remove(module, 'weight')"
-            raise bad_input(
-                "parameters", name, "a parameter", "one that torch.nn.utils.prune masks", hint=hint
-            )
+            raise pruned_by_torch("parameters", name)
     if lazy := [name for name, p in found.items() if is_lazy(p)]:
-        raise bad_input(
-            "parameters", lazy[0], "a shape", "a lazy one", hint="call the network on a batch first"
-        )
+        raise not_yet_shaped("parameters", lazy[0])
     mask.check_shapes(found, "parameters")
     return found
+
+
+def pruned_by_torch(where: str, name: str) -> InputError:
+    """The error for a parameter that is asked for, and computed from another one."""
+    hint = "make the pruning permanent: torch.nn.utils.prune.remove(module, 'weight')"
+    return bad_input(where, name, "a parameter", "one that torch.nn.utils.prune masks", hint=hint)
+
+
+def not_yet_shaped(where: str, name: str) -> InputError:
+    """The error for a tensor of a lazy layer."""
+    return bad_input(where, name, "a shape", "a lazy one", hint="call the network on a batch first")
 
 
 def _without_wrappers(name: str) -> str:

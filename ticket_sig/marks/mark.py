@@ -23,7 +23,7 @@ from ticket_sig.fields import SHOWN, hexadecimal
 from ticket_sig.formats.layouts import shared_prefix, split_layout
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Weights
-from ticket_sig.mask import dtype_name
+from ticket_sig.mask import dtype_name, not_yet_shaped
 from ticket_sig.models.own import parameters_of, plain
 from ticket_sig.options import Options, options_of, unicode_text
 from ticket_sig.prf import keyed_words
@@ -228,8 +228,7 @@ def as_ticket(model: Model) -> Ticket:
     if isinstance(model, nn.Module):
         model = dict(plain(model).state_dict())
         if lazy := [name for name, t in model.items() if is_lazy(t)]:
-            hint = "call the network on a batch first"
-            raise bad_input("model", lazy[0], "a shape", "a lazy one", hint=hint)
+            raise not_yet_shaped("model", lazy[0])
     if not isinstance(model, Mapping):
         _check_weights(model)
         hint = "merge them into one file"

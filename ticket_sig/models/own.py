@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import prune
 
 from ticket_sig.errors import bad_input
+from ticket_sig.mask import pruned_by_torch
 
 # By the name of their class: PyTorch's, and those of apex and DeepSpeed, which are no dependency.
 _WRAPPED_AS = {
@@ -105,8 +106,7 @@ def parameters_of(model: nn.Module, *, remove_duplicate: bool = False) -> dict[s
 def check_bound(where: str, name: str, tensor: Tensor) -> None:
     """Checks that a tensor of `parameters_of` is a parameter, which can be changed; else InputError."""
     if not isinstance(tensor, nn.Parameter):
-        hint = "make the pruning permanent: torch.nn.utils.prune.remove(module, 'weight')"
-        raise bad_input(where, name, "a parameter", "one that torch.nn.utils.prune masks", hint=hint)
+        raise pruned_by_torch(where, name)
 
 
 def logits_of(answer: Any, images: int, classes: int | None = None) -> Tensor:
