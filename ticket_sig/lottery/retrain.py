@@ -44,7 +44,7 @@ def retrain(
             from the weights it has).
         triggers: trigger images appended to every batch (scheme 3).
         marks: to keep, or to teach (`kept_in_training(claim)`).
-        model: a network of the user's own in place of `recipe.arch`.
+        model: a network of the user's own in place of `recipe.arch`, as it is (see `find`).
 
     Raises:
         InputError: no rewind weights, the weights do not fit the network, or the run folder is
@@ -55,7 +55,7 @@ def retrain(
     one_of(STARTS)("start", start)
     if start == "model":
         recipe = replace(recipe, retrain="start")  # fine-tuning has no rewind step to go on from
-    model = network_of(recipe, data, model)
+    model = network_of(recipe, data, model, engine.device)
     given = ticket.rewound() if start == "rewind" else ticket.weights
     weights = weights_for(model.state_dict(), given)
     mask = ticket.mask_for(dict(model.named_parameters(remove_duplicate=False)))

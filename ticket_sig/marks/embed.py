@@ -20,7 +20,7 @@ from ticket_sig.formats.patch import copy_files, other_files
 from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
 from ticket_sig.lottery.prune import prune_dense
 from ticket_sig.marks import MARKS, claim_of, marks_of
-from ticket_sig.marks.mark import Mark, Model, tried
+from ticket_sig.marks.mark import Mark, Model, as_ticket, tried
 from ticket_sig.options import Options, made, one_named
 from ticket_sig.progress import Progress
 from ticket_sig.ticket import Ticket
@@ -70,7 +70,7 @@ def options_for(mark: str, **given: Any) -> Options:
 
 
 def embed(
-    ticket: Ticket,
+    model: Model,
     message: str | None = None,
     *,
     mark: str = "qr-code",
@@ -83,6 +83,7 @@ def embed(
         marked = embed(network, mark="freezenet", length=4096)
 
     Args:
+        model: a ticket, or a network or state dict, which is left as it is.
         message: what the mark is to say, where it says anything.
         mark: name in the registry (`MARKS`).
         secret: bytes that decide all that must look like chance; fresh by default.
@@ -92,6 +93,7 @@ def embed(
         InputError: no such mark, options out of range, or the mark does not fit the ticket.
     """
     options = options_for(mark, **given, **({} if message is None else {"message": message}))
+    ticket = as_ticket(model)
     one = MARKS[mark].make(ticket, options, secret)
     marked = one.embed(ticket)
     return Embedded(marked, claim_of([one], marked.weights), one)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ticket_sig.claim import MOST_TIED, Claim, ClaimedMark
 from ticket_sig.digests import json_digest, tensor_digest
@@ -23,7 +24,8 @@ from ticket_sig.formats.layouts import split_layout
 from ticket_sig.formats.names import plain_names
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Renamed, Weights, find_in
-from ticket_sig.mask import dtype_name
+from ticket_sig.mask import dtype_name, not_yet_shaped
+from ticket_sig.models.own import parameters_of, plain
 from ticket_sig.options import Options, options_of, unicode_text
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import HistoryEntry, Ticket, retie, ties
@@ -211,12 +213,12 @@ def as_weights(model: Model) -> Weights:
     if isinstance(model, Ticket):
         return InMemory(model.weights)
     if isinstance(model, nn.Module):
-        named = model.named_parameters(remove_duplicate=False)
         # A parameter not yet initialised has no shape.
-        model = {n: p for n, p in named if not isinstance(p, nn.UninitializedParameter)}
+        model = {n: p for n, p in parameters_of(model).items() if not is_lazy(p)}
     if isinstance(model, Mapping):
-        plain = plain_names({name: t.shape for name, t in model.items()})
-        return InMemory({name: model[there] for there, name in plain.items()})
+        names = plain_names({name: t.shape for name, t in model.items()})
+        return InMemory({name: model[there] for there, name in names.items()})
+    _check_weights(model)
     return model
 
 
@@ -224,17 +226,27 @@ def as_ticket(model: Model) -> Ticket:
     """Any model in memory as a ticket, as its file would be read (`split_layout`): also pruned by PyTorch.
 
     Raises:
-        InputError: weights that are read in parts, which have no mask; or as `split_layout` and `Ticket`.
+        InputError: no model, one with lazy layers, or weights that are read in parts, which have no mask;
+            or as `split_layout` and `Ticket`.
     """
     if isinstance(model, Ticket):
         return model
     if isinstance(model, nn.Module):
-        model = dict(model.state_dict())
+        model = dict(plain(model).state_dict())
+        if lazy := [name for name, t in model.items() if is_lazy(t)]:
+            raise not_yet_shaped("model", lazy[0])
     if not isinstance(model, Mapping):
+        _check_weights(model)
         hint = "merge them into one file"
         raise bad_input("model", "mask", "a model in one file", "weights that are read in parts", hint=hint)
     weights, mask, rewind = split_layout({name: t.cpu() for name, t in model.items()}, "model")
     return Ticket(weights=weights, mask=mask, rewind=rewind)
+
+
+def _check_weights(model: object) -> None:
+    """Refuses what is no model at all; `Weights` are a protocol."""
+    if not hasattr(model, "shapes"):
+        raise bad_input("", "model", "a ticket, a network or tensors by name", f"a {type(model).__name__}")
 
 
 def check_dtype(where: str, name: str, dtype: torch.dtype) -> None:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from ticket_sig.digests import json_digest
@@ -42,6 +43,7 @@ from ticket_sig.marks.freezenet.derive import (
 from ticket_sig.marks.freezenet.reading import Matches, chances_to_match, matches
 from ticket_sig.marks.mark import Mark, Model, as_weights, check_dtype, signed
 from ticket_sig.models import MODELS, build_for
+from ticket_sig.models.own import check_bound, parameters_of
 from ticket_sig.options import Options, one_of, option, within
 from ticket_sig.statistics import log10_tail
 from ticket_sig.ticket import Ticket
@@ -220,6 +222,8 @@ class Watermark(Mark):
     def bind(self, model: nn.Module) -> HeldValues:
         """Writes the watermark into a network and returns what writes it again (`training/marks.py`)."""
         parameters = _parameters_of(model, self.manifest)
+        for name, p in parameters.items():
+            check_bound("freezenet", name, p)
         shapes = {name: tuple(p.shape) for name, p in parameters.items()}
         self._settle(shapes)
         fixed = self._fixed_in(shapes)
@@ -382,13 +386,13 @@ def _refuse_pruned(names: list[str]) -> None:
 
 def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Tensor]:
     """The trainable parameters by plain name, tied ones once; for a manifest all, under each name."""
-    named = dict(model.named_parameters(remove_duplicate=manifest is None))
-    lazy = {n: p for n, p in named.items() if isinstance(p, nn.UninitializedParameter)}
+    named = parameters_of(model, remove_duplicate=manifest is None)
+    lazy = {name for name, p in named.items() if is_lazy(p)}
     plain = plain_names({name: () if name in lazy else p.shape for name, p in named.items()})
     for there, name in plain.items():
         if there in lazy and (named[there].requires_grad if manifest is None else name in manifest):
             raise bad_input("freezenet", name, "a parameter with a shape", "one not yet initialised")
-    taken: dict[str, Tensor] = {name: named[there] for there, name in plain.items() if there not in lazy}
+    taken = {name: named[there] for there, name in plain.items() if there not in lazy}
     if manifest is None:
         taken = {name: p for name, p in taken.items() if p.requires_grad}
         _check_dtypes(taken)

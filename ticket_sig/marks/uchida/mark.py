@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, hexadecimal, number
@@ -35,6 +36,7 @@ from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, check_dtype, 
 from ticket_sig.marks.uchida.least_change import moved_mean, shifted
 from ticket_sig.marks.uchida.payload import MOST_BITS, MOST_ENTRIES, bits_from, checked_bits
 from ticket_sig.marks.uchida.reading import Decoded
+from ticket_sig.models.own import check_bound, parameters_of
 from ticket_sig.options import Options, option, positive, within
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Ticket
@@ -228,10 +230,10 @@ class Uchida(Mark):
 
     def bind(self, model: nn.Module) -> TaughtBits:
         """The regularizer on a network; InputError where the layer is missing, frozen or of another shape."""
-        named = dict(model.named_parameters(remove_duplicate=False))
         # A parameter not yet initialised has no shape.
-        sized = {n: p for n, p in named.items() if not isinstance(p, nn.UninitializedParameter)}
-        parameter = named[self._name_in(InMemory(sized))]
+        named = {n: p for n, p in parameters_of(model).items() if not is_lazy(p)}
+        parameter = named[self._name_in(InMemory(named))]
+        check_bound("model", self.layer, parameter)
         if not parameter.requires_grad:
             raise bad_input("model", self.layer, "a parameter that is trained", "a frozen one")
         check_dtype(self.name, self.layer, parameter.dtype)
