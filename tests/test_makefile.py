@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 def programs(target: str, venv: Path) -> list[list[str]]:
     """What `make TARGET` would run of a new environment, installing included, as words."""
     done = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", target, f"VENV={venv}"],
+        ["make", "--dry-run", "--no-print-directory", target, "PYTHON=python3", f"VENV={venv}"],
         cwd=ROOT,
         env={**os.environ, "MAKEFLAGS": ""},
         capture_output=True,
