@@ -150,8 +150,8 @@ def write(tmp_path: Path) -> Callable[[str], Page]:
         (root / name).mkdir(parents=True)
     (root / "docs" / "more.md").write_text("# More\n\n## More\n")
     (root / "docs" / "p.png").write_bytes(b"")
-    marks = "@pytest.mark.slow\ndef test_slow(): ...\n@pytest.mark.gpu\ndef test_gpu(): ...\n"
-    (root / "tests" / "test_x.py").write_text(f"def test_it(): ...\n{marks}")
+    marked = [f"@pytest.mark.{mark}\ndef test_{mark}(): ...\n" for mark in ("slow", "gpu")]
+    (root / "tests" / "test_x.py").write_text("def test_it(): ...\n" + "".join(marked))
 
     def write(text: str) -> Page:
         (root / "README.md").write_text(text)
