@@ -10,7 +10,8 @@ How a page is written (`python -m support.documents`, in tests/, lists all block
 - A page runs from top to bottom, in an empty folder with links to the folders of `LINKED`.
 - `# prints: LINE` at the end of a command or statement: it prints this line. `# -> VALUE` at the end of an
   expression: its `str` or `repr`. A `text` block right after a block, or after words that end in `prints:`,
-  holds lines that the block prints, in this order. `...` stands for anything; spaces do not count.
+  holds lines that the block prints (progress, then results, 120 columns wide), in this order. `...` stands for
+  anything; spaces and the frames of tables do not count.
 - What cannot run here has `<!-- held by tests/PATH.py::test_name -->` in the line above: a test of the normal
   suite that does the same.
 - Blocks of `text`, `json`, `bibtex` and `diff` are not run, and no other kind is allowed.
@@ -52,6 +53,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("COLUMNS", "120")
 
     def run(page: Page) -> Path:
         run_page(page, folder)
@@ -265,6 +267,7 @@ def test_a_page_that_is_wrong_is_named(
 
 def test_three_points_stand_for_anything() -> None:
     assert fits("p = 1e...  of  ...", "p = 1e-9 of 3") and fits("...", "") and fits("...a", "a")
+    assert fits("p-value 1e-9", "│ p-value │   1e-9 │")
     assert not fits("p = 1e...", "P = 1e-9") and not fits("a.c", "abc") and not fits("a", "a b")
 
 

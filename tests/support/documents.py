@@ -313,7 +313,7 @@ def _run_sh(block: Block) -> str:
         )
         if line.comment.startswith("prints: "):
             _check_printed(line.comment.removeprefix("prints: "), said.out)
-        printed += said.out
+        printed += said.err + said.out  # progress comes first
     return printed
 
 
@@ -366,9 +366,10 @@ def _check_printed(expected: str, said: str) -> None:
 
 
 def fits(pattern: str, found: str) -> bool:
-    """Whether two lines are the same but for spaces; `...` in the pattern stands for anything."""
+    """Whether two lines are the same but for spaces and frames; `...` in the pattern stands for anything."""
+    words = " ".join(re.sub(r"[\u2500-\u257f]", " ", found).split())
     parts = [re.escape(" ".join(part.split())) for part in pattern.split("...")]
-    return re.fullmatch(r"\s*.*\s*".join(parts), " ".join(found.split())) is not None
+    return re.fullmatch(r"\s*.*\s*".join(parts), words) is not None
 
 
 # what is held, and how
