@@ -10,8 +10,8 @@ How a page is written (`python -m support.documents`, in tests/, lists all block
 - A page runs from top to bottom, in an empty folder with links to the folders of `LINKED`.
 - `# prints: LINE` at the end of a command or statement: it prints this line. `# -> VALUE` at the end of an
   expression: its `str` or `repr`. A `text` block right after a block, or after words that end in `prints:`,
-  holds lines that the block prints (progress, then results, 120 columns wide), in this order. `...` stands for
-  anything; spaces and the frames of tables do not count.
+  holds lines that the block prints, in this order: progress, then results, 120 columns wide. `...` stands
+  for anything; spaces and the frames of tables do not count.
 - What cannot run here has `<!-- held by tests/PATH.py::test_name -->` in the line above: a test of the normal
   suite that does the same.
 - Blocks of `text`, `json`, `bibtex` and `diff` are not run, and no other kind is allowed.
