@@ -43,7 +43,7 @@ def load(path: Path | str) -> Loaded:
         InputError: nothing is there, it is none of these, or it is damaged; the message says which.
     """
     path = Path(path)
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):
         raise bad_input(path, "model", "a bundle, a .safetensors or a torch file", "nothing at this path")
     found = None if is_bundle(path) else files_of(path)
     folder = path if found is None else found.folder
@@ -54,9 +54,7 @@ def load(path: Path | str) -> Loaded:
     passed = tuple(dict.fromkeys(code for *_, codes in read for code in codes))
     where, kind, content, _ = read[0]
     if found.index:
-        parts = {file: held for file, _, held, _ in read}
-        if odd := next((file for file, held in parts.items() if not isinstance(held, dict)), None):
-            raise bad_input(odd, "content", "tensors by name", f"a {type(parts[odd]).__name__}")
+        parts = {file: _named(file, held) for file, _, held, _ in read}
         where, content = found.index, found.merged(parts.__getitem__)
     weights, mask, rewind = split_layout(content, where)
     with about(where):
@@ -86,6 +84,13 @@ def claim_beside(path: Path) -> Path:
     if not path.exists():
         load(path)  # says what is missing
     raise bad_input(path, "claim", f"a {CLAIM} beside the model, or --claim FILE", "neither")
+
+
+def _named(file: Path, content: Any) -> dict[str, Any]:
+    """What a shard holds, by name; InputError where it is no mapping."""
+    if not isinstance(content, dict):
+        raise bad_input(file, "content", "tensors by name", f"a {type(content).__name__}")
+    return {str(name): one for name, one in content.items()}
 
 
 def _read(path: Path) -> tuple[str, Any, tuple[str, ...]]:
