@@ -146,6 +146,10 @@ HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: torch.save({"b.weight": torch.ones(2)}, folder / SHARD),
         r"pytorch_model-00002-of-00003\.bin: b\.weight: expected a tensor of one file, found one of pytorch",
     ),
+    "a number for a name": (
+        lambda folder: torch.save({3: torch.ones(2)}, folder / SHARD),
+        r"index\.json: a\.weight: expected in pytorch_model-00001-of-00003\.bin, not found; .*3: found in",
+    ),
     "elsewhere": (
         lambda folder: edit(folder, **{"b.bias": "pytorch_model-00002-of-00003.bin"}),
         r"index\.json: b\.bias: expected in pytorch_model-00002-of-00003\.bin, found in pytorch_model-0000",

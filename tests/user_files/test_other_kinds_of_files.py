@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import pickle
 import tarfile
 import warnings
@@ -109,6 +110,12 @@ def test_the_kind_is_named_and_what_to_do(kind: str, ending: str, tmp_path: Path
     for read in (load, open_weights):
         with pytest.raises(InputError, match="expected a safetensors or torch file"):
             read(file)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.pt")
+    could_not(run(["inspect", tmp_path / "x.pt"]), "expected a bundle, a .safetensors or a torch file")
 
 
 def test_a_cut_file_of_torch_is_damaged_and_no_other_kind(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def load(path: Path | str, mask: Path | str | None = None) -> Loaded:
             mask does not fit the model, or the model has another one.
     """
     path = Path(path)
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):
         raise bad_input(path, "model", "a bundle, a .safetensors or a torch file", "nothing at this path")
     if mask is not None and is_bundle(path):
         raise bad_input(path, "--mask", "a model file without a mask of its own", "a bundle")
@@ -62,9 +62,7 @@ def load(path: Path | str, mask: Path | str | None = None) -> Loaded:
     passed = tuple(dict.fromkeys(code for *_, codes in read for code in codes))
     where, kind, content, _ = read[0]
     if found.index:
-        parts = {file: held for file, _, held, _ in read}
-        if odd := next((file for file, held in parts.items() if not isinstance(held, dict)), None):
-            raise bad_input(odd, "content", "tensors by name", f"a {type(parts[odd]).__name__}")
+        parts = {file: _named(file, held) for file, _, held, _ in read}
         where, content = found.index, found.merged(parts.__getitem__)
     masks, masks_where = (None, None) if mask is None else _masks(Path(mask))
     weights, kept, rewind = split_layout(content, where, masks, masks_where)
@@ -112,6 +110,13 @@ def _masks(path: Path) -> tuple[Any, Path]:
     if not file.is_file():
         raise bad_input(file, "mask", "a safetensors or torch file", "nothing at this path")
     return _read(file)[1], file
+
+
+def _named(file: Path, content: Any) -> dict[str, Any]:
+    """What a shard holds, by name; InputError where it is no mapping."""
+    if not isinstance(content, dict):
+        raise bad_input(file, "content", "tensors by name", f"a {type(content).__name__}")
+    return {str(name): one for name, one in content.items()}
 
 
 def _read(path: Path) -> tuple[str, Any, tuple[str, ...]]:
