@@ -204,6 +204,7 @@ class Watermark(Mark):
         """The network with the watermark in it; InputError as of `apply`, or where a place is pruned."""
         self._settle(self._shapes(as_weights(ticket)))
         fixed, mask = self.fixed_in(ticket), ticket.mask
+        _check_dtypes({name: ticket.weights[name] for name in fixed})
         places = {name: torch.from_numpy(f.places) for name, f in fixed.items()}
         _refuse_pruned([n for n, p in places.items() if n in mask and not mask[n].take(p).all()])
         written = {name: ticket.weights[name].clone() for name in fixed}
