@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import make_dataclass
 from pathlib import Path
@@ -54,10 +54,8 @@ TriggerFit = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.")]
 Preset = Annotated[str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.")]
-NewArch = Annotated[
-    str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50, vgg16 or freezenet.")
-]
-NewDataset = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
+NewArch = Annotated[str, typer.Option(help="Network:")]
+NewDataset = Annotated[str, typer.Option(help="Data set:")]
 NewPreset = Annotated[
     str | None,
     typer.Option(help="Recipe: paper, open-lth, quick or demo; quick by default, demo for digits."),
@@ -70,6 +68,15 @@ Precision = Annotated[
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Seconds between checkpoints: what a kill may cost.")
 ]
+
+
+def new_training(run: Callable[..., None]) -> Callable[..., None]:
+    """A verb that trains from the beginning: its help lists the networks and data sets."""
+    from ticket_sig.cli.declared import with_names
+    from ticket_sig.datasets import DATASETS
+    from ticket_sig.models import MODELS
+
+    return with_names(run, arch=MODELS, dataset=DATASETS)
 
 
 def changes(**values: Any) -> dict[str, Any]:
