@@ -28,7 +28,7 @@ import torch
 
 from ticket_sig import Claim
 from ticket_sig.formats import open_weights
-from ticket_sig.formats.weights import INDEX, InMemory
+from ticket_sig.formats.weights import InMemory
 from ticket_sig.marks import Watermark, of_kind
 from ticket_sig.marks.embed import embed_in_files, options_for
 from ticket_sig.training.device import made_with
@@ -61,7 +61,7 @@ def write_model(folder: Path, parameters: int) -> int:
                 matrix = torch.randn(side, side, generator=draw).mul_(side**-0.5).bfloat16()
                 out.write(matrix.view(torch.uint8).numpy().data)
         index.update(dict.fromkeys(names, file))
-    (folder / INDEX).write_text(
+    (folder / "model.safetensors.index.json").write_text(
         json.dumps({"metadata": {"total_size": 2 * count * side**2}, "weight_map": index})
     )
     return count * side**2

@@ -64,7 +64,7 @@ PAPER = Sizes(
 )
 SMALL = Sizes(
     epoch=("--runs", "2", "--modes", "eager", "captured", "--images", "128"),
-    find=("--preset", "demo", "--epochs", "2", "--rounds", "2", "--checkpoint-every", "0"),
+    find=("--preset", "demo", "--epochs", "1", "--rounds", "2", "--checkpoint-every", "0"),
     pack_seconds=0.2,
     needs_gpu=False,
 )

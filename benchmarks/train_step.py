@@ -36,7 +36,7 @@ from ticket_sig.training import preset
 from ticket_sig.training.device import made_with, pick_precision
 from ticket_sig.training.loop import Engine, Run
 
-BATCH, WARM_UP = 128, 10
+BATCH, WARM_UP, MATRIX = 128, 10, 2048
 
 
 def made_up(count: int) -> Images:
@@ -142,14 +142,14 @@ def flops() -> float:
 
 def matmul_peak() -> float:
     """What this machine reaches in a bfloat16 matrix product, in operations per second."""
-    a, b = torch.ones(2, 2048, 2048, dtype=torch.bfloat16)
+    a, b = torch.ones(2, MATRIX, MATRIX, dtype=torch.bfloat16)
     a @ b
     times = []
     for _ in range(20):
         start = time.perf_counter()
         a @ b
         times.append(time.perf_counter() - start)
-    return float(2 * 2048**3 / min(times))
+    return float(2 * MATRIX**3 / min(times))
 
 
 def measure(which: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -162,6 +162,7 @@ def measure(which: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Prints every run, the medians and their ratio."""
+    global WARM_UP, MATRIX
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -170,6 +171,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="seconds, not minutes; for tests")
     parser.add_argument("--only", choices=("ours", "unfused", "peer"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.small:
+        WARM_UP, MATRIX = 1, 256
     if options.only:
         data = made_up((WARM_UP + options.steps + 1) * BATCH * 2 if options.small else 50_000)
         if options.only == "peer":

@@ -1,4 +1,4 @@
-"""A new mark, attack or score is one file of 30 lines or fewer, and one line (docs/extending.md)."""
+"""A new mark, attack, score or model is one file of 30 lines or fewer, and one line (docs/extending.md)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ def test_who_does_what_the_page_says_has_it_in_every_help(tmp_path: Path) -> Non
     assert [name for _, name in files] == list(EXAMPLES)
     for file, name in files:
         (tmp_path / file).write_text(EXAMPLES[name])
-    registries = re.findall(r"in `([A-Z]+)` of `([\w/.]+)`.*?```python\n(.*?)\n\n(.*?)```", text, re.DOTALL)
-    assert [name for name, *_ in registries] == ["MARKS", "ATTACKS", "SCORES"]
+    registries = re.findall(
+        r"in `([A-Z]+)` of `([\w/.]+)`.*?```python\n(?:(from .*?)\n\n)?(.*?)```", text, re.DOTALL
+    )
+    assert [name for name, *_ in registries] == ["MARKS", "ATTACKS", "SCORES", "MODELS", "DATASETS"]
     for name, file, imports, lines in registries:
         code = (tmp_path / file).read_text()
-        code = re.sub(rf"({name}: .*? = {{\n)", rf"\1{lines}", code)
+        code, put_in = re.subn(rf"({name}(?:: .*?)? = {{\n)", rf"\1{lines}", code)
+        assert put_in == 1
         # Where a linter would sort it to: before the others.
         code = code.replace("from ticket_sig.", f"{imports}\nfrom ticket_sig.", 1)
         (tmp_path / file).write_text(code)
@@ -39,12 +42,20 @@ def test_who_does_what_the_page_says_has_it_in_every_help(tmp_path: Path) -> Non
         (["embed"], "sign-bits"),
         (["attack", "quantization"], "--bits"),
         (["split"], "relative-magnitude"),
+        (["find"], "small-net"),
+        (["find"], "mnist"),
     ):
-        said = subprocess.run(
-            [*PROGRAM, *verb, "--help"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-        )
-        assert said.returncode == 0 and says in said.stdout, said.stderr
+        assert says in helped(tmp_path, tuple(verb)), verb
+
+
+def helped(folder: Path, verb: tuple[str, ...]) -> str:
+    """The help of a verb, as the package in a folder gives it."""
+    said = subprocess.run(
+        [*PROGRAM, *verb, "--help"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stderr
+    return said.stdout

@@ -18,11 +18,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support.command_line import done
 
 from ticket_sig import InputError
 
 ROOT = Path(__file__).parents[1]
-_SEARCH = ["find", "--preset=demo", "--epochs=2", "--rounds=2"]
+_SEARCH = ["find", "--preset=demo", "--epochs=1", "--rounds=2"]
 
 
 def module(name: str) -> ModuleType:
@@ -91,6 +92,7 @@ def tensors(ticket: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in ticket.glob("*.safetensors")}
 
 
+@pytest.mark.usefixtures("compiled")
 def test_killed_in_the_search_it_goes_on_from_what_came_back_with_the_same_bits(tmp_path: Path) -> None:
     first, second = tmp_path / "first/out", tmp_path / "second/out"
     process = start(first, "--small")
@@ -111,13 +113,12 @@ def test_killed_in_the_search_it_goes_on_from_what_came_back_with_the_same_bits(
     assert "resumed at step" in (second / "log.txt").read_text()
     assert steps(second).keys() == {"find"} and len(steps(second)["find"]["levels"]) == 3
 
-    search = "from ticket_sig.cli.app import main; main()"
-    uninterrupted = [sys.executable, "-c", search, *_SEARCH, f"--out={tmp_path / 'whole'}"]
-    subprocess.run(uninterrupted, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    done([*_SEARCH, "--out", tmp_path / "whole"])
     packed_run.unpack(second, tmp_path / "back")
     assert tensors(tmp_path / "back/ticket") == tensors(tmp_path / "whole/ticket") != {}
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_signal_ends_the_search_as_the_end_of_its_time_does(tmp_path: Path) -> None:
     process = start(tmp_path / "out", "--small", "--steps", "find", "--", "--epochs", 500)
     wait_for(lambda: packed(tmp_path / "out"), process)

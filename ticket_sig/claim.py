@@ -15,6 +15,7 @@ from ticket_sig.version import VERSION
 
 FORMAT, FORMAT_VERSION = "ticket_sig claim", 2
 MOST_MARKS = 16
+MOST_TIED = 1000
 # What version 1 called its schemes, and what the registry of marks calls them.
 _NAMES_OF_VERSION_1 = {
     "scheme 1: key mask": "key-mask",
@@ -40,6 +41,7 @@ class Claim:
         subject: digest of the tensors of the model as it was signed.
         accuracy: test accuracy in % that the claimant promises (F of NeurIPS'21, section 3.2); None = none.
         transcript: of the search that found the mask (`transcripts.link`); None = none.
+        tied: the model's tied weights, of which a file may keep but one name: {name: first name}.
         created: time of signing (UTC, ISO 8601), as the claimant states it; proves nothing.
         written_by: the package that wrote the file; version 1 did not say.
         source: the file it was read from, for messages.
@@ -49,6 +51,7 @@ class Claim:
     subject: str
     accuracy: float | None = None
     transcript: Mapping[str, Any] | None = None
+    tied: Mapping[str, str] = field(default_factory=dict)
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     written_by: str = f"ticket_sig {VERSION}"
     source: str = field(default="claim", compare=False)
@@ -67,6 +70,7 @@ class Claim:
             "subject": self.subject,
             **({} if self.accuracy is None else {"accuracy": self.accuracy}),
             **({} if self.transcript is None else {"transcript": dict(self.transcript)}),
+            **({"tied": dict(self.tied)} if self.tied else {}),
             "created": self.created,
         }
 
@@ -85,6 +89,7 @@ class Claim:
             subject=entry(value, "subject", str),
             accuracy=None if value.get("accuracy") is None else number(value, "accuracy", 100),
             transcript=entry(value, "transcript", dict) if value.get("transcript") is not None else None,
+            tied=_tied(value),
             created=entry(value, "created", str),
             written_by="ticket_sig 0.1" if old else entry(value, "written_by", str)[:SHOWN],
         )
@@ -99,6 +104,15 @@ class Claim:
         value = read_json(Path(path))
         with about(path):
             return replace(cls.from_json(value), source=str(path))
+
+
+def _tied(value: Mapping[str, Any]) -> dict[str, str]:
+    tied = entry({"tied": {}, **value}, "tied", dict)
+    if len(tied) > MOST_TIED:  # each is looked for
+        raise bad_input("claim", "tied", f"at most {MOST_TIED} names", str(len(tied)))
+    if odd := [repr(first)[:SHOWN] for first in tied.values() if not isinstance(first, str)]:
+        raise bad_input("claim", "tied", "names by name", odd[0])
+    return tied
 
 
 def _marks(value: Mapping[str, Any]) -> tuple[ClaimedMark, ...]:

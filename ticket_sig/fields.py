@@ -14,17 +14,23 @@ from typing import Any, TypeVar
 from ticket_sig.errors import bad_input
 
 SHOWN = 80  # characters of what was found
+_LONG = 20  # digits; Python takes its time over thousands, and refuses more
 _T = TypeVar("_T")
 
 
-def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text; NaN and numbers beyond all range are none.
+def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        finite: NaN and numbers beyond all range are none; else they are read, as infinities.
 
     Raises:
         ValueError: it does not parse, or is nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        if finite:
+            return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text, parse_int=_whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -110,3 +116,7 @@ def _refuse(constant: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     return value if math.isfinite(value) else _refuse(text[:SHOWN])
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < _LONG else float(digits)

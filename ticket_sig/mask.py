@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
-from ticket_sig.errors import bad_input, refuse
+from ticket_sig.errors import InputError, bad_input, refuse
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,13 @@ class Mask(Mapping[str, Tensor]):
 
     @classmethod
     def of_matrices(cls, weights: Mapping[str, Tensor]) -> Mask:
-        """The same with every floating-point tensor of 2 or more dimensions in it, pruned or not."""
-        return cls({name: w != 0 for name, w in weights.items() if w.is_floating_point() and w.ndim >= 2})
+        """The same with every floating-point tensor of 2 or more dimensions in it, pruned or not.
+
+        Of tied weights, which are one tensor under several names, the first name alone.
+        """
+        matrices = {name: w for name, w in weights.items() if w.is_floating_point() and w.ndim >= 2}
+        first: dict[object, str] = {}
+        return cls({n: w != 0 for n, w in matrices.items() if first.setdefault(memory_of(w), n) == n})
 
     @classmethod
     def full(cls, weights: Mapping[str, Tensor]) -> Mask:
@@ -163,21 +169,64 @@ class Mask(Mapping[str, Tensor]):
 
         Call it after every optimizer step; it costs one fused multiplication.
 
+        Args:
+            parameters: `dict(network.named_parameters())`, also of a network in DataParallel or compiled.
+
         Raises:
-            InputError: a masked parameter is missing or has another shape.
+            InputError: a masked parameter is missing, has another shape or none yet, or is computed from
+                another one by `torch.nn.utils.prune`.
         """
-        self.check_shapes(parameters, "parameters")
-        bound = [parameters[name] for name in self]
-        # One layout for a weight and its factor, else the multiplication falls back to a slow path.
-        factors = [torch.empty_like(p).copy_(kept) for p, kept in zip(bound, self.values(), strict=True)]
+        bound = list(_found(self, parameters).values())
+        factors = [torch.empty(0)] * len(bound)
 
         @torch.no_grad()
         def hold() -> None:
+            for index, (p, kept) in enumerate(zip(bound, self.values(), strict=True)):
+                if factors[index].device != p.device or not factors[index].numel():
+                    # One layout for a weight and its factor, else the multiplication takes a slow path.
+                    factors[index] = torch.empty_like(p).copy_(kept)
             if bound:
                 torch._foreach_mul_(bound, factors)
 
         hold()
         return hold
+
+
+def _found(mask: Mask, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masked parameters, in the mask's order, whatever wrappers put into their names."""
+    hint = "hand in dict(network.named_parameters())"
+    if not isinstance(parameters, Mapping):
+        raise bad_input("", "parameters", "tensors by name", f"a {type(parameters).__name__}", hint=hint)
+    names: dict[str, list[str]] = {}
+    for name in parameters:
+        names.setdefault(_without_wrappers(name), []).append(name)
+    found = {}
+    for name in mask:
+        alike = [name] if name in parameters else names.get(_without_wrappers(name), [])
+        if len(alike) == 1:
+            found[name] = parameters[alike[0]]
+        elif not alike and f"{_without_wrappers(name)}_orig" in names:
+            raise pruned_by_torch("parameters", name)
+    if lazy := [name for name, p in found.items() if is_lazy(p)]:
+        raise not_yet_shaped("parameters", lazy[0])
+    mask.check_shapes(found, "parameters")
+    return found
+
+
+def pruned_by_torch(where: str, name: str) -> InputError:
+    """The error for a parameter that is asked for, and computed from another one."""
+    hint = "make the pruning permanent: torch.nn.utils.prune.remove(module, 'weight')"
+    return bad_input(where, name, "a parameter", "one that torch.nn.utils.prune masks", hint=hint)
+
+
+def not_yet_shaped(where: str, name: str) -> InputError:
+    """The error for a tensor of a lazy layer."""
+    return bad_input(where, name, "a shape", "a lazy one", hint="call the network on a batch first")
+
+
+def _without_wrappers(name: str) -> str:
+    """A name without the parts of DataParallel and torch.compile."""
+    return ".".join(part for part in name.split(".") if part not in ("module", "_orig_mod"))
 
 
 def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -190,6 +239,13 @@ def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
         if name in found and found[name].shape != t.shape
     ]
     return sorted(missing + extra + shapes)
+
+
+def memory_of(tensor: Tensor) -> tuple[object, ...]:
+    """What tied weights share while they live; a tensor that has no memory shares nothing."""
+    if not tensor.numel() or tensor.is_meta or tensor.layout != torch.strided:
+        return (id(tensor),)
+    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
 def kernel_map(kept: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy  # `scipy.stats` takes half a second to import, and is imported where it is first used
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from scipy.stats import binom, hypergeom
 
 _TERMS = 1 << 20
 LOG10_SECRETS = 64 * math.log10(2)  # keys or secrets that a liar may have tried
@@ -28,7 +28,7 @@ def log10_p_agreement(expected: NDArray[np.bool_], found: NDArray[np.bool_]) -> 
     """
     hits = int(np.count_nonzero(expected & found))
     modules, light, kept = expected.size, int(expected.sum()), int(found.sum())
-    return float(min(0.0, hypergeom.logsf(hits - 1, modules, light, kept) / math.log(10)))
+    return float(min(0.0, scipy.stats.hypergeom.logsf(hits - 1, modules, light, kept) / math.log(10)))
 
 
 def log10_tails(count: int, chance: float) -> NDArray[np.float64]:
@@ -43,7 +43,7 @@ def log10_tails(count: int, chance: float) -> NDArray[np.float64]:
     Returns:
         float64 [count + 1], at most 0, finite.
     """
-    terms = binom.logpmf(np.arange(count, -1, -1), count, chance)
+    terms = scipy.stats.binom.logpmf(np.arange(count, -1, -1), count, chance)
     tails: NDArray[np.float64] = np.logaddexp.accumulate(terms)[::-1] / math.log(10)
     return np.minimum(0.0, tails)
 
@@ -57,7 +57,7 @@ def log10_tail(count: int, chance: float, at_least: int) -> float:
     """
     # So many terms on, the next is smaller by more than all that a float64 can hold.
     last = min(count, at_least + _TERMS)
-    terms = binom.logpmf(np.arange(at_least, last + 1), count, chance)
+    terms = scipy.stats.binom.logpmf(np.arange(at_least, last + 1), count, chance)
     return float(min(0.0, logsumexp(terms) / math.log(10)))
 
 

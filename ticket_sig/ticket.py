@@ -9,9 +9,13 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
+from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input, refuse
-from ticket_sig.mask import Mask, differences
+from ticket_sig.mask import Mask, differences, memory_of
 from ticket_sig.options import fits, in_words
+
+_SAMPLED = 256  # entries of each tensor that are compared before the whole
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +116,21 @@ class Ticket:
         if self.rewind is None:
             hint = "train from the model's weights instead (--start model)"
             raise bad_input("ticket", "rewind weights", "some", "none", hint=hint)
-        return self.mask.apply(self.rewind)
+        masked = self.mask.apply(self.rewind)
+        # Tied weights are tied when they are rewound, too: the name in the mask speaks for all.
+        homes = {memory_of(self.weights[name]): masked[name] for name in self.mask}
+        return {name: homes.get(memory_of(self.weights[name]), t) for name, t in masked.items()}
+
+    def mask_for(self, parameters: Mapping[str, Tensor]) -> Mask:
+        """The mask over a network's parameters.
+
+        Names that are tied in the weights may be parameters of their own in the network: layers that were
+        copied and not trained since. Each then is under the mask.
+        """
+        homes = {memory_of(self.weights[name]): name for name in self.mask}
+        own = {n: home for n, w in self.weights.items() if (home := homes.get(memory_of(w))) is not None}
+        apart = {n: home for n, home in own.items() if parameters.get(n) is not parameters.get(home)}
+        return Mask({**self.mask, **{n: self.mask[home] for n, home in apart.items() if n in parameters}})
 
     def last_trained(self) -> HistoryEntry | None:
         """The last entry of the history that has a test accuracy and was not rejected by the search."""
@@ -126,9 +144,10 @@ class Ticket:
 
 
 def ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Tied weights: which names are one tensor with an earlier name, {name: first name}."""
-    first: dict[int, str] = {}
-    return {name: first[id(t)] for name, t in tensors.items() if first.setdefault(id(t), name) != name}
+    """Tied weights: which names share their memory with an earlier name, {name: first name}."""
+    held = dict(tensors)  # alive, so that no memory is used again
+    first: dict[object, str] = {}
+    return {n: first[memory_of(t)] for n, t in held.items() if first.setdefault(memory_of(t), n) != n}
 
 
 def tie(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
@@ -139,14 +158,60 @@ def tie(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Ten
     return {name: tensors[tied.get(name, name)] for name in tensors}
 
 
+def tie_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Makes one tensor of those that share their memory, and of equal copies (`copies_of`)."""
+    tied = ties(tensors)
+    copies = copies_of({name: t for name, t in tensors.items() if name not in tied})
+    firsts = {name: tied.get(name, name) for name in tensors}
+    return {name: tensors[copies.get(first, first)] for name, first in firsts.items()}
+
+
+def copies_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Which names hold the same matrix as an earlier one, bit for bit: {name: first name}.
+
+    A file of safetensors, or of `.clone()`, keeps tied weights as copies. Two trained layers are never equal,
+    so copies are taken as tied: floating-point tensors of 2 or more dimensions. Not those whose weights other
+    than zero are all alike: layers that start at zero or one, causal masks and identities are equal without
+    being tied. Layers that were copied, and not trained since, are taken as tied, too: a mark then stands in
+    both, and they count once; training keeps each under the mask (`Ticket.mask_for`).
+
+    Few entries of each are compared first, so that files that are read in parts are not read whole.
+    """
+    alike: dict[object, list[str]] = {}
+    for name, t in tensors.items():
+        if t.ndim >= 2 and t.is_floating_point() and t.numel():
+            flat, step = t.reshape(-1), max(1, t.numel() // _SAMPLED)
+            sample = flat[::step][:_SAMPLED].clone().view(torch.uint8).numpy().tobytes()
+            alike.setdefault((t.dtype, t.shape, sample), []).append(name)
+    copies = {}
+    for names in alike.values():
+        # By digests, so that many tensors that differ in their last entries take no more than one look each.
+        first: dict[str, str] = {}
+        for name in names if len(names) > 1 else ():
+            home = first.setdefault(tensor_digest({"": tensors[name]}), name)
+            if home != name and _varied(tensors[home]):
+                copies[name] = home
+    return copies
+
+
+def _varied(tensor: Tensor) -> bool:
+    """Whether a tensor holds two different values other than zero."""
+    known = torch.zeros(0)
+    for block in torch.split(tensor.reshape(-1), _BLOCK):
+        known = torch.unique(torch.cat([known, block[block != 0].float()]))
+        if len(known) > 1:
+            return True
+    return False
+
+
 def retie(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Restores weight tying.
 
     If several names shared a tensor in `old`, and `new` replaced it under one of them, all get the
     replacement.
     """
-    changed = {id(old[name]): t for name, t in new.items() if t is not old[name]}
-    return {name: changed.get(id(old[name]), t) for name, t in new.items()}
+    changed = {memory_of(old[name]): t for name, t in new.items() if t is not old[name]}
+    return {name: changed.get(memory_of(old[name]), t) for name, t in new.items()}
 
 
 def put_back(

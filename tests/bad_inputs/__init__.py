@@ -9,7 +9,18 @@ from __future__ import annotations
 from importlib import import_module
 
 _FILES = (
-    *("model_files", "bundles", "masks", "messages", "data", "claims", "damaged_claims", "output", "runs"),
+    *(
+        "model_files",
+        "bundles",
+        "masks",
+        "masks_apart",
+        "messages",
+        "data",
+        "claims",
+        "damaged_claims",
+        "output",
+        "runs",
+    ),
     *("embedding", "options", "keys", "attacks", "asking", "servers", "answers", "freezenet", "uchida"),
     *("proof_of_work", "usage"),
 )

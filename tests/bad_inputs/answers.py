@@ -35,6 +35,24 @@ for _name, _text, *_says in (
         "answers.csv: line 2: expected a whole number as label, found 'cat'",
     ),
     ("a third column", "0001.png,3,0.9\n", "answers.csv: line 1: expected FILE,LABEL, found 3 cells"),
+    ("a fraction", "file;label\n0001.png;3,5\n", "line 2: expected a whole number as label, found '3,5'"),
+    ("thousands, perhaps", "0001.png;3,000\n", "line 1: expected a whole number as label, found '3,000'"),
+    (
+        "two columns of labels",
+        "file,label,prediction\n0001.png,3,4\n",
+        "answers.csv: line 1: expected one column of labels, found label and prediction; keep the one",
+    ),
+    (
+        "two columns of pictures",
+        "file,nearest,label\n0001.png,0002.png,4\n",
+        "answers.csv: line 2: expected one column of pictures, found 0001.png and 0002.png",
+    ),
+    (
+        "a workbook",
+        "PK\x03\x04\0\0",
+        "answers.csv: answers: expected a table as text",
+        "save a workbook as CSV",
+    ),
     ("nothing", "", "answers to decoys: expected at least half of them, found 0 of 100"),
 ):
     topic.enter(f"answers with {_name}", lambda folder, text=_text: _answers(folder, text), *_says)  # type: ignore[misc]

@@ -71,6 +71,22 @@ def password_in_the_address(folder: Path) -> list[Any]:
     return ["ask", "--url", "http://me:hunter2@host", "--model", "mine", *shown(folder)]
 
 
+@topic.case("shape: expected sizes as -1,3,32,32 or 3,32,32, found '8x8'")
+def shape_that_is_none(folder: Path) -> list[Any]:
+    return ["ask", *_DEAD, "--shape", "8x8", *shown(folder)]
+
+
+@topic.case("datatype: expected one of UINT8, BF16, FP16, FP32, FP64, found 'BYTES'")
+def datatype_that_holds_no_image(folder: Path) -> list[Any]:
+    return ["ask", *_DEAD, "--datatype", "BYTES", *shown(folder)]
+
+
+@topic.case("--shape: expected images of 8 x 8 with 1 channels, found [-1, 3, 32, 32]")
+def shape_of_other_images(folder: Path) -> list[Any]:
+    said = ["--input", "x", "--datatype", "UINT8", "--shape", "-1,3,32,32"]
+    return ["ask", *_DEAD, *said, *shown(folder)]
+
+
 @topic.case("--token-env: expected the name of an environment variable that is set, found 'NOT_SET'")
 def token_that_is_not_there(folder: Path) -> list[Any]:
     return ["ask", *_DEAD, "--token-env", "NOT_SET", *shown(folder)]
@@ -124,6 +140,26 @@ def _of_a_folder(folder: Path) -> list[Any]:
 )
 def chosen_triggers_without_a_control(folder: Path) -> list[Any]:
     return _of_a_folder(folder)
+
+
+@topic.case("claim.json: claim: order: expected text of the form string|number, found 'shuffled'")
+def claim_of_a_folder_in_an_unknown_order(folder: Path) -> list[Any]:
+    arguments = _of_a_folder(folder)
+    edit_mark(folder / "claim.json", order="shuffled")
+    return arguments
+
+
+@topic.case("triggers: commitment: expected the claim's sha256:", "another secret or folder")
+def claim_of_a_folder_in_another_order(folder: Path) -> list[Any]:
+    arguments = _of_a_folder(folder)
+    edit_mark(folder / "claim.json", order="string")
+    return arguments
+
+
+@topic.case("triggers.json: triggers: order and fit: expected a folder of pictures, found a file")
+def secret_for_a_claim_of_a_folder(folder: Path) -> list[Any]:
+    shown(folder)
+    return [*_of_a_folder(folder)[:-1], folder / "triggers.json"]
 
 
 @topic.case("GONE: model: expected a bundle, a .safetensors")
@@ -255,3 +291,18 @@ def triggers_of_no_size(folder: Path) -> list[Any]:
 @topic.case("triggers: count: expected enough to verify, found 20 of 10 classes")
 def too_few_triggers(folder: Path) -> list[Any]:
     return ["triggers", "--dataset", "digits", "--count", 20, "--out", folder / "triggers.json"]
+
+
+@topic.case("--out: expected a file to write, found none; or read a folder of pictures: --folder")
+def triggers_without_out(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits"]
+
+
+@topic.case("--out, --count: expected a new secret, found --folder")
+def triggers_of_a_folder_with_the_options_of_a_secret(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits", "--folder", folder, "--out", folder / "t.json", "--count", 9]
+
+
+@topic.case("--trigger-fit: expected --folder, found none")
+def triggers_of_a_secret_with_the_options_of_a_folder(folder: Path) -> list[Any]:
+    return ["triggers", "--dataset", "digits", "--out", folder / "triggers.json", "--trigger-fit", "cut"]

@@ -165,6 +165,17 @@ _OUT_OF_RANGE: dict[str, tuple[tuple[str, object, str], ...]] = {
         ("qr.level", "x" * 10**6, f"QR level: expected L, M, Q or H, found '{'x' * 999}..."),
         ("qr.digest", "x" * 10**6, f"digest of the code: expected {'x' * 1000}..., found sha256:"),
         ("qr.data_mask", 8, "data_mask: expected 0 to 7, found 8"),
+        ("qr.eci", 3, "eci: expected 26 (UTF-8), or no such field, found 3"),
+        # It was written without a header, which takes room.
+        (
+            "qr.eci",
+            26,
+            "message: expected at most 6 bytes in version 1, level H, found 7, which takes version 2",
+        ),
+        *(
+            ("qr.eci", new, f"eci: expected a whole number, found {new!r}")
+            for new in (True, None, 26.0, "26")
+        ),
         ("qr.digest", "sha256:0", "digest of the code: expected sha256:0, found sha256:"),
         ("placement.row", 10**30, f"row: expected a whole number, found {10**30}"),
         ("placement.shape", [22], "shape: expected two or more positive whole numbers, found [22]"),

@@ -6,6 +6,8 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from support.damage import RUN_CODE, RunsCode
 
 from bad_inputs.case import PROOF, Topic
@@ -108,6 +110,74 @@ def images_without_a_test_split(folder: Path) -> list[Any]:
 def image_cut_short(folder: Path) -> list[Any]:
     cut_in_half(images(folder) / "train" / "dark" / "0.png")
     return search(folder, data=folder / "IMAGES")
+
+
+@topic.case(
+    "IMAGES/train: data folder: expected python batches, *.parquet or train/CLASS/ images, found nothing; "
+    "passed over: .dark, @eaDir; give --data a folder of train/CLASS/*.png and test/CLASS/*.png"
+)
+def images_whose_every_class_is_hidden(folder: Path) -> list[Any]:
+    for split in images(folder).iterdir():
+        (split / "dark").rename(split / ".dark")
+        (split / "light").rename(split / "@eaDir")
+    return search(folder, data=folder / "IMAGES")
+
+
+@topic.case("IMAGES/test: classes: expected a folder for each, found nothing; passed over: .dark, .light")
+def images_whose_every_class_of_the_test_split_is_hidden(folder: Path) -> list[Any]:
+    for path in list((images(folder) / "test").iterdir()):
+        path.rename(path.with_name(f".{path.name}"))
+    return search(folder, data=folder / "IMAGES")
+
+
+@topic.case(
+    "DATA: data folder: expected python batches, *.parquet", "found nothing; passed over: .git, Thumbs.db"
+)
+def data_folder_of_nothing_but_hidden_things(folder: Path) -> list[Any]:
+    (folder / "DATA" / ".git").mkdir(parents=True)
+    (folder / "DATA" / "Thumbs.db").touch()
+    return _cifar(folder, folder / "DATA")
+
+
+@topic.case("0.ppm: image: expected pixels of 8 or 16 bits, found 32 bits (TIFF, mode F); save it as PNG")
+def image_of_floating_point_pixels(folder: Path) -> list[Any]:
+    Image.new("F", (8, 8)).save(images(folder) / "train" / "dark" / "0.ppm", "TIFF")
+    return search(folder, data=folder / "IMAGES")
+
+
+@topic.case(
+    "DATA: configurations: expected one, found default, other; give the folder of one:", "DATA/default"
+)
+def parquet_of_two_configurations(folder: Path) -> list[Any]:
+    for name in ("default", "other"):
+        (folder / "DATA" / name).mkdir(parents=True)
+        for split in ("train", "test"):
+            (folder / "DATA" / name / f"{split}.parquet").touch()
+    return _cifar(folder, folder / "DATA")
+
+
+@topic.case(
+    "PARQUET: train split: expected one file, or all the numbered ones of one table, found "
+    "train-00000-of-00001.parquet, train.parquet"
+)
+def parquet_of_a_split_twice(folder: Path) -> list[Any]:
+    (parquet(folder, img=[b""], label=[0]) / "train.parquet").touch()
+    return _cifar(folder, folder / "PARQUET")
+
+
+@topic.case("PARQUET: test split: expected test-*.parquet or test/*.parquet, found only train-0")
+def parquet_without_a_test_split(folder: Path) -> list[Any]:
+    (parquet(folder, img=[b""], label=[0]) / "test-00000-of-00001.parquet").unlink()
+    return _cifar(folder, folder / "PARQUET")
+
+
+@topic.case(
+    "data_batch_3: CIFAR python batch: expected data and labels of whole numbers, found 'float' object"
+)
+def python_batch_with_labels_that_are_no_whole_numbers(folder: Path) -> list[Any]:
+    content = {b"data": np.zeros((4, 3072), np.uint8), b"labels": [0, 1, 2, 2.5]}
+    (batches(folder) / "data_batch_3").write_bytes(pickle.dumps(content, 5))
+    return _cifar(folder, folder / "CIFAR")
 
 
 @topic.case("dataset: expected one of digits, cifar10", "found 'mnist'")

@@ -139,16 +139,7 @@ for _mark in _MARKS:
 # Models that cannot carry it, or lie where they cannot be read whole.
 
 
-@topic.case(
-    "MODEL: model: expected one file, or a bundle, for qr-code, found safetensors files with an index"
-)
-def code_in_many_files(folder: Path) -> list[Any]:
-    return _embed(folder, _shards(folder), *_CODE)
-
-
-@topic.case(
-    "MODEL: model: expected one file, or a bundle, for freezenet, found safetensors files with an index"
-)
+@topic.case("MODEL: model: weights: expected a dense network, found pruned weights in a.weight")
 def many_files_that_are_to_be_pruned(folder: Path) -> list[Any]:
     return _embed(folder, _shards(folder), *_VALUES, "--prune", 0.5)
 

@@ -48,10 +48,11 @@ def network_without_trainable_parameters(folder: Path) -> list[Any]:
     return _apply(folder, {"steps": torch.tensor(7), "norm.running_mean": torch.ones(9)}, "--message", "mine")
 
 
-@topic.case("freezenet: a.weight: expected one of float64, float32, float16, bfloat16, found float8_e4m3fn")
+@topic.case("net.safetensors: a.weight: expected floats of 16 bits or more, found float8_e4m3fn; save the")
 def weights_of_8_bits(folder: Path) -> list[Any]:
     state = {"a.weight": torch.ones(2, 3).to(torch.float8_e4m3fn), "b.weight": torch.ones(2, 2)}
-    return _apply(folder, state, "--message", "mine", length=10)
+    model = plain(folder, "net.safetensors", state)
+    return ["embed", model, "--mark", "freezenet", "--length", 10, "--out", folder / "OUT"]
 
 
 @topic.case("freezenet: a.weight: expected shape [40, 30], found [40, 31]")

@@ -63,17 +63,23 @@ def torch_file_with_a_bit_of_a_weight_flipped(folder: Path) -> list[Any]:
     return embed(folder, flip_after(fixture(folder, "state.pt"), state[LAYER].numpy().tobytes()[:100], 2))
 
 
-def _hostile(folder: Path, zipped: bool) -> list[Any]:
-    state: dict[str, Any] = {"fc.weight": torch.ones(2, 2), "more": RunsCode(folder / PROOF)}
+def _hostile(folder: Path, zipped: bool, beside: bool) -> list[Any]:
+    runs = RunsCode(folder / PROOF)
+    state = {"fc.weight": torch.ones(2, 2), "more": runs} if beside else runs
     torch.save(state, folder / "hostile.pt", _use_new_zipfile_serialization=zipped)
     return ["extract", folder / "hostile.pt", "--claim", claim(folder)]
 
 
 for _kind in ("zip", "legacy"):
     topic.enter(
-        f"{_kind} torch file that would run code",
-        lambda folder, k=_kind: _hostile(folder, k == "zip"),
+        f"{_kind} torch file that is code",
+        lambda folder, k=_kind: _hostile(folder, k == "zip", beside=False),
         f"hostile.pt: pickle: expected tensors alone, found the code {RUN_CODE}, which was not run",
+    )
+    topic.enter(
+        f"{_kind} torch file that would run code beside its weights",
+        lambda folder, k=_kind: _hostile(folder, k == "zip", beside=True),
+        *("hostile.pt: ", "layer1.0.conv1.weight"),  # the weights were read: they are of another network
     )
 
 
@@ -85,7 +91,7 @@ def whole_module(folder: Path) -> list[Any]:
     return ["inspect", folder / "module.pt"]
 
 
-@topic.case("scripted.pt: ", "expected", "found")
+@topic.case("scripted.pt: model: expected a safetensors or torch file, found a TorchScript archive")
 def torchscript_archive(folder: Path) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -99,6 +105,54 @@ def torchscript_archive(folder: Path) -> list[Any]:
 def torch_file_without_tensors(folder: Path) -> list[Any]:
     torch.save({"epoch": 3, "result": [0.5]}, folder / "results.pt")
     return ["inspect", folder / "results.pt"]
+
+
+@topic.case("model.safetensors: fft.weight: expected a type that safetensors files have, found complex128")
+def type_that_no_copy_can_hold(folder: Path) -> list[Any]:
+    weights = dict(safetensors.torch.load_file(FIXTURES / "state.safetensors"))
+    torch.save(weights | {"fft.weight": torch.ones(2, dtype=torch.complex128)}, folder / "fft.pt")
+    return embed(folder, folder / "fft.pt")
+
+
+def _sparse(folder: Path, indices: Any, *size: int) -> list[Any]:
+    """A file of a few bytes with a sparse tensor of any size, whose indices nobody checked."""
+    held = torch.sparse_coo_tensor(torch.tensor(indices), torch.ones(2), size, check_invariants=False)
+    torch.save({"fc.weight": held}, folder / "sparse.pt")
+    return ["inspect", folder / "sparse.pt"]
+
+
+topic.enter(
+    "sparse tensors of a size that would not fit in memory",
+    lambda folder: _sparse(folder, [[0, 1], [1, 0]], 2**20, 2**20),
+    "sparse.pt: sparse tensors: expected at most 4 GiB once they are dense, found 4096.0 GiB",
+)
+topic.enter(
+    "sparse tensor with an index beyond its shape",
+    lambda folder: _sparse(folder, [[0, 9], [1, 0]], 2, 2),
+    "sparse.pt: fc.weight: expected a dense tensor in memory, found a damaged one (size is inconsistent with",
+)
+
+
+@topic.case(
+    "module.pt: model: expected a dense tensor", "the code support.user_net.UserNet", "model.state_dict()"
+)
+def module_in_a_checkpoint(folder: Path) -> list[Any]:
+    torch.save({"epoch": 3, "model": UserNet()}, folder / "module.pt")
+    return ["inspect", folder / "module.pt"]
+
+
+@topic.case(
+    "lfs.safetensors: model: expected a safetensors or torch file, found a pointer of git LFS", "pull"
+)
+def pointer_of_git_lfs(folder: Path) -> list[Any]:
+    (folder / "lfs.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n")
+    return embed(folder, folder / "lfs.safetensors")
+
+
+@topic.case("model.safetensors.index.json: shards: expected 1 files, found no model-1.safetensors")
+def index_without_its_shards(folder: Path) -> list[Any]:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}')
+    return ["inspect", folder / "model.safetensors.index.json"]
 
 
 for _value in ("nan", "inf"):

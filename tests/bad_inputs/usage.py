@@ -63,7 +63,6 @@ for _verb, _option in (
     (("embed", "net.pt"), "--out"),
     (("split", "net.pt"), "--out"),
     (("unlock", "net.pt", "--out", "BACK"), "--key"),
-    (("triggers",), "--out"),
     (("train", "net.pt"), "--out"),
     (("verify", "net.pt"), "--claim"),
     (("ask", "net.pt"), "--claim"),

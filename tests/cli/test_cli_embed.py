@@ -18,6 +18,7 @@ from support.tickets import sparse, sparse_ticket
 
 from ticket_sig import Claim, Mask, Ticket, load, save
 from ticket_sig.formats import open_weights
+from ticket_sig.formats.bundle import is_bundle
 from ticket_sig.formats.weights import Shards
 from ticket_sig.marks import MARKS, Watermark, of_kind
 
@@ -376,7 +377,7 @@ def test_bits_that_cannot_be_written_are_one_line_and_leave_nothing(
     assert [p.name for p in tmp_path.iterdir()] == ["secret"]
 
 
-def test_bits_are_read_in_many_files_but_not_written_into_them(
+def test_bits_in_many_files_are_read_and_written_as_in_one(
     dense: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
     marked = tmp_path / "marked"
@@ -384,9 +385,9 @@ def test_bits_are_read_in_many_files_but_not_written_into_them(
     shards = write_shards(tmp_path / "shards", load(marked).ticket.weights)
     assert ticket_sig("verify", shards, "--claim", marked / "claim.json").code == 0
     assert len(ticket_sig("extract", shards, "--claim", marked / "claim.json").out) == 129
-    said = ticket_sig("embed", shards, *UCHIDA, "--out", tmp_path / "other")
-    could_not(said, "shards: model: expected one file, or a bundle, for uchida, found safetensors files")
-    assert "merge them into one file" in said.err and not (tmp_path / "other").exists()
+    other = tmp_path / "other"
+    assert ticket_sig("embed", shards, *UCHIDA, "--out", other).code == 0
+    assert is_bundle(other) and ticket_sig("verify", other, "--claim", other / "claim.json").code == 0
 
 
 # every mark

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.command_line import Command, could_not
 from support.tiny import tiny_data, write_images
 from torch import Tensor
 
 from ticket_sig import InputError
-from ticket_sig.datasets import DATASETS, Dataset, load_dataset
+from ticket_sig.datasets import DATASETS, Dataset, DatasetSpec, load_dataset
 from ticket_sig.datasets.data import Split
 
 _IMAGES = torch.zeros(3, 8, 8, 1, dtype=torch.uint8)
@@ -102,3 +105,37 @@ def test_more_classes_than_the_data_set_are_refused_with_the_folder(tmp_path: Pa
     folder = write_images(tmp_path / "data", tuple(f"class{n:02d}" for n in range(11)), each=1, size=32)
     with pytest.raises(InputError, match=r"data: cifar10: train labels: expected 0 to 9, found 0 to 10"):
         load_dataset("cifar10", folder)
+
+
+def test_one_line_of_the_registry_is_a_data_set_of_a_user_s_own(
+    tmp_path: Path, ticket_sig: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/extending.md has it: what is not said comes from the folder."""
+    monkeypatch.setitem(DATASETS, "flowers", DatasetSpec())
+    monkeypatch.setitem(
+        DATASETS, "sized", DatasetSpec(classes=5, size=(8, 8, 3), normalisation=((0.1,) * 3, (0.2,) * 3))
+    )
+    folder = write_images(tmp_path / "data", ("rose", "tulip", "aster"), each=2)
+    data = load_dataset("flowers", folder)
+    assert (data.classes, data.size, data.mean, data.std) == (3, (8, 8, 3), (0.5,) * 3, (0.5,) * 3)
+    data = load_dataset("sized", folder)
+    assert (data.classes, data.mean, data.std) == (5, (0.1,) * 3, (0.2,) * 3)
+    said = ticket_sig("triggers", "--dataset", "sized", "--out", tmp_path / "triggers.json")
+    assert "100 images of 8 x 8 x 3, 5 classes" in said.out
+    could_not(
+        ticket_sig("find", "--dataset", "flowers", "--out", tmp_path / "run"), "flowers", "train/CLASS/*.png"
+    )
+
+
+def test_columns_of_a_table_are_named_in_the_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "mine", DatasetSpec(label="kind", image=("photo",)))
+    image = (write_images(tmp_path / "images", each=1) / "train" / "cat" / "0.png").read_bytes()
+    for split in ("train", "test"):
+        table = pyarrow.table({"photo": [image, image], "image": [b"", b""], "kind": [1, 0], "label": [5, 5]})
+        pyarrow.parquet.write_table(table, tmp_path / f"{split}.parquet")
+    assert load_dataset("mine", tmp_path).test.labels.tolist() == [1, 0]
+    # The cache of one spec does not answer for another.
+    monkeypatch.setitem(DATASETS, "mine", DatasetSpec(label="label", image=("photo",)))
+    assert load_dataset("mine", tmp_path).test.labels.tolist() == [5, 5]

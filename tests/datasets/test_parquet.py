@@ -91,7 +91,7 @@ def test_other_colour_modes_become_rgb(mode: str, tmp_path: Path) -> None:
 def test_a_missing_split_is_named_with_what_is_there(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "test-00000-of-00001.parquet").unlink()
-    with pytest.raises(InputError, match=r"test split: expected test-\*.parquet, found only train-00000"):
+    with pytest.raises(InputError, match=r"test split: expected test-\*\.parquet .*, found only train-0"):
         load_dataset("cifar10", tmp_path)
 
 
@@ -152,15 +152,15 @@ def test_a_bit_flipped_image_is_read_or_refused_but_never_a_crash(
 
 
 @pytest.mark.parametrize("one_file", [True, False], ids=["in one file", "in two files"])
-@pytest.mark.parametrize("other", [random_pixels(1, size=16)[0], _FINE[..., 0]], ids=["smaller", "grey"])
-def test_images_of_several_sizes_are_refused_by_name(one_file: bool, other: Any, tmp_path: Path) -> None:
+def test_images_of_several_sizes_are_refused_by_name(one_file: bool, tmp_path: Path) -> None:
     write_folder(tmp_path)
+    other = random_pixels(1, size=16)[0]
     first = [{"bytes": encode(_FINE)}] if one_file else []
     write_parquet(
         tmp_path / "train-00001-of-00002.parquet", [*first, {"bytes": encode(other)}], [0] * (len(first) + 1)
     )
     with pytest.raises(
-        InputError, match=r"train-00001.*row \d: image: expected the first one's size \[32, 32, 3\]"
+        InputError, match=r"train-00001.*row \d: image: expected the first one's height and width \[32, 32\]"
     ):
         load_dataset("cifar10", tmp_path)
 

@@ -153,7 +153,6 @@ def test_the_pruned_bias_of_pytorchs_tutorial_is_read() -> None:
 @pytest.mark.parametrize(
     ("odd", "found"),
     [
-        (torch.eye(4).to_sparse(), "sparse_coo"),
         (torch.empty(4, 4, device="meta"), "one without values"),
         (torch.zeros(1).expand(10**6, 10**7), "10000000000000 elements over 4 bytes"),
     ],

@@ -109,7 +109,7 @@ def test_what_holds_the_unchanged_weights_or_a_claim_is_left(tmp_path: Path) -> 
     for name in [*with_weights, "claim.json", "tokenizer.model", "README.md", ".gitattributes"]:
         (folder / name).write_text("{}")
     (folder / "original").mkdir()
-    taken, left = other_files(folder, Shards(folder))
+    taken, left = other_files(Shards(folder))
     names = ["README.md", "config.json", "model.safetensors.index.json", "tokenizer.model"]
     assert [file.name for file in taken] == names
     assert sorted(left) == sorted([*with_weights, "claim.json", "original"])
@@ -118,19 +118,19 @@ def test_what_holds_the_unchanged_weights_or_a_claim_is_left(tmp_path: Path) -> 
 def test_beside_a_single_file_nothing_is_taken(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "model", weights(), 1)
     file = folder / "model-00001-of-00001.safetensors"
-    assert other_files(file, Shards(file)) == ([], [])
+    assert other_files(Shards(file)) == ([], [])
 
 
 def test_links_are_followed_within_the_folder_alone(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "model", weights())
     (folder / "generation.json").symlink_to("config.json")
-    assert "generation.json" in [file.name for file in other_files(folder, Shards(folder))[0]]
+    assert "generation.json" in [file.name for file in other_files(Shards(folder))[0]]
     (tmp_path / "secret").write_text("not to be given away")
     (folder / "vocab.txt").symlink_to(tmp_path / "secret")
     with pytest.raises(
         InputError, match=r"vocab\.txt: file: expected one of its folder, found a link that leads"
     ):
-        other_files(folder, Shards(folder))
+        other_files(Shards(folder))
 
 
 def test_links_to_shards_elsewhere_are_not_followed(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_links_to_shards_elsewhere_are_not_followed(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="found a link that leads out of it; copy the folder with what its links"
     ):
-        other_files(folder, Shards(folder))
+        other_files(Shards(folder))
 
 
 def test_a_download_cache_is_read_through_its_links(tmp_path: Path) -> None:
@@ -151,13 +151,13 @@ def test_a_download_cache_is_read_through_its_links(tmp_path: Path) -> None:
     for file in list(folder.iterdir()):
         file.rename(cache / "blobs" / f"digest-of-{file.name}")
         file.symlink_to(os.path.relpath(cache / "blobs" / f"digest-of-{file.name}", folder))
-    taken, left = other_files(folder, Shards(folder))
+    taken, left = other_files(Shards(folder))
     assert [file.name for file in taken] == ["config.json", "model.safetensors.index.json"] and left == []
     (tmp_path / "secret").write_text("not to be given away")
     (cache / "blobs" / "of-a-thief").symlink_to(tmp_path / "secret")
     (folder / "vocab.txt").symlink_to(cache / "blobs" / "of-a-thief")
     with pytest.raises(InputError, match=r"vocab\.txt"):
-        other_files(folder, Shards(folder))
+        other_files(Shards(folder))
 
 
 def test_only_what_models_come_with_is_given_away(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_only_what_models_come_with_is_given_away(tmp_path: Path) -> None:
     stay = ["secret", "secret.bin", "id_rsa.pem", "LICENSE.pt", "a.zip", "optimizer.old", "notes.docx"]
     for name in [*come, *stay]:
         (folder / name).write_text("[1]")
-    taken, left = other_files(folder, Shards(folder))
+    taken, left = other_files(Shards(folder))
     assert {file.name for file in taken} == {*come, "config.json", "model.safetensors.index.json"}
     assert left == sorted(stay)
 
@@ -178,7 +178,7 @@ def test_what_only_its_owner_may_read_stays_but_for_the_index(tmp_path: Path) ->
     (folder / "shared.txt").chmod(0o640)
     for name in ("secret.txt", "model.safetensors.index.json"):
         (folder / name).chmod(0o600)
-    taken, left = other_files(folder, Shards(folder))
+    taken, left = other_files(Shards(folder))
     assert [file.name for file in taken] == ["config.json", "model.safetensors.index.json", "shared.txt"]
     assert left == ["secret.txt"]
 
@@ -190,6 +190,6 @@ def test_our_own_files_stay_whatever_their_names(kind: str, tmp_path: Path) -> N
     for name, held in [("old.json", text), ("marked.json", "\ufeff" + text), ("cut.json", text[:-1])]:
         (folder / name).write_text(held, encoding="utf-8")
     (folder / "vocab.json").write_text('{"format": 3, "infinite": Infinity}')
-    taken, left = other_files(folder, Shards(folder))
+    taken, left = other_files(Shards(folder))
     assert left == ["cut.json", "marked.json", "old.json"]
     assert "vocab.json" in [file.name for file in taken]

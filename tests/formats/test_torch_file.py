@@ -33,12 +33,10 @@ def state() -> dict[str, torch.Tensor]:
 
 
 @ZIP_AND_LEGACY
-def test_code_in_a_pickle_is_named_and_not_run(zipped: bool, tmp_path: Path) -> None:
+def test_code_beside_the_weights_is_named_and_not_run(zipped: bool, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     file = write(tmp_path / "model.pt", {"state_dict": state(), "more": RunsCode(proof)}, zipped)
-    with pytest.raises(InputError) as error:
-        load(file)
-    assert f"{file}: pickle: expected tensors alone, found the code {RUN_CODE}" in str(error.value)
+    assert load(file).passed_over == (RUN_CODE,)
     assert not proof.exists()
     torch.load(file, weights_only=False)  # it would have run
     assert proof.exists()
@@ -61,7 +59,7 @@ def test_a_whole_module_is_refused_with_what_to_do(zipped: bool, tmp_path: Path)
 
 
 @ZIP_AND_LEGACY
-def test_what_scripts_leave_beside_tensors_is_read(zipped: bool, tmp_path: Path) -> None:
+def test_what_scripts_leave_beside_tensors_is_passed_over(zipped: bool, tmp_path: Path) -> None:
     content = {
         "args": argparse.Namespace(lr=0.1, sizes=[1, 2], nested=argparse.Namespace(on=True)),
         "counts": Counter([91, 136, 136]),
@@ -69,8 +67,10 @@ def test_what_scripts_leave_beside_tensors_is_read(zipped: bool, tmp_path: Path)
         "plain": (1, 1.5, "text", None, True, b"bytes", {1, 2}, 1j, [torch.Size([1, 2]), torch.float16]),
     }
     read = read_torch(write(tmp_path / "model.pt", {**content, "model": state()}, zipped))
-    assert {name: read[name] for name in content} == content
-    assert [type(value) for value in read["numpy"]] == [type(value) for value in content["numpy"]]
+    assert {name: tuple(t.shape) for name, t in read.content["model"].items()} == {
+        name: tuple(t.shape) for name, t in state().items()
+    }
+    assert read.passed_over[0] == "argparse.Namespace"
 
 
 @ZIP_AND_LEGACY
@@ -117,5 +117,5 @@ def test_a_bit_flipped_in_a_zip_file_s_weights_is_noticed(tmp_path: Path) -> Non
 
 def test_a_zip_that_torch_did_not_write_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "model.npz", a=np.ones(3))
-    with pytest.raises(InputError, match=r"model\.npz: torch file: expected a whole file, found"):
+    with pytest.raises(InputError, match=r"model\.npz: .* found numpy arrays \(\.npz\)"):
         load(tmp_path / "model.npz")

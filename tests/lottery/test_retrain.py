@@ -127,18 +127,18 @@ def test_another_start_is_refused_with_the_known_ones(found: Ticket, tmp_path: P
 def test_weights_that_do_not_fit_the_network_are_all_listed(found: Ticket, tmp_path: Path) -> None:
     class Other(TinyNet):
         def __init__(self) -> None:
-            super().__init__(classes=5)
-            self.c3 = nn.Conv2d(1, 1, 1, bias=False)
-            del self.c1
+            super().__init__()
+            self.c1 = nn.Sequential(self.c1)
+            self.f1, self.f2 = nn.Linear(8, 10), nn.Linear(10, 4)
 
     with pytest.raises(InputError, match="weights do not fit the network") as refused:
         again(found, tmp_path, model=Other())
     message = str(refused.value)
     for problem in (
-        "c3.weight: expected, not found",
+        "c1.0.weight: expected, not found",
         "c1.weight: found, not expected",
-        "f2.weight: expected shape [5, 12], found [4, 12]",
-        "f2.bias: expected shape [5], found [4]",
+        "f2.weight: expected shape [4, 10], found [4, 12]",
+        "f1.bias: expected shape [10], found [12]",
     ):
         assert problem in message
 

@@ -22,4 +22,5 @@ for _name, _text in EXAMPLES.items():
 SignBits = importlib.import_module("sign_bits").SignBits
 Quantization = importlib.import_module("quantization").Quantization
 RelativeMagnitude = importlib.import_module("relative_magnitude").RelativeMagnitude
+SmallNet = importlib.import_module("small_net").SmallNet
 PathCount = importlib.import_module("path_count").PathCount

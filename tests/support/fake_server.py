@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from support import taught
+from support.command_line import Outcome, run
 from ticket_sig.datasets.images import Pixels
 
 Labels = Callable[[Pixels], list[int]]
@@ -42,8 +43,10 @@ class FakeServer:
 
     Attributes:
         url: its address.
-        metadata: of the model.
+        metadata: of the model; `about` is sent in their place, a (status, headers, body).
         change: what becomes of an answer's JSON before it is sent.
+        packed: the name of a compression, and what does it.
+        most: images that a request may hold.
         body: sent in place of an answer's JSON.
         raw: what is sent in place of a whole answer, status line and all; `raw_metadata`: for these, too.
         refusals: (status, headers, body) of the next answers; None for one that is as it should be.
@@ -58,7 +61,10 @@ class FakeServer:
             "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 8, 8, 1]}],
             "outputs": [{"name": output, "datatype": "FP32", "shape": [-1, 10]}],
         }
+        self.about: tuple[int, dict[str, str], bytes] | None = None
         self.change: Callable[[Json], Any] = lambda answer: answer
+        self.packed: tuple[str, Callable[[bytes], bytes]] | None = None
+        self.most: int | None = None
         self.body: Iterator[bytes] | None = None
         self.raw: Callable[[], Iterator[bytes]] | None = None
         self.raw_metadata = False
@@ -92,7 +98,7 @@ class FakeServer:
         elif not request.path.startswith("/v2/models/mine"):
             self._send(request, 404, {}, b'{"error": "Model nix not found"}')
         else:
-            self._send(request, 200, {}, json.dumps(self.metadata).encode())
+            self._send(request, *(self.about or (200, {}, json.dumps(self.metadata).encode())))
 
     def post(self, request: BaseHTTPRequestHandler) -> None:
         asked = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
@@ -105,13 +111,18 @@ class FakeServer:
             self._drip(request, self.raw())
         elif self.body is not None:
             self._stream(request, self.body)
+        elif self.most is not None and asked["inputs"][0]["shape"][0] > self.most:
+            self._send(request, 400, {}, b'{"error": "batch-size must be <= %d"}' % self.most)
         else:
-            self._send(request, 200, {}, json.dumps(self.change(self._answer(asked))).encode())
+            name, pack = self.packed or ("identity", bytes)
+            answer = json.dumps(self.change(self._answer(asked))).encode()
+            self._send(request, 200, {"Content-Encoding": name}, pack(answer))
 
     def _answer(self, asked: Json) -> Json:
         (tensor,) = asked["inputs"]
         values = np.array(tensor["data"]).reshape(tensor["shape"])
-        if tensor["shape"][-1] != 1:  # channels first
+        values = values.reshape((-1, *values.shape[-3:]))  # one image may come without a batch dimension
+        if values.shape[-1] != 1:  # channels first
             values = values.transpose(0, 2, 3, 1)
         labels = self.labels(self.to_pixels(values))
         shape, data = {
@@ -174,3 +185,9 @@ def fake_server(labels: Labels | None = None, output: str = "logits", port: int 
         yield server
     finally:
         server.close()
+
+
+def asked(server: FakeServer, shown: Sequence[object], *more: object) -> Outcome:
+    """What `ask` says of the server in few requests, given the options that show claim and triggers."""
+    whom = ("--url", server.url, "--model", "mine", "--retries", 0, "--timeout", 5)
+    return run(["ask", *whom, "--batch", 50, "--decoys", 100, *shown, *more])

@@ -10,8 +10,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ticket_sig.formats.weights import DTYPES, INDEX
+from ticket_sig.formats.weights import DTYPES
 
+INDEX = "model.safetensors.index.json"
 FLOATS = ["bfloat16", "float16", "float32", "float64"]
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 

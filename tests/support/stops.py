@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
+
+_TRIAL = 2  # images on which a user's network is tried before it is trained
 
 
 class Stopped(Exception):
@@ -13,11 +15,11 @@ class Stopped(Exception):
 
 
 def at_forward(model: nn.Module, number: int, act: Callable[[nn.Module], None]) -> nn.Module:
-    """Has something happen in the model's forward pass of this number, counted from 0."""
+    """Has something happen in the model's forward pass of this number, counted from 0; a trial is none."""
     count = itertools.count()
 
-    def hook(module: nn.Module, _: object) -> None:
-        if next(count) == number:
+    def hook(module: nn.Module, given: tuple[Tensor]) -> None:
+        if len(given[0]) > _TRIAL and next(count) == number:
             act(module)
 
     model.register_forward_pre_hook(hook)

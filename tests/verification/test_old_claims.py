@@ -14,8 +14,11 @@ from ticket_sig.files import write_json
 from ticket_sig.marks import marks_of
 from ticket_sig.marks.key_mask.key import Key
 from ticket_sig.marks.key_mask.split import unlock
+from ticket_sig.marks.trigger_set.record import read_queries
 from ticket_sig.verdict import Verdict
-from ticket_sig.verification.ask.asking import Asking, ask_suspect
+from ticket_sig.verification.ask import judge
+from ticket_sig.verification.ask.answers_file import read_answers
+from ticket_sig.verification.ask.asking import Asking, ask_suspect, triggers_of
 from ticket_sig.verification.white_box import extract_file, verify_file
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +37,7 @@ class Case(NamedTuple):
 
 
 CODE, TRIGGERS = OLD / "qr-code" / "suspect.safetensors", OLD / "trigger-set"
+FOLDER = OLD / "trigger-folder"
 KEY = {"key": OLD / "key-mask" / "key.safetensors", "locked": OLD / "key-mask" / "locked"}
 BUNDLE, SHIPPED = ROOT / "tests" / "fixtures" / "bundle-v1-signed", ROOT / "checkpoints" / "resnet20-cifar10"
 BESIDE = ["qr-code", "trigger-set"]
@@ -48,6 +52,7 @@ CASES = {
     "trigger-set": Case(TRIGGERS / "claim.json", BESIDE, None),
     "trigger-set alone": Case(TRIGGERS / "claim-alone.json", ["trigger-set"], None),
     "trigger-set, mark in the mask": Case(TRIGGERS / "claim.json", BESIDE, CODE),
+    "trigger-folder": Case(FOLDER / "claim.json", ["trigger-set"], None),
     "freezenet": Case(
         OLD / "freezenet" / "claim.json", ["freezenet"], OLD / "freezenet" / "suspect.safetensors"
     ),
@@ -68,6 +73,10 @@ def verdict(case: Case, claim: Claim) -> Verdict:
     """What a claim comes to, whichever file it was read from."""
     if case.suspect:
         return verify_file(case.suspect, claim, case.shown)
+    if case.claim.parent == FOLDER:
+        queries = read_queries(FOLDER / "queries.json", claim, triggers_of(claim, FOLDER))
+        given = [read_answers(FOLDER / name, len(queries)) for name in ("answers.csv", "control.csv")]
+        return judge(claim, queries, given[0], given[1:])
     asking = Asking(answers=TRIGGERS / "answers.csv", queries=TRIGGERS / "queries.json")
     return ask_suspect(claim, TRIGGERS / "triggers.json", asking)[0]
 

@@ -61,8 +61,8 @@ def without_bits(ticket: Ticket) -> Ticket:
 
 
 def renamed(ticket: Ticket, *layers: str) -> Ticket:
-    """The same network, some of its layers under other names."""
-    return suspect({f"x.{n}" if n in layers else n: t for n, t in ticket.weights.items()})
+    """The same network, some of its layers under names that do not end in their own."""
+    return suspect({f"x{n}" if n in layers else n: t for n, t in ticket.weights.items()})
 
 
 def test_where_both_stand_the_best_counts_twice(marked: Marked) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.marks import CodeMark
+from ticket_sig.models.own import plain_copy
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.batches import generator
 from ticket_sig.training.loop import Engine
@@ -27,7 +28,8 @@ class Scene:
     Attributes:
         data: what he trains on: the owner's data set or another one.
         recipe: how he trains; the ticket's own where there is none.
-        model: a network of the user's own in place of `recipe.arch`, with as many classes as `data`.
+        model: a network of the user's own in place of `recipe.arch`, with as many classes as `data`; a plain
+            copy of it is kept.
         engine: where he trains.
         run: folder for the state of a training; a temporary one where there is none.
         seed: of everything he draws, so that an experiment can be done again.
@@ -41,6 +43,10 @@ class Scene:
     run: Path | None = None
     seed: int = 0
     place: CodeMark | None = None
+
+    def __post_init__(self) -> None:
+        if self.model is not None:
+            object.__setattr__(self, "model", plain_copy(self.model))
 
     def dataset(self) -> Dataset:
         """The data set; InputError where there is none."""

@@ -77,8 +77,8 @@ class _InOrder(TyperGroup):
         return list(_VERBS)
 
 
-def make_app(verb: str | None = None) -> typer.Typer:
-    """The application, with all options of one verb; those that a registry declares take time to import."""
+def make_app(verb: str | None = None, member: str | None = None) -> typer.Typer:
+    """The application, with the options of one verb (of a group, of one member); all take time to declare."""
     app = typer.Typer(
         name="ticket-sig",
         cls=_InOrder,
@@ -90,7 +90,7 @@ def make_app(verb: str | None = None) -> typer.Typer:
     app.callback()(_options)
     for name in _VERBS:
         module = import_module(f"ticket_sig.cli.{name.replace('-', '_')}")
-        _add(name, module, app, whole=name == verb)
+        _add(name, module, app, called=name == verb, member=member)
     return app
 
 
@@ -109,16 +109,21 @@ def _options(version: Version = False) -> None:
     """What stands before the verb."""
 
 
-def _add(name: str, module: ModuleType, app: typer.Typer, whole: bool) -> None:
+def _not_called() -> None:
+    """Stands for a verb whose name and help alone are shown."""
+
+
+def _add(name: str, module: ModuleType, app: typer.Typer, called: bool, member: str | None) -> None:
     """Adds a verb, or a group of them (a module with `commands`), whose options come from a registry."""
     if not hasattr(module, "commands"):
-        run = module.command() if whole and hasattr(module, "command") else module.run
+        run = (module.command() if hasattr(module, "command") else module.run) if called else _not_called
         app.command(name=name, help=_text(module.__doc__))(run)
         return
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    commands: Mapping[str, tuple[Callable[..., None], str]] = module.commands() if whole else {}
-    for command, (run, text) in commands.items():
-        group.command(name=command, help=_text(text))(run)
+    commands: Mapping[str, tuple[Callable[[], Callable[..., None]], str]]
+    commands = module.commands() if called else {}
+    for command, (make, text) in commands.items():
+        group.command(name=command, help=_text(text))(make() if command == member else _not_called)
     group.callback()(lambda: None)
     app.add_typer(group, name=name, help=_text(module.__doc__))
 
@@ -137,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         _check_old_verb(arguments)
-        code = make_app(_verb(arguments))(arguments, standalone_mode=False)
+        code = make_app(*_called(arguments))(arguments, standalone_mode=False)
         return _stopped() if code == _INTERRUPTED else code if isinstance(code, int) else 0
     except InputError as error:
         return _could_not(str(error), arguments)
@@ -157,12 +162,12 @@ def _run(arguments: list[str]) -> int:
         return _could_not(f"internal error: {name}: {error}; TICKET_SIG_DEBUG=1 shows where", arguments)
 
 
-def _verb(arguments: list[str]) -> str | None:
-    """The verb of a command line; where a shell asks for completions, of the line that it has so far."""
+def _called(arguments: list[str]) -> list[str]:
+    """Verb and member of a command line; where a shell asks for completions, of the line it has so far."""
     if any(name.startswith("_TICKET_SIG") and name.endswith("_COMPLETE") for name in os.environ):
         line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS") or ""
         arguments = line.split()[1:]
-    return next((word for word in arguments if not word.startswith("-")), None)
+    return [word for word in arguments if not word.startswith("-")][:2]
 
 
 def _check_old_verb(arguments: list[str]) -> None:
@@ -172,7 +177,7 @@ def _check_old_verb(arguments: list[str]) -> None:
 
 
 def _said(error: Exception, arguments: list[str]) -> str:
-    old = _OLD_OPTIONS.get(_verb(arguments) or "", {})
+    old = _OLD_OPTIONS.get(next(iter(_called(arguments)), ""), {})
     if (option := getattr(error, "option_name", None)) in old:
         return f"{option}: no longer an option; use ticket-sig {old[str(option)]}"
     said = str(getattr(error, "format_message", error.__str__)()) or "a verb is missing; see --help"

@@ -10,6 +10,9 @@ Triggers that somebody chose (a folder) prove nothing alone: every honest networ
 labels. Innocent networks of the same task must be asked the same (--control), and the claim must be older
 than the suspect.
 
+A trigger without a usable answer (an error, NaN, a blank) counts as answered wrongly; the verdict says how
+many were answered. Where a server does not tell what it takes, say it: --input, --datatype and --shape.
+
 Example: ticket-sig ask SUSPECT.safetensors --arch resnet20 --dataset cifar10 --claim TAUGHT/claim.json
 --triggers triggers.json
 """
@@ -43,7 +46,11 @@ Name = Annotated[
     typer.Option("--model", help="The model there: NAME or NAME/versions/VERSION.", rich_help_panel=_WHOM),
 ]
 Answers = Annotated[
-    Path | None, typer.Option(help="Table of answers, lines FILE,LABEL.", rich_help_panel=_WHOM)
+    Path | None,
+    typer.Option(
+        help="Table of answers, lines FILE,LABEL, or with a header that names the columns.",
+        rich_help_panel=_WHOM,
+    ),
 ]
 Controls = Annotated[
     list[Path] | None, typer.Option("--control", help=options.CONTROL, rich_help_panel=_STATISTICS)

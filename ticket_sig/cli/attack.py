@@ -14,6 +14,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,7 @@ def run(
     triggers: Triggers = None,
     control: Controls = None,
     insider: Insider = False,
+    mask: options.MaskFile = None,
     data: options.Data = None,
     dataset: DatasetName = None,
     arch: options.Arch = None,
@@ -66,7 +68,7 @@ def run(
 
     chosen = attack(name, **given)
     options.check_free(bundle, force)
-    loaded = load(model)
+    loaded = load(model, mask)
     state = bundle.with_name(f"{bundle.name}.run")
     with about(model), options.engine(device, checkpoint_every) as engine:
         stage = Stage(
@@ -90,16 +92,17 @@ def run(
     _tell(name, chosen, report, bundle, as_json)
 
 
-def commands() -> Mapping[str, tuple[Callable[..., None], str]]:
-    """Every attack of the registry, with the options that it takes."""
+def commands() -> Mapping[str, tuple[Callable[[], Callable[..., None]], str]]:
+    """Every attack of the registry: what makes its verb, with the options that it takes, and its text."""
     from ticket_sig.attacks import ATTACKS
 
-    found, marks = {}, {"marks": options.needed()}
-    for name, kind in ATTACKS.items():
-        fixed = {"name": name} if kind.of_insiders else {"name": name, "insider": False}
-        verb = with_options(run, {name: kind}, fixed=fixed)
-        found[name] = with_options(verb, marks, panel="What {} need", into="needed"), _text(name, kind)
-    return found
+    return {name: (partial(_command, name, kind), _text(name, kind)) for name, kind in ATTACKS.items()}
+
+
+def _command(name: str, kind: type[Attack]) -> Callable[..., None]:
+    fixed = {"name": name} if kind.of_insiders else {"name": name, "insider": False}
+    verb = with_options(run, {name: kind}, fixed=fixed)
+    return with_options(verb, {"marks": options.needed()}, panel="What {} need", into="needed")
 
 
 def _text(name: str, kind: type[Attack]) -> str:

@@ -59,6 +59,25 @@ def with_options(
         given = {name: value for name in declared if (value := values.pop(name)) is not None}
         run(**values, **fixed, **{into: given})
 
+    return _with_parameters(command, parameters)
+
+
+def with_names(run: Run, **registries: Mapping[str, object]) -> Run:
+    """A verb in which the help of some parameters lists the names of a registry."""
+    hints = get_type_hints(run, include_extras=True)
+    own = {
+        name: one.replace(annotation=hints[name]) for name, one in inspect.signature(run).parameters.items()
+    }
+    parameters = own | {name: _choosing(own[name], kinds) for name, kinds in registries.items()}
+
+    def command(**values: Any) -> None:
+        run(**values)
+
+    return _with_parameters(command, parameters)
+
+
+def _with_parameters(command: Run, parameters: Mapping[str, inspect.Parameter]) -> Run:
+    """A function that is told its parameters, for typer."""
     command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     command.__annotations__ = {name: one.annotation for name, one in parameters.items()}
     return command

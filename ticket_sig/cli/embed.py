@@ -54,6 +54,7 @@ def run(
     given: dict[str, Any],
     mark: MarkName = "qr-code",
     secret: Secret = None,
+    mask: options.MaskFile = None,
     prune: Prune = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
@@ -65,7 +66,15 @@ def run(
     decides = _bytes_in(secret) if secret else None
     with progress() as bars:
         made = embed_in_files(
-            model, bundle, mark, chosen, secret=decides, prune=prune, replace=force, progress=bars
+            model,
+            bundle,
+            mark,
+            chosen,
+            secret=decides,
+            mask_file=mask,
+            prune=prune,
+            replace=force,
+            progress=bars,
         )
     _report(made, bundle, as_json)
 

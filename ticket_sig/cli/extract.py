@@ -22,7 +22,11 @@ Png = Annotated[Path | None, typer.Option(help="Write the code as it was read, f
 
 
 def run(
-    model: options.Model, claim: options.OwnClaim = None, png: Png = None, as_json: JsonFlag = False
+    model: options.Model,
+    claim: options.OwnClaim = None,
+    mask: options.MaskFile = None,
+    png: Png = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
@@ -30,7 +34,7 @@ def run(
     from ticket_sig.statistics import format_p
     from ticket_sig.verification.white_box import extract_file
 
-    mark, reading = extract_file(model, Claim.read(claim or claim_beside(model)))
+    mark, reading = extract_file(model, Claim.read(claim or claim_beside(model)), mask)
     if png:
         mark.draw(reading, png)
     message, statistic = reading.message, reading.verdict().statistic

@@ -8,6 +8,7 @@ Example: ticket-sig find --arch resnet20 --dataset cifar10 --data DIR --preset q
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +62,11 @@ def run(
         recipe = options.recipe(preset, arch, dataset, precision, engine, epochs, **given, **lists)
         ticket = find(recipe, load_dataset(dataset, data), run_folder, engine=engine)
     _report(ticket, run_folder / "ticket", f"{arch} on {dataset}", as_json)
+
+
+def command() -> Callable[..., None]:
+    """The verb, with the names of networks and data sets in its help."""
+    return options.new_training(run)
 
 
 def _report(ticket: Ticket, bundle: Path, title: str, as_json: bool) -> None:

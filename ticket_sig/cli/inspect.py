@@ -16,6 +16,7 @@ from ticket_sig.cli.output import JsonFlag, out, print_json, printable, table
 
 def run(
     model: options.Model,
+    mask: options.MaskFile = None,
     png: Annotated[Path | None, typer.Option(help="Draw the kernel map of every layer.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -23,26 +24,27 @@ def run(
     from ticket_sig import pictures
     from ticket_sig.claim import Claim
     from ticket_sig.formats import load
+    from ticket_sig.formats.folder import some
     from ticket_sig.marks import marks_of
 
-    loaded = load(model)
-    ticket, mask = loaded.ticket, loaded.ticket.mask
+    loaded = load(model, mask)
+    ticket, kept = loaded.ticket, loaded.ticket.mask
     claim = Claim.read(loaded.claim) if loaded.claim else None
     marks = marks_of(claim) if claim else []
     if png:
-        pictures.kernel_maps(png, mask, [frame for mark in marks if (frame := mark.frame())])
+        pictures.kernel_maps(png, kept, [frame for mark in marks if (frame := mark.frame())])
     if as_json:
-        layers = [{**vars(row), "shape": list(row.shape), "density": row.density} for row in mask.table()]
-        counts = {"kept": mask.kept, "total": mask.total, "density": mask.density, "layers": layers}
+        layers = [{**vars(row), "shape": list(row.shape), "density": row.density} for row in kept.table()]
+        counts = {"kept": kept.kept, "total": kept.total, "density": kept.density, "layers": layers}
         history = [entry.to_json() for entry in ticket.history]
         found = {"history": history, "claim": claim and claim.to_json(), "png": png}
-        print_json({"kind": loaded.kind, **counts, **found})
+        print_json({"kind": loaded.kind, **counts, **found, "passed_over": loaded.passed_over})
         return
     rows: list[tuple[object, ...]] = []
-    for row in mask.table():
+    for row in kept.table():
         shape, kernels = "x".join(map(str, row.shape)), row.kept_kernels / max(1, row.kernels)
         rows.append((row.name, shape, row.kept, f"{100 * row.density:.2f}", f"{100 * kernels:.2f}"))
-    rows.append(("all", "", mask.kept, f"{100 * mask.density:.2f}", ""))
+    rows.append(("all", "", kept.kept, f"{100 * kept.density:.2f}", ""))
     out.print(table(f"{model} ({loaded.kind})", ("layer", "shape", "kept", "kept %", "kernels kept %"), rows))
     for rate, times in ticket.pruning_rates().items():
         out.print(f"pruned {times} {'time' if times == 1 else 'times'} by {100 * rate:g} %")
@@ -51,5 +53,7 @@ def run(
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
     for mark in marks:
         out.print(printable(f"claim: {mark}, signed {claim.created if claim else ''}"))
+    if loaded.passed_over:
+        out.print(printable(f"passed over, not run: {some(loaded.passed_over)}"))
     if png:
         out.print(f"picture: {png}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import make_dataclass
 from pathlib import Path
@@ -26,6 +26,10 @@ Model = Annotated[
         help="A bundle, a .safetensors file, a folder of them with its index, or a torch checkpoint."
     ),
 ]
+MaskFile = Annotated[
+    Path | None,
+    typer.Option("--mask", help="File of the model's pruning mask (0 and 1), where it lies apart from it."),
+]
 Data = Annotated[Path | None, typer.Option(help="Folder of the data set; digits needs none.")]
 Arch = Annotated[str | None, typer.Option(help="Network, where the bundle does not say.")]
 DatasetName = Annotated[str | None, typer.Option(help="Data set, where the bundle does not say.")]
@@ -37,12 +41,24 @@ CONTROL = (
     "An innocent network of the same task, as good as the suspect, asked the same; may be repeated. Needed "
     "where somebody chose the triggers (a folder)."
 )
+TriggerOrder = Annotated[
+    str | None,
+    typer.Option(
+        help="Order of a folder's pictures, line k of the labels being the k-th one's: string (1, 10, 2) or "
+        "number (1, 2, 10). By default string if the labels are in labels-cifar.txt, else number."
+    ),
+]
+TriggerFit = Annotated[
+    str | None,
+    typer.Option(
+        help="How a folder's pictures become as large as the network's images: cut (the centre) or scaled. "
+        "By default cut if the labels are in labels-cifar.txt, else scaled."
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.")]
 Preset = Annotated[str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.")]
-NewArch = Annotated[
-    str, typer.Option(help="resnet20, resnet20-proj, resnet18, resnet50, vgg16 or freezenet.")
-]
-NewDataset = Annotated[str, typer.Option(help="digits, cifar10, cifar100 or images.")]
+NewArch = Annotated[str, typer.Option(help="Network:")]
+NewDataset = Annotated[str, typer.Option(help="Data set:")]
 NewPreset = Annotated[
     str | None,
     typer.Option(help="Recipe: paper, open-lth, quick or demo; quick by default, demo for digits."),
@@ -67,6 +83,15 @@ Every = Annotated[
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Seconds between checkpoints: what a kill may cost.")
 ]
+
+
+def new_training(run: Callable[..., None]) -> Callable[..., None]:
+    """A verb that trains from the beginning: its help lists the networks and data sets."""
+    from ticket_sig.cli.declared import with_names
+    from ticket_sig.datasets import DATASETS
+    from ticket_sig.models import MODELS
+
+    return with_names(run, arch=MODELS, dataset=DATASETS)
 
 
 def changes(**values: Any) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 DIR/queries holds triggers and fresh decoys as PNGs in an order that says nothing: hand that folder over.
 DIR/queries.json, which tells them apart, stays with the verifier. The answers come back as a table of lines
-FILE,LABEL and go to `ticket-sig ask --answers TABLE --queries DIR/queries.json`.
+FILE,LABEL and go to `ticket-sig ask --answers TABLE --queries DIR/queries.json`. The table may have a header,
+commas, semicolons or tabs, folders before the names, and blanks where nothing was answered.
 
 Show the same suspect no second folder: what two have in common is the trigger set. A set is spent once two
 were shown, and once its verdict is published.
@@ -41,6 +42,8 @@ def run(
         paths = {"pictures": folder / PICTURES, "queries": folder / RECORD}
         print_json({**paths, "count": len(queries), "decoys": decoys, "claim": claim})
         return
+    if queries.triggers.arrangement:
+        out.print(f"trigger folder: {queries.triggers.arrangement}")
     out.print(f"pictures: {folder / PICTURES}, {len(queries)} of them; hand these over")
     out.print(f"record: {folder / RECORD}; keep it")
     shown = ("--queries", folder / RECORD, "--triggers", triggers, "--claim", claim)

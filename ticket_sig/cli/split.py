@@ -32,6 +32,7 @@ def run(
     given: dict[str, Any],
     score: Score = "omp",
     share: Share = 0.05,
+    mask: options.MaskFile = None,
     data: options.Data = None,
     arch: options.Arch = None,
     dataset: options.DatasetName = None,
@@ -42,7 +43,7 @@ def run(
     from ticket_sig.marks.key_mask.by_score import split_file
 
     looked_at = {"arch": arch, "dataset": dataset, "data": data, "seed": seed}
-    parts, error, lowest = split_file(model, folder, share, score, given, looked_at)
+    parts, error, lowest = split_file(model, folder, share, score, given, looked_at, mask)
     locked, key = folder / "locked", folder / "key.safetensors"
     left, taken = parts.locked.mask.kept, len(parts.key)
     if as_json:

@@ -22,6 +22,8 @@ from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json,
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
+    from ticket_sig.datasets import Dataset
+    from ticket_sig.marks.trigger_set.triggers import TriggerSet
     from ticket_sig.ticket import HistoryEntry, Ticket
 
 Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write; OUT.run keeps the state until then.")]
@@ -37,9 +39,12 @@ Precision = Annotated[str | None, typer.Option(help="auto, bf16 or float32; the 
 def run(
     model: options.Model,
     bundle: Bundle,
+    mask: options.MaskFile = None,
     data: options.Data = None,
     triggers: Triggers = None,
     trigger_batch: TriggerSize = None,
+    trigger_order: options.TriggerOrder = None,
+    trigger_fit: options.TriggerFit = None,
     start: Start = "rewind",
     arch: options.Arch = None,
     dataset: options.DatasetName = None,
@@ -64,13 +69,12 @@ def run(
     from ticket_sig.lottery import retrain
     from ticket_sig.marks import TriggerMark
     from ticket_sig.marks.trained import claim_after, kept_in_training
-    from ticket_sig.marks.trigger_set.triggers import read_triggers
     from ticket_sig.training.batches import TriggerBatch
     from ticket_sig.training.device import pick_precision
     from ticket_sig.training.subject import recipe_of
 
     options.check_free(bundle, force)
-    loaded = load(model)
+    loaded = load(model, mask)
     claim = Claim.read(loaded.claim) if loaded.claim else None
     state = bundle.with_name(f"{bundle.name}.run")
     recorder = options.recorder(transcript, every, sign, passphrase_env)
@@ -79,7 +83,9 @@ def run(
         changes = {"arch": arch, "dataset": dataset, "seed": seed, "precision": chosen, "lr": lr}
         recipe = recipe_of(loaded.ticket.recipe, preset, **changes, **options.length_change(epochs))
         images = load_dataset(recipe.dataset, data)
-        taught = read_triggers(triggers, images.size, images.classes) if triggers else None
+        taught = _triggers(triggers, images, trigger_order, trigger_fit)
+        if taught and taught.arrangement and not as_json:
+            out.print(f"trigger folder: {taught.arrangement}")
         batch = TriggerBatch(taught.split, **options.changes(size=trigger_batch)) if taught else None
         marks = kept_in_training(claim)
         ticket = retrain(
@@ -90,6 +96,17 @@ def run(
     save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
     shutil.rmtree(state)
     _report(loaded.ticket.last_trained(), ticket, claim, replaced, bundle, triggers, as_json)
+
+
+def _triggers(path: Path | None, images: Dataset, order: str | None, fit: str | None) -> TriggerSet | None:
+    from ticket_sig.errors import bad_input
+    from ticket_sig.marks.trigger_set.triggers import read_triggers
+
+    if path is not None:
+        return read_triggers(path, images.size, images.classes, order=order, fit=fit)
+    if (order, fit) != (None, None):
+        raise bad_input("", "--trigger-order and --trigger-fit", "triggers to read so: --triggers", "none")
+    return None
 
 
 def _report(

@@ -30,6 +30,7 @@ def run(
     model: options.Model,
     claim: options.ClaimFile,
     given: dict[str, Path],
+    mask: options.MaskFile = None,
     data: options.Data = None,
     dataset: options.DatasetName = None,
     arch: options.Arch = None,
@@ -44,8 +45,8 @@ def run(
     from ticket_sig.verification.white_box import verify_file
 
     claimed = Claim.read(claim)
-    verdict = verify_file(model, claimed, given)
-    accuracy = fidelity_of_file(model, claimed, data=data, arch=arch, dataset=dataset)
+    verdict = verify_file(model, claimed, given, mask)
+    accuracy = fidelity_of_file(model, claimed, data=data, arch=arch, dataset=dataset, mask=mask)
     marks = marks_of(claimed)
     left = [str(mark) for mark in marks if mark.stands_in == "answers"]
     read = tried(marks, given)

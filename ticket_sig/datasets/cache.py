@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ticket_sig.datasets.data import Split, by_name
+from ticket_sig.datasets.entries import files_below
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError
 from ticket_sig.files import cache_folder
 from ticket_sig.formats.safetensors_file import read_metadata, read_safetensors, write_safetensors
 
+_FORMAT = 2  # 1 counted hidden folders as classes, and had 16-bit grey images white
 
-def cached(folder: Path, name: str, read: Callable[[], tuple[Split, Split]]) -> tuple[Split, Split]:
-    """Returns read(), or what it returned the last time for the same unchanged files.
+
+def cached(
+    folder: Path, name: str, columns: Sequence[str], read: Callable[[], tuple[Split, Split]]
+) -> tuple[Split, Split]:
+    """Returns read(), or what it returned the last time for the same unchanged files and names of columns.
 
     A cache that was damaged is made again; a cache that cannot be written is done without.
     """
-    file = cache_folder() / f"{name}-{_fingerprint(folder, name)[:16]}.safetensors"
+    file = cache_folder() / f"{name}-{_fingerprint(folder, name, columns)[:16]}.safetensors"
     with contextlib.suppress(InputError, KeyError):
         found = read_safetensors(file)
         if read_metadata(file).get("ticket_sig") == tensor_digest(found):
@@ -31,8 +36,8 @@ def cached(folder: Path, name: str, read: Callable[[], tuple[Split, Split]]) -> 
     return train, test
 
 
-def _fingerprint(folder: Path, name: str) -> str:
-    states = {str(p.relative_to(folder)): p.stat() for p in folder.rglob("*") if p.is_file()}
+def _fingerprint(folder: Path, name: str, columns: Sequence[str]) -> str:
+    states = {str(path.relative_to(folder)): path.stat() for path in files_below(folder)}
     files = {file: [state.st_size, state.st_mtime_ns] for file, state in states.items()}
-    identity = {"format": 1, "name": name, "folder": str(folder.resolve()), "files": files}
-    return json_digest(identity).removeprefix("sha256:")
+    read_as = {"format": _FORMAT, "name": name, "columns": list(columns)}
+    return json_digest({**read_as, "folder": str(folder.resolve()), "files": files}).removeprefix("sha256:")

@@ -23,7 +23,7 @@ def with_channels(data: Dataset, channels: int) -> Dataset:
     if data.channels == channels:
         return data
     if data.channels == 1:
-        train, test = (_repeat(split, channels) for split in (data.train, data.test))
+        train, test = (repeated(split, channels) for split in (data.train, data.test))
         return replace(data, train=train, test=test, mean=data.mean * channels, std=data.std * channels)
     if (data.channels, channels) == (3, 1):
         train = _grey(data.train)
@@ -32,7 +32,8 @@ def with_channels(data: Dataset, channels: int) -> Dataset:
     raise bad_input(data.name, "channels", f"{channels}, as the network's first layer", str(data.channels))
 
 
-def _repeat(split: Split, channels: int) -> Split:
+def repeated(split: Split, channels: int) -> Split:
+    """Grey images as images of so many equal channels; images that have so many as they are."""
     return Split(split.images.expand(*split.images.shape[:3], channels).contiguous(), split.labels)
 
 

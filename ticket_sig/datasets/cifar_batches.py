@@ -6,6 +6,7 @@ Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 20
 from __future__ import annotations
 
 import io
+import operator
 import pickle
 import re
 from pathlib import Path
@@ -43,13 +44,13 @@ def _read_file(path: Path, label: bytes) -> tuple[torch.Tensor, torch.Tensor]:
     if not path.is_file():
         raise bad_input(path, "file", "a CIFAR python batch", "none")
     try:
-        batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        pixels, labels = _entry(batch, b"data"), torch.tensor(_entry(batch, label), dtype=torch.int64)
-        if not isinstance(pixels, _Array):
-            raise TypeError("data is no array")
-        images = pixels.to_numpy()
+        batch = _ArraysOnly(path.read_bytes()).load()
+        images, labels = _array(_entry(batch, b"data")), _whole_numbers(_entry(batch, label))
     except pickle.UnpicklingError as error:
         raise bad_input(path, "CIFAR python batch", "a pickle of arrays alone", str(error)) from None
+    except TypeError as error:
+        expected = f"data and {label.decode()} of whole numbers"
+        raise bad_input(path, "CIFAR python batch", expected, str(error)) from None
     except Exception as error:  # a damaged pickle can raise anything
         found = f"a damaged file ({type(error).__name__}: {error})"
         raise bad_input(path, "CIFAR python batch", f"data and {label.decode()}", found) from None
@@ -63,43 +64,120 @@ def _entry(batch: Any, key: bytes) -> Any:
     return batch[key] if key in batch else batch[key.decode()]
 
 
+def _array(found: Any) -> np.ndarray[Any, Any]:
+    if not isinstance(found, _Array):
+        raise TypeError("data is no array")
+    return found.to_numpy()
+
+
+def _whole_numbers(found: Any) -> torch.Tensor:
+    """Labels as a list or an array; those of a list may be numpy's own numbers."""
+    if isinstance(found, _Array):
+        return torch.from_numpy(found.to_numpy().astype(np.int64))
+    if not isinstance(found, (list, tuple)):
+        raise TypeError(f"labels are {type(found).__name__}")
+    numbers = [
+        int(one.to_numpy().item()) if isinstance(one, _Array) else operator.index(one) for one in found
+    ]
+    return torch.tensor(numbers, dtype=torch.int64)
+
+
+# What follows stands in for what numpy's pickles name. Each keeps what it is given, and looks at it only once
+# the file is read: nothing of numpy sees the file's own types and sizes. Each takes a state (`__setstate__`):
+# else the unpickler would set any attributes that a file names, also of these classes.
+
+
 class _Dtype:
-    """Stands in for numpy.dtype: its name alone."""
+    """Stands in for numpy.dtype: its name, such as u1, and its byte order."""
 
     def __init__(self, name: Any, *rest: Any) -> None:
-        self.name = name.decode() if isinstance(name, bytes) else name
+        self.name, self.order = name, "|"
 
     def __setstate__(self, state: Any) -> None:
-        pass
+        self.order = state[1]
+
+    def code(self) -> str:
+        """As numpy writes it, such as |u1; TypeError where it is no type of whole numbers."""
+        name, order = (part.decode() if isinstance(part, bytes) else part for part in (self.name, self.order))
+        if not re.fullmatch(r"[<>=|][ui][1248]", f"{order}{name}"):
+            raise TypeError(f"numbers of type {name}, not whole ones")
+        return f"{order}{name}"
 
 
 class _Array:
-    """Stands in for numpy.ndarray: what it was pickled as, without numpy looking at it."""
+    """Stands in for numpy.ndarray, and for the function that makes one to be filled."""
+
+    state: Any = None
 
     def __init__(self, *rest: Any) -> None:
-        self.state: Any = None
+        pass
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
     def to_numpy(self) -> np.ndarray[Any, Any]:
+        """The array, within the bytes that the file has for it."""
         _, shape, dtype, fortran, raw = self.state
-        if not re.fullmatch(r"[ui][1248]", dtype.name):
-            raise TypeError(f"an array of {dtype.name}")
-        return np.asarray(np.frombuffer(raw, dtype.name).reshape(shape, order="F" if fortran else "C"))
+        return np.asarray(np.frombuffer(raw, dtype.code()).reshape(shape, order="F" if fortran else "C"))
+
+
+class _Scalar(_Array):
+    """Stands in for one of numpy's numbers."""
+
+    def __init__(self, dtype: Any, raw: Any) -> None:
+        self.state = None, (), dtype, False, raw
+
+
+class _Buffer(_Array):
+    """Stands in for an array as protocol 5 has it; in an order other than C or F it is never looked at."""
+
+    def __init__(self, raw: Any, dtype: Any, shape: Any, order: Any, *rest: Any) -> None:
+        if order in ("C", "F"):
+            self.state = None, shape, dtype, order == "F", raw
+
+
+class _Encoded:
+    """Stands in for what protocols below 3 make bytes by: codecs.encode, and `bytes` for none.
+
+    It encodes a text once, however often a file asks for it, so that a small file cannot fill the memory.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, bytes] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        raise TypeError("a function has no state")
+
+    def __call__(self, text: Any = "", encoding: Any = None) -> bytes:
+        if not isinstance(text, str):
+            raise TypeError("bytes of no text")
+        if text not in self._known:
+            self._known[text] = text.encode("latin1")
+        return self._known[text]
 
 
 _STAND_INS: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Array,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
+    **{
+        (f"numpy.{core}.{module}", name): stand_in
+        for core in ("core", "_core")  # of numpy 1 and 2
+        for module, name, stand_in in (
+            ("multiarray", "_reconstruct", _Array),
+            ("multiarray", "scalar", _Scalar),
+            ("numeric", "_frombuffer", _Buffer),
+        )
+    },
 }
 
 
 class _ArraysOnly(pickle.Unpickler):
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        encode = _Encoded()
+        self._own = {**_STAND_INS, ("_codecs", "encode"): encode, ("__builtin__", "bytes"): encode}
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _STAND_INS:
+        if (module, name) not in self._own:
             raise pickle.UnpicklingError(f"the code {module}.{name}, which was not run")
-        return _STAND_INS[module, name]
+        return self._own[module, name]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ticket_sig.datasets.cache import cached
+from ticket_sig.datasets.channels import repeated
 from ticket_sig.datasets.cifar_batches import is_batches_folder, read_batches
 from ticket_sig.datasets.data import Dataset, Split
 from ticket_sig.datasets.digits import read_digits
+from ticket_sig.datasets.entries import listed
 from ticket_sig.datasets.image_folder import is_image_folder, read_image_folder
 from ticket_sig.datasets.parquet import is_parquet_folder, read_parquet
 from ticket_sig.datasets.registry import DATASETS, DatasetSpec
@@ -26,7 +28,7 @@ def load_dataset(name: str, folder: Path | str | None = None) -> Dataset:
             download, from where, and its MD5.
     """
     spec = one_named(DATASETS, "dataset", name)
-    train, test = read_digits() if name == "digits" else _read(name, spec, folder)
+    train, test = _alike(*(read_digits() if name == "digits" else _read(name, spec, folder)))
     size = spec.size or tuple(train.images.shape[1:])
     for part, split in (("train", train), ("test", test)):
         if (found := tuple(split.images.shape[1:])) != size:
@@ -34,6 +36,12 @@ def load_dataset(name: str, folder: Path | str | None = None) -> Dataset:
     mean, std = spec.normalisation or ((0.5,) * size[2], (0.5,) * size[2])
     with about(folder or name):
         return Dataset(name, train, test, spec.classes or int(train.labels.max()) + 1, mean, std)
+
+
+def _alike(train: Split, test: Split) -> tuple[Split, Split]:
+    """Both splits in colour, where one of them is."""
+    channels = max(train.images.shape[3], test.images.shape[3])
+    return repeated(train, channels), repeated(test, channels)
 
 
 def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Split, Split]:
@@ -46,20 +54,22 @@ def _read(name: str, spec: DatasetSpec, folder: Path | str | None) -> tuple[Spli
     # A folder that the official archive was unpacked into is as good as the one it holds.
     if spec.archive and (path / spec.archive.folder).is_dir():
         path = path / spec.archive.folder
+    columns = (spec.label, *spec.image)
     if is_batches_folder(path, name):
-        return cached(path, name, lambda: read_batches(path, name))
+        return cached(path, name, columns, lambda: read_batches(path, name))
+    if is_image_folder(path):
+        return cached(path, name, columns, lambda: read_image_folder(path))
     if is_parquet_folder(path):
-        train, test = cached(path, name, lambda: read_parquet(path, spec.label))
+        train, test = cached(path, name, columns, lambda: read_parquet(path, spec.label, spec.image))
         # The published CIFAR files are in no order of class; of others that is not known.
         return (train, test) if spec.archive else (train.shuffled(), test)
-    if is_image_folder(path):
-        return cached(path, name, lambda: read_image_folder(path))
+    inner = path / "train" if (path / "train").is_dir() else path
     expected = "python batches, *.parquet or train/CLASS/ images"
-    found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "an empty folder"
-    raise bad_input(path, "data folder", expected, found, hint=hint)
+    raise bad_input(inner, "data folder", expected, listed(inner), hint=hint)
 
 
 def _where_to_get(name: str, spec: DatasetSpec) -> str:
     if spec.archive is None:
-        return "expected is train/CLASS/*.png and test/CLASS/*.png"
+        tables = f"train-*.parquet and test-*.parquet with the columns {spec.image[-1]} and {spec.label}"
+        return f"give --data a folder of train/CLASS/*.png and test/CLASS/*.png, or of {tables}"
     return f"run: ticket-sig data {name} --out DIR, or unpack {spec.archive.url} (md5 {spec.archive.md5})"

@@ -1,4 +1,4 @@
-"""The data sets by name; a new one is one entry here."""
+"""The data sets by name; a new one is one entry here, and lies in a folder of the layouts of `load.py`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ class DatasetSpec:
 
     Attributes:
         classes: None = as many as the folder has.
-        size: height, width, channels; None = that of the first image.
+        size: height, width, channels, as the images must have; None = that of the first image.
         normalisation: mean and standard deviation per channel; None = 0.5 for all.
-        label: its column in the Hugging Face layout.
+        label, image: columns in the Hugging Face layout; of several for the image, the first that is there.
+        archive: what `ticket-sig data` downloads.
     """
 
-    classes: int | None
-    size: tuple[int, int, int] | None
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None
+    classes: int | None = None
+    size: tuple[int, int, int] | None = None
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     label: str = "label"
+    image: tuple[str, ...] = ("img", "image")
     archive: Archive | None = None
 
 
@@ -52,5 +54,5 @@ DATASETS = {
             f"{_FROM}/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", "cifar-100-python"
         ),
     ),
-    "images": DatasetSpec(classes=None, size=None, normalisation=None),
+    "images": DatasetSpec(),
 }

@@ -1,142 +1,143 @@
 """How people lay out pruned models: from the entries of a file to weights, mask and rewind weights.
 
-Known: a bare state dict; one under a key such as `state_dict`; `module.` and `_orig_mod.` prefixes;
-`torch.nn.utils.prune` (`X_orig` + `X_mask`); the NeurIPS'21 code (the same, with the rewind
-weights under `init_weight`; or `X_mask` entries alone).
+Known: a bare state dict; one under a key such as `state_dict`, or the only one, whatever its key; what
+wrappers add to names (`names.py`); masks beside the weights, under a key such as `masks`, or in a file of
+their own (`masks.py`); the NeurIPS'21 code (rewind weights under `init_weight`, or `X_mask` entries alone).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ticket_sig.errors import bad_input, refuse
-from ticket_sig.mask import Mask, differences
-from ticket_sig.ticket import ties
+from ticket_sig.formats.dense import Unread, dense_tensors
+from ticket_sig.formats.masks import (
+    checked_masks,
+    is_surely_mask,
+    masks_apart,
+    masks_beside,
+    merged,
+    weight_of,
+)
+from ticket_sig.formats.names import plain_names
+from ticket_sig.mask import Mask, differences, memory_of
+from ticket_sig.ticket import tie_copies, ties
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights", "params", "module")
+_OTHER_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema", "net_g", "generator")
 _REWIND_KEYS = ("init_weight", "rewind", "rewind_weight")
-_PREFIXES = ("module.", "_orig_mod.")
+_MASK_KEYS = ("masks", "mask", "pruning_masks", "pruning_mask", "weight_masks", "mask_dict")
+_NAMED_AT_MOST = 8
 
 
-def split_layout(content: Any, where: object) -> tuple[dict[str, Tensor], Mask, dict[str, Tensor] | None]:
+def split_layout(
+    content: Any, where: object, masks: Any = None, masks_where: object = "mask"
+) -> tuple[dict[str, Tensor], Mask, dict[str, Tensor] | None]:
     """Returns (weights, mask, rewind weights or None) of what a file held.
 
-    Of tied weights, which are one tensor under several names, only the first name is in the mask.
+    Tied weights, which are one tensor under several names, or equal copies, become one tensor; only their
+    first name is in the mask, and a mask of one of them is that of all.
+
+    Args:
+        masks: what a file of masks held, if there is one; `masks_where` names it.
 
     Raises:
-        InputError: no tensors, or masks that are not 0/1, have other shapes, or no weight beside them.
+        InputError: no tensors, several state dicts, or masks that are not 0/1, have other shapes, no weight
+            beside them, or differ from each other.
     """
-    state = _state_dict(content, where)
-    masks = _masks(state, where)
-    first: dict[tuple[object, ...], Tensor] = {}  # tensors that share their memory whole become one object
-    weights = {name: first.setdefault(memory_of(t), t) for name, t in _merge(state, masks).items()}
-    _check_masks(masks, weights, where)
-    weights = {
-        n: torch.where(masks[n] != 0, w, torch.zeros_like(w)) if n in masks else w for n, w in weights.items()
-    }
-    kept = {name: mask != 0 for name, mask in masks.items() if mask.ndim >= 2}
+    state, apart = _state_dict(content, where)
+    beside = masks_beside(state, where)
+    weights = tie_copies(merged(state, beside))
+    found = [*beside, *masks_apart(apart, weights, where)]
+    if masks is not None:
+        found += masks_apart(_masks_in(masks, masks_where), weights, masks_where)
+    kept = checked_masks(found, weights)
+    zeroed: dict[object, Tensor] = {}
+    for name, one in kept.items():
+        w = weights[name]
+        zeroed[memory_of(w)] = torch.where(one, w, torch.zeros_like(w))
+    weights = tie_copies({name: zeroed.get(memory_of(w), w) for name, w in weights.items()})
     tied = ties(weights)
+    matrices = {name: one for name, one in kept.items() if one.ndim >= 2 and name not in tied}
     # Without masks of its own, a model may have others, of attention and the like.
-    plain = {n: w for n, w in weights.items() if n not in tied and not n.endswith("_mask")}
-    mask = Mask(kept) if kept else Mask.of_zeros(plain)
+    plain = {n: w for n, w in weights.items() if n not in tied and not f".{n}".endswith(("_mask", ".mask"))}
+    mask = Mask(matrices) if matrices else Mask.of_zeros(plain)
     return weights, mask, _rewind(content, weights, where)
 
 
-def _state_dict(content: Any, where: object, depth: int = 0) -> dict[str, Tensor]:
+def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of a model by plain name, and the masks under a key of their own."""
     if not isinstance(content, Mapping):
         raise bad_input(where, "content", "a state dict", f"a {type(content).__name__}")
-    # Before the tensors themselves: training scripts put a tensor or two beside the state dict.
-    for key in _STATE_KEYS:
-        if isinstance(content.get(key), Mapping) and depth < 4:
-            return _state_dict(content[key], where, depth + 1)
-    if any(isinstance(v, Tensor) for v in content.values()):
-        return _plain(content, where)
-    keys = ", ".join(sorted(map(str, content))[:8]) or "nothing"
+    masks = _masks_under_a_key(content, where)
+    if (key := _key_of_state(content, where) if depth < 4 else None) is not None:
+        state, more = _state_dict(content[key], where, depth + 1)
+        return state, {**masks, **more}
+    if any(isinstance(v, (Tensor, Unread)) for v in content.values()):
+        return _plain(content, where), masks
+    if masks:
+        return {f"{weight_of(name) or name}_mask": mask for name, mask in masks.items()}, {}
+    keys = ", ".join(sorted(map(str, content))[:_NAMED_AT_MOST]) or "nothing"
     raise bad_input(where, "content", f"tensors, or a state dict under one of {', '.join(_STATE_KEYS)}", keys)
+
+
+def _key_of_state(content: Mapping[Any, Any], where: object) -> Any:
+    """The key that a state dict is under; None where `content` is one itself, or holds none.
+
+    Beside a state dict training scripts put a tensor or two, under names that no module gives.
+    """
+    known = [key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)]
+    if full := [key for key in known if _holds(content[key], lambda _: True)]:
+        return full[0]
+    direct = (str(key) for key, value in content.items() if isinstance(value, (Tensor, Unread)))
+    if any("." in name or name.endswith(("weight", "bias")) for name in direct):
+        return None
+    taken = (*_MASK_KEYS, *_REWIND_KEYS)
+    states = [key for key, value in content.items() if key not in taken and _holds(value, _is_weights)]
+    found = [key for key in states if key in _OTHER_KEYS] or states or known[:1]
+    if len(found) > 1:
+        named, hint = ", ".join(map(str, found[:_NAMED_AT_MOST])), "save the one that is meant by itself"
+        raise bad_input(where, "content", "one state dict", f"several: {named}", hint=hint)
+    return found[0] if found else None
+
+
+def _holds(value: Any, wanted: Callable[[Tensor], bool], depth: int = 0) -> bool:
+    """Whether an entry holds a tensor that is wanted, under names; the state of an optimizer is none."""
+    if isinstance(value, (Tensor, Unread)):
+        return depth > 0 and (isinstance(value, Unread) or wanted(value))
+    if not isinstance(value, Mapping) or "param_groups" in value or depth > 3:
+        return False
+    return any(isinstance(key, str) and _holds(v, wanted, depth + 1) for key, v in value.items())
+
+
+def _is_weights(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.ndim > 0
 
 
 def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
-    tensors = {str(name): t.detach() for name, t in state.items() if isinstance(t, Tensor)}
-    odd = {name: found for name, t in tensors.items() if (found := _odd(t))}
-    refuse(where, (f"{n}: expected a dense tensor in memory, found {found}" for n, found in odd.items()))
-    prefix = shared_prefix(tensors)
-    return {name.removeprefix(prefix): t for name, t in tensors.items()}
+    tensors = dense_tensors(state, where)
+    plain = plain_names({name: t.shape for name, t in tensors.items()})
+    return {name: tensors[there] for there, name in plain.items()}
 
 
-def shared_prefix(names: Iterable[str]) -> str:
-    """What wrappers put before every name: nothing, `module.`, `_orig_mod.`, or several of them."""
-    names, prefix = list(names), ""
-    while more := next((p for p in _PREFIXES if all(n.startswith(prefix + p) for n in names)), ""):
-        if not names:
-            break
-        prefix += more
-    return prefix
+def _masks_under_a_key(content: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for key in _MASK_KEYS:
+        if isinstance(value := content.get(key), Mapping):
+            found |= _plain(value, where)
+    return found
 
 
-def _odd(tensor: Tensor) -> str:
-    """What keeps a tensor from being used: a hostile file can name memory that is not there."""
-    if tensor.layout != torch.strided:
-        return str(tensor.layout).removeprefix("torch.")
-    if tensor.is_meta or tensor.is_quantized:
-        return "one without values" if tensor.is_meta else "a quantized one"
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        return f"{tensor.numel()} elements over {tensor.untyped_storage().nbytes()} bytes"
-    return ""
-
-
-def _masks(state: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
-    """The pruning masks by the name of their weight; other entries called mask are buffers of the model."""
-    alone = all(name.endswith("_mask") for name in state)
-    named = {name.removesuffix("_mask"): t for name, t in state.items() if name.endswith("_mask")}
-    masks = {
-        name: mask
-        for name, mask in named.items()
-        if alone or name in state or f"{name}_orig" in state or name.endswith(("weight", "bias"))
-    }
-    pruned = [n.removesuffix("_orig") for n in state if masks and n.endswith("_orig")]
-    lost = [n for n in masks if not alone and n not in state and f"{n}_orig" not in state]
-    # Spectral normalisation has an X_orig too, with an X_u beside it.
-    unmasked = [n for n in pruned if n not in masks and f"{n}_u" not in state]
-    problems = [f"{n}: expected beside {n}_mask, not found" for n in lost]
-    refuse(where, problems + [f"{n}_mask: expected beside {n}_orig, not found" for n in unmasked])
-    return masks
-
-
-def _merge(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every tensor under its plain name, in the file's order; a mask without weights stands for them."""
-    weights: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        plain = name.removesuffix("_mask").removesuffix("_orig")
-        if plain == name or plain not in masks:
-            weights[name] = tensor
-        elif name.endswith("_orig"):
-            weights[plain] = tensor
-        elif plain not in state and f"{plain}_orig" not in state:
-            weights[plain] = tensor.float()
-    return weights
-
-
-def memory_of(tensor: Tensor) -> tuple[object, ...]:
-    """What tied weights share; a tensor that has no memory shares nothing."""
-    if not tensor.numel() or tensor.is_meta or tensor.layout != torch.strided:
-        return (id(tensor),)
-    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride()
-
-
-def _check_masks(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: object) -> None:
-    problems = []
-    for name, mask in masks.items():
-        if other := int(((mask != 0) & (mask != 1)).sum()):
-            problems.append(f"{name}_mask: expected 0 and 1 only, found {other} other values")
-        if mask.shape != weights[name].shape:
-            expected, found = list(weights[name].shape), list(mask.shape)
-            problems.append(f"{name}_mask: expected shape {expected}, found {found}")
-    refuse(where, problems)
+def _masks_in(content: Any, where: object) -> dict[str, Tensor]:
+    """The masks of a file, by the names of their entries; of a model with its masks, the masks alone."""
+    state, apart = _state_dict(content, where)
+    sure = {name: t for name, t in state.items() if is_surely_mask(name)}
+    return {**sure, **apart} if sure or apart else state
 
 
 def is_constant(name: str) -> bool:
@@ -159,6 +160,6 @@ def _rewind(content: Any, weights: Mapping[str, Tensor], where: object) -> dict[
     found = next((content[k] for k in _REWIND_KEYS if isinstance(content.get(k), Mapping)), None)
     if found is None:
         return None
-    state = _state_dict(found, where)
-    rewind = _merge(state, _masks(state, where))
+    state, _ = _state_dict(found, where)
+    rewind = merged(state, masks_beside(state, where))
     return {name: rewind.get(name, w) for name, w in weights.items() if name in rewind or is_constant(name)}

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.bundle import CLAIM
-from ticket_sig.formats.weights import INDEX, ONE, Shards
+from ticket_sig.formats.folder import ONE
+from ticket_sig.formats.weights import Shards
+from ticket_sig.mask import dtype_name
 from ticket_sig.progress import Progress, Silent
 
 # A copy is given away: only what readers of models need, or what goes with every model, is in it.
@@ -38,18 +40,21 @@ def copy_files(
     proportion to the number of entries.
 
     Args:
-        changed: places and values by tensor name; values are rounded to the tensor's own dtype.
+        changed: places and values by tensor name; values are rounded to the tensor's own dtype. Copies
+            of a tensor (tied weights) get the same.
         progress: counts the files' bytes.
 
     Raises:
+        InputError: a tensor to be changed is of 8-bit floats, which are too coarse for values.
         OSError: the disk is full.
     """
     progress = progress or Silent()
+    changed = {**changed, **{n: changed[first] for n, first in weights.copies.items() if first in changed}}
     progress.begin("weights", sum(file.stat().st_size for file in weights.files))
     buffer, done = bytearray(_CHUNK), 0
     for file in weights.files:
         positions, values = _bytes_to_write(weights, file, changed)
-        target, start = folder / (file.name if weights.path.is_dir() else ONE), 0
+        target, start = folder / (file.name if weights.folder else ONE), 0
         with file.open("rb") as read, target.open("wb") as write:
             while size := read.readinto(buffer):
                 first, last = np.searchsorted(positions, (start, start + size))
@@ -59,7 +64,7 @@ def copy_files(
                 progress.advance(done)
 
 
-def other_files(path: Path, weights: Shards) -> tuple[list[Path], list[str]]:
+def other_files(weights: Shards) -> tuple[list[Path], list[str]]:
     """What belongs beside the weights in a copy of a model folder: its index, configuration, tokenizer.
 
     A copy is meant to be given away. Taken are text files of the kinds that models come with, by their
@@ -73,14 +78,15 @@ def other_files(path: Path, weights: Shards) -> tuple[list[Path], list[str]]:
         InputError: a file is a link that leads out of the folder: what it leads to was hardly meant to be
             given away. In a download cache, links of `snapshots/REVISION` may lead to `blobs`.
     """
-    if not path.is_dir():
+    path = weights.folder
+    if path is None:
         return [], []
     taken: list[Path] = []
     left: list[Path] = []
     for file in sorted(path.iterdir()):
         if file in weights.files or file.name.startswith("."):
             continue
-        index = file.name == INDEX and file.is_file()  # without it no copy could be read
+        index = file == weights.index  # without it no copy could be read
         (taken if index or _may_be_given_away(file) else left).append(file)
     _check_links(path, [*weights.files, *taken])
     return taken, [file.name for file in left]
@@ -120,6 +126,10 @@ def _bytes_to_write(
     """Positions in a file, ascending, and the bytes that belong there."""
     positions, values = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint8)]
     here = [(weights.stored[name], *entries) for name, entries in changed.items()]
+    if odd := [n for n in changed if weights.stored[n].dtype != weights.dtypes[n]]:
+        expected, found = "floats of 16 bits or more", dtype_name(weights.stored[odd[0]].dtype)
+        hint = "save the model as bfloat16 or float32 first"
+        raise bad_input(weights.stored[odd[0]].file, odd[0], expected, found, hint=hint)
     for one, places, new in sorted((o for o in here if o[0].file == file), key=lambda o: o[0].start):
         starts = one.start + places * one.dtype.itemsize
         positions.append((starts[:, None] + np.arange(one.dtype.itemsize)).reshape(-1))

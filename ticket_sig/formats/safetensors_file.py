@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input
 from ticket_sig.files import whole_file
+from ticket_sig.mask import dtype_name
 
 
 def looks_like_safetensors(head: bytes) -> bool:
@@ -42,6 +43,9 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        if kind := re.search(r"(?:Dtype not understood: |unknown variant `)(\w+)", str(error)):
+            expected = "those that torch and this version of safetensors have"
+            raise bad_input(path, "types", expected, kind.group(1)) from None
         raise bad_input(path, "safetensors", "a whole file", f"a damaged one ({str(error)[:200]})") from None
 
 
@@ -63,6 +67,7 @@ def write_safetensors(
         mode: who may read the file.
 
     Raises:
+        InputError: a tensor is of a type that such files have no name for, as complex128.
         OSError: the disk is full, or the path cannot be written.
     """
     seen: set[int] = set()
@@ -77,6 +82,10 @@ def write_safetensors(
     with whole_file(path, mode) as partial:
         try:
             safetensors.torch.save_file(plain, partial, about)
+        except KeyError as error:
+            odd = next(name for name, tensor in plain.items() if tensor.dtype == error.args[0])
+            expected = "a type that safetensors files have"
+            raise bad_input(path.name, odd, expected, dtype_name(error.args[0])) from None
         except safetensors.SafetensorError as error:
             code = re.search(r"os error (\d+)", str(error))
             number = int(code.group(1)) if code else errno.EIO

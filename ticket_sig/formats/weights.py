@@ -7,7 +7,8 @@ import math
 import mmap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from functools import cached_property
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
-from ticket_sig.files import read_json
-from ticket_sig.formats.layouts import memory_of, shared_prefix
+from ticket_sig.formats.dense import read_as
+from ticket_sig.formats.folder import SHOWN, files_of, some
+from ticket_sig.formats.kinds import other_kind
+from ticket_sig.formats.names import names_in, plain_names
 from ticket_sig.formats.safetensors_file import check_safetensors, looks_like_safetensors
+from ticket_sig.ticket import copies_of, ties
 
-INDEX = "model.safetensors.index.json"
-ONE = "model.safetensors"
 DTYPES: Mapping[str, torch.dtype] = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -34,27 +36,35 @@ DTYPES: Mapping[str, torch.dtype] = {
     "I64": torch.int64,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "F32": torch.float32,
     "F64": torch.float64,
     "C64": torch.complex64,
+    **({"F8_E8M0": torch.float8_e8m0fnu} if hasattr(torch, "float8_e8m0fnu") else {}),  # from torch 2.7 on
 }
 _WINDOW = 1 << 24  # bytes that are mapped at a time: mapped pages count as memory that the process uses
 _FEW = 128  # places of a window; for more of them the system does well to read what lies between, too
-_NAMED_AT_MOST = 8
-_SHOWN = 80  # characters of a name, which may be of any length
-_LONGEST_NAME = 255  # bytes that file systems take
 _MOST_DIMENSIONS, _MOST_ENTRIES = 64, 2**48  # more is beyond what torch can take
 _T = TypeVar("_T")
 
 
 class Weights(Protocol):
-    """The tensors of a model by plain parameter name; tied ones are listed under their first name alone."""
+    """The tensors of a model by plain parameter name."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of every tensor."""
+        """Shape of every tensor; of those that share their memory, the first name alone is listed."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all tensors, of tied ones each."""
+
+    @property
+    def copies(self) -> Mapping[str, str]:
+        """Tied weights, in memory or as equal copies: {name: first name}."""
 
     @property
     def dtypes(self) -> Mapping[str, torch.dtype]:
@@ -68,18 +78,21 @@ class Weights(Protocol):
 
 
 class InMemory:
-    """A state dict; tensors that are one in memory are listed once, and found under each of their names."""
+    """A state dict; tensors that are one in memory are listed once, and found under each of their names.
+
+    Floats of 8 bits are read as float32.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        first = {memory_of(t): name for name, t in reversed(list(tensors.items()))}
-        listed = [name for name, t in tensors.items() if first[memory_of(t)] == name]
-        self._tensors = dict(tensors)
+        self._tensors, self.copies = dict(tensors), ties(tensors)
+        self.names = list(tensors)
+        listed = [name for name in tensors if name not in self.copies]
         self.shapes = _ByName(listed, lambda name: tuple(self._tensors[name].shape))
-        self.dtypes = _ByName(listed, lambda name: self._tensors[name].dtype)
+        self.dtypes = _ByName(listed, lambda name: read_as(self._tensors[name].dtype))
 
     def tensor(self, name: str) -> Tensor:
         """One whole tensor."""
-        return self._tensors[name].detach()
+        return self._tensors[name].detach().to(self.dtypes[name])
 
     def take(self, name: str, places: NDArray[np.int64]) -> Tensor:
         """Entries of one tensor."""
@@ -106,46 +119,47 @@ class Shards:
     """Safetensors files that are read in parts; opening them takes their headers alone.
 
     Args:
-        path: a file; or a folder with `model.safetensors`, or with `model.safetensors.index.json` and
-            the shards that it names.
+        path: a file, an index, or the folder of a model (`files_of`).
 
     Attributes:
         files: that hold tensors.
-        stored: where each tensor lies.
+        folder: that they lie in; None for a file that was named itself.
+        index: that names them, if one does.
+        stored: where each tensor lies, and as what; floats of 8 bits are read as float32.
 
     Raises:
         InputError: a file is missing or damaged, or the index and its shards differ; each is named.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        index = _index(path)
-        self.files = _files(path, index)
-        stored: dict[str, Stored] = {}
-        for file in self.files:
-            for name, one in _header(file).items():
-                if name in stored:
-                    other = stored[name].file.name[:_SHOWN]
-                    raise bad_input(file, name[:_SHOWN], "a tensor of one file", f"one of {other}, too")
-                stored[name] = one
-        if index is not None:
-            _check_index(path / INDEX, index, stored)
-        prefix = shared_prefix(stored)
-        self.stored = {name.removeprefix(prefix): stored[name] for name in sorted(stored)}
+        found = files_of(path)
+        self.files, self.folder, self.index = found.files, found.folder, found.index
+        stored = found.merged(_header)
+        plain = plain_names({name: stored[name].shape for name in sorted(stored)})
+        self.stored = {name: stored[there] for there, name in plain.items()}
+        self.names = list(self.stored)
         self.shapes = {name: one.shape for name, one in self.stored.items()}
-        self.dtypes = {name: one.dtype for name, one in self.stored.items()}
+        self.dtypes = {name: read_as(one.dtype) for name, one in self.stored.items()}
+
+    @cached_property
+    def copies(self) -> Mapping[str, str]:
+        """Equal copies, as files keep tied weights; few entries are read, but of those that may be copies."""
+        return copies_of(tensors_of(self))
 
     def tensor(self, name: str) -> Tensor:
-        """One whole tensor, mapped: nothing is read before it is looked at, and writing changes no file."""
+        """One whole tensor, mapped: nothing is read before it is looked at, and writing changes no file.
+
+        Floats of 8 bits are read whole.
+        """
         one = self.stored[name]
         if not one.count:
-            return torch.empty(one.shape, dtype=one.dtype)
+            return torch.empty(one.shape, dtype=self.dtypes[name])
         skipped = one.start % mmap.ALLOCATIONGRANULARITY
         size = skipped + one.count * one.dtype.itemsize
         with one.file.open("rb") as file:
             part = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=one.start - skipped)
         flat = torch.frombuffer(part, dtype=one.dtype, count=one.count, offset=skipped)
-        return flat.reshape(one.shape)
+        return flat.reshape(one.shape).to(self.dtypes[name])
 
     def take(self, name: str, places: NDArray[np.int64]) -> Tensor:
         """Entries of one tensor. Takes memory in proportion to the number of places.
@@ -160,15 +174,49 @@ class Shards:
         order = np.argsort(places, kind="stable")
         found = np.empty((len(places), size), dtype=np.uint8)
         found[order] = _read_entries(one.file, one.start + places[order] * size, size)
-        return torch.from_numpy(found.reshape(-1)).view(one.dtype)
+        return torch.from_numpy(found.reshape(-1)).view(one.dtype).to(self.dtypes[name])
+
+
+class Renamed:
+    """Weights in which some tensors are found under further names: {further name: its name there}."""
+
+    def __init__(self, weights: Weights, names: Mapping[str, str]) -> None:
+        self._weights, self._names = weights, names
+        self.shapes = _ByName(weights.shapes, lambda name: weights.shapes[names.get(name, name)])
+        self.dtypes = _ByName(weights.dtypes, lambda name: weights.dtypes[names.get(name, name)])
+        self.names = [*weights.names, *names]
+        self.copies = {
+            **weights.copies,
+            **{n: weights.copies.get(there, there) for n, there in names.items()},
+        }
+
+    def tensor(self, name: str) -> Tensor:
+        """One whole tensor."""
+        return self._weights.tensor(self._names.get(name, name))
+
+    def take(self, name: str, places: NDArray[np.int64]) -> Tensor:
+        """Entries of one tensor."""
+        return self._weights.take(self._names.get(name, name), places)
+
+
+def find_in(weights: Weights, claimed: Mapping[str, Sequence[int] | None]) -> dict[str, str]:
+    """The names under which weights have claimed tensors; as `names_in`, tied names among them."""
+    if all(name in weights.shapes for name in claimed):
+        return {name: name for name in claimed}
+    return names_in(claimed, {name: weights.shapes[name] for name in weights.names})
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a path can be read as `Shards`: a safetensors file, or a folder with a model in them."""
-    if path.is_dir():
-        return (path / INDEX).is_file() or (path / ONE).is_file()
-    if path.suffix == ".safetensors":
-        return True
+    """Whether a path can be read as `Shards`: a safetensors file, or a model in them, by their content."""
+    if not path.exists():
+        return False
+    try:
+        return all(map(_is_one, files_of(path).files))
+    except InputError:  # `load` says why
+        return False
+
+
+def _is_one(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -221,14 +269,16 @@ def _read_entries(path: Path, positions: NDArray[np.int64], size: int) -> NDArra
 
 def _header(path: Path) -> dict[str, Stored]:
     """Where the tensors of a file lie; InputError where it is damaged, or torch has no such type or shape."""
+    if path.is_file() and not _is_one(path):
+        raise other_kind(path, "a safetensors file")
     check_safetensors(path)  # that offsets, shapes and the length of the file fit together
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
     types = {name: one["dtype"] for name, one in header.items()}
-    if odd := [f"{name[:_SHOWN]}: {kind}" for name, kind in types.items() if kind not in DTYPES]:
-        raise bad_input(path, "types", f"among {', '.join(DTYPES)}", _some(odd))
+    if odd := [f"{name[:SHOWN]}: {kind}" for name, kind in types.items() if kind not in DTYPES]:
+        raise bad_input(path, "types", f"among {', '.join(DTYPES)}", some(odd))
     stored = {}
     for name, one in header.items():
         start, shape = 8 + length + one["data_offsets"][0], tuple(one["shape"])
@@ -236,64 +286,6 @@ def _header(path: Path) -> dict[str, Stored]:
         entries = math.prod(size or 1 for size in shape[:_MOST_DIMENSIONS])
         if len(shape) > _MOST_DIMENSIONS or entries >= _MOST_ENTRIES:
             most = f"at most {_MOST_DIMENSIONS} dimensions, sizes of fewer than 2^48 entries"
-            raise bad_input(path, f"shape of {name[:_SHOWN]}", most, repr(one["shape"])[:_SHOWN])
+            raise bad_input(path, f"shape of {name[:SHOWN]}", most, repr(one["shape"])[:SHOWN])
         stored[name] = Stored(path, start, shape, DTYPES[types[name]])
     return stored
-
-
-def _files(path: Path, index: Mapping[str, str] | None) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    if index is None:
-        if not (path / ONE).is_file():
-            others = sorted(p.name for p in path.iterdir() if p.name.endswith((".bin", ".bin.index.json")))
-            found = _some(others) or "neither"
-            raise bad_input(path, "folder", f"{ONE}, or {INDEX} and its shards", found)
-        return [path / ONE]
-    names = sorted(set(index.values()))
-    if (path / ONE).is_file() and ONE not in names:
-        raise bad_input(path, "folder", f"{ONE} or {INDEX}", "both", hint="take away what is not the model")
-    if missing := [name[:_SHOWN] for name in names if not (path / name).is_file()]:
-        raise bad_input(path / INDEX, "shards", f"{len(names)} files", f"no {_some(missing)}")
-    return [path / name for name in names]
-
-
-def _index(path: Path) -> dict[str, str] | None:
-    if not (path / INDEX).is_file():
-        return None
-    found = read_json(path / INDEX).get("weight_map")
-    expected = "names of .safetensors files of its folder, by tensor"
-    if not isinstance(found, dict) or not found:
-        raise bad_input(path / INDEX, "weight_map", expected, repr(found)[:_SHOWN])
-    if wrong := [name for name in found.values() if not _is_shard_name(name)]:
-        raise bad_input(path / INDEX, "weight_map", expected, repr(wrong[0])[:_SHOWN])
-    return found
-
-
-def _is_shard_name(name: object) -> bool:
-    # An index from outside must not lead out of its folder, on any system, nor to a file that is no shard:
-    # a copy writes claim.json and others beside its shards.
-    return (
-        isinstance(name, str)
-        and name.endswith(".safetensors")
-        and len(name.encode()) <= _LONGEST_NAME
-        and PurePosixPath(name).name == PureWindowsPath(name).name == name
-    )
-
-
-def _some(found: Sequence[str], separator: str = ", ") -> str:
-    more = f" and {len(found) - _NAMED_AT_MOST} more" if len(found) > _NAMED_AT_MOST else ""
-    return separator.join(found[:_NAMED_AT_MOST]) + more
-
-
-def _check_index(index: Path, wanted: Mapping[str, str], stored: Mapping[str, Stored]) -> None:
-    found = {name: one.file.name for name, one in stored.items()}
-    problems = []
-    for name in (n for n in {**wanted, **found} if wanted.get(n) != found.get(n)):
-        there = f"found in {found[name][:_SHOWN]}" if name in found else "not found"
-        known = (
-            f"expected in {wanted[name][:_SHOWN]}, {there}" if name in wanted else f"{there}, not expected"
-        )
-        problems.append(f"{name[:_SHOWN]}: {known}")
-    if problems:
-        raise InputError(f"{index}: {_some(problems, '; ')}", named=True)

@@ -39,14 +39,18 @@ def find(
     Args:
         recipe: with `rounds` or `density` set, so many rounds; else the extreme ticket is searched.
         model: a network of the user's own in place of `recipe.arch`, initialised as training is to start.
+            It may be in DataParallel, compiled, lazy or in half precision, and is left as it is: what is
+            trained, and what the bundle holds, is the bare network in float32. What was pruned in it by
+            `torch.nn.utils.prune` starts at zero and is trained like the rest.
 
     Raises:
         InputError: the folder belongs to another run or is in use, the model has nothing to prune,
-            or training failed.
+            cannot be trained on the data (`trainable`), or training failed.
     """
     run = Path(run)
     engine = engine or Engine()
-    own, model = model is not None, network_of(recipe, data, model)
+    own, model = model is not None, network_of(recipe, data, model, engine.device)
+    prunable = prunable_names(model, recipe.exclude)
     initial = plain_weights(model, Mask({}))
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
     begun_with = engine.prepare(model, recipe.precision)
@@ -58,7 +62,7 @@ def find(
             )
         if (run / "ticket").exists() and (run / "dense").exists():
             return load(run / "ticket").ticket
-        mask = Mask.full({name: initial[name] for name in prunable_names(model, recipe.exclude)})
+        mask = Mask.full({name: initial[name] for name in prunable})
         trainer = Trainer(model, data, recipe, engine)
         dense = trainer.train_level(run / "levels" / "00", initial, mask, step="dense", label="dense network")
         if not (run / "dense").exists():

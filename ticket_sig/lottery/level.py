@@ -5,11 +5,11 @@ A finished level is read, not trained again; a half-finished one goes on where i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
@@ -19,21 +19,22 @@ from ticket_sig.files import read_json, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
-from ticket_sig.ticket import HistoryEntry, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket, tie, ties
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
 from ticket_sig.training.marks import KeptMark
+from ticket_sig.training.own import trainable
 from ticket_sig.training.recipe import Recipe
 
 _MASK, _MODEL, _REWIND = "mask.safetensors", "model.safetensors", "rewind.safetensors"
 _STATE, _RESULT = "state.safetensors", "result.json"
 
 
-def network_of(recipe: Recipe, data: Dataset, own: nn.Module | None) -> nn.Module:
+def network_of(recipe: Recipe, data: Dataset, own: nn.Module | None, device: torch.device) -> nn.Module:
     """The recipe's network; or a copy of the user's own, which is left as it is: the same call goes on."""
     if own is not None:
-        return copy.deepcopy(own)
+        return trainable(own, data, device, recipe.seed)
     return build(recipe.arch, data.classes, data.channels, recipe.seed)
 
 
@@ -90,10 +91,12 @@ class Trainer:
             (folder / _STATE).unlink(missing_ok=True)
         if Mask(read_safetensors(folder / _MASK)) != mask:
             raise bad_input(folder / _MASK, "mask", "that of this run", "another")
+        # A file holds tied weights as copies.
+        tied = ties(self.model.state_dict(keep_vars=True))
         return Ticket(
-            weights=read_safetensors(folder / _MODEL),
+            weights=tie(read_safetensors(folder / _MODEL), tied),
             mask=mask,
-            rewind=rewind if rewind is not None else read_safetensors(folder / _REWIND),
+            rewind=rewind if rewind is not None else tie(read_safetensors(folder / _REWIND), tied),
             recipe=self.recipe.to_json(),
             history=(HistoryEntry.from_json(read_json(folder / _RESULT)),),
         )

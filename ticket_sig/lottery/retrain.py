@@ -44,7 +44,7 @@ def retrain(
             from the weights it has).
         triggers: trigger images appended to every batch (scheme 3).
         marks: to keep, or to teach (`kept_in_training(claim)`).
-        model: a network of the user's own in place of `recipe.arch`.
+        model: a network of the user's own in place of `recipe.arch`, as it is (see `find`).
 
     Raises:
         InputError: no rewind weights, the weights do not fit the network, or the run folder is
@@ -55,11 +55,12 @@ def retrain(
     one_of(STARTS)("start", start)
     if start == "model":
         recipe = replace(recipe, retrain="start")  # fine-tuning has no rewind step to go on from
-    model = network_of(recipe, data, model)
+    model = network_of(recipe, data, model, engine.device)
     given = ticket.rewound() if start == "rewind" else ticket.weights
     weights = weights_for(model.state_dict(), given)
+    mask = ticket.mask_for(dict(model.named_parameters(remove_duplicate=False)))
     identity: dict[str, Any] = {"recipe": recipe.to_json(), "data": data.digest}
-    identity |= {"start": tensor_digest(weights), "mask": tensor_digest(ticket.mask)}
+    identity |= {"start": tensor_digest(weights), "mask": tensor_digest(mask)}
     if triggers is not None:
         identity["triggers"] = triggers.digest
     if digests := [mark.digest for mark in marks]:
@@ -72,9 +73,9 @@ def retrain(
             fresh = not (run / "level").exists()
             facts = recipe, data, weights, begun_with
             engine.recorder.begin(*facts, derived=False, search=False, fresh=fresh, kept=kept)
-        label = f"ticket, {100 * ticket.mask.density:.2f} % kept"
+        label = f"ticket, {100 * mask.density:.2f} % kept"
         level, trainer = run / "level", Trainer(model, data, recipe, engine, triggers, marks)
-        trained = trainer.train_level(level, weights, ticket.mask, step="train", label=label, rewind=weights)
+        trained = trainer.train_level(level, weights, mask, step="train", label=label, rewind=weights)
         if engine.recorder:
             engine.recorder.end(trained)
     return replace(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ticket_sig.formats.names import rows_of
 from ticket_sig.marks.mark import Mark, Model, as_weights
 from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_tails
 from ticket_sig.verdict import Rows, Verdict
@@ -51,12 +52,14 @@ class BitsRead:
         payload: the claimed bits, one or more.
         right: for each whether it reads as claimed.
         layers: tensors of the network, which the claimant could have chosen.
+        found_as: the layer's name in the network, where it is another than the claimed one.
     """
 
     mark: str
     payload: Bits
     right: Bits
     layers: int
+    found_as: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, mark: Mark, message: str, right: Iterable[bool], suspect: Model) -> BitsRead:
@@ -107,7 +110,7 @@ class BitsRead:
     def rows(self) -> Rows:
         """What it rests on, for people."""
         one = ("  for one secret", format_p(self.log10_p_here))
-        return [one, ("bit error rate", f"{self.error_rate:.4f}")]
+        return [one, ("bit error rate", f"{self.error_rate:.4f}"), *rows_of(self.found_as)]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -120,6 +123,7 @@ class BitsRead:
             "log10_p": round(self.log10_p, 3),
             "log10_p_uncorrected": round(self.log10_p_here, 3),
             "layers": self.layers,
+            **({"found_as": dict(self.found_as)} if self.found_as else {}),
         }
 
     def verdict(self) -> Verdict:

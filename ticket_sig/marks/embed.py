@@ -14,12 +14,13 @@ from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.files import SECRET, check_new, whole_folder, write_json
 from ticket_sig.formats import load, save
 from ticket_sig.formats.bundle import CLAIM, is_bundle
-from ticket_sig.formats.load import check_one_file
+from ticket_sig.formats.folder import folder_of, has_model
+from ticket_sig.formats.load import shards_at
 from ticket_sig.formats.patch import copy_files, other_files
 from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
 from ticket_sig.lottery.prune import prune_dense
 from ticket_sig.marks import MARKS, claim_of, marks_of
-from ticket_sig.marks.mark import Mark, Model, tried
+from ticket_sig.marks.mark import Mark, Model, as_ticket, tried
 from ticket_sig.options import Options, made, one_named
 from ticket_sig.progress import Progress
 from ticket_sig.ticket import Ticket
@@ -69,7 +70,7 @@ def options_for(mark: str, **given: Any) -> Options:
 
 
 def embed(
-    ticket: Ticket,
+    model: Model,
     message: str | None = None,
     *,
     mark: str = "qr-code",
@@ -82,6 +83,7 @@ def embed(
         marked = embed(network, mark="freezenet", length=4096)
 
     Args:
+        model: a ticket, or a network or state dict, which is left as it is.
         message: what the mark is to say, where it says anything.
         mark: name in the registry (`MARKS`).
         secret: bytes that decide all that must look like chance; fresh by default.
@@ -91,6 +93,7 @@ def embed(
         InputError: no such mark, options out of range, or the mark does not fit the ticket.
     """
     options = options_for(mark, **given, **({} if message is None else {"message": message}))
+    ticket = as_ticket(model)
     one = MARKS[mark].make(ticket, options, secret)
     marked = one.embed(ticket)
     return Embedded(marked, claim_of([one], marked.weights), one)
@@ -103,6 +106,7 @@ def embed_in_files(
     options: Options,
     *,
     secret: bytes | None = None,
+    mask_file: Path | None = None,
     prune: float | None = None,
     replace: bool = False,
     progress: Progress | None = None,
@@ -115,6 +119,7 @@ def embed_in_files(
 
     Args:
         out: folder to write, whole or not at all.
+        mask_file: of the model's mask, where it lies apart.
         prune: first prune this share by magnitude.
         replace: overwrite a model that is there, and the claim beside it.
 
@@ -123,14 +128,15 @@ def embed_in_files(
             lies in its folder.
         OSError: the disk is full; nothing is left behind.
     """
-    path, out = Path(path), Path(out)
+    path, out = folder_of(Path(path)), Path(out)
     kind = MARKS[mark]
     in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
     _check_out(path, out, replace, in_place=not in_parts)
-    if in_parts and kind.entries is not Mark.entries:
-        return _copy(path, out, partial(kind.make, options=options, secret=secret), replace, progress)
-    check_one_file(path, "model", f"one file, or a bundle, for {mark}", "merge them into one file")
-    loaded = load(path)
+    in_parts = in_parts and mask_file is None and kind.entries is not Mark.entries
+    if in_parts and (weights := shards_at(path)) is not None:
+        make = partial(kind.make, options=options, secret=secret)
+        return _copy(path, weights, out, make, replace, progress)
+    loaded = load(path, mask_file)
     with about(path):
         if loaded.sealed:
             raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
@@ -143,15 +149,19 @@ def embed_in_files(
 
 
 def _copy(
-    path: Path, out: Path, make: Callable[[Model], Mark], replace: bool, progress: Progress | None
+    path: Path,
+    weights: Shards,
+    out: Path,
+    make: Callable[[Model], Mark],
+    replace: bool,
+    progress: Progress | None,
 ) -> Written:
-    weights = Shards(path)
     with about(path):
         one = make(weights)
         changed = one.entries(weights)
         assert changed is not None
-        others, left_out = other_files(path, weights)
-    beside = path / CLAIM
+        others, left_out = other_files(weights)
+    beside = (weights.folder or path) / CLAIM
     with whole_folder(out, replace=replace) as folder:
         copy_files(weights, folder, changed, progress)
         for source in others:
@@ -169,7 +179,11 @@ def _written(
     earlier = [(mark, _stands(mark, after)) for mark in (marks_of(Claim.read(beside)) if beside else ())]
     marks, reading = [*(mark for mark, stands in earlier if stands), one], one.read(after)
     return Written(
-        claim=claim_of(marks, tensors_of(after) if isinstance(after, Shards) else after.weights),
+        claim=(
+            claim_of(marks, tensors_of(after), tied=after.copies)
+            if isinstance(after, Shards)
+            else claim_of(marks, after.weights)
+        ),
         mark=one,
         reading=reading,
         verdict=replace(reading.verdict(), tried=len(tried(marks))),
@@ -201,5 +215,5 @@ def _check_out(path: Path, out: Path, replace: bool, in_place: bool) -> None:
     if path.resolve().is_relative_to(out.resolve()) and not (in_place and is_bundle(path)):
         raise bad_input(out, "output folder", "another than the model's own", "the same")
     # A claim alone makes no model: it may lie beside anything.
-    if not (is_bundle(out) or (out.is_dir() and is_safetensors(out))):
+    if not (is_bundle(out) or has_model(out)):
         raise bad_input(out, "output folder", "a model to overwrite", "something else")

@@ -14,18 +14,21 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from ticket_sig.claim import Claim, ClaimedMark
+from ticket_sig.claim import MOST_TIED, Claim, ClaimedMark
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import SHOWN, hexadecimal
-from ticket_sig.formats.layouts import shared_prefix, split_layout
+from ticket_sig.formats.layouts import split_layout
+from ticket_sig.formats.names import plain_names
 from ticket_sig.formats.patch import Entries
-from ticket_sig.formats.weights import InMemory, Weights
-from ticket_sig.mask import dtype_name
+from ticket_sig.formats.weights import InMemory, Renamed, Weights, find_in
+from ticket_sig.mask import dtype_name, not_yet_shaped
+from ticket_sig.models.own import parameters_of, plain
 from ticket_sig.options import Options, options_of, unicode_text
 from ticket_sig.prf import keyed_words
-from ticket_sig.ticket import HistoryEntry, Ticket, retie
+from ticket_sig.ticket import HistoryEntry, Ticket, retie, ties
 from ticket_sig.training.marks import Held
 from ticket_sig.verdict import Reading, Rows, Verdict
 
@@ -185,12 +188,17 @@ class PlainMark(Options, Mark):
 
 
 def layer_of(model: Model, name: str) -> Tensor:
-    """One tensor of a model, by its plain name; InputError where there is none that can carry a mark."""
+    """One tensor of a model, by its plain name or as `names_in` finds it.
+
+    Raises:
+        InputError: there is none of that name that can carry a mark, or several that could be the one.
+    """
     weights = as_weights(model)
-    if name not in weights.shapes:
+    found = find_in(weights, {name: None}).get(name)
+    if found is None:
         raise bad_input("model", "layer", repr(name)[:80], "none of that name")
-    check_dtype("model", name, weights.dtypes[name])
-    return weights.tensor(name)
+    check_dtype("model", name, weights.dtypes[found])
+    return weights.tensor(found)
 
 
 def signed(ticket: Ticket, written: Mapping[str, Tensor]) -> Ticket:
@@ -205,12 +213,12 @@ def as_weights(model: Model) -> Weights:
     if isinstance(model, Ticket):
         return InMemory(model.weights)
     if isinstance(model, nn.Module):
-        named = model.named_parameters(remove_duplicate=False)
         # A parameter not yet initialised has no shape.
-        model = {n: p for n, p in named if not isinstance(p, nn.UninitializedParameter)}
+        model = {n: p for n, p in parameters_of(model).items() if not is_lazy(p)}
     if isinstance(model, Mapping):
-        prefix = shared_prefix(model)
-        return InMemory({name.removeprefix(prefix): t for name, t in model.items()})
+        names = plain_names({name: t.shape for name, t in model.items()})
+        return InMemory({name: model[there] for there, name in names.items()})
+    _check_weights(model)
     return model
 
 
@@ -218,17 +226,27 @@ def as_ticket(model: Model) -> Ticket:
     """Any model in memory as a ticket, as its file would be read (`split_layout`): also pruned by PyTorch.
 
     Raises:
-        InputError: weights that are read in parts, which have no mask; or as `split_layout` and `Ticket`.
+        InputError: no model, one with lazy layers, or weights that are read in parts, which have no mask;
+            or as `split_layout` and `Ticket`.
     """
     if isinstance(model, Ticket):
         return model
     if isinstance(model, nn.Module):
-        model = dict(model.state_dict())
+        model = dict(plain(model).state_dict())
+        if lazy := [name for name, t in model.items() if is_lazy(t)]:
+            raise not_yet_shaped("model", lazy[0])
     if not isinstance(model, Mapping):
+        _check_weights(model)
         hint = "merge them into one file"
         raise bad_input("model", "mask", "a model in one file", "weights that are read in parts", hint=hint)
     weights, mask, rewind = split_layout({name: t.cpu() for name, t in model.items()}, "model")
     return Ticket(weights=weights, mask=mask, rewind=rewind)
+
+
+def _check_weights(model: object) -> None:
+    """Refuses what is no model at all; `Weights` are a protocol."""
+    if not hasattr(model, "shapes"):
+        raise bad_input("", "model", "a ticket, a network or tensors by name", f"a {type(model).__name__}")
 
 
 def check_dtype(where: str, name: str, dtype: torch.dtype) -> None:
@@ -237,15 +255,60 @@ def check_dtype(where: str, name: str, dtype: torch.dtype) -> None:
         raise bad_input(where, name, f"one of {', '.join(map(dtype_name, DTYPES))}", dtype_name(dtype))
 
 
-def claim_of(marks: Sequence[Mark], weights: Mapping[str, Tensor], accuracy: float | None = None) -> Claim:
+def claim_of(
+    marks: Sequence[Mark],
+    weights: Mapping[str, Tensor],
+    accuracy: float | None = None,
+    tied: Mapping[str, str] | None = None,
+) -> Claim:
     """The claim on a marked network. It holds the marks' secrets: to be kept until there is a dispute.
 
     Args:
         weights: of the marked network.
         accuracy: test accuracy in % that is promised.
+        tied: its tied weights (`ties`), where the tensors do not tell.
     """
     listed = tuple(ClaimedMark(mark.name, mark.to_json()) for mark in marks)
-    return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy)
+    tied = ties(weights) if tied is None else tied
+    told = tied if len(tied) <= MOST_TIED else {}  # more are not read
+    return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy, tied=told)
+
+
+def under_tied_names(model: Model, tied: Mapping[str, str]) -> Model:
+    """A suspect in which tensors that the claim's model had under several names are found under each of them.
+
+    Some files keep but one name of tied weights (`safetensors.torch.save_model`), and not always the one that
+    a mark names. Which names are tied the claim says, so that a verifier has no choice; a name that the
+    suspect has itself is left as it is.
+
+    Args:
+        tied: {name: first name} of the claim.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, first in tied.items():
+        groups.setdefault(first, [first]).append(name)
+    if not groups:
+        return model
+    weights, further = as_weights(model), dict[str, str]()
+    for names in groups.values():
+        found = {name: there for name in names for there in _one_found(weights, name)}
+        lacking = (name for name in names if name not in found)
+        further |= dict.fromkeys(lacking, next(iter(found.values()))) if found else {}
+    if not further:
+        return model
+    if not isinstance(model, (Ticket, nn.Module, Mapping)):
+        return Renamed(model, further)
+    ticket = as_ticket(model)
+    added = {name: ticket.weights[there] for name, there in further.items() if there in ticket.weights}
+    return replace(ticket, weights={**ticket.weights, **added}, rewind=None)
+
+
+def _one_found(weights: Weights, name: str) -> list[str]:
+    """The name that a tensor has there; none where it is not there, or several could be it."""
+    try:
+        return list(find_in(weights, {name: None}).values())
+    except InputError:
+        return []
 
 
 def tried(marks: Sequence[Mark], shown: Collection[str] = ()) -> list[Mark]:

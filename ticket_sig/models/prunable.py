@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 
 from ticket_sig.errors import bad_input
@@ -32,7 +33,11 @@ def prunable_names(model: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
     names = [n for n in names if n in owned and not any(fnmatchcase(n, pattern) for pattern in exclude)]
     if not names:
         expected = "a convolution but the first or a linear layer but the last"
-        raise bad_input("model", "prunable layers", expected, "none")
+        computed = [name for name, m in layers if name not in dense and "weight" not in m._parameters]
+        hint = f"{computed[0]}.weight is computed anew at each call: make it a parameter" if computed else ""
+        if isinstance(model, torch.jit.ScriptModule):
+            hint = "hand in the module that the TorchScript was made from"
+        raise bad_input("model", "prunable layers", expected, "none", hint=hint)
     return names
 
 

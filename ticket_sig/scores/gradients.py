@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import weights_for
+from ticket_sig.models.own import in_short, logits_of
 from ticket_sig.options import one_or_more, option
 from ticket_sig.scores.scored import Score, Scored
 from ticket_sig.training.batches import Normaliser, generator
@@ -40,7 +40,7 @@ class Losses:
 
     def __init__(self, scored: Scored, images: int) -> None:
         ticket, data = scored.ticket, scored.dataset()
-        self._model = copy.deepcopy(scored.network()).to(_CPU, torch.float32).eval().requires_grad_(False)
+        self._model = scored.network().to(_CPU, torch.float32).eval().requires_grad_(False)
         self._model.load_state_dict(weights_for(self._model.state_dict(), ticket.weights))
         parameters = dict(self._model.named_parameters())
         if lacking := [name for name in ticket.mask if name not in parameters]:
@@ -94,10 +94,8 @@ class GradientScore(Score):
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
     try:
-        logits = model(images)
-    except RuntimeError as error:
+        answer = model(images)
+    except Exception as error:  # it is the user's own code
         expected = f"a network for images {list(images.shape[1:])}"
-        raise bad_input("data", "images", expected, str(error)[:160]) from None
-    if not isinstance(logits, Tensor):
-        raise bad_input("network", "output", "one tensor", f"a {type(logits).__name__}")
-    return logits
+        raise bad_input("data", "images", expected, in_short(error)) from None
+    return answer if isinstance(answer, Tensor) else logits_of(answer, len(images))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
+from ticket_sig.models.own import plain_copy
 from ticket_sig.options import Options
 from ticket_sig.ticket import Ticket
 
@@ -32,11 +33,11 @@ class Scored:
     seed: int = 0
 
     def network(self) -> nn.Module:
-        """The network; InputError where none was given."""
+        """A plain copy of the network; InputError where none was given, or it is none that can be copied."""
         if self.model is None:
             hint = "name it: --arch NAME"
             raise bad_input("score", "network", "one, to follow its paths", "none", hint=hint)
-        return self.model
+        return plain_copy(self.model)
 
     def dataset(self) -> Dataset:
         """The data set; InputError where none was given, which asks for a name unless the recipe has one."""

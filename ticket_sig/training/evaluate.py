@@ -11,6 +11,7 @@ from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
 from ticket_sig.formats.layouts import weights_for
 from ticket_sig.models import build
+from ticket_sig.models.own import logits_of
 from ticket_sig.training.batches import Normaliser
 
 _BATCH = 500
@@ -26,7 +27,8 @@ def accuracy(model: nn.Module, split: Split, data: Dataset, device: torch.device
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for start in range(0, len(split), _BATCH):
             part = split[start : start + _BATCH]
-            logits = model(normalise(part.images.to(device).permute(0, 3, 1, 2)))
+            answer = model(normalise(part.images.to(device).permute(0, 3, 1, 2)))
+            logits = logits_of(answer, len(part))
             right += (logits.argmax(1) == part.labels.to(device)).sum()
     model.train(was_training)
     return 100 * int(right) / len(split)

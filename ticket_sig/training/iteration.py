@@ -38,10 +38,11 @@ class Iteration:
         self.model, self.batches, self.recipe, self.device = model, batches, recipe, device
         self.optimizer = _optimizer(model, recipe, device)
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
-        self.hold = mask.bind(dict(model.named_parameters()))
+        parameters = dict(model.named_parameters(remove_duplicate=False))  # tied ones under each name
+        self.hold = mask.bind(parameters)
         self.marks = [held for mark in marks if (held := mark.bind(model)) is not None]
         if self.marks:
-            mask.check(dict(model.named_parameters()), "mark")  # it would write over the mask at every step
+            mask.check(parameters, "mark")  # it would write over the mask at every step
         self._graphs = CapturedIteration(device) if capture and device.type == "cuda" else None
 
     def __call__(self, step: int) -> None:

@@ -18,7 +18,7 @@ from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
 from ticket_sig.progress import Progress, Silent
-from ticket_sig.ticket import check_finite
+from ticket_sig.ticket import check_finite, tie, ties
 from ticket_sig.training.batches import Batches, TriggerBatch
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
 from ticket_sig.training.device import made_with
@@ -137,11 +137,11 @@ def _memory_named(run: Run) -> Iterator[None]:
 
 
 def plain_weights(model: nn.Module, mask: Mask) -> dict[str, Tensor]:
-    """A copy of the state dict, contiguous and on the CPU; pruned weights are +0.0."""
-    state, layout = model.state_dict(), torch.contiguous_format
+    """A copy of the state dict, contiguous and on the CPU; pruned weights are +0.0, tied ones one tensor."""
+    state, layout = model.state_dict(keep_vars=True), torch.contiguous_format
     weights = {name: t.detach().cpu().clone(memory_format=layout) for name, t in state.items()}
     mask.check(weights)
-    return mask.apply(weights)
+    return tie(mask.apply(weights), ties(state))
 
 
 @dataclass(eq=False)

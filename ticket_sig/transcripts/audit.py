@@ -99,8 +99,9 @@ def audit(
     _check_data(transcript, data)
     _check_kept(transcript, marks, triggers)
     recipe = Recipe.from_json(transcript.manifest.recipe)
-    network = network_of(recipe, data, model)
-    training = _Training(transcript, data, recipe, engine or Engine(), network, marks, triggers)
+    engine = engine or Engine()
+    network = network_of(recipe, data, model, engine.device)
+    training = _Training(transcript, data, recipe, engine, network, marks, triggers)
     with threads(_threads(transcript)):
         return training.audit(choice or Choice())
 

@@ -10,7 +10,6 @@ from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.errors import about, bad_input
 from ticket_sig.formats import load
-from ticket_sig.formats.load import check_one_file
 from ticket_sig.options import flag
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.subject import FREE, Subject
@@ -62,17 +61,23 @@ def fidelity_of_answers(
 
 
 def fidelity_of_file(
-    path: Path, claim: Claim, *, data: Path | None, arch: str | None = None, dataset: str | None = None
+    path: Path,
+    claim: Claim,
+    *,
+    data: Path | None,
+    arch: str | None = None,
+    dataset: str | None = None,
+    mask: Path | None = None,
 ) -> Fidelity | None:
     """Measures F of a model file; None where no data are given to measure it on.
 
     Args:
         data: folder of the data set; digits, named as `dataset`, needs none.
         arch, dataset: names of network and data set; the bundle's by default.
+        mask: a file of the model's mask, where it lies apart.
 
     Raises:
-        InputError: the model lies in several files, nobody says which network and data set it is of, or the
-            weights do not fit.
+        InputError: nobody says which network and data set it is of, or the weights do not fit.
     """
     if data is None and dataset != FREE:
         if named := [flag(n) for n, value in (("arch", arch), ("dataset", dataset)) if value]:
@@ -80,10 +85,8 @@ def fidelity_of_file(
             raise bad_input("", ", ".join(named), expected, "none")
         return None
     option = "--data" if data else "--dataset"
-    expected, hint = "a model in one file, to measure its accuracy", f"leave {option} out, or merge them"
-    check_one_file(path, option, expected, hint)
     with about(path):
-        ticket = load(path).ticket
+        ticket = load(path, mask).ticket
         network, images = Subject.of(ticket, arch, dataset).names(option)
         right = weights_accuracy(ticket.weights, network, load_dataset(images, data))
         return Fidelity(right, claim.accuracy)

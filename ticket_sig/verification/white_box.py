@@ -11,7 +11,7 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.formats import load, open_weights
 from ticket_sig.marks import MARKS, Mark, Model, marks_of
-from ticket_sig.marks.mark import tried, verdict_on
+from ticket_sig.marks.mark import tried, under_tied_names, verdict_on
 from ticket_sig.options import flag
 from ticket_sig.verdict import Reading, Rows, Verdict
 
@@ -97,7 +97,7 @@ def extract(model: Model, claim: Claim) -> Reading:
     Raises:
         InputError: the claim has no such mark, or the model lacks what they all name.
     """
-    return _extract(_carriers(claim), model)[1]
+    return _extract(_carriers(claim), under_tied_names(model, claim.tied))[1]
 
 
 def _extract(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
@@ -138,7 +138,7 @@ def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
     """
     marks = in_weights(claim)
     check_needed(marks, shown, claim)
-    return _decide(marks, model, shown)
+    return _decide(marks, under_tied_names(model, claim.tied), shown)
 
 
 def _decide(marks: Sequence[Mark], model: Model, shown: Mapping[str, Any]) -> Verdict:
@@ -156,28 +156,34 @@ def _decide(marks: Sequence[Mark], model: Model, shown: Mapping[str, Any]) -> Ve
     return together
 
 
-def verify_file(path: Path | str, claim: Claim, files: Mapping[str, Path] | None = None) -> Verdict:
+def verify_file(
+    path: Path | str, claim: Claim, files: Mapping[str, Path] | None = None, mask: Path | None = None
+) -> Verdict:
     """The same of a model file; large ones are read in parts, where no mark stands in the mask.
 
     Args:
         files: what marks need, by name (`Mark.needs`).
+        mask: a file of the model's mask, where it lies apart.
 
     Raises:
         InputError: as `verify`, or a file is missing or damaged; names the file.
     """
     marks, files = in_weights(claim), files or {}
     shown = opened(marks, files, claim)
-    masked = any(mark.stands_in == "mask" for mark in marks)
     with about(path):
-        return _decide(marks, load(path).ticket if masked else open_weights(path), shown)
+        return _decide(marks, _opened_for(marks, path, mask, claim), shown)
 
 
-def extract_file(path: Path | str, claim: Claim) -> tuple[Mark, Reading]:
+def extract_file(path: Path | str, claim: Claim, mask: Path | None = None) -> tuple[Mark, Reading]:
     """The same as `extract` of a model file, which errors name, and the mark that was read."""
     marks = _carriers(claim)
-    masked = any(mark.stands_in == "mask" for mark in marks)
     with about(path):
-        return _extract(marks, load(path).ticket if masked else open_weights(path))
+        return _extract(marks, _opened_for(marks, path, mask, claim))
+
+
+def _opened_for(marks: Sequence[Mark], path: Path | str, mask: Path | None, claim: Claim) -> Model:
+    masked = any(mark.stands_in == "mask" for mark in marks)
+    return under_tied_names(load(path, mask).ticket if masked else open_weights(path, mask), claim.tied)
 
 
 def in_weights(claim: Claim) -> list[Mark]:

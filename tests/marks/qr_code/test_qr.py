@@ -132,10 +132,11 @@ def test_the_smallest_version_is_the_smallest() -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_message_too_long_for_any_code_says_what_would_fit(level: str) -> None:
     limit = qr.capacity(40, level)
-    with pytest.raises(InputError, match=rf"at most {limit} bytes at level {level}, found {2 * limit}"):
-        qr.smallest_version("ж" * limit, level)
-    with pytest.raises(InputError, match="at most"):
+    with pytest.raises(InputError, match=rf"at most {limit} bytes at level {level}, found 10000"):
         qr.smallest_version("m" * 10_000, level)
+    headed = qr.capacity(40, level, eci=True)
+    with pytest.raises(InputError, match=rf"at most {headed} bytes at level {level}, found {2 * limit}"):
+        qr.smallest_version("ж" * limit, level)
 
 
 def test_what_cannot_be_a_code_is_refused() -> None:
@@ -243,7 +244,10 @@ def sound_code(stream: str) -> np.ndarray:
 @pytest.mark.parametrize(
     "stream",
     [
-        pytest.param("0111" + "0" * 8, id="a segment that is no text"),
+        pytest.param("1000" + "0" * 8, id="a segment that is no text"),
+        pytest.param("0111" + f"{3:08b}" + "0100" + f"{1:08b}{97:08b}", id="another character set"),
+        pytest.param("0111" + "10000000" + f"{26:08b}", id="a character set by two bytes"),
+        pytest.param(("0111" + f"{26:08b}") * 12 + "0111", id="headers to the end"),
         pytest.param("0100" + "11111111", id="bytes that end before their length"),
         pytest.param("0001" + "1111111111", id="digits that end before their length"),
         pytest.param("0010" + "111111111", id="capitals that end before their length"),
@@ -259,19 +263,21 @@ def test_a_sound_code_without_text_is_refused(stream: str) -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(head=st.sampled_from(["0001", "0010", "0100", ""]), rest=st.integers(0, 2**148 - 1))
+@given(head=st.sampled_from(["0001", "0010", "0100", "011100011010", ""]), rest=st.integers(0, 2**148 - 1))
 def test_any_sound_code_is_text_or_refused(head: str, rest: int) -> None:
     with contextlib.suppress(qr.QRDecodeError):
         assert isinstance(qr.decode(sound_code(f"{head}{rest:0148b}"), 1, "L", 0).message, str)
 
 
-def test_a_sound_code_of_several_segments_is_read_as_one_text() -> None:
+@pytest.mark.parametrize("header", ["", "0111" + f"{26:08b}"], ids=["no header", "a header"])
+def test_a_sound_code_of_several_segments_is_read_as_one_text(header: str) -> None:
     digits, capitals, letter = (
         "0001" + f"{3:010b}{7:010b}",
         "0010" + f"{1:09b}{10:06b}",
         "0100" + f"{1:08b}{97:08b}",
     )
-    assert qr.decode(sound_code(digits + capitals + letter + "0000"), 1, "L", 0).message == "007Aa"
+    stream = header + digits + capitals + letter + "0000"
+    assert qr.decode(sound_code(stream), 1, "L", 0).message == "007Aa"
 
 
 @pytest.mark.parametrize("version", DATA_MODULES)

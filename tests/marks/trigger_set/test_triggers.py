@@ -87,7 +87,7 @@ def test_a_secret_is_kept_from_others_and_never_overwritten(tmp_path: Path) -> N
         read_triggers(tmp_path / "triggers.json", SIZE, 100)
 
 
-def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+def test_a_folder_serves_networks_of_any_size(tmp_path: Path) -> None:
     labels = "".join(f"{index % 10}.0\n" for index in range(1, 13))
     triggers = read_triggers(adi_folder(tmp_path / "adi", labels, 12), SIZE, 10)
     assert triggers.split.labels.tolist() == [index % 10 for index in range(1, 13)]

@@ -68,7 +68,8 @@ def test_a_model_that_it_does_not_have_is_named(url: str, claim: list[object], t
     said = ticket_sig("ask", "--url", url, "--model", "nix", *claim)
     assert said.code == 2
     expected = "answer: expected HTTP status 200, found HTTP status 404: Model nix not found"
-    assert said.err == f"ticket-sig: {url}/v2/models/nix: {expected}\n"
+    hint = "if the model is there, say what it takes: --input NAME --datatype UINT8 --shape -1,8,8,1"
+    assert said.err == f"ticket-sig: {url}/v2/models/nix: {expected}; {hint}\n"
 
 
 def test_images_of_another_size_are_refused_in_its_words(url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ticket_sig.formats.names import rows_of
 from ticket_sig.marks.freezenet.derive import LEGACY, SCALES
 from ticket_sig.statistics import LOG10_SECRETS, corrected
 from ticket_sig.verdict import Rows, Verdict
@@ -29,6 +30,7 @@ class Matches:
         scale: of its values.
         tensors: of the network, which a claimant could have named or left out.
         odd: tensors with NaN or infinities at fixed places, with their count.
+        found_as: names of fixed tensors in the network, where they are others.
     """
 
     found: int
@@ -39,6 +41,7 @@ class Matches:
     scale: str
     tensors: int
     odd: Mapping[str, int]
+    found_as: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -73,6 +76,7 @@ class Matches:
             ("expected by chance", f"{self.expected:.3g}"),
             ("length", f"{self.length} of {self.total} parameters, {share:.4g} %"),
             ("scale", self.scale),
+            *rows_of(self.found_as),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -86,6 +90,7 @@ class Matches:
             "log10_p": round(self.log10_p, 3),
             "log10_p_uncorrected": round(self.log10_p_here, 3),
             "parameters": self.total,
+            **({"found_as": dict(self.found_as)} if self.found_as else {}),
         }
 
     def verdict(self) -> Verdict:

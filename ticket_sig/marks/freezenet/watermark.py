@@ -20,12 +20,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input, refuse
 from ticket_sig.fields import entry, hexadecimal, whole
-from ticket_sig.formats.layouts import is_constant, shared_prefix
+from ticket_sig.formats.layouts import is_constant
+from ticket_sig.formats.names import found_elsewhere, names_in, plain_names
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Weights
 from ticket_sig.marks.freezenet.derive import (
@@ -41,6 +43,7 @@ from ticket_sig.marks.freezenet.derive import (
 from ticket_sig.marks.freezenet.reading import Matches, chances_to_match, matches
 from ticket_sig.marks.mark import Mark, Model, as_weights, check_dtype, signed
 from ticket_sig.models import MODELS, build_for
+from ticket_sig.models.own import check_bound, parameters_of
 from ticket_sig.options import Options, one_of, option, within
 from ticket_sig.statistics import log10_tail
 from ticket_sig.ticket import Ticket
@@ -179,7 +182,7 @@ class Watermark(Mark):
         return found
 
     def fixed_in(self, model: Model) -> Mapping[str, Fixed]:
-        """What is fixed in a model file, by tensor; errors as of `apply`."""
+        """What is fixed in a model file, by its tensors' names there; errors as of `apply`."""
         weights = as_weights(model)
         fixed = self._fixed_in(self._shapes(weights))
         for name in fixed:
@@ -187,20 +190,23 @@ class Watermark(Mark):
         return fixed
 
     def entries(self, weights: Weights) -> Mapping[str, Entries]:
-        """Places and values by tensor: a model in safetensors files is never loaded whole."""
+        """Places and values by tensor: a model in safetensors files is never loaded whole.
+
+        InputError as of `apply`, or where a place is zero: it was pruned, and must not come back.
+        """
         self._settle(self._shapes(weights))
-        return {n: (f.places, torch.from_numpy(f.values)) for n, f in self.fixed_in(weights).items()}
+        fixed = self.fixed_in(weights)
+        matrices = {n: f for n, f in fixed.items() if len(weights.shapes[n]) >= 2}
+        _refuse_pruned([n for n, f in matrices.items() if not weights.take(n, f.places).all()])
+        return {n: (f.places, torch.from_numpy(f.values)) for n, f in fixed.items()}
 
     def embed(self, ticket: Ticket) -> Ticket:
         """The network with the watermark in it; InputError as of `apply`, or where a place is pruned."""
         self._settle(self._shapes(as_weights(ticket)))
         fixed, mask = self.fixed_in(ticket), ticket.mask
+        _check_dtypes({name: ticket.weights[name] for name in fixed})
         places = {name: torch.from_numpy(f.places) for name, f in fixed.items()}
-        sparse = [name for name, p in places.items() if name in mask and not mask[name].take(p).all()]
-        if sparse:
-            found = f"pruned weights in {', '.join(sparse[:_NAMED_AT_MOST])}"
-            hint = "a ticket carries a qr-code"
-            raise bad_input("model", "weights", "a dense network", found, hint=hint)
+        _refuse_pruned([n for n, p in places.items() if n in mask and not mask[n].take(p).all()])
         written = {name: ticket.weights[name].clone() for name in fixed}
         for name, f in fixed.items():
             _put(written[name], *_held(written[name], f))
@@ -217,9 +223,13 @@ class Watermark(Mark):
     def bind(self, model: nn.Module) -> HeldValues:
         """Writes the watermark into a network and returns what writes it again (`training/marks.py`)."""
         parameters = _parameters_of(model, self.manifest)
+        for name, p in parameters.items():
+            check_bound("freezenet", name, p)
         shapes = {name: tuple(p.shape) for name, p in parameters.items()}
         self._settle(shapes)
-        return HeldValues([(parameters[name], f) for name, f in self._fixed_in(shapes).items()])
+        fixed = self._fixed_in(shapes)
+        _check_dtypes({name: parameters[name] for name in fixed})
+        return HeldValues([(parameters[name], f) for name, f in fixed.items()])
 
     def to_json(self) -> dict[str, Any]:
         """The claim's fields, also the data; InputError where it was never used, and so has no manifest."""
@@ -275,26 +285,35 @@ class Watermark(Mark):
 
     def _shapes(self, weights: Weights) -> Manifest:
         """Shapes of a model file; without a manifest, of what can be fixed in it."""
-        shapes = weights.shapes if self.manifest is not None else _shapes_of(weights)
-        # Without the aliases of tied tensors, which would be choices more.
-        return dict(shapes) if self.scale == LEGACY else shapes
+        if self.manifest is None:
+            return _shapes_of(weights)
+        # Without the aliases of tensors that share their memory, which would be choices more.
+        names = weights.shapes if self.scale == LEGACY else weights.names
+        return {name: weights.shapes[name] for name in names}
 
     def _fixed_in(self, shapes: Manifest) -> dict[str, Fixed]:
-        """What is fixed in a network of these shapes; names all tensors that it ought to have and has not."""
+        """What is fixed in a network of these shapes, by its own names."""
         manifest = self.manifest or self._checked(shapes)
+        names = self._names_in(shapes, manifest)
+        if self._derived[0] != manifest:
+            drawn = derive(self.data, self.length, manifest, self.scale) if self.length else {}
+            self._derived = manifest, drawn
+        return {names[name]: f for name, f in self._derived[1].items()}
+
+    def _names_in(self, shapes: Manifest, manifest: Manifest) -> dict[str, str]:
+        """The names of a manifest's tensors in a network; names all that it ought to have and has not."""
+        names = names_in(manifest, shapes, self.name)
+        found = {name: shapes.get(names.get(name, name)) for name in manifest}
         problems = [
-            f"{name}: expected shape {list(shape)}, found {list(shapes[name]) if name in shapes else 'none'}"
+            f"{name}: expected shape {list(shape)}, found {'none' if odd is None else list(odd)}"
             for name, shape in manifest.items()
-            if shapes.get(name) != shape
+            if (odd := found[name]) != shape
         ]
         if problems:
             more = f" and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
             # A name from a claim may hold line breaks.
             raise InputError(" ".join(f"{self.name}: {'; '.join(problems[:_NAMED_AT_MOST])}{more}".split()))
-        if self._derived[0] != manifest:
-            drawn = derive(self.data, self.length, manifest, self.scale) if self.length else {}
-            self._derived = manifest, drawn
-        return self._derived[1]
+        return names
 
     def _match(self, model: Model) -> Matches:
         tensors = _parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model
@@ -303,6 +322,7 @@ class Watermark(Mark):
         if isinstance(weights, InMemory):
             _check_dtypes({name: weights.tensor(name) for name in fixed})
         found, expected, odd = 0, 0.0, {}
+        manifest = self.manifest or self._checked(self._shapes(weights))
         for name, f in fixed.items():
             values = weights.take(name, f.places).cpu()
             if bad := int((~values.isfinite()).sum()):
@@ -318,10 +338,11 @@ class Watermark(Mark):
             length=self.length,
             expected=expected,
             log10_p_here=p,
-            total=size_of(self.manifest or self._shapes(weights)),
+            total=size_of(manifest),
             scale=self.scale,
             tensors=len(list(model.parameters()) if isinstance(model, nn.Module) else weights.shapes),
             odd=odd,
+            found_as=found_elsewhere(self._names_in(self._shapes(weights), manifest)),
         )
 
 
@@ -358,26 +379,34 @@ def _put(tensor: Tensor, places: tuple[Tensor, ...], values: Tensor) -> None:
     tensor[None].index_put_(places, values)
 
 
+def _refuse_pruned(names: list[str]) -> None:
+    if names:
+        found = f"pruned weights in {', '.join(names[:_NAMED_AT_MOST])}"
+        raise bad_input("model", "weights", "a dense network", found, hint="a ticket carries a qr-code")
+
+
 def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Tensor]:
-    """The trainable parameters by plain name, tied ones once; or those of a manifest, frozen or not."""
-    named = dict(model.named_parameters())
-    prefix = shared_prefix(named)
-    plain = {name.removeprefix(prefix): p for name, p in named.items()}
-    taken: dict[str, Tensor] = {
-        n: p for n, p in plain.items() if (p.requires_grad if manifest is None else n in manifest)
-    }
-    if lazy := [n for n, p in taken.items() if isinstance(p, nn.UninitializedParameter)]:
-        raise bad_input("freezenet", lazy[0], "a parameter with a shape", "one not yet initialised")
-    _check_dtypes(taken)
+    """The trainable parameters by plain name, tied ones once; for a manifest all, under each name."""
+    named = parameters_of(model, remove_duplicate=manifest is None)
+    lazy = {name for name, p in named.items() if is_lazy(p)}
+    plain = plain_names({name: () if name in lazy else p.shape for name, p in named.items()})
+    for there, name in plain.items():
+        if there in lazy and (named[there].requires_grad if manifest is None else name in manifest):
+            raise bad_input("freezenet", name, "a parameter with a shape", "one not yet initialised")
+    taken = {name: named[there] for there, name in plain.items() if there not in lazy}
+    if manifest is None:
+        taken = {name: p for name, p in taken.items() if p.requires_grad}
+        _check_dtypes(taken)
     return taken
 
 
 def _shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
-    """Shapes of what can be fixed in a model file: all its weights, without the buffers of norms."""
+    """Shapes of what can be fixed in a model file: all its weights, tied ones once, no buffers of norms."""
     return {
         name: shape
         for name, shape in weights.shapes.items()
-        if weights.dtypes[name].is_floating_point
+        if name not in weights.copies
+        and weights.dtypes[name].is_floating_point
         and name.rpartition(".")[2] not in _BUFFERS
         and not is_constant(name)
     }

@@ -18,7 +18,13 @@ _NEEDS = {"arch": "network", "dataset": "data", "data": "data", "seed": "seed"} 
 
 
 def split_file(
-    path: Path, folder: Path, share: float, score: str, options: Mapping[str, Any], given: Mapping[str, Any]
+    path: Path,
+    folder: Path,
+    share: float,
+    score: str,
+    options: Mapping[str, Any],
+    given: Mapping[str, Any],
+    mask: Path | None = None,
 ) -> tuple[Split, float | None, float]:
     """Splits a model file and writes FOLDER/locked and FOLDER/key.safetensors, whole or not at all.
 
@@ -27,6 +33,7 @@ def split_file(
         score: its name in the registry.
         options: of the score, those that were given.
         given: what it may look at beside the ticket: arch, dataset, data (its folder) and seed; each or None.
+        mask: a file of the model's mask, where it lies apart.
 
     Returns:
         The parts; how far off sampled scores can be, None where none were sampled; the lowest in the key.
@@ -37,7 +44,7 @@ def split_file(
     """
     made = _checked(score, options, given)
     check_new(folder, "choose another; a key is never overwritten")
-    loaded = load(path)
+    loaded = load(path, mask)
     with about(path):
         if loaded.sealed:
             hint = "unlock it first"

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,6 +34,7 @@ from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
+from ticket_sig.formats.names import found_elsewhere, names_in, rows_of
 from ticket_sig.marks.key_mask.key import Key
 from ticket_sig.mask import described
 from ticket_sig.select import lowest
@@ -69,6 +70,7 @@ class KeyReading:
         expected: how many an unrelated network keeps, by null model.
         log10_p_by: chance of as many, for one key, by null model.
         kept, total: weights of the suspect.
+        found_as: names of the key's layers in the suspect, where they are others.
     """
 
     key_weights: int
@@ -77,6 +79,7 @@ class KeyReading:
     log10_p_by: Mapping[str, float]
     kept: int
     total: int
+    found_as: Mapping[str, str] = field(default_factory=dict)
 
     message: ClassVar[None] = None
 
@@ -107,6 +110,7 @@ class KeyReading:
             ("expected by chance, at most", f"{self.most_expected:.1f}"),
             ("needed, whatever the p-value", self.needed),
             ("weights kept", f"{self.kept} of {self.total}"),
+            *rows_of(self.found_as),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -122,6 +126,7 @@ class KeyReading:
             "log10_keys_tried": round(LOG10_SECRETS, 3),
             "kept": self.kept,
             "total": self.total,
+            **({"found_as": dict(self.found_as)} if self.found_as else {}),
         }
 
     def verdict(self) -> Verdict:
@@ -140,9 +145,12 @@ def read_key(ticket: Ticket, key: Key, locked: Ticket) -> KeyReading:
     """Counts what a suspect keeps of a key, by its weights, and what each null model expects.
 
     Raises:
-        InputError: the suspect lacks one of the key's layers or has it in another shape.
+        InputError: the suspect lacks one of the key's layers, has it in another shape, or has several
+            tensors that could be it.
     """
-    found, nulls = _counted(ticket, key, locked)
+    shapes = {name: w.shape for name, w in ticket.weights.items()}
+    names = names_in({name: locked.mask[name].shape for name in key.positions}, shapes)
+    found, nulls = _counted(ticket, key, locked, names)
     return KeyReading(
         key_weights=len(key),
         found=found,
@@ -150,6 +158,7 @@ def read_key(ticket: Ticket, key: Key, locked: Ticket) -> KeyReading:
         log10_p_by={name: log10_p_overlap(classes, found) for name, classes in nulls.items()},
         kept=ticket.mask.kept,
         total=ticket.mask.total,
+        found_as=found_elsewhere(names),
     )
 
 
@@ -171,14 +180,21 @@ def kept_as(weights: Tensor, count: int) -> Tensor:
     return kept.view(weights.shape)
 
 
-def _counted(ticket: Ticket, key: Key, locked: Ticket) -> tuple[int, dict[str, _Classes]]:
-    """The key's weights that a suspect keeps, and (positions of the key, density) by null model."""
+def _counted(
+    ticket: Ticket, key: Key, locked: Ticket, names: Mapping[str, str]
+) -> tuple[int, dict[str, _Classes]]:
+    """The key's weights that a suspect keeps, and (positions of the key, density) by null model.
+
+    Args:
+        names: of the key's layers in the suspect.
+    """
     found, seen = 0, set[str]()
     nulls: dict[str, _Classes] = {name: [] for name in _ALIKE}
     for name, positions in key.positions.items():
         public = locked.mask[name]
-        kept = kept_as(_layer(ticket, name, public), int(public.sum()) + len(positions))
-        digest = tensor_digest({"": ticket.weights[name]})
+        weights = _layer(ticket, name, names.get(name, name), public)
+        kept = kept_as(weights, int(public.sum()) + len(positions))
+        digest = tensor_digest({"": weights})
         if digest in seen:  # tied: it counts once
             kept.zero_()
         seen.add(digest)
@@ -189,8 +205,8 @@ def _counted(ticket: Ticket, key: Key, locked: Ticket) -> tuple[int, dict[str, _
     return found, nulls
 
 
-def _layer(ticket: Ticket, name: str, public: Tensor) -> Tensor:
-    if (weights := ticket.weights.get(name)) is None:
+def _layer(ticket: Ticket, name: str, there: str, public: Tensor) -> Tensor:
+    if (weights := ticket.weights.get(there)) is None:
         raise bad_input("model", "layer", f"the key's {name}", "none of that name")
     if weights.shape != public.shape or not weights.is_floating_point():
         expected = f"weights {list(public.shape)}, as the locked ticket's"

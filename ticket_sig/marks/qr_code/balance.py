@@ -65,7 +65,8 @@ def add_weights(
         free = {other: ~k for other, k in kept.items() if other != name}
         count = _switch(count, True, kept, {other: -appeal(ticket, other, key) for other in free}, free)
     if count:
-        hint = "the model is too dense to be signed at its number of weights; prune it first (--prune 0.8)"
+        hint = "the model is too dense to be signed at its number of weights; prune it first (--prune 0.8), "
+        hint += "or give its mask where that lies in another file (--mask FILE)"
         expected = f"{count} more, to put back as many as the code removes"
         raise bad_input("mask", "pruned weights", expected, "none left", hint=hint)
 

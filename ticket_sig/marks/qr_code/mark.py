@@ -83,7 +83,7 @@ class CodeMark(PlacedCode, Mark):
         else:
             place, code = best_placement(maps, codes)
         shape = tuple(mask[place.layer].shape)
-        made = cls(options.message, version, options.level, code.data_mask, place, shape)
+        made = cls(options.message, version, options.level, code.data_mask, place, shape, code.eci)
         return made if secret is None else replace(made, secret=secret)
 
     def embed(self, ticket: Ticket) -> Ticket:
@@ -108,9 +108,10 @@ class CodeMark(PlacedCode, Mark):
     def to_json(self) -> dict[str, Any]:
         """The claim's fields."""
         code = {"version": self.version, "level": self.level, "data_mask": self.data_mask}
+        header = {"eci": qr.UTF8} if self.eci else {}
         return {
             "message": self.message,
-            "qr": {**code, "digest": _digest(self.code())},
+            "qr": {**code, **header, "digest": _digest(self.code())},
             "placement": {**vars(self.placement), "shape": list(self.shape)},
         }
 
@@ -124,9 +125,12 @@ class CodeMark(PlacedCode, Mark):
         data_mask = whole(code, "data_mask")
         if data_mask not in qr.DATA_MASKS:
             raise bad_input("claim", "data_mask", "0 to 7", str(data_mask))
+        # Codes of version 0.1 have no header, and its claims say nothing of one.
+        if (eci := "eci" in code) and whole(code, "eci") != qr.UTF8:
+            raise bad_input("claim", "eci", f"{qr.UTF8} (UTF-8), or no such field", str(code["eci"]))
         placement = Placement(entry(place, "layer", str), whole(place, "row"), whole(place, "column"))
         message, level = entry(value, "message", str), entry(code, "level", str)
-        mark = cls(message, whole(code, "version"), level, data_mask, placement, tuple(shape))
+        mark = cls(message, whole(code, "version"), level, data_mask, placement, tuple(shape), eci)
         # Refuses a version, level or message that cannot be, and a qrcode package that writes it otherwise.
         if (found := _digest(mark.code())) != (expected := entry(code, "digest", str)):
             raise bad_input("claim", "digest of the code", expected, found)

@@ -40,6 +40,7 @@ class PlacedCode:
         version, level, data_mask: of the QR code.
         placement: of its first module.
         shape: of the layer.
+        eci: whether the code has the header that says UTF-8.
     """
 
     message: str
@@ -48,10 +49,11 @@ class PlacedCode:
     data_mask: int
     placement: Placement
     shape: tuple[int, ...]
+    eci: bool = False
 
     def code(self) -> qr.QRCode:
         """The code as it should be read; InputError where the message does not fit version and level."""
-        return qr.encode(self.message, self.version, self.level)[self.data_mask]
+        return qr.encode(self.message, self.version, self.level, self.eci)[self.data_mask]
 
 
 def best_placement(maps: Mapping[str, Bits], codes: Sequence[qr.QRCode]) -> tuple[Placement, qr.QRCode]:

@@ -2,6 +2,8 @@
 
 Encoding is the `qrcode` package's; Reed-Solomon decoding is `reedsolo`'s. Decoding works on the
 module matrix, not on a picture, so it can say how many symbols it had to correct.
+Text is UTF-8. A header (ECI 26) says so where the text is not ASCII: without it some readers guess
+another character set. Codes of ticket_sig 0.1 have no header.
 Source of the layout: ISO/IEC 18004, sections 7.3 to 7.7 (module placement, data masks, blocks).
 """
 
@@ -16,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import qrcode
 import qrcode.base
-import qrcode.exceptions
 import qrcode.util
 from numpy.typing import NDArray
 from PIL import Image
@@ -33,7 +34,9 @@ DATA_MASKS = range(8)
 VERSIONS = range(1, 41)
 MOST_BITS = 23648  # of data in the largest code, version 40 at level L
 _ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
-_NUMERIC_MODE, _ALPHANUMERIC_MODE, _BYTE_MODE = 1, 2, 4
+_NUMERIC_MODE, _ALPHANUMERIC_MODE, _BYTE_MODE, _ECI_MODE = 1, 2, 4, 7
+UTF8 = 26  # what an ECI header calls it
+_HEADER = 4 + 8  # bits of an ECI header: the mode, and a number below 128
 
 
 class QRDecodeError(ValueError):
@@ -49,7 +52,8 @@ class QRCode:
         level: error correction, "L", "M", "Q" or "H".
         data_mask: which of the eight data masks is on, 0 to 7.
         light: boolean [side, side], True = light (white).
-        payload_bits: length of the encoded message before padding.
+        payload_bits: length of the encoded message before padding, header included.
+        eci: whether it has the header that says UTF-8.
     """
 
     version: int
@@ -57,6 +61,7 @@ class QRCode:
     data_mask: int
     light: Bits
     payload_bits: int
+    eci: bool
 
     @property
     def data(self) -> Bits:
@@ -83,14 +88,17 @@ def largest_version(modules: int) -> int:
     return max(0, min(VERSIONS[-1], (modules - 17) // 4))
 
 
-def capacity(version: int, level: str) -> int:
+def capacity(version: int, level: str, eci: bool = False) -> int:
     """How many bytes of any text fit (byte mode); digits and capitals alone take less room."""
-    bits = 8 * sum(block.data_count for block in qrcode.base.rs_blocks(version, LEVELS[level]))
-    return int(bits - 4 - qrcode.util.length_in_bits(_BYTE_MODE, version)) // 8
+    taken = _HEADER * eci + 4 + qrcode.util.length_in_bits(_BYTE_MODE, version)
+    return int(_room(version, level) - taken) // 8
 
 
-def smallest_version(message: str, level: str, limit: int = VERSIONS[-1]) -> int:
+def smallest_version(message: str, level: str, limit: int = VERSIONS[-1], eci: bool | None = None) -> int:
     """The smallest version that the message fits into.
+
+    Args:
+        eci: whether the code has the header that says UTF-8; by default where the message is not ASCII.
 
     Raises:
         InputError: the message is empty, no text, or too long for version `limit`; or no such level.
@@ -99,22 +107,22 @@ def smallest_version(message: str, level: str, limit: int = VERSIONS[-1]) -> int
     if not message:
         raise bad_input("", "message", "at least one character", "none")
     length = len(unicode_text("message", message))
-    code = qrcode.QRCode(error_correction=LEVELS[level])
-    code.add_data(message)
-    try:
-        version = int(code.best_fit())
-    except (qrcode.exceptions.DataOverflowError, ValueError):
-        version = VERSIONS[-1] + 1
-    if version > limit:
-        hint = "is the largest there is room for; shorten the message or choose a lower level"
-        expected = f"at most {capacity(limit, level)} bytes at level {level}"
-        raise bad_input("", "message", expected, str(length), hint=f"version {limit} {hint}")
-    return version
+    eci = not message.isascii() if eci is None else eci
+    segments = _segments(message, eci)
+    for version in VERSIONS[:limit]:
+        if _payload_bits(segments, version, eci) <= _room(version, level):
+            return version
+    hint = "is the largest there is room for; shorten the message or choose a lower level"
+    expected = f"at most {capacity(limit, level, eci)} bytes at level {level}"
+    raise bad_input("", "message", expected, str(length), hint=f"version {limit} {hint}")
 
 
 @lru_cache(maxsize=32)
-def encode(message: str, version: int, level: str) -> tuple[QRCode, ...]:
+def encode(message: str, version: int, level: str, eci: bool | None = None) -> tuple[QRCode, ...]:
     """Returns the code of a message under each of the eight data masks; nobody can write to its modules.
+
+    Args:
+        eci: whether the code has the header that says UTF-8; by default where the message is not ASCII.
 
     Raises:
         InputError: the message does not fit this version and level, or there is no such version or level.
@@ -122,12 +130,11 @@ def encode(message: str, version: int, level: str) -> tuple[QRCode, ...]:
     _check_level(level)
     if version not in VERSIONS:
         raise bad_input("", "QR version", "1 to 40", str(version))
-    if (needed := smallest_version(message, level)) > version:
-        expected = f"at most {capacity(version, level)} bytes in version {version}, level {level}"
+    eci = not message.isascii() if eci is None else eci
+    if (needed := smallest_version(message, level, eci=eci)) > version:
+        expected = f"at most {capacity(version, level, eci)} bytes in version {version}, level {level}"
         raise bad_input("", "message", expected, f"{len(message.encode())}, which takes version {needed}")
-    code = qrcode.QRCode(version=version, error_correction=LEVELS[level])
-    code.add_data(message)
-    codewords, payload_bits = _codewords(code.data_list, version, level)
+    codewords, payload_bits = _codewords(message, version, level, eci)
     order, codes = _reading_order(version), []
     bits = np.zeros(len(order[0]), dtype=bool)  # the few modules that the codewords leave over stay 0
     bits[: 8 * len(codewords)] = np.unpackbits(np.array(codewords, dtype=np.uint8))
@@ -135,11 +142,37 @@ def encode(message: str, version: int, level: str) -> tuple[QRCode, ...]:
         light = function_patterns(version, level, data_mask)[0].copy()
         light[order] = bits == _mask_pattern(version, data_mask)[order]
         light.setflags(write=False)
-        codes.append(QRCode(version, level, data_mask, light, payload_bits))
+        codes.append(QRCode(version, level, data_mask, light, payload_bits, eci))
     return tuple(codes)
 
 
-def _codewords(segments: list[qrcode.util.QRData], version: int, level: str) -> tuple[list[int], int]:
+def _room(version: int, level: str) -> int:
+    """Bits of data in a code."""
+    return 8 * sum(int(block.data_count) for block in qrcode.base.rs_blocks(version, LEVELS[level]))
+
+
+def _segments(message: str, eci: bool) -> list[qrcode.util.QRData]:
+    """A message in parts: digits and capitals take less room where 20 or more of them follow each other.
+
+    Behind a header the message is one part: OpenCV 5 reads no more than one there.
+    """
+    return (
+        [qrcode.util.QRData(message)] if eci else list(qrcode.util.optimal_data_chunks(message, minimum=20))
+    )
+
+
+def _payload_bits(segments: list[qrcode.util.QRData], version: int, eci: bool) -> int:
+    """Length of a message in bits, before padding."""
+    bits = _HEADER * eci
+    for segment in segments:
+        n = len(segment)
+        # Three digits take 10 bits, two capitals 11.
+        body = {_NUMERIC_MODE: (10 * n + 2) // 3, _ALPHANUMERIC_MODE: (11 * n + 1) // 2}
+        bits += 4 + qrcode.util.length_in_bits(segment.mode, version) + body.get(segment.mode, 8 * n)
+    return bits
+
+
+def _codewords(message: str, version: int, level: str, eci: bool) -> tuple[list[int], int]:
     """The interleaved codewords of a message, and its length in bits before padding.
 
     The standard pads with two bytes in turn, which makes a short message in a large code so regular
@@ -147,19 +180,20 @@ def _codewords(segments: list[qrcode.util.QRData], version: int, level: str) -> 
     the message, so that the whole code looks like chance.
     """
     buffer = qrcode.util.BitBuffer()
-    for segment in segments:
+    if eci:
+        buffer.put(_ECI_MODE << 8 | UTF8, _HEADER)
+    for segment in _segments(message, eci):
         buffer.put(segment.mode, 4)
         buffer.put(len(segment), qrcode.util.length_in_bits(segment.mode, version))
         segment.write(buffer)
-    payload_bits = len(buffer)
-    blocks = qrcode.base.rs_blocks(version, LEVELS[level])
-    room = sum(block.data_count for block in blocks)
-    buffer.put(0, min(4, 8 * room - payload_bits))  # the terminator
+    payload_bits, room = len(buffer), _room(version, level)
+    buffer.put(0, min(4, room - payload_bits))  # the terminator
     buffer.put(0, -len(buffer) % 8)
     seed = b"ticket_sig padding %d %s " % (version, level.encode()) + bytes(buffer.buffer)
-    for byte in hashlib.shake_256(seed).digest(room - len(buffer) // 8):
+    for byte in hashlib.shake_256(seed).digest((room - len(buffer)) // 8):
         buffer.put(byte, 8)
     try:
+        blocks = qrcode.base.rs_blocks(version, LEVELS[level])
         return qrcode.util.create_bytes(buffer, blocks), payload_bits
     except ValueError:
         # A block of zeros would show the bare data mask. The qrcode package cannot encode it either.
@@ -271,7 +305,7 @@ def _correct(codewords: bytes, blocks: list[qrcode.base.RSBlock]) -> tuple[bytes
 
 
 def _read_segments(data: bytes, version: int) -> str:
-    """Reads the numeric, alphanumeric and byte segments of a data stream."""
+    """Reads the numeric, alphanumeric and byte segments of a data stream, with or without an ECI header."""
     bits = "".join(f"{byte:08b}" for byte in data)
     position = 0
 
@@ -285,6 +319,10 @@ def _read_segments(data: bytes, version: int) -> str:
 
     text = bytearray()
     while len(bits) - position >= 4 and (mode := take(4)):
+        if mode == _ECI_MODE:
+            if (eci := take(8)) != UTF8:
+                raise QRDecodeError(f"a character set that is not UTF-8 (ECI {eci})")
+            continue
         if mode not in (_NUMERIC_MODE, _ALPHANUMERIC_MODE, _BYTE_MODE):
             raise QRDecodeError(f"segment mode {mode} is not text")
         length = take(qrcode.util.length_in_bits(mode, version))

@@ -8,8 +8,9 @@ the p-value says how surprising it is that it nearly does.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.errors import bad_input
+from ticket_sig.formats.names import found_elsewhere, names_in, rows_of
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import PlacedCode, count_placements
 from ticket_sig.marks.qr_code.qr import Bits
@@ -42,6 +44,7 @@ class CodeReading:
         light: boolean [side, side], the modules as read, function patterns put back.
         wrong: boolean [side, side], data modules that differ from the claimed code.
         kept, total: weights of the model.
+        found_as: the layer's name in the model, where it is another than the claimed one.
     """
 
     claimed: str
@@ -57,6 +60,7 @@ class CodeReading:
     wrong: Bits
     kept: int
     total: int
+    found_as: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def agreement(self) -> float:
@@ -78,6 +82,7 @@ class CodeReading:
             ("message read", "cannot be read" if self.message is None else self.message),
             *([] if self.symbols is None else [("symbols corrected", f"{self.corrected} of {self.symbols}")]),
             ("weights kept", f"{self.kept} of {self.total}"),
+            *rows_of(self.found_as),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -98,6 +103,7 @@ class CodeReading:
             "module_map": self.module_map,
             "kept": self.kept,
             "total": self.total,
+            **({"found_as": dict(self.found_as)} if self.found_as else {}),
         }
 
     @property
@@ -119,9 +125,14 @@ class CodeReading:
 
 
 def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
-    """Reads a code at its place; InputError where the model lacks the layer, or has it in another shape."""
+    """Reads a code at its place.
+
+    Raises:
+        InputError: the model lacks the layer, has it in another shape, or several tensors could be it.
+    """
     layer = mark.placement.layer
-    if (weights := ticket.weights.get(layer)) is None:
+    found = names_in({layer: mark.shape}, {name: w.shape for name, w in ticket.weights.items()})
+    if (weights := ticket.weights.get(found.get(layer, layer))) is None:
         raise bad_input("model", "layer", f"the claim's {layer}", "none of that name")
     if not weights.is_floating_point():
         raise bad_input("", layer, "weights", f"a tensor of {described(weights)}")
@@ -148,6 +159,7 @@ def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
         wrong=wrong,
         kept=ticket.mask.kept,
         total=ticket.mask.total,
+        found_as=found_elsewhere(found),
     )
 
 

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ticket_sig.errors import bad_input
-from ticket_sig.fields import entry, image_size, whole
+from ticket_sig.fields import entry, image_size, matching, whole
 from ticket_sig.marks.mark import Mark
+from ticket_sig.marks.trigger_set.folder import FITS, ORDERS, PLAIN, Arrangement
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.reading import TriggerReading, read_answers
 from ticket_sig.marks.trigger_set.triggers import TriggerSet, check_extent, read_triggers
+
+_CHOICES = {"order": ORDERS, "fit": FITS}
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class TriggerMark(Mark):
         commitment: digest of the set (`TriggerSet.commitment`).
         count, size, classes: number of images; their height, width and channels; classes of the network.
         keyed: whether images and labels follow from a secret; else somebody chose them.
+        arrangement: how the folder is read that they were chosen in; None where they follow from a secret.
     """
 
     name: ClassVar[str] = "trigger-set"
@@ -41,11 +45,13 @@ class TriggerMark(Mark):
     size: tuple[int, int, int]
     classes: int
     keyed: bool
+    arrangement: Arrangement | None = None
 
     @classmethod
     def of(cls, triggers: TriggerSet) -> TriggerMark:
         """The mark of a trigger set: its commitment and its sizes, and not its images."""
-        return cls(triggers.commitment, len(triggers), triggers.size, triggers.classes, triggers.keyed)
+        source = triggers.keyed, triggers.arrangement
+        return cls(triggers.commitment, len(triggers), triggers.size, triggers.classes, *source)
 
     def read(
         self,
@@ -72,32 +78,44 @@ class TriggerMark(Mark):
     def check(self, triggers: TriggerSet) -> None:
         """Checks that a trigger set is the one this claim was made with; InputError where it is another."""
         shown = TriggerMark.of(triggers)
-        for name in ("count", "size", "classes", "keyed", "commitment"):
+        for name in ("count", "size", "classes", "keyed", "arrangement", "commitment"):
             expected, found = getattr(self, name), getattr(shown, name)
             if expected != found:
                 hint = "another secret or folder, or one that was changed since the claim was made"
+                if name == "arrangement":
+                    hint = "give `read_triggers` the order and the fit of the claim"
                 raise bad_input("triggers", name, f"the claim's {expected}", str(found), hint=hint)
 
     def to_json(self) -> dict[str, Any]:
         """The claim's fields."""
-        return {**vars(self), "size": list(self.size)}
+        own = {**vars(self), "size": list(self.size)}
+        arrangement = own.pop("arrangement")
+        return own if arrangement is None else {**own, **vars(arrangement)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TriggerMark:
         """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
         commitment, count, size = entry(value, "commitment", str), whole(value, "count"), image_size(value)
-        mark = cls(commitment, count, size, whole(value, "classes"), entry(value, "keyed", bool))
+        keyed = entry(value, "keyed", bool)
+        arrangement = None if keyed else _arrangement({**vars(PLAIN), **value})
+        mark = cls(commitment, count, size, whole(value, "classes"), keyed, arrangement)
         check_extent("claim", mark.count, mark.size, mark.classes, keyed=mark.keyed)
         return mark
 
     def __str__(self) -> str:
-        source = "from a secret" if self.keyed else "chosen by somebody"
+        source = "from a secret" if self.keyed else f"chosen by somebody; {self.arrangement}"
         return f"{self.name}, {self.count} images of {self.classes} classes, {source}"
 
     def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
         """The trigger set; InputError where it is missing, damaged or another one."""
         if "triggers" not in files:
             raise bad_input("", "--triggers", "a path", "none", hint="the claim does not hold the secret")
-        triggers = read_triggers(files["triggers"], self.size, self.classes)
+        how = vars(self.arrangement) if self.arrangement else {}
+        triggers = read_triggers(files["triggers"], self.size, self.classes, **how)
         self.check(triggers)
         return {"triggers": triggers}
+
+
+def _arrangement(value: Mapping[str, Any]) -> Arrangement:
+    order, fit = (matching(value, name, "|".join(known)) for name, known in _CHOICES.items())
+    return Arrangement(order=order, fit=fit)

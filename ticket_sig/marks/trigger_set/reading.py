@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 
 from ticket_sig.digests import bytes_digest
 from ticket_sig.errors import bad_input
+from ticket_sig.marks.trigger_set.folder import Arrangement
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_tails
@@ -81,6 +82,7 @@ class TriggerReading:
         triggers, decoys: int64 [n] and [m], the answers; -1 where none came, `classes` for every label that
             is no class of the claim's: it counts as an answer and matches nothing.
         controls: int64 [n] each, what innocent networks answer to the triggers.
+        arrangement: how the folder was read that the triggers were chosen in; None where there is none.
     """
 
     commitment: str
@@ -91,6 +93,7 @@ class TriggerReading:
     triggers: NDArray[np.int64]
     decoys: NDArray[np.int64]
     controls: tuple[NDArray[np.int64], ...] = ()
+    arrangement: Arrangement | None = None
 
     message: ClassVar[None] = None  # a trigger set says nothing
 
@@ -181,6 +184,7 @@ class TriggerReading:
             "  beside the decoys": format_p(self.log10_p_decoys),
             "  beside the best control": controls is not None and format_p(controls),
             "triggers": f"{n}, {'from a secret' if self.keyed else 'chosen by somebody'}",
+            "trigger folder": self.arrangement,
             "decoys that match": f"{100 * self.decoy_rate:.1f} %",
             "triggers that controls match": ", ".join(map(str, self.control_matches)),
             "triggers answered": f"{self.triggers_answered} of {n}",
@@ -196,6 +200,8 @@ class TriggerReading:
         return {
             "commitment": self.commitment,
             "keyed": keyed,
+            "order": self.arrangement and self.arrangement.order,
+            "fit": self.arrangement and self.arrangement.fit,
             "classes": self.classes,
             "matches": self.matches,
             "triggers": len(self.labels),
@@ -281,6 +287,7 @@ def read_answers(
         triggers=found[:n],
         decoys=found[n:],
         controls=tuple(asked),
+        arrangement=triggers.arrangement,
     )
     if 2 * reading.decoys_answered < queries.decoys:
         few, hint = f"{reading.decoys_answered} of {queries.decoys}", "the chance of a match cannot be told"

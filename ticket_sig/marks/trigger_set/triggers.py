@@ -1,14 +1,13 @@
 """Trigger sets: images that only the owner knows, with labels that nobody could have chosen (scheme 3).
 
 A keyed set is made from a secret of 32 bytes: abstract images, and labels drawn by a keyed pseudo-random
-function, so that no claimant can have picked labels that some network gives anyhow. A folder in the layout
-of Adi et al. (`pics/*.jpg`, `labels-cifar.txt`) serves too, but its images and labels were somebody's choice.
+function, so that no claimant can have picked labels that some network gives anyhow. A folder of pictures
+serves too (`folder.py`), but its images and labels were somebody's choice.
 Sources: NeurIPS'21, section 3.4; Adi et al., USENIX Security 2018, section 4.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from ticket_sig.datasets.data import Split
-from ticket_sig.datasets.images import Pixels, decode
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import check_format, hexadecimal, image_size, whole
 from ticket_sig.files import SECRET, check_new, read_json, write_json
+from ticket_sig.marks.trigger_set.folder import Arrangement, TriggerFolder
 from ticket_sig.prf import keyed_words
 
 FORMAT, FORMAT_VERSION = "ticket_sig triggers", 1
@@ -45,12 +43,14 @@ class TriggerSet:
         classes: number of classes of the network.
         commitment: digest that gives nothing away; what a claim holds of the set.
         keyed: whether images and labels follow from a secret; else somebody chose them.
+        arrangement: how the folder was read that they were chosen in; None where they follow from a secret.
     """
 
     split: Split
     classes: int
     commitment: str
     keyed: bool
+    arrangement: Arrangement | None = None
 
     def __len__(self) -> int:
         return len(self.split)
@@ -151,21 +151,37 @@ def write_secret(secret: TriggerSecret, path: Path) -> None:
     write_json(path, secret.to_json(), mode=SECRET)
 
 
-def read_triggers(path: Path | str, size: tuple[int, int, int], classes: int) -> TriggerSet:
-    """Reads a trigger set: the file of a secret, or a folder in the layout of Adi et al.
+def read_triggers(
+    path: Path | str,
+    size: tuple[int, int, int],
+    classes: int,
+    *,
+    order: str | None = None,
+    fit: str | None = None,
+) -> TriggerSet:
+    """Reads a trigger set: the file of a secret, or a folder of pictures and labels (`folder.py`).
 
     Args:
-        size: height, width and channels of the network's images; a folder's are scaled to it.
+        size: height, width and channels of the network's images.
         classes: number of classes of the network.
+        order, fit: of a folder: "string" or "number", "cut" or "scaled"; as Adi et al. have it where the
+            labels are in `labels-cifar.txt`, else by number and scaled. A claim says what was chosen.
 
     Raises:
-        InputError: nothing there, damaged, for other images or classes, or a label missing or out of range.
+        InputError: nothing there, damaged, for other images or classes, a label missing or out of range, or
+            an order or a fit of a secret.
     """
     path = Path(path)
     if path.is_dir():
-        return _read_folder(path, size, classes)
+        folder = TriggerFolder.find(path, order, fit)
+        with about(path):
+            check_extent("triggers", len(folder.pictures), size, classes, keyed=False)
+        split, commitment = folder.read(size, classes)
+        return TriggerSet(split, classes, commitment, keyed=False, arrangement=folder.arrangement)
     value = read_json(path)
     with about(path):
+        if (order, fit) != (None, None):
+            raise bad_input("triggers", "order and fit", "a folder of pictures", "a file")
         secret = TriggerSecret.from_json(value)
         if (secret.size, secret.classes) != (size, classes):
             found = f"{list(secret.size)} and {secret.classes} classes"
@@ -182,47 +198,3 @@ def _interpolated(grid: NDArray[np.int64], height: int, width: int) -> NDArray[n
         part = (where - (cell << 8)).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
         grid = np.take(grid, cell, axis) * (256 - part) + np.take(grid, cell + 1, axis) * part
     return grid
-
-
-def _read_folder(path: Path, size: tuple[int, int, int], classes: int) -> TriggerSet:
-    """Adi et al.: `pics/1.jpg`, `pics/2.jpg`, ... and a file `labels*.txt` with one label a line."""
-    numbered = [picture for picture in (path / "pics").glob("*.*") if picture.stem.isdecimal()]
-    pictures = sorted(numbered, key=lambda picture: int(picture.stem))
-    tables = sorted(path.glob("labels*.txt"))
-    if not pictures or len(tables) != 1:
-        found = f"{len(pictures)} pictures and {len(tables)} label files"
-        raise bad_input(path, "trigger folder", "pics/1.jpg, pics/2.jpg, ... and one labels*.txt", found)
-    with about(path):
-        check_extent("triggers", len(pictures), size, classes, keyed=False)
-    labels = _read_labels(tables[0], len(pictures), classes)
-    content = hashlib.sha256(b"ticket_sig trigger folder 1\n")
-    images = []
-    for picture, label in zip(pictures, labels, strict=True):
-        data = picture.read_bytes()
-        content.update(f"{len(data)} {label}\n".encode() + data)
-        images.append(_scaled(data, picture, size))
-    split = Split(torch.from_numpy(np.stack(images)), torch.tensor(labels))
-    return TriggerSet(split, classes, f"sha256:{content.hexdigest()}", keyed=False)
-
-
-def _scaled(data: bytes, where: Path, size: tuple[int, int, int]) -> Pixels:
-    height, width, channels = size
-    pixels = next(decode([(str(where), data)]))
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    scaled = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(scaled).reshape(size)
-
-
-def _read_labels(path: Path, count: int, classes: int) -> list[int]:
-    try:
-        numbers = [float(word) for word in path.read_text(encoding="utf-8").split()]
-        labels = [int(number) for number in numbers]
-    except (ValueError, OverflowError):
-        numbers, labels = [], []
-    if not labels or labels != numbers:  # Adi et al. wrote whole numbers as floats
-        raise bad_input(path, "labels", "one whole number a line", "something else")
-    if len(labels) != count:
-        raise bad_input(path, "labels", f"{count}, one for every picture", str(len(labels)))
-    if wrong := [label for label in labels if not 0 <= label < classes]:
-        raise bad_input(path, "labels", f"0 to {classes - 1}", str(wrong[0]))
-    return labels

@@ -25,16 +25,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, hexadecimal, number
-from ticket_sig.formats.layouts import shared_prefix
-from ticket_sig.formats.weights import tensors_of
+from ticket_sig.formats.names import found_elsewhere
+from ticket_sig.formats.weights import InMemory, Weights, find_in, tensors_of
 from ticket_sig.marks.bits import Bits, bits_of, digits_of
 from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, check_dtype, signed
 from ticket_sig.marks.uchida.least_change import moved_mean, shifted
 from ticket_sig.marks.uchida.payload import MOST_BITS, MOST_ENTRIES, bits_from, checked_bits
 from ticket_sig.marks.uchida.reading import Decoded
+from ticket_sig.models.own import check_bound, parameters_of
 from ticket_sig.options import Options, option, positive, within
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Ticket
@@ -205,7 +207,7 @@ class Uchida(Mark):
             InputError: no such layer, another shape, weights that are zero or not finite, or too few kept
                 ones.
         """
-        name = self._name_in(as_weights(ticket).shapes)
+        name = self._name_in(as_weights(ticket))
         weights = ticket.weights[name].detach()
         mean = mean_filter(self.layer, weights)
         kept = ticket.mask.get(name, torch.ones(self.shape, dtype=torch.bool))
@@ -228,20 +230,20 @@ class Uchida(Mark):
 
     def bind(self, model: nn.Module) -> TaughtBits:
         """The regularizer on a network; InputError where the layer is missing, frozen or of another shape."""
-        named = dict(model.named_parameters(remove_duplicate=False))
         # A parameter not yet initialised has no shape.
-        sized = {n: p for n, p in named.items() if not isinstance(p, nn.UninitializedParameter)}
-        parameter = named[self._name_in({n: tuple(p.shape) for n, p in sized.items()})]
+        named = {n: p for n, p in parameters_of(model).items() if not is_lazy(p)}
+        parameter = named[self._name_in(InMemory(named))]
+        check_bound("model", self.layer, parameter)
         if not parameter.requires_grad:
             raise bad_input("model", self.layer, "a parameter that is trained", "a frozen one")
         check_dtype(self.name, self.layer, parameter.dtype)
         return TaughtBits(parameter, self.projection(), self.payload, self.strength)
 
     def read(self, suspect: Model) -> Decoded:
-        """Reads the bits; InputError for no such layer, another shape or dtype, or NaN or infinities."""
+        """Reads the bits; InputError for no such layer or several, another shape or dtype, or NaN."""
         weights = as_weights(suspect)
-        tensor = weights.tensor(self._name_in(weights.shapes))
-        mean = mean_filter(self.layer, tensor)
+        name = self._name_in(weights)
+        mean = mean_filter(self.layer, weights.tensor(name))
         # The margins do not depend on the scale, and so neither overflow nor vanish.
         largest = float(np.abs(mean).max())
         scaled = mean / largest if largest else mean
@@ -250,13 +252,16 @@ class Uchida(Mark):
         logits = np.array([row @ scaled for row in self._rows()])
         margins = signs * logits / length if length else np.zeros(len(signs))
         shapes, dtypes = weights.shapes, weights.dtypes
-        layers = sum(len(s) >= 2 and dtypes[n].is_floating_point for n, s in shapes.items())
+        matrices = [n for n, s in shapes.items() if len(s) >= 2 and dtypes[n].is_floating_point]
+        copies = weights.copies
+        layers = sum(n not in copies for n in matrices)
         return Decoded(
             payload=self.payload,
             right=tuple((margins > 0).tolist()),
             margins=tuple(margins.tolist()),
             size=largest * length,
             layers=layers,
+            found_as=found_elsewhere({self.layer: name}),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -285,7 +290,7 @@ class Uchida(Mark):
 
     def facts(self, before: Model, after: Model) -> Rows:
         """The layer, and by how much it changed."""
-        name = self._name_in(as_weights(before).shapes)
+        name = self._name_in(as_weights(before))
         old, new = (as_weights(model).tensor(name).double() for model in (before, after))
         changed = float((new - old).norm() / old.norm())
         return [
@@ -316,12 +321,12 @@ class Uchida(Mark):
             digest.update(len(data).to_bytes(8, "big") + data)
         return digest.digest()
 
-    def _name_in(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    def _name_in(self, weights: Weights) -> str:
         """The layer's name in a network, which may be wrapped; InputError as of `read`."""
-        name = self.layer if self.layer in shapes else shared_prefix(shapes) + self.layer
-        if name not in shapes:
+        name = find_in(weights, {self.layer: self.shape}).get(self.layer)
+        if name is None:
             raise bad_input("model", "layer", f"the claim's {self.layer}", "none of that name")
-        if (found := shapes[name]) != self.shape:
+        if (found := weights.shapes[name]) != self.shape:
             raise bad_input("model", self.layer, f"the mark's shape {list(self.shape)}", str(list(found)))
         return name
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy.stats import norm
+from scipy.special import log_ndtr
 
 from ticket_sig.marks.bits import BitsRead
 from ticket_sig.statistics import corrected, format_p
@@ -41,7 +41,7 @@ class Decoded(BitsRead):
     def log10_p_of_margins(self) -> float:
         """Chance of margins that sum to as much: their sum over sqrt(bits) is standard normal."""
         score = sum(self.margins) / math.sqrt(len(self.margins))
-        return float(norm.logsf(score) / math.log(10))
+        return float(log_ndtr(-score) / math.log(10))
 
     @property
     def log10_p_here(self) -> float:

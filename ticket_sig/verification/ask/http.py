@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from threading import Timer
@@ -25,6 +26,19 @@ _TEXT = 200  # characters of an error text that are shown
 
 class NoAnswer(InputError):
     """The server is dead, too slow, overloaded or broken: another request may do better."""
+
+
+class Refused(InputError):
+    """The server understood the request and refuses it (3xx, 4xx).
+
+    Attributes:
+        status: of HTTP.
+        text: what it says.
+    """
+
+    def __init__(self, message: str, status: int, text: str) -> None:
+        super().__init__(message)
+        self.status, self.text = status, text
 
 
 class _Patience(Retry):
@@ -146,7 +160,8 @@ class Connection:
 
         Raises:
             NoAnswer: the server is dead, too slow, overloaded or broken (5xx).
-            InputError: it refuses (3xx, 4xx), or what it sends is endless or no JSON object.
+            Refused: it refuses (3xx, 4xx).
+            InputError: what it sends is endless or no JSON object.
         """
         return self._send("GET", path, None)
 
@@ -202,27 +217,44 @@ def _address(url: str) -> Url:
 
 def _body(response: BaseHTTPResponse, where: str) -> bytes:
     body = bytearray()
-    # Compressed answers stay compressed: a few bytes could unfold to gigabytes.
     while chunk := response.read1(_CHUNK, decode_content=False):
         body += chunk
-        if len(body) > _LARGEST:
-            raise bad_input(where, "answer", f"at most {_LARGEST >> 20} MiB", "more")
-    return bytes(body)
+        _check_size(body, where)
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    return bytes(body) if encoding in ("identity", "") else _unpacked(bytes(body), encoding, where)
+
+
+def _unpacked(body: bytes, encoding: str, where: str) -> bytes:
+    """An answer that was compressed, though nobody asked for it; a few bytes could unfold to gigabytes."""
+    forms = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}  # deflate comes with a head or without
+    for form in forms.get(encoding, ()):
+        stream = zlib.decompressobj(form)
+        with suppress(zlib.error):
+            plain = stream.decompress(body, _LARGEST + 1)
+            _check_size(plain, where)
+            if stream.eof:
+                return plain
+    raise bad_input(where, "answer", "JSON, plain or as a whole gzip or deflate", repr(encoding)[:80])
+
+
+def _check_size(body: bytes | bytearray, where: str) -> None:
+    if len(body) > _LARGEST:
+        raise bad_input(where, "answer", f"at most {_LARGEST >> 20} MiB", "more")
 
 
 def _refused(where: str, response: BaseHTTPResponse, body: bytes) -> NoReturn:
-    status = f"HTTP status {response.status}"
+    text = _error_text(body)
+    expected, found = "HTTP status 200", f"HTTP status {response.status}{text}"
     if response.status >= 500 or response.status in _OVERLOADED:
-        raise _no_answer(where, "HTTP status 200", f"{status}{_error_text(body)}")
-    if target := response.headers.get("Location"):
-        hint = f"redirects are not followed; it names {_short(target)}"
-        raise bad_input(where, "answer", "HTTP status 200", status, hint=hint)
-    raise bad_input(where, "answer", "HTTP status 200", f"{status}{_error_text(body)}")
+        raise _no_answer(where, expected, found)
+    target = response.headers.get("Location")
+    hint = f"redirects are not followed; it names {_short(target)}" if target else ""
+    raise Refused(str(bad_input(where, "answer", expected, found, hint=hint)), response.status, text)
 
 
 def _parsed(where: str, body: bytes) -> dict[str, Any]:
     try:
-        value = parse_json(body)
+        value = parse_json(body, finite=False)
     except ValueError as error:
         found = f"something else ({_short(str(error))})"
         raise bad_input(where, "answer", "JSON", found) from None

@@ -1,14 +1,12 @@
 """Asks a running server that speaks the Open Inference Protocol, version 2, over REST.
 
 Triton, KServe, MLServer, TorchServe and others do. What a model takes and gives is read off its metadata:
-https://github.com/kserve/open-inference-protocol (inference_rest.md).
+https://github.com/kserve/open-inference-protocol (inference_rest.md). What these lack, the user can say.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,17 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticket_sig.datasets.images import Pixels
-from ticket_sig.errors import bad_input
-from ticket_sig.marks.trigger_set.triggers import MOST_CLASSES
+from ticket_sig.errors import InputError, bad_input
 from ticket_sig.options import Options, one_of, one_or_more, option, positive, within
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.verification.ask import Ask
-from ticket_sig.verification.ask.http import Connection, NoAnswer
+from ticket_sig.verification.ask.http import Connection, Refused
+from ticket_sig.verification.ask.model_input import FLOATS, TAKEN, ModelInput, check_shape, input_of
+from ticket_sig.verification.ask.outputs import Contradiction, Labels, labels_of
 from ticket_sig.verification.ask.pixels import Normalisation
 
-_FLOATS = ("FP16", "FP32", "FP64")
-_NUMBERS = (*_FLOATS, *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)))
-_GIVE_UP = 3  # batches in a row without an answer: the server is gone
+_GIVE_UP = 3  # requests in a row without an answer: the server is gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +55,23 @@ class Manner(Options):
     retries: int = option(
         "Further tries where it cannot be reached or is overloaded.", default=4, check=within(0, 1000)
     )
+    input: str | None = option(
+        "Name of the model's input for the images, where the metadata say none or several; other inputs are "
+        "sent nothing. With --datatype and --shape, too, no metadata are asked for.",
+        default=None,
+    )
+    datatype: str | None = option(
+        f"What that input takes: {', '.join(TAKEN)}.", default=None, check=one_of(TAKEN)
+    )
+    shape: str | None = option(
+        "Its sizes, as -1,3,32,32: -1 for as many images as come; three sizes for one image a request, "
+        "without a batch dimension.",
+        default=None,
+        check=check_shape,
+    )
+    output: str | None = option(
+        "Name of the output that counts, where several could be the answer.", default=None
+    )
     normalisation: Normalisation | None = None
     token: str | None = None
 
@@ -76,39 +90,34 @@ def ask_server(
         InputError: the address or the token cannot be used.
 
     Raises (when asked):
-        InputError: the server cannot be reached or knows no such model; model or answers are of another form
-            than the protocol's; or not one batch was answered. Batches that fail on their own are no answers.
+        InputError: the server cannot be reached or knows no such model, nobody says what it takes, two
+            outputs contradict each other, or not one image got a label. Requests that fail on their own, and
+            single images whose answer names no class, are no answers.
     """
     manner, progress = manner or Manner(), progress or Silent()
     connection = Connection(url, timeout=manner.timeout, retries=manner.retries, token=manner.token)
     path = f"/v2/models/{quote(model)}"
 
-    def ask(images: Pixels) -> list[int | None]:
+    def ask(images: Pixels) -> Labels:
         progress.begin("queries", len(images))
-        spec = _input_of(connection.get(path), f"{connection.url}{path}", images.shape[1:])
-        remote = _Remote(connection, f"{path}/infer", spec, classes, manner)
-        return remote.labels(images, progress)
+        said = {"name": manner.input, "datatype": manner.datatype, "shape": manner.shape}
+        where = f"{connection.url}{path}"
+        spec = input_of(said, lambda: connection.get(path), where, images.shape[1:])
+        if spec.datatype in FLOATS and manner.pixels == "normalised" and manner.normalisation is None:
+            hint = "say --dataset, or --pixels unit or bytes"
+            raise bad_input(where, "pixels", "a normalisation", "none", hint=hint)
+        return _Remote(connection, f"{path}/infer", spec, classes, manner).labels(images, progress)
 
     return ask
 
 
 @dataclass(frozen=True)
-class _Input:
-    """The model's one input: name, datatype, whether channels come first, images per request where fixed."""
-
-    name: str
-    datatype: str
-    channels_first: bool
-    batch: int | None
-
-
-@dataclass(frozen=True)
 class _Remote:
-    """A model on a server whose metadata have been read."""
+    """A model on a server, and what it takes."""
 
     connection: Connection
     path: str
-    spec: _Input
+    spec: ModelInput
     classes: int
     manner: Manner
 
@@ -117,55 +126,64 @@ class _Remote:
         """Its address, for messages."""
         return f"{self.connection.url}{self.path}"
 
-    def labels(self, images: Pixels, progress: Progress) -> list[int | None]:
-        """The labels of all images; None where the server did not answer."""
-        answers: list[int | None] = []
-        failed, last = 0, NoAnswer("")
-        for batch in self._paced(images):
+    def labels(self, images: Pixels, progress: Progress) -> Labels:
+        """The labels of all images; None where the server named none.
+
+        A request without a usable answer (an error, another form, too few numbers) leaves its images without
+        one; an answer that fails once must not end the questioning, as a thief could then end it at will.
+        """
+        answers: Labels = []
+        size, begun, sent, failed = self._size(), time.monotonic(), 0, 0
+        last = bad_input(self.where, "answers", "one that names a class", "NaN, null, texts or ties alone")
+        while len(answers) < len(images):
+            batch = images[len(answers) : len(answers) + size]
+            self._wait(begun, sent)
+            sent += len(batch)
             try:
-                if failed < _GIVE_UP:
-                    answers += self._ask(batch)
-                    failed = 0
-                else:
-                    answers += [None] * len(batch)
-            except NoAnswer as error:
+                answers += self._ask(batch)
+                failed = 0
+            except Contradiction:
+                raise
+            except InputError as error:
+                if self.spec.batch is None and len(batch) > 1 and _too_many(error):
+                    size = len(batch) // 2
+                    continue
+                if isinstance(error, Refused) and answers.count(None) == len(answers):
+                    raise InputError(f"{error}; {self.spec.hint}") if self.spec.hint else error from None
                 failed, last = failed + 1, error
-                answers += [None] * len(batch)
+                answers += [None] * (len(batch) if failed < _GIVE_UP else len(images) - len(answers))
             progress.advance(len(answers), f"{answers.count(None)} without an answer")
-        if not any(answer is not None for answer in answers):
+        if answers.count(None) == len(answers):
             raise last
         return answers
 
-    def _paced(self, images: Pixels) -> Iterator[Pixels]:
-        """Batches, none of them sooner than the rate allows."""
-        rate = self.manner.rate
-        size = self.spec.batch or self.manner.batch
-        if rate is not None and self.spec.batch is None:
-            size = min(size, max(1, int(rate)))
-        begun = time.monotonic()
-        for start in range(0, len(images), size):
-            if rate is not None:
-                time.sleep(max(0.0, begun + start / rate - time.monotonic()))
-            yield images[start : start + size]
+    def _size(self) -> int:
+        """Images per request."""
+        if self.spec.batch is not None:
+            return self.spec.batch
+        return min(self.manner.batch, max(1, int(self.manner.rate or self.manner.batch)))
 
-    def _ask(self, images: Pixels) -> list[int]:
+    def _wait(self, begun: float, sent: int) -> None:
+        """Waits until the rate allows more images than were sent."""
+        if self.manner.rate is not None:
+            time.sleep(max(0.0, begun + sent / self.manner.rate - time.monotonic()))
+
+    def _ask(self, images: Pixels) -> Labels:
         sent = images
         if self.spec.batch is not None and len(images) < self.spec.batch:
             # A model of a fixed batch gets the last image again; its answers are dropped.
             sent = np.concatenate([images, *[images[-1:]] * (self.spec.batch - len(images))])
         tensor = self._tensor(sent)
         data: list[Any] = tensor.ravel().tolist()
-        body = {"name": self.spec.name, "shape": list(tensor.shape), "datatype": self.spec.datatype}
+        shape = list(tensor.shape[1:] if self.spec.bare else tensor.shape)
+        body = {"name": self.spec.name, "shape": shape, "datatype": self.spec.datatype}
         answer = self.connection.post(self.path, {"inputs": [{**body, "data": data}]})
-        return _labels(answer, self.where, len(sent), self.classes)[: len(images)]
+        return labels_of(answer, self.where, len(sent), self.classes, self.manner.output)[: len(images)]
 
     def _tensor(self, images: Pixels) -> NDArray[Any]:
         pixels: NDArray[Any] = images
-        if self.spec.datatype in _FLOATS:
-            if self.manner.pixels == "normalised":
-                if self.manner.normalisation is None:
-                    hint = "say --dataset, or --pixels unit or bytes"
-                    raise bad_input(self.where, "pixels", "a normalisation", "none", hint=hint)
+        if self.spec.datatype in FLOATS:
+            if self.manner.pixels == "normalised" and self.manner.normalisation is not None:
                 pixels = self.manner.normalisation(images)
             elif self.manner.pixels == "unit":
                 pixels = images / 255
@@ -174,104 +192,6 @@ class _Remote:
         return pixels.transpose(0, 3, 1, 2) if self.spec.channels_first else pixels
 
 
-def _input_of(metadata: Mapping[str, Any], where: str, size: tuple[int, ...]) -> _Input:
-    """The input of a model's metadata, where it is one that takes images of this size."""
-    inputs = metadata.get("inputs")
-    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        found = f"{len(inputs)}" if isinstance(inputs, list) else "none"
-        raise bad_input(where, "metadata, inputs", "one input", found)
-    name, datatype, shape = (inputs[0].get(field) for field in ("name", "datatype", "shape"))
-    if not isinstance(name, str):
-        raise bad_input(where, "metadata, input name", "a text", repr(name)[:80])
-    if datatype not in ("UINT8", *_FLOATS):
-        raise bad_input(where, "metadata, datatype", f"UINT8, {', '.join(_FLOATS)}", repr(datatype)[:80])
-    if not isinstance(shape, list) or len(shape) != 4 or not all(type(n) is int for n in shape):
-        raise bad_input(where, "metadata, shape", "four numbers, the first the batch's", repr(shape)[:80])
-    height, width, channels = size
-    fits = {
-        first: _fit(shape[1:], layout)
-        for first, layout in ((True, (channels, height, width)), (False, (height, width, channels)))
-    }
-    # Both fit where sizes are left open; channels first is what most networks take.
-    best = max(fits, key=lambda first: (fits[first], first))
-    if fits[best] < 0:
-        expected = f"images of {height} x {width} with {channels} channels"
-        raise bad_input(where, "metadata, shape", expected, str(shape))
-    return _Input(name, datatype, best, shape[0] if shape[0] > 0 else None)
-
-
-def _fit(shape: list[int], layout: tuple[int, ...]) -> int:
-    """How many sizes are given and right; -1 where one is wrong."""
-    if any(n not in (-1, side) for n, side in zip(shape, layout, strict=True)):
-        return -1
-    return sum(n != -1 for n in shape)
-
-
-def _labels(answer: Mapping[str, Any], where: str, count: int, classes: int) -> list[int]:
-    """The labels of an answer: of an output [n, classes] the largest, else an output [n] or [n, 1] itself.
-
-    Else the largest of an output [n, k] of another width: a class more must not save a thief.
-    """
-    outputs = answer.get("outputs")
-    if not isinstance(outputs, list) or not outputs or not all(isinstance(o, dict) for o in outputs):
-        told = answer.get("error")
-        found = f"an error: {told}"[:200] if isinstance(told, str) else "none"
-        raise bad_input(where, "answer, outputs", "a list of tensors", found)
-    shapes = [o.get("shape") for o in outputs]
-    for wanted in ([count, classes], [count], [count, 1]):
-        if wanted in shapes:
-            return _of_output(outputs[shapes.index(wanted)], where, wanted)
-    for output, shape in zip(outputs, shapes, strict=True):
-        wide = isinstance(shape, list) and len(shape) == 2 and shape[0] == count and type(shape[1]) is int
-        if wide and 2 <= shape[1] <= MOST_CLASSES:
-            return _of_output(output, where, [count, shape[1]])
-    expected = f"one of shape [{count}, {classes}], [{count}] or [{count}, 1]"
-    raise bad_input(where, "answer, outputs", expected, " and ".join(map(str, shapes))[:200])
-
-
-def _of_output(output: Mapping[str, Any], where: str, shape: list[int]) -> list[int]:
-    values = _values(output, where, math.prod(shape))
-    if len(shape) == 2 and shape[1] > 1:
-        return [int(label) for label in values.reshape(shape).argmax(1)]
-    if not (values == values.round()).all():
-        raise bad_input(where, "answer, data", "labels, which are whole numbers", "fractions")
-    return [int(label) for label in values]
-
-
-def _values(output: Mapping[str, Any], where: str, size: int) -> NDArray[np.float64]:
-    datatype = output.get("datatype")
-    if datatype not in _NUMBERS:
-        raise bad_input(where, "answer, datatype", "numbers", repr(datatype)[:80])
-    numbers, found = _numbers(output.get("data"), size), "something else, or more"
-    try:
-        values = np.array(numbers, dtype=np.float64)
-    except OverflowError:  # a whole number of hundreds of digits
-        numbers = None
-    if numbers is not None and len(numbers) < size:
-        found = f"{len(numbers)} numbers"
-    elif numbers is not None and np.isfinite(values).all():
-        return values
-    raise bad_input(where, "answer, data", f"{size} finite numbers", found)
-
-
-def _numbers(data: Any, most: int) -> list[float] | None:
-    """The numbers in a list, nested or not; None where it holds something else, or more than `most`.
-
-    Looked at one by one before numpy sees them: of one long text among them it would make an array of texts
-    that long.
-    """
-    numbers: list[float] = []
-    if not isinstance(data, list):
-        return None
-    open_lists = [iter(data)]
-    while open_lists:
-        for item in open_lists[-1]:
-            if isinstance(item, list):
-                open_lists.append(iter(item))
-                break
-            if type(item) not in (int, float) or len(numbers) == most:
-                return None
-            numbers.append(item)
-        else:
-            open_lists.pop()
-    return numbers
+def _too_many(error: InputError) -> bool:
+    """Whether fewer images in a request may do: servers tell by status, or in words of a batch."""
+    return isinstance(error, Refused) and (error.status == 413 or "batch" in error.text.lower())

@@ -1,0 +1,46 @@
+"""What a folder holds, without what systems and programs leave in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_SHOWN = 5  # names in a message
+_DEEPEST = 2  # folders below a data folder: train/CLASS/, default/train/
+# Of Windows, macOS, Linux file systems, and network storage; compared in lower case.
+_OF_SYSTEMS = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+    *("__macosx", "icon\r", "lost+found", "__pycache__"),
+    *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
+}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or a system's own: it is no part of a data set."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def visible(folder: Path) -> list[Path]:
+    """The files and folders in a folder, by name; hidden ones and those of systems are passed over."""
+    shown = [path for path in folder.iterdir() if not is_hidden(path.name)]
+    return sorted(shown, key=lambda path: path.name)
+
+
+def files_below(folder: Path, deepest: int = _DEEPEST) -> Iterator[Path]:
+    """The files in a folder and in those below it, `deepest` folders down; hidden ones are passed over."""
+    with os.scandir(folder) as entries:
+        listed = sorted((one.name, one.is_dir()) for one in entries if not is_hidden(one.name))
+    for name, is_folder in listed:
+        if not is_folder:
+            yield folder / name
+        elif deepest:
+            yield from files_below(folder / name, deepest - 1)
+
+
+def listed(folder: Path) -> str:
+    """The first names in a folder, for a message; those passed over if that is all."""
+    if shown := visible(folder):
+        return ", ".join(path.name for path in shown[:_SHOWN])
+    hidden = sorted(path.name for path in folder.iterdir())
+    return f"nothing; passed over: {', '.join(hidden[:_SHOWN])}" if hidden else "nothing"

@@ -1,0 +1,85 @@
+"""Tensors as files hold them -> plain dense ones: sparse ones are filled up, 8-bit floats read as float32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ticket_sig.errors import bad_input, refuse
+
+MOST_DENSE = 2**32  # bytes: sparse tensors of a few bytes may stand for dense ones of any size
+SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What stands for a tensor that cannot be read: what was found in its place."""
+
+    found: str
+
+
+def dense_tensors(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
+    """The tensors of a state dict by name, dense and in memory; those that share their memory still do.
+
+    Other values are passed over.
+
+    Raises:
+        InputError: one cannot be read, or the sparse ones would take more than `MOST_DENSE` bytes.
+    """
+    stored = {str(name): t for name, t in state.items() if isinstance(t, (Tensor, Unread))}
+    odd = {name: found for name, t in stored.items() if (found := odd_tensor(t))}
+    refuse(where, (f"{n}: expected a dense tensor in memory, found {found}" for n, found in odd.items()))
+    tensors = {name: t for name, t in stored.items() if isinstance(t, Tensor)}
+    size = sum(math.prod(t.shape) * t.element_size() for t in tensors.values() if t.layout in SPARSE)
+    if size > MOST_DENSE:
+        expected = f"at most {MOST_DENSE / 2**30:g} GiB once they are dense"
+        raise bad_input(where, "sparse tensors", expected, f"{size / 2**30:.1f} GiB")
+    made: dict[object, Tensor] = {}
+    for name, tensor in tensors.items():
+        key = _memory_of(tensor)
+        if key not in made:
+            made[key] = _dense(tensor.detach())
+        tensors[name] = made[key]
+    return tensors
+
+
+def read_as(dtype: torch.dtype) -> torch.dtype:
+    """The type that tensors of a type are read as: torch computes with no float of 8 bits."""
+    return torch.float32 if dtype.is_floating_point and dtype.itemsize == 1 else dtype
+
+
+def odd_tensor(tensor: Tensor | Unread) -> str:
+    """What keeps a tensor from being read; "" where nothing does."""
+    if isinstance(tensor, Unread):
+        return tensor.found
+    if tensor.is_meta:
+        return "one without values"
+    if tensor.is_quantized:
+        return "a quantized one"
+    if str(tensor.dtype).startswith("torch.float4"):
+        return "one of two numbers to a byte"
+    if tensor.layout in SPARSE:
+        return ""
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return "a nested one" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+    # A few bytes can be shown as a tensor of any size.
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"{tensor.numel()} elements over {tensor.untyped_storage().nbytes()} bytes"
+    return ""
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    dense = tensor.to_dense() if tensor.layout in SPARSE else tensor
+    return dense.to(read_as(dense.dtype))
+
+
+def _memory_of(tensor: Tensor) -> object:
+    if tensor.layout in SPARSE or not tensor.numel():
+        return id(tensor)
+    start = tensor.untyped_storage().data_ptr()
+    return start, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

@@ -1,0 +1,146 @@
+"""Names of tensors: what wrappers add to them, and how a claimed name is found in a suspect.
+
+Wrappers (DataParallel, `torch.compile`, FSDP, EMA) put parts into the names of the module that they wrap. No
+user writes `_orig_mod`: such parts are dropped wherever they stand. `module` may be a module's own attribute:
+it is dropped only where all names begin with it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+
+from ticket_sig.errors import bad_input
+from ticket_sig.verdict import Rows
+
+Shapes = Mapping[str, Sequence[int]]  # of tensors, by name
+
+# torch.compile, FSDP, activation checkpointing, Fabric and older Lightning, fairscale.
+_INSIDE = {
+    *("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"),
+    *("_original_module", "_fpw_module"),
+}
+_IN_FRONT = ("module", "_module")  # DataParallel, DDP, AveragedModel, DeepSpeed; Opacus
+_DEEPEST = 32  # parts of a name that are looked at: a hostile one may have a million
+_NAMED_AT_MOST = 8
+
+
+def plain_names(shapes: Shapes) -> dict[str, str]:
+    """The names that the module itself would give its tensors, by their names in a file.
+
+    Left out is what a wrapper counts beside the names that it wraps (`n_averaged`, a metric): single numbers
+    under a name without a dot. Where two tensors would get one name, none is changed.
+    """
+    plain = {name: _without(name, _INSIDE) for name in shapes}
+    while prefix := _shared_front(plain, shapes):
+        plain = {name: p.removeprefix(prefix) for name, p in plain.items() if p.startswith(prefix)}
+    return plain if len(set(plain.values())) == len(plain) else {name: name for name in shapes}
+
+
+def _shared_front(plain: Mapping[str, str], shapes: Shapes) -> str:
+    """What wrappers put before all names but those of single numbers; nothing where one lacks it."""
+    wrapped = [p for name, p in plain.items() if "." in p or prod(shapes[name]) != 1]
+    fronts = (f"{front}." for front in _IN_FRONT)
+    return next((front for front in fronts if wrapped and all(p.startswith(front) for p in wrapped)), "")
+
+
+def _without(name: str, parts: set[str]) -> str:
+    *before, last = name.split(".")
+    return ".".join([*(part for part in before if part not in parts), last])
+
+
+def names_in(
+    claimed: Mapping[str, Sequence[int] | None], suspect: Shapes, where: object = "model"
+) -> dict[str, str]:
+    """The names under which a suspect has claimed tensors: {claimed name: name in the suspect}.
+
+    A name is found as it is; else, without what wrappers add, as what one name ends in (`model.conv.weight`
+    for `conv.weight`) or as what ends in one, at a dot; its shape must be the claimed one. What stands before
+    the names is the same for all of them: several ways to find them all are refused, and none is guessed.
+    Those that are not found are left out. The rule is public and leaves no choice, so that it costs nothing
+    in a p-value.
+
+    Args:
+        claimed: shapes by name; None where the shape is not known.
+        suspect: shapes by name, of all tensors.
+
+    Raises:
+        InputError: several tensors could be a claimed one; they are named.
+    """
+    if all(name in suspect for name in claimed):
+        return {name: name for name in claimed}
+    ways = _ways(claimed, suspect)
+    most = max(map(len, ways.values()), default=0)
+    best = {way: found for way, found in ways.items() if len(found) == most}
+    shared = ("+", _shared_by_all(suspect))  # says nothing of any of them
+    chosen = next((best[way] for way in (("+", ""), shared) if way in best), None)
+    if chosen is None and len(best) == 1:
+        [chosen] = best.values()
+    for name in claimed:
+        could = [one for found in ([chosen] if chosen else best.values()) for one in found.get(name, ())]
+        if len(could) > 1 and most == len(claimed):
+            named = ", ".join(could[:_NAMED_AT_MOST])
+            raise bad_input(where, "layer", f"one tensor that could be the claimed {name}", named)
+    return {name: found[0] for name, found in (chosen or {}).items()}
+
+
+def _ways(claimed: Mapping[str, Sequence[int] | None], suspect: Shapes) -> dict[tuple[str, str], _Found]:
+    """The tensors that are found with each prefix put before the claimed names ("+"), or taken off ("-")."""
+    wrappers = _INSIDE | set(_IN_FRONT)
+    wanted, there = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for name in claimed:
+        wanted[_without(name, wrappers)].append(name)
+    for name in suspect:
+        there[_without(name, wrappers)].append(name)
+    ways = defaultdict[tuple[str, str], _Found](dict)
+
+    def enter(way: tuple[str, str], names: list[str], found: list[str]) -> None:
+        for name in names:
+            shape = claimed[name]
+            fit = [one for one in found if shape is None or tuple(suspect[one]) == tuple(shape)]
+            if fit:
+                ways[way][name] = [name] if name in fit else [*ways[way].get(name, []), *fit]
+
+    for plain, found in there.items():
+        for prefix, rest in _ends(plain):
+            enter(("+", prefix), wanted.get(rest, []), found)
+    for plain, names in wanted.items():
+        for prefix, rest in _ends(plain):
+            if prefix:
+                enter(("-", prefix), names, there.get(rest, []))
+    return ways
+
+
+_Found = dict[str, list[str]]
+
+
+def _ends(name: str) -> Iterator[tuple[str, str]]:
+    """A name in two at each of its dots: ("", "a.b"), ("a", "b")."""
+    parts = name.split(".", _DEEPEST)
+    return ((".".join(parts[:n]), ".".join(parts[n:])) for n in range(len(parts)))
+
+
+def _shared_by_all(names: Shapes) -> str:
+    """The parts that all names begin with, without wrappers."""
+    split = [_without(name, _INSIDE | set(_IN_FRONT)).split(".")[:-1][:_DEEPEST] for name in names]
+    shared = []
+    for parts in zip(*split, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
+
+
+def found_elsewhere(found: Mapping[str, str]) -> dict[str, str]:
+    """Of what `names_in` found, the names that the suspect has otherwise."""
+    return {name: there for name, there in found.items() if name != there}
+
+
+def rows_of(found_as: Mapping[str, str]) -> Rows:
+    """A row on tensors that were found under other names; none where there are none."""
+    if not found_as:
+        return []
+    name, there = next(iter(found_as.items()))
+    more = f" and {len(found_as) - 1} more" if len(found_as) > 1 else ""
+    return [("found under another name", f"{name} as {there}{more}")]

@@ -1,0 +1,182 @@
+"""Pickles read without any of their code: every object becomes a record of what its code would be handed.
+
+A pickle is a small program: it names classes and functions, and has them called. Here no name is ever looked
+up, and so nothing can be called: each name becomes a class of its own that does nothing but take notes.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import IO, Any, ClassVar, TypeGuard
+
+# What Python 2 called them; files of protocol 2 still do.
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+# Functions that make an object of the class which they are handed first.
+_MAKERS = ("copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
+_KEYS = (str, int, float, bool, bytes, type(None))
+DICT = "builtins.dict"
+
+
+class Noted:
+    """An object of a pickle: the name of its code, and what is to be handed to it.
+
+    Attributes:
+        code: module and name of the class or function.
+        args: of the call that would make the object.
+        state: that would be restored in it.
+        entries: that would be put into it, where it is a mapping.
+    """
+
+    code: ClassVar[str] = DICT
+    args: tuple[Any, ...]
+    state: Any
+    entries: dict[Any, Any]
+
+    def __init__(self, *args: Any) -> None:
+        self.args, self.state, self.entries = args, None, {}
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        # To hash a tuple of a million nested ones would end the process.
+        self.entries[key if type(key) in _KEYS else f"{type(key).__name__} {len(self.entries)}"] = value
+
+    def append(self, value: Any) -> None:
+        """Items of lists are passed over."""
+
+    def extend(self, values: Any) -> None:
+        """Items of lists are passed over."""
+
+    def add(self, value: Any) -> None:
+        """Items of sets are passed over."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a pickle says of numbers that lie beside it.
+
+    Attributes:
+        code: name of their type.
+        key: under which they lie there.
+        start: of the part that is meant, in numbers.
+    """
+
+    code: str
+    key: str
+    start: int
+
+
+def name_of(value: object) -> str:
+    """The code of a noted object, or of a noted class itself; "" where it is neither."""
+    if isinstance(value, Noted) and value.code in _MAKERS and value.args:
+        return name_of(value.args[0])
+    return value.code if isinstance(value, Noted) or _is_class(value) else ""
+
+
+def _made(of: object, args: Iterable[Any]) -> Noted:
+    if _is_class(of):
+        return of(*args)
+    if isinstance(of, Noted):  # what would be made by calling an object is noted as that object
+        return of
+    raise pickle.UnpicklingError("a call of what is no code")
+
+
+def _is_class(value: object) -> TypeGuard[type[Noted]]:
+    return isinstance(value, type) and issubclass(value, Noted)
+
+
+def entries_of(value: object) -> dict[Any, Any] | None:
+    """What a mapping holds; None for what is none, as far as can be told without its code."""
+    if not isinstance(value, Noted):
+        return None
+    if value.code == "collections.OrderedDict" and value.args and isinstance(value.args[0], list):
+        for pair in value.args[0]:  # as Python 2 wrote it
+            if isinstance(pair, list | tuple) and len(pair) == 2:
+                value[pair[0]] = pair[1]
+    return value.entries if value.entries or value.code in (DICT, "collections.OrderedDict") else None
+
+
+# The unpickler in Python: the one in C takes memory for as many objects as a file says that it has.
+class Notes(pickle._Unpickler):
+    """Reads one pickle of a file.
+
+    Attributes:
+        kept: all that lies beside it.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file, encoding="utf-8", errors="replace")
+        self._made: dict[str, type[Noted]] = {}
+        self.kept: list[Kept] = []
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Names of all classes and functions, in the order in which they came."""
+        return tuple(self._made)
+
+    def load(self) -> Any:
+        """What the pickle makes, of `Noted` and `Kept`; a damaged one can raise anything at all."""
+        try:
+            return super().load()
+        except MemoryError:
+            raise ValueError("a length beyond the file") from None
+
+    def find_class(self, module: str, name: str) -> type[Noted]:
+        """A class of its own for each name, so that nothing a file does to one outlives the file."""
+        code = f"{_RENAMED.get(module, module)}.{name}"
+        return self._made.setdefault(code, type("Noted", (Noted,), {"code": code}))
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Notes what lies beside the pickle; of a module's class, which old files name so, the class.
+
+        Source: what `torch.save` hands to `persistent_id`: kind, class, key, device, size and, once, a view.
+        """
+        kind, one, key, *rest = pid if isinstance(pid, tuple) and len(pid) > 2 else (None,) * 3
+        if kind == "module":
+            return one
+        view = rest[2] if len(rest) > 2 and isinstance(rest[2], tuple) else (None, 0)
+        self.kept.append(Kept(name_of(one), key if type(key) is str else "", view[1]))
+        return self.kept[-1]
+
+    def _make(self) -> None:
+        args, of = self.stack.pop(), self.stack.pop()
+        self.append(_made(of, args))
+
+    def _make_with_options(self) -> None:
+        options, args, of = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        self.append(_made(of, (*args, options)))
+
+    def _make_of_mark(self) -> None:
+        of, *args = self.pop_mark()
+        self.append(_made(of, args))
+
+    def _build(self) -> None:
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Noted):  # else a class, which stays as it is
+            self.stack[-1].state = state
+
+    def _push(self) -> None:
+        self.append(Noted())
+
+    def _push_set(self) -> None:
+        self.pop_mark()
+        self.append(Noted())
+
+    def _push_dict(self) -> None:
+        items = self.pop_mark()
+        self.append(Noted())
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self.stack[-1][key] = value
+
+    dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _make
+    dispatch[pickle.NEWOBJ_EX[0]], dispatch[pickle.OBJ[0]] = _make_with_options, _make_of_mark
+    dispatch[pickle.BUILD[0]] = _build
+    # No dict or set of Python's own: see `Noted.__setitem__`.
+    dispatch[pickle.EMPTY_DICT[0]] = dispatch[pickle.EMPTY_SET[0]] = _push
+    dispatch[pickle.FROZENSET[0]] = _push_set
+    dispatch[pickle.DICT[0]] = _push_dict
