@@ -103,6 +103,8 @@ class State:
             for full, tensor in self.optimizer.items():
                 key, _, name = full.partition("/")
                 parameter = parameters[name]
+                if self.facts is None and tensor.shape != parameter.shape:  # SGD has no others
+                    raise RuntimeError(f"{full} is of another shape")
                 optimizer.state[parameter][key] = _placed(key, tensor, parameter, groups[parameter])
         except (RuntimeError, KeyError) as error:
             raise bad_input("state", "tensors", "those of the network", str(error).splitlines()[0]) from None

@@ -14,9 +14,9 @@ from ticket_sig.errors import bad_input
 class Batches:
     """Batches, epoch after epoch: `images, labels = next(batches)`; a part of `OwnTranscript.recording`.
 
-    Its place is the state of the loader's generator when the epoch began, and the batches since then: the order
-    of the samples follows from it, and no list of them is stored. To go to a place within an epoch, the batches
-    before it are loaded again.
+    Its place is the state of the loader's generator when the epoch began, and the batches since then: the
+    order of the samples follows from it, and no list of them is stored. To go to a place within an epoch, the
+    batches before it are loaded again.
 
     Args:
         loader: with `generator=`, which `shuffle=True` then draws from, too.

@@ -112,8 +112,10 @@ class Recording:
         self.done = 0
         self._writer, self._standing, self._losses = writer, standing, list[Loss]()
         writer.open(manifest, fresh=True)
-        nothing, start = tensor_digest({}), tensor_digest(standing.model.state_dict())
-        writer.enter("level", {"level": 0, "rate": None, "mask": nothing, "start": start}, signed=True)
+        digests = {"mask": tensor_digest({}), "start": tensor_digest(standing.model.state_dict())}
+        total = sum(parameter.numel() for parameter in standing.model.parameters())
+        counts = {"level": 0, "rate": None, "kept": total, "total": total}
+        writer.enter("level", {**counts, **digests}, signed=True)
         self._boundary()
 
     def resume(self) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.values import decode, encode
@@ -54,6 +55,7 @@ class Standing:
         if foreign := sum(parameter not in self._names for parameter in trained):
             hint = "where it trains several networks, show them as one nn.ModuleDict"
             raise bad_input("", "optimizer", "parameters of the model", f"{foreign} of others", hint=hint)
+        self._hidden_at_first = self._hidden()
         devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
         if unknown := {device.type for device in devices} - {"cpu", "cuda"}:
             raise bad_input("", "model", "a device of type cpu or cuda", ", ".join(sorted(unknown)))
@@ -75,6 +77,10 @@ class Standing:
         """A copy of it; InputError where something in it is neither numbers, texts nor tensors."""
         if odd := [n for n, t in self.model.state_dict().items() if not isinstance(t, Tensor)]:
             raise bad_input("", f"model: {odd[0]}", "a tensor", "something else")
+        if self._hidden() != self._hidden_at_first:
+            raise bad_input(
+                "", "model: buffers", "in state_dict, or constant", "one that changes, and is not in it"
+            )
         state = State.of(self.model, self.optimizer, torch.tensor(losses, dtype=torch.float64))
         others: dict[str, Tensor] = {}
         return replace(state, facts=encode(self._facts(), "", others), others=others)
@@ -150,6 +156,11 @@ class Standing:
                 "numpy": np.random.get_state(legacy=False),
             },
         }
+
+    def _hidden(self) -> str:
+        """Digest of the buffers that are not in `state_dict`."""
+        known = self.model.state_dict()
+        return tensor_digest({name: t for name, t in self.model.named_buffers() if name not in known})
 
     def _groups(self) -> list[dict[str, Any]]:
         """Learning rates and all else of the optimizer's groups; its parameters by name, in one text."""
