@@ -238,6 +238,18 @@ def test_one_changed_number_is_found(change: Callable[[State], State], field: st
     assert f"00000005.safetensors: {field} of step 5: expected what training on from" in found.reasons[0]
 
 
+@pytest.mark.parametrize(("number", "field"), [(1, "kept"), (1, "start"), (6, "steps"), (6, "weights")])
+def test_a_changed_entry_of_the_chain_is_found(number: int, field: str, transcript: Path) -> None:
+    entries = [one.content for one in Chain(transcript / CHAIN).entries]
+    (transcript / CHAIN).unlink()
+    chain = Chain(transcript / CHAIN)
+    for entry in entries:
+        changed = {field: 1} if field in ("kept", "steps") else {field: f"sha256:{64 * 'a'}"}
+        chain.add(entry["kind"], {**entry["fields"], **(changed if entry["number"] == number else {})})
+    found = audited(transcript, Loop())
+    assert found.outcome == "invalid" and f": {field}: expected" in found.reasons[0]
+
+
 def test_weights_that_are_no_numbers_are_found(transcript: Path) -> None:
     def change(state: State) -> State:
         state.parameters["last.bias"][0] = float("nan")

@@ -22,8 +22,17 @@ from ticket_sig.transcripts.audit import (
     judged,
     thread_count,
 )
+from ticket_sig.transcripts.chain import Entry
 from ticket_sig.transcripts.choice import Choice
-from ticket_sig.transcripts.own.record import Loss, numbers, own_stack, source_digest, summed
+from ticket_sig.transcripts.own.record import (
+    Loss,
+    end_fields,
+    level_fields,
+    numbers,
+    own_stack,
+    source_digest,
+    summed,
+)
 from ticket_sig.transcripts.own.samples import Samples, sample_facts
 from ticket_sig.transcripts.own.standing import Part, Standing, learning_rate
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, state_file
@@ -127,9 +136,16 @@ class _Loop:
         steps = transcript.levels[0].steps
         if steps[:1] != [0]:
             raise forged(path, "level 0", "a boundary at step 0", "none")
-        if transcript.end is not None and transcript.end.fields.get("steps") != steps[-1]:
-            raise forged(path, "end", f"after step {steps[-1]}", str(transcript.end.fields.get("steps"))[:80])
         check_lengths(transcript)
+        self._check_entry("level", transcript.levels[0].entry, level_fields(self._state(0)))
+        if transcript.end is not None:
+            self._check_entry("end", transcript.end, end_fields(self._state(steps[-1]), steps[-1]))
+
+    def _check_entry(self, kind: str, entry: Entry, expected: dict[str, Any]) -> None:
+        for name in {**expected, **entry.fields}:
+            if (found := entry.fields.get(name)) != expected.get(name):
+                where = self.transcript.folder / CHAIN
+                raise forged(where, f"{kind}: {name}", str(expected.get(name)), str(found)[:80])
 
     def _start(self) -> str:
         """What is wrong with the first state, in words; nothing, where the set-up gives it."""

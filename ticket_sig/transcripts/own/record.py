@@ -22,6 +22,7 @@ from ticket_sig.transcripts.manifest import STEPS, Manifest, code_facts, stack
 from ticket_sig.transcripts.own.samples import Samples, sample_facts
 from ticket_sig.transcripts.own.standing import Part, Standing
 from ticket_sig.transcripts.recording import Writer, state_file
+from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.transcript import Transcript
 
 Loss = Tensor | float | None
@@ -112,10 +113,7 @@ class Recording:
         self.done = 0
         self._writer, self._standing, self._losses = writer, standing, list[Loss]()
         writer.open(manifest, fresh=True)
-        digests = {"mask": tensor_digest({}), "start": tensor_digest(standing.model.state_dict())}
-        total = sum(parameter.numel() for parameter in standing.model.parameters())
-        counts = {"level": 0, "rate": None, "kept": total, "total": total}
-        writer.enter("level", {**counts, **digests}, signed=True)
+        writer.enter("level", level_fields(standing.state()), signed=True)
         self._boundary()
 
     def resume(self) -> int:
@@ -157,9 +155,7 @@ class Recording:
         if self._losses:
             self._boundary()
         self._writer.flush()
-        weights = tensor_digest(self._standing.model.state_dict())
-        fields = {"steps": self.done, "mask": tensor_digest({}), "weights": weights}
-        self._writer.enter("end", fields, signed=True)
+        self._writer.enter("end", end_fields(self._standing.state(), self.done), signed=True)
 
     def _boundary(self) -> None:
         losses = numbers(self._losses)
@@ -172,6 +168,22 @@ class Recording:
             raise bad_input(self._writer.chain.path, f"step {self.done}", "a training that goes on", found)
         self._writer.boundary(self._standing.state(summed(losses)), 0, self.done)
         self._losses = []
+
+
+def level_fields(start: State) -> dict[str, Any]:
+    """What the chain says of the only level, which has no mask."""
+    total = sum(tensor.numel() for tensor in start.parameters.values())
+    counts = {"level": 0, "rate": None, "kept": total, "total": total}
+    return {**counts, "mask": tensor_digest({}), "start": _weights(start)}
+
+
+def end_fields(end: State, steps: int) -> dict[str, Any]:
+    """What the chain says of the end."""
+    return {"steps": steps, "mask": tensor_digest({}), "weights": _weights(end)}
+
+
+def _weights(state: State) -> str:
+    return tensor_digest({**state.parameters, **state.buffers})
 
 
 def numbers(losses: Sequence[Loss]) -> list[float | None]:

@@ -32,6 +32,9 @@ class Stateful(Protocol):
 Part = Stateful | torch.Generator | np.random.Generator | random.Random
 
 
+_TAKEN = ("transcript", "step", "data", "choice")  # names that `audit_own` has other uses for
+
+
 class Standing:
     """The objects of a loop, and their state.
 
@@ -61,6 +64,8 @@ class Standing:
             raise bad_input("", "model", "a device of type cpu or cuda", ", ".join(sorted(unknown)))
         self._gpus = sorted(device.index for device in devices if device.type == "cuda")
         for name, part in self.parts.items():
+            if name in _TAKEN:
+                raise bad_input("", "part", "a name that audit_own has no other use for", name)
             if not isinstance(part, (torch.Generator, np.random.Generator, random.Random)) and not (
                 hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
             ):
