@@ -75,6 +75,10 @@ class State:
             if group not in parts:
                 raise bad_input(path, "tensors", f"those of {', '.join(GROUPS)}", repr(full)[:80])
             parts[group][name] = tensor
+        if facts is None and parts["others"]:
+            raise bad_input(
+                path, "tensors", "those of a training", f"others/{next(iter(parts['others']))}"[:80]
+            )
         with about(path):
             decode(facts, parts["others"])  # raises where it is nothing that `encode` wrote
         return cls(**parts, losses=losses, facts=facts)

@@ -24,6 +24,7 @@ from ticket_sig.transcripts.audit import (
 )
 from ticket_sig.transcripts.chain import Entry
 from ticket_sig.transcripts.choice import Choice
+from ticket_sig.transcripts.own.loop import OwnLoop, Part, learning_rate
 from ticket_sig.transcripts.own.record import (
     Loss,
     end_fields,
@@ -34,7 +35,6 @@ from ticket_sig.transcripts.own.record import (
     summed,
 )
 from ticket_sig.transcripts.own.samples import Samples, sample_facts
-from ticket_sig.transcripts.own.standing import Part, Standing, learning_rate
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, state_file
 from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.states import State
@@ -71,21 +71,21 @@ def audit_own(
         InputError: it could not be decided: objects or data of another kind, files that are missing or
             damaged, a step function that fails.
     """
-    standing = Standing(model, optimizer, parts)
-    shown = standing.state()  # before anything else draws random numbers
+    loop = OwnLoop(model, optimizer, parts)
+    shown = loop.state()  # before anything else draws random numbers
     if (kind := transcript.manifest.kind) != "own":
         hint = "audit it with ticket_sig.transcripts.audit, or ticket-sig audit"
         raise bad_input(transcript.folder / MANIFEST, "kind", "own", kind, hint=hint)
     _check_data(transcript, data)
     try:
         with threads(thread_count(transcript)):
-            return _Loop(transcript, step, standing, shown).audit(choice or Choice())
+            return _Check(transcript, step, loop, shown).audit(choice or Choice())
     finally:
-        standing.take(shown)
+        loop.take(shown)
 
 
 @dataclass(frozen=True)
-class _Loop:
+class _Check:
     """A loop that is to be checked, and what it takes to do it again.
 
     Attributes:
@@ -94,7 +94,7 @@ class _Loop:
 
     transcript: Transcript
     step: Step
-    standing: Standing
+    loop: OwnLoop
     shown: State
 
     def audit(self, choice: Choice) -> Audit:
@@ -124,7 +124,7 @@ class _Loop:
         return Audit(transcript=self.transcript, outcome=outcome, reasons=[reason], differences=differences)
 
     def _differences(self) -> dict[str, tuple[Any, Any]]:
-        theirs, ours = self.transcript.manifest.stack, own_stack(self.standing.device)
+        theirs, ours = self.transcript.manifest.stack, own_stack(self.loop.device)
         both = {**theirs, **ours}
         return {n: (theirs.get(n), ours.get(n)) for n in both if theirs.get(n) != ours.get(n)}
 
@@ -167,7 +167,7 @@ class _Loop:
         """A state, checked to be one of these objects."""
         state = self.transcript.state(0, step)
         with about(state_file(self.transcript.folder, 0, step)):
-            self.standing.check(state)
+            self.loop.check(state)
         return state
 
     def _look(self) -> Iterator[detectors.Seen]:
@@ -198,7 +198,7 @@ class _Loop:
     def _replay(self, segment: Segment, start: State, *, losses: bool) -> State:
         """The state after a segment; its losses, where they were recorded."""
         with about(state_file(self.transcript.folder, 0, segment.first)):
-            self.standing.take(start)
+            self.loop.take(start)
         found = list[Loss]()
         for number in range(segment.first, segment.last):
             try:
@@ -210,7 +210,7 @@ class _Loop:
                 if loss is None:
                     raise bad_input("", f"step function, step {number}", "its loss, as recorded", "none")
                 found.append(loss.detach().clone() if isinstance(loss, Tensor) else loss)
-        return self.standing.state(summed(numbers(found)))
+        return self.loop.state(summed(numbers(found)))
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.training.device import made_with
 from ticket_sig.transcripts.manifest import STEPS, Manifest, code_facts, stack
+from ticket_sig.transcripts.own.loop import OwnLoop, Part
 from ticket_sig.transcripts.own.samples import Samples, sample_facts
-from ticket_sig.transcripts.own.standing import Part, Standing
 from ticket_sig.transcripts.recording import Writer, state_file
 from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.transcript import Transcript
@@ -81,23 +81,23 @@ class OwnTranscript:
         Raises:
             InputError: another training was recorded there, or a part cannot be recorded.
         """
-        standing = Standing(model, optimizer, parts)
-        recording = Recording(self._writer, standing, self._manifest(standing))
+        loop = OwnLoop(model, optimizer, parts)
+        recording = Recording(self._writer, loop, self._manifest(loop))
         try:
             yield recording
             recording.end()
         finally:
             self._writer.flush()
 
-    def _manifest(self, standing: Standing) -> Manifest:
-        start = json_digest(standing.state().digests())
+    def _manifest(self, loop: OwnLoop) -> Manifest:
+        start = json_digest(loop.state().digests())
         return Manifest(
             kind="own",
             recipe=self._recipe,
             initial={"derivation": "given" if self._given else "set-up", "digest": start},
             data=self._data,
             segment=self._writer.every,
-            stack=own_stack(standing.device),
+            stack=own_stack(loop.device),
             code={**code_facts(), **self._source},
         )
 
@@ -109,11 +109,11 @@ class Recording:
         done: steps so far.
     """
 
-    def __init__(self, writer: Writer, standing: Standing, manifest: Manifest) -> None:
+    def __init__(self, writer: Writer, loop: OwnLoop, manifest: Manifest) -> None:
         self.done = 0
-        self._writer, self._standing, self._losses = writer, standing, list[Loss]()
+        self._writer, self._loop, self._losses = writer, loop, list[Loss]()
         writer.open(manifest, fresh=True)
-        writer.enter("level", level_fields(standing.state()), signed=True)
+        writer.enter("level", level_fields(loop.state()), signed=True)
         self._boundary()
 
     def resume(self) -> int:
@@ -129,7 +129,7 @@ class Recording:
         if step > self.done:
             state = Transcript.open(self._writer.folder).state(0, step)
             with about(state_file(self._writer.folder, 0, step)):
-                self._standing.take(state)
+                self._loop.take(state)
             self.done, self._losses = step, []
         return self.done
 
@@ -155,7 +155,7 @@ class Recording:
         if self._losses:
             self._boundary()
         self._writer.flush()
-        self._writer.enter("end", end_fields(self._standing.state(), self.done), signed=True)
+        self._writer.enter("end", end_fields(self._loop.state(), self.done), signed=True)
 
     def _boundary(self) -> None:
         losses = numbers(self._losses)
@@ -166,7 +166,7 @@ class Recording:
         if entries[-1].kind == "end" and entries[-1].fields["steps"] < self.done:
             found = f"the end after step {entries[-1].fields['steps']}"
             raise bad_input(self._writer.chain.path, f"step {self.done}", "a training that goes on", found)
-        self._writer.boundary(self._standing.state(summed(losses)), 0, self.done)
+        self._writer.boundary(self._loop.state(summed(losses)), 0, self.done)
         self._losses = []
 
 

@@ -35,7 +35,7 @@ Part = Stateful | torch.Generator | np.random.Generator | random.Random
 _TAKEN = ("transcript", "step", "data", "choice")  # names that `audit_own` has other uses for
 
 
-class Standing:
+class OwnLoop:
     """The objects of a loop, and their state.
 
     Beside what is handed in, it is the random state of torch (of the model's GPUs, too), Python and numpy,
