@@ -55,6 +55,7 @@ class Loop:
         random.seed(0)
         np.random.seed(0)
         self.device = device
+        self.train_plainly = False  # without random numbers of Python and numpy
         self.model = Net(width).to(device)
         self.optimizer = optimizer(self.model.parameters(), lr=lr)
         self.scheduler = scheduler(self.optimizer)
@@ -64,16 +65,17 @@ class Loop:
 
     @property
     def parts(self) -> dict[str, Any]:
-        return {"scheduler": self.scheduler, "scaler": self.scaler, "order": self.order}
+        drawn = {"order": self.order, "python": random, "numpy": np.random}
+        return {"scheduler": self.scheduler, "scaler": self.scaler, **drawn}
 
     def step(self, number: int) -> Tensor:
         rows = torch.randint(len(self.x), (8,), generator=self.order)
         return self.train(self.x[rows.to(self.device)], self.y[rows.to(self.device)])
 
     def train(self, x: Tensor, y: Tensor) -> Tensor:
-        if random.random() < 0.5:
-            x = x.flip(1)
-        x = x + 0.1 * torch.randn_like(x) * float(np.random.rand())
+        if not self.train_plainly:
+            x = (x.flip(1) if random.random() < 0.5 else x) + float(np.random.rand())
+        x = x + 0.1 * torch.randn_like(x)
         loss = nn.functional.cross_entropy(self.model(x), y)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -136,20 +138,21 @@ def test_batches_of_a_data_loader_go_on_within_an_epoch(workers: int, tmp_path: 
 
     loop, batches = set_up()
     own = OwnTranscript(tmp_path / "t", data=samples(), recipe={}, every=2)  # an epoch has three batches
-    with own.recording(loop.model, loop.optimizer, scheduler=loop.scheduler, batches=batches) as recording:
+    parts = {**loop.parts, "order": batches}
+    with own.recording(loop.model, loop.optimizer, **parts) as recording:
         for x, y in batches:
             recording.step(loop.train(x, y))
             if recording.done == 8:
                 break
     loop, batches = set_up(0)
+    parts = {**loop.parts, "order": batches}
     found = audit_own(
         Transcript.open(tmp_path / "t"),
         lambda step: loop.train(*next(batches)),
         loop.model,
         loop.optimizer,
         data=samples(),
-        scheduler=loop.scheduler,
-        batches=batches,
+        **parts,
     )
     assert (found.outcome, found.segments) == ("valid", 4)
 
@@ -226,8 +229,8 @@ def fact(*path: Any, value: Any) -> Callable[[State], State]:
         (fact("optimizer", "groups", 0, "lr", value=0.1), "optimizer/groups/0/lr"),
         (fact("optimizer", "groups", 0, "weight_decay", value=0.1), "optimizer/groups/0/weight_decay"),
         (fact("parts", "scheduler", "last_epoch", value=4), "parts/scheduler/last_epoch"),
-        (fact("random", "python", value=(3, (*range(624), 1), None)), "random/python/1/0"),
-        (fact("random", "numpy", "state", "pos", value=3), "random/numpy/state/pos"),
+        (fact("parts", "python", value=(3, (*range(624), 1), None)), "parts/python/1/0"),
+        (fact("parts", "numpy", "state", "pos", value=3), "parts/numpy/state/pos"),
         (lambda s: replace(s, losses=(s.losses[0] + 1e-9, s.losses[1])), "losses"),
     ],
 )
@@ -426,7 +429,7 @@ def test_objects_of_another_kind_are_refused(recorded: Path) -> None:
         fact("parts", "order", value=torch.zeros(3)),
         fact("parts", "scheduler", "optimizer", value=3),
         fact("parts", "scheduler", "step_size", value="text"),
-        fact("random", "numpy", value={}),
+        fact("parts", "numpy", value={}),
         fact("random", "torch", value=torch.zeros(7)),
         fact("training", value=torch.zeros(2, dtype=torch.bool)),
         fact("optimizer", "state", value={"last.bias": 3}),
@@ -472,9 +475,17 @@ def test_a_step_function_of_another_kind_is_refused(recorded: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (object(), "odd: expected an object with state_dict and load_state_dict, found object"),
+        (
+            object(),
+            "odd: expected an object with state_dict .*, or a random generator, found object",
+        ),
         (nn.Embedding(2, 2, dtype=torch.float64), None),
         (np.random.default_rng(0), None),
+        (random.Random(0), None),
+        (
+            math,
+            "odd: expected an object with state_dict .*, or a random generator, found module",
+        ),
     ],
 )
 def test_parts_are_whatever_has_a_state(part: Any, message: str | None, tmp_path: Path) -> None:
@@ -501,6 +512,33 @@ def test_a_buffer_that_nobody_saves_must_not_change(tmp_path: Path) -> None:
         for step in range(4):
             recording.step(loop.step(step))
             loop.model.seen += step
+
+
+def test_random_numbers_that_no_step_draws_need_no_seed(recorded: Path, tmp_path: Path) -> None:
+    def set_up() -> tuple[Loop, dict[str, Any]]:
+        loop = Loop()
+        loop.train_plainly = True
+        random.seed()
+        np.random.seed()
+        return loop, {"order": loop.order, "scheduler": loop.scheduler}
+
+    loop, parts = set_up()
+    own = OwnTranscript(tmp_path / "t", data=samples(), recipe={}, every=2)
+    with own.recording(loop.model, loop.optimizer, **parts) as recording:
+        for step in range(4):
+            recording.step(loop.step(step))
+    loop, parts = set_up()
+    opened = Transcript.open(tmp_path / "t")
+    assert audit_own(opened, loop.step, loop.model, loop.optimizer, data=samples(), **parts).valid
+
+
+def test_whoever_forgets_to_show_random_numbers_is_told(tmp_path: Path) -> None:
+    loop = Loop()
+    own = OwnTranscript(tmp_path / "t", data=samples(), recipe={}, every=2)
+    expected = r"random: it was drawn from; where a step does, hand it in"
+    with pytest.warns(UserWarning, match=expected), own.recording(loop.model, loop.optimizer) as recording:
+        recording.step(loop.step(0))
+        recording.step(loop.step(1))
 
 
 def test_an_order_of_samples_must_follow_from_a_seed(tmp_path: Path) -> None:

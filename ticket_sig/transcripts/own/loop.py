@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,8 +30,7 @@ class Stateful(Protocol):
         """Takes it back."""
 
 
-Part = Stateful | torch.Generator | np.random.Generator | random.Random
-
+Part = Stateful | torch.Generator | np.random.Generator | random.Random | ModuleType
 
 _TAKEN = ("transcript", "step", "data", "choice")  # names that `audit_own` has other uses for
 
@@ -38,12 +38,13 @@ _TAKEN = ("transcript", "step", "data", "choice")  # names that `audit_own` has 
 class OwnLoop:
     """The objects of a loop, and their state.
 
-    Beside what is handed in, it is the random state of torch (of the model's GPUs, too), Python and numpy,
-    which modules are in training mode, and which parameters are frozen. Gradients are not part of it: a step
-    begins or ends with `zero_grad`.
+    Beside what is handed in, it is the random state of torch (of the model's GPUs, too), which modules are in
+    training mode, and which parameters are frozen. Gradients are not part of it: a step begins or ends with
+    `zero_grad`.
 
     Args:
-        parts: by name: schedulers, scalers, random generators, samplers, and whatever else has `state_dict`.
+        parts: by name: schedulers, scalers, samplers, and whatever else has `state_dict`; random generators
+            of torch, numpy and Python, and the modules `random` and `numpy.random` where steps draw from them.
 
     Raises:
         InputError: the optimizer trains something else than the model, or the device is not known.
@@ -66,12 +67,10 @@ class OwnLoop:
         for name, part in self.parts.items():
             if name in _TAKEN:
                 raise bad_input("", "part", "a name that audit_own has no other use for", name)
-            if not isinstance(part, (torch.Generator, np.random.Generator, random.Random)) and not (
-                hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
-            ):
-                raise bad_input(
-                    "", name, "an object with state_dict and load_state_dict", type(part).__name__
-                )
+            methods = any(hasattr(part, one) for one in ("load_state_dict", "bit_generator", "setstate"))
+            if not methods and not isinstance(part, torch.Generator) and part is not np.random:
+                expected = "an object with state_dict and load_state_dict, or a random generator"
+                raise bad_input("", name, expected, type(part).__name__)
 
     @property
     def device(self) -> torch.device:
@@ -149,7 +148,7 @@ class OwnLoop:
     def _facts(self) -> dict[str, Any]:
         kinds = {"optimizer": self.optimizer, **self.parts}
         return {
-            "kinds": {name: type(part).__name__ for name, part in kinds.items()},
+            "kinds": {name: getattr(part, "__name__", type(part).__name__) for name, part in kinds.items()},
             "training": torch.tensor([module.training for module in self.model.modules()]),
             "frozen": torch.tensor([not parameter.requires_grad for parameter in self._names]),
             "optimizer": {"groups": self._groups(), "state": self._no_tensors()},
@@ -157,8 +156,6 @@ class OwnLoop:
             "random": {
                 "torch": torch.get_rng_state(),
                 "cuda": [torch.cuda.get_rng_state(index) for index in self._gpus],
-                "python": random.getstate(),
-                "numpy": np.random.get_state(legacy=False),
             },
         }
 
@@ -197,8 +194,12 @@ class OwnLoop:
         torch.set_rng_state(facts["torch"])
         for index, state in zip(self._gpus, facts["cuda"], strict=True):
             torch.cuda.set_rng_state(state, index)
-        random.setstate(facts["python"])
-        np.random.set_state(facts["numpy"])
+
+    def others_drawn(self) -> dict[str, str]:
+        """The state of the random numbers of Python and numpy, where they are no part of the loop."""
+        states = ((random, random.getstate), (np.random, np.random.get_state))
+        parts = [id(part) for part in self.parts.values()]
+        return {module.__name__: repr(state()) for module, state in states if id(module) not in parts}
 
 
 def learning_rate(state: State) -> float:
@@ -210,9 +211,11 @@ def learning_rate(state: State) -> float:
 def _get(part: Part) -> Any:
     if isinstance(part, torch.Generator):
         return part.get_state()
+    if part is np.random:
+        return np.random.get_state(legacy=False)
     if isinstance(part, np.random.Generator):
         return dict(part.bit_generator.state)
-    if isinstance(part, random.Random):
+    if isinstance(part, random.Random) or part is random:
         return part.getstate()
     return dict(part.state_dict())
 
@@ -220,9 +223,11 @@ def _get(part: Part) -> Any:
 def _put(part: Part, state: Any) -> None:
     if isinstance(part, torch.Generator):
         part.set_state(state)
+    elif part is np.random:
+        np.random.set_state(state)
     elif isinstance(part, np.random.Generator):
         part.bit_generator.state = state
-    elif isinstance(part, random.Random):
+    elif isinstance(part, random.Random) or part is random:
         part.setstate(state)
     else:
         part.load_state_dict(state)

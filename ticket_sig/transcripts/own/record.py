@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,7 +77,8 @@ class OwnTranscript:
 
         Args:
             parts: by names of your choice, all else that changes from step to step: schedulers, gradient
-                scalers, torch's and numpy's generators, samplers.
+                scalers, samplers, random generators of torch, numpy and Python. Where steps draw from the
+                modules `random` and `numpy.random`, these: `python=random, numpy=numpy.random`.
 
         Raises:
             InputError: another training was recorded there, or a part cannot be recorded.
@@ -112,6 +114,7 @@ class Recording:
     def __init__(self, writer: Writer, loop: OwnLoop, manifest: Manifest) -> None:
         self.done = 0
         self._writer, self._loop, self._losses = writer, loop, list[Loss]()
+        self._others_drawn = loop.others_drawn()
         writer.open(manifest, fresh=True)
         writer.enter("level", level_fields(loop.state()), signed=True)
         self._boundary()
@@ -168,6 +171,11 @@ class Recording:
             raise bad_input(self._writer.chain.path, f"step {self.done}", "a training that goes on", found)
         self._writer.boundary(self._loop.state(summed(losses)), 0, self.done)
         self._losses = []
+        drawn = self._loop.others_drawn()
+        for name in [name for name, state in drawn.items() if state != self._others_drawn[name]]:
+            told = f"{name}: it was drawn from; where a step does, hand it in: recording(..., python={name})"
+            warnings.warn(told, stacklevel=4)
+        self._others_drawn = drawn
 
 
 def level_fields(start: State) -> dict[str, Any]:
