@@ -389,6 +389,12 @@ def test_a_block_that_fails_enters_no_end(tmp_path: Path) -> None:
     assert audited(tmp_path / "t", Loop()).valid
 
 
+def test_where_nothing_was_trained_nothing_is_valid(tmp_path: Path) -> None:
+    record(tmp_path / "t", Loop(), steps=0)
+    with pytest.raises(InputError, match=r"chain.jsonl: segments: expected one or more, found none"):
+        audited(tmp_path / "t", Loop())
+
+
 def test_it_is_signed_at_the_start_and_at_the_end(tmp_path: Path) -> None:
     record(tmp_path / "t", Loop(), key=KeyPair.make())
     opened = Transcript.open(tmp_path / "t")
@@ -434,6 +440,8 @@ def test_objects_of_another_kind_are_refused(recorded: Path) -> None:
         fact("training", value=torch.zeros(2, dtype=torch.bool)),
         fact("optimizer", "state", value={"last.bias": 3}),
         fact("optimizer", "groups", value=[]),
+        fact("optimizer", "groups", 0, "lr", value="text"),
+        fact("optimizer", "groups", 0, "lr", value=torch.ones(2)),
     ],
 )
 def test_a_state_of_another_kind_is_one_line(change: Callable[[State], State], transcript: Path) -> None:

@@ -257,7 +257,12 @@ def judged(
     Args:
         seen: what the detectors saw, of all segments.
         replays: trains segments again.
+
+    Raises:
+        InputError: there are no segments, or fewer than are asked for.
     """
+    if not transcript.segments:
+        raise bad_input(transcript.folder / CHAIN, "segments", "one or more", "none")
     suspected = detectors.suspects(seen)
     updates = {one.segment: one.update for one in seen}
     drawn = choice.chosen(transcript.segments, updates, transcript.chain.head, per_epoch)

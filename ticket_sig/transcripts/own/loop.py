@@ -44,7 +44,7 @@ class OwnLoop:
 
     Args:
         parts: by name: schedulers, scalers, samplers, and whatever else has `state_dict`; random generators
-            of torch, numpy and Python, and the modules `random` and `numpy.random` where steps draw from them.
+            of torch, numpy and Python; the modules `random` and `numpy.random`, where steps draw from them.
 
     Raises:
         InputError: the optimizer trains something else than the model, or the device is not known.
@@ -233,9 +233,14 @@ def _put(part: Part, state: Any) -> None:
         part.load_state_dict(state)
 
 
-def _outline(groups: Any) -> list[tuple[list[str], str]]:
-    """Of an optimizer's groups, their options and their parameters."""
-    return [(sorted(group), group["params"]) for group in groups]
+def _outline(groups: Any) -> list[tuple[list[tuple[str, str]], str]]:
+    """Of an optimizer's groups, the kinds of their options, and their parameters."""
+    return [(sorted((key, _kind(v)) for key, v in group.items()), group["params"]) for group in groups]
+
+
+def _kind(value: Any) -> str:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return "number" if number else f"{type(value).__name__} {list(getattr(value, 'shape', ()))}"
 
 
 def _shape(found: tuple[torch.dtype, torch.Size] | None) -> str:
