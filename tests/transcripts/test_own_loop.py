@@ -368,10 +368,17 @@ def test_told_all_of_it_again_nothing_is_recorded_twice(transcript: Path) -> Non
     before = (transcript / CHAIN).read_bytes()
     record(transcript, Loop())
     assert (transcript / CHAIN).read_bytes() == before
-    with pytest.raises(
-        InputError, match=r"chain.jsonl: step 15: expected a training that goes on, found the"
-    ):
-        record(transcript, Loop(), steps=20)
+    for steps, step in ((7, 7), (20, 15)):  # shorter than it was, longer
+        loop = Loop()
+        own = OwnTranscript(transcript, data=samples(), recipe={"lr": 0.01, "seed": 0}, every=EVERY)
+        expected = f"chain.jsonl: boundary of level 0, step {step}: expected nothing after the end, found one"
+        with (
+            pytest.raises(InputError, match=expected),
+            own.recording(loop.model, loop.optimizer, **loop.parts) as recording,
+        ):
+            for number in range(steps):
+                recording.step(loop.step(number))
+    assert (transcript / CHAIN).read_bytes() == before
 
 
 def test_a_block_that_fails_enters_no_end(tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ class Writer:
         new = Entry(len(self.chain.entries), kind, fields, self.chain.head)
         known = self._known.get(new.place)
         if known is None:
+            if self.chain.entries and self.chain.entries[-1].kind == "end":
+                where = f"{kind} of level {fields.get('level', 0)}, step {fields.get('step', 0)}"
+                raise bad_input(self.chain.path, where, "nothing after the end", "one more")
             known = self._known[new.place] = self.chain.add(kind, fields)
             if signed and self.key is not None:
                 sign_head(self.folder / SIGNATURES, known, self.key)

@@ -165,10 +165,6 @@ class Recording:
         for step, loss in enumerate(losses, self.done - len(losses)):
             if loss is not None and not math.isfinite(loss):
                 raise bad_input("", f"loss of step {step}", "a finite number", str(loss))
-        entries = self._writer.chain.entries
-        if entries[-1].kind == "end" and entries[-1].fields["steps"] < self.done:
-            found = f"the end after step {entries[-1].fields['steps']}"
-            raise bad_input(self._writer.chain.path, f"step {self.done}", "a training that goes on", found)
         self._writer.boundary(self._loop.state(summed(losses)), 0, self.done)
         self._losses = []
         drawn = self._loop.others_drawn()
