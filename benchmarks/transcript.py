@@ -2,8 +2,8 @@
 
     python benchmarks/transcript.py --dataset cifar10 --data data/cifar-10-batches-py --steps 300 --runs 3
 
-Interleaved runs, medians, ratios. Auditing includes loading and hashing of boundaries; data are decoded already.
-Beside it stands what the authors' code took on one machine (1.18 for everything, without optimizer and buffers).
+Interleaved runs, medians, ratios. Auditing includes loading and hashing of boundaries; data are decoded
+already. Beside it stands what the authors' code took (1.18 for everything, without optimizer and buffers).
 """
 
 from __future__ import annotations
@@ -73,13 +73,10 @@ def main() -> None:
             size = sum(f.stat().st_size for f in (folder / "transcript").rglob("*") if f.is_file())
             segments = len(transcript.segments)
     base, share = statistics.median(plain), given.segments / segments
-    print(
-        f"training: {base:.2f} s; recorded: {statistics.median(recorded):.2f} s, ratio {statistics.median(recorded) / base:.3f}"
-    )
-    cost = statistics.median(audited) / (base * share)
-    print(
-        f"audit of {given.segments} of {segments} segments: {statistics.median(audited):.2f} s, {cost:.2f} times its share"
-    )
+    with_record, checked = statistics.median(recorded), statistics.median(audited)
+    print(f"training: {base:.2f} s; recorded: {with_record:.2f} s, ratio {with_record / base:.3f}")
+    cost = checked / (base * share)
+    print(f"audit of {given.segments} of {segments} segments: {checked:.2f} s, {cost:.2f} times its share")
     print(f"the authors' code, all segments, no optimizer and no buffers: {AUTHORS} times")
     print(f"storage: {size / 1e6:.2f} MB for {segments + 1} boundaries")
 

@@ -93,11 +93,13 @@ def _audited(
     from ticket_sig.files import read_bytes
     from ticket_sig.marks.trained import kept_in_training
     from ticket_sig.transcripts import Choice, Transcript, audit
+    from ticket_sig.transcripts.audit import check_kind
     from ticket_sig.transcripts.record import to_json
 
     seed = secrets.token_bytes(32) if seed_from is None else read_bytes(seed_from, "seed")
     choice = Choice(number=segments, top=top_q, seed=seed)
     transcript = Transcript.open(folder)
+    check_kind(transcript)
     marks = kept_in_training(Claim.read(claim)) if claim else ()
     images = load_dataset(str(transcript.manifest.data.get("name")), data)
     with options.engine(device, 0) as engine:

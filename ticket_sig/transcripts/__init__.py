@@ -2,7 +2,19 @@
 
 from ticket_sig.transcripts.audit import Audit, audit
 from ticket_sig.transcripts.choice import Choice
+from ticket_sig.transcripts.own.audit import audit_own
+from ticket_sig.transcripts.own.batches import Batches
+from ticket_sig.transcripts.own.record import OwnTranscript
 from ticket_sig.transcripts.recording import TranscriptRecorder
 from ticket_sig.transcripts.transcript import Transcript
 
-__all__ = ["Audit", "Choice", "Transcript", "TranscriptRecorder", "audit"]
+__all__ = [
+    "Audit",
+    "Batches",
+    "Choice",
+    "OwnTranscript",
+    "Transcript",
+    "TranscriptRecorder",
+    "audit",
+    "audit_own",
+]

@@ -7,8 +7,9 @@ et al., S&P 2022). Source: Jia et al., Proof-of-Learning, S&P 2021, and what is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,23 +97,30 @@ def audit(
         InputError: it could not be decided: other data than those committed to, a file that is missing or
             damaged, marks that are not shown.
     """
+    check_kind(transcript)
     _check_data(transcript, data)
     _check_kept(transcript, marks, triggers)
     recipe = Recipe.from_json(transcript.manifest.recipe)
     engine = engine or Engine()
     network = network_of(recipe, data, model, engine.device)
     training = _Training(transcript, data, recipe, engine, network, marks, triggers)
-    with threads(_threads(transcript)):
+    with threads(thread_count(transcript)):
         return training.audit(choice or Choice())
 
 
 @dataclass(frozen=True)
-class _Replayed:
+class Replayed:
     """A segment, the tensors that a replay gives other bits for, and how far its parameters are off."""
 
     segment: Segment
     differ: Sequence[str]
     norms: Mapping[str, float]
+
+    @classmethod
+    def of(cls, segment: Segment, start: State, end: State, again: State) -> Replayed:
+        """Compares the recorded end of a segment with that of a replay."""
+        differ = end.differing(again)
+        return cls(segment, differ, _norms(start, end, again) if differ else {})
 
 
 @dataclass(frozen=True)
@@ -139,20 +147,8 @@ class _Training:
             return Audit(
                 transcript=self.transcript, outcome=INVALID, reasons=[str(error)], differences=differences
             )
-        suspected = detectors.suspects(seen)
-        updates, head = {one.segment: one.update for one in seen}, self.transcript.chain.head
-        drawn = choice.chosen(self.transcript.segments, updates, head, self._per_epoch)
-        chosen = sorted({*drawn, *suspected})
-        wrong = [one for one in self._replays(chosen, masks) if one.differ]
-        errors = {one.segment: one.norms for one in wrong}
-        return Audit(
-            transcript=self.transcript,
-            outcome=_outcome(errors, bool(differences)),
-            reasons=[self._reason(one) for one in wrong],
-            replayed=chosen,
-            suspected=suspected,
-            differences=differences,
-            errors=errors,
+        return judged(
+            self.transcript, seen, choice, self._per_epoch, differences, partial(self._replays, masks)
         )
 
     @property
@@ -188,10 +184,7 @@ class _Training:
             if level.steps and not first <= level.steps[0] <= level.steps[-1] <= total:
                 found = f"{level.steps[0]} to {level.steps[-1]}"
                 raise forged(path, f"level {level.number}", f"boundaries at steps {first} to {total}", found)
-            for segment in level.segments():
-                if segment.last - segment.first > transcript.manifest.segment:
-                    expected = f"a boundary every {transcript.manifest.segment} steps"
-                    raise forged(path, str(segment), expected, "none between")
+        check_lengths(transcript)
 
     def _retracer(self, initial: Mapping[str, Tensor]) -> Retracer:
         search = self.transcript.manifest.kind == "search"
@@ -232,7 +225,7 @@ class _Training:
             raise Forged(f"{where}: step {step}: {error}", named=True) from None
         return state
 
-    def _replays(self, chosen: Sequence[Segment], masks: Sequence[Mask]) -> Iterator[_Replayed]:
+    def _replays(self, masks: Sequence[Mask], chosen: Sequence[Segment]) -> Iterator[Replayed]:
         self.engine.progress.begin("audit", sum(s.last - s.first for s in chosen))
         run, done = None, 0
         for segment in chosen:
@@ -240,16 +233,60 @@ class _Training:
                 run = self._run(masks[segment.level])
             start, end = (self.transcript.state(segment.level, n) for n in (segment.first, segment.last))
             again = replay(run, start, segment.first, segment.last)
-            differ = end.differing(again)
-            yield _Replayed(segment, differ, _norms(start, end, again) if differ else {})
+            yield Replayed.of(segment, start, end, again)
             self.engine.progress.advance(done := done + segment.last - segment.first, str(segment))
 
-    def _reason(self, one: _Replayed) -> str:
-        segment, names = one.segment, one.differ
-        where = state_file(self.transcript.folder, segment.level, segment.last)
-        more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""
-        expected = f"what training on from step {segment.first} gives"
-        return str(bad_input(where, f"{names[0]} of step {segment.last}", expected, f"another{more}"))
+
+def check_lengths(transcript: Transcript) -> None:
+    """Forged where a segment is longer than the manifest says."""
+    for segment in transcript.segments:
+        if segment.last - segment.first > transcript.manifest.segment:
+            expected = f"a boundary every {transcript.manifest.segment} steps"
+            raise forged(transcript.folder / CHAIN, str(segment), expected, "none between")
+
+
+def judged(
+    transcript: Transcript,
+    seen: Sequence[detectors.Seen],
+    choice: Choice,
+    per_epoch: int,
+    differences: Mapping[str, tuple[Any, Any]],
+    replays: Callable[[Sequence[Segment]], Iterator[Replayed]],
+) -> Audit:
+    """The audit of a transcript in which nothing but the segments is left to check.
+
+    Args:
+        seen: what the detectors saw, of all segments.
+        replays: trains segments again.
+
+    Raises:
+        InputError: there are no segments, or fewer than are asked for.
+    """
+    if not transcript.segments:
+        raise bad_input(transcript.folder / CHAIN, "segments", "one or more", "none")
+    suspected = detectors.suspects(seen)
+    updates = {one.segment: one.update for one in seen}
+    drawn = choice.chosen(transcript.segments, updates, transcript.chain.head, per_epoch)
+    chosen = sorted({*drawn, *suspected})
+    wrong = [one for one in replays(chosen) if one.differ]
+    errors = {one.segment: one.norms for one in wrong}
+    return Audit(
+        transcript=transcript,
+        outcome=_outcome(errors, bool(differences)),
+        reasons=[_reason(transcript, one) for one in wrong],
+        replayed=chosen,
+        suspected=suspected,
+        differences=differences,
+        errors=errors,
+    )
+
+
+def _reason(transcript: Transcript, one: Replayed) -> str:
+    segment, names = one.segment, one.differ
+    where = state_file(transcript.folder, segment.level, segment.last)
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    expected = f"what training on from step {segment.first} gives"
+    return str(bad_input(where, f"{names[0]} of step {segment.last}", expected, f"another{more}"))
 
 
 def _outcome(errors: Mapping[Segment, Mapping[str, float]], other_stack: bool) -> str:
@@ -273,11 +310,19 @@ def _norms(start: State, recorded: State, again: State) -> dict[str, float]:
     return {**norms, "cos": cosine, "l2 over update": norms["l2"] / max(update, 1e-30)}
 
 
-def _threads(transcript: Transcript) -> int:
+def thread_count(transcript: Transcript) -> int:
+    """How many it was trained with; InputError where the manifest says no such number."""
     count = transcript.manifest.stack.get("threads")
     if type(count) is not int or not 1 <= count <= 1024:
         raise bad_input(transcript.folder / MANIFEST, "threads", "1 to 1024", repr(count)[:80])
     return count
+
+
+def check_kind(transcript: Transcript) -> None:
+    """Refuses one that only a user's own step function can train again."""
+    if transcript.manifest.kind == "own":
+        hint = "audit it in Python, with its step function: audit_own"
+        raise bad_input(transcript.folder / MANIFEST, "kind", "search or training", "own", hint=hint)
 
 
 def _check_data(transcript: Transcript, data: Dataset) -> None:

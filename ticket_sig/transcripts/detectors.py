@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ticket_sig.training.recipe import Recipe
 from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.transcript import Segment
 
@@ -28,6 +28,13 @@ _LEAST_SPREAD = {
 }  # honest levels of few segments vary less
 _FEWEST = 8  # segments of a level that say what is usual there
 _TINY = 1e-30
+
+
+class Rates(Protocol):
+    """What knows learning rates: a recipe."""
+
+    def learning_rate(self, step: int, per_epoch: int) -> float:
+        """Of one step, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Seen:
     odd: Sequence[str]
 
 
-def look(segment: Segment, before: State, after: State, recipe: Recipe, per_epoch: int) -> Seen:
+def look(segment: Segment, before: State, after: State, recipe: Rates, per_epoch: int) -> Seen:
     """Measures one segment."""
     change = _flat({n: after.parameters[n].double() - t.double() for n, t in before.parameters.items()})
     momenta = [_flat(_momentum(state)) for state in (before, after)]

@@ -15,7 +15,7 @@ import torch
 
 from ticket_sig.claim import Claim
 from ticket_sig.errors import bad_input
-from ticket_sig.fields import entry, matching, whole
+from ticket_sig.fields import matching, whole
 from ticket_sig.mask import Mask
 from ticket_sig.transcripts.record import Record
 from ticket_sig.transcripts.transcript import Transcript

@@ -29,14 +29,18 @@ class Manifest:
     """What an auditor needs to train again.
 
     Attributes:
-        kind: "search" (a dense training and rounds of pruning) or "training" (one training under a mask).
+        kind: "search" (a dense training and rounds of pruning), "training" (one training under a mask) or
+            "own" (a loop of a user's own; recipe is then whatever JSON he gives).
         recipe: of the training, as JSON.
         initial: how the initial weights come about, and their digest: {"derivation", "digest"}. The
-            derivation is "seed" (by `models.build` from recipe and data), or "given".
-        data: {"name", "train", "test", "classes", "size", "root"}: counts of samples, and the Merkle root.
+            derivation is "seed" (by `models.build` from recipe and data), "set-up" (of a user's own loop:
+            what his set-up gives, which the auditor runs again), or "given".
+        data: {"name", "train", "test", "classes", "size", "root"}: counts of samples, and the Merkle root. Of
+            a user's own loop: {"samples", "root"}, or "root" alone.
         segment: steps from one boundary to the next.
         stack: what the bits depend on beside the recipe (`stack`).
-        code: {"version", "digest"} of this package.
+        code: {"version", "digest"} of this package; of a user's own loop also "step", the digest of the
+            source of its step function.
         kept: digests of the marks that training keeps, and of the trigger set; they are shown to an auditor.
     """
 
@@ -62,8 +66,8 @@ class Manifest:
         with about(path):
             objects = ("recipe", "initial", "data", "stack", "code")
             found: dict[str, Any] = {name: entry(value, name, dict, "manifest") for name in objects}
-            if (kind := entry(value, "kind", str, "manifest")) not in ("search", "training"):
-                raise bad_input("manifest", "kind", "search or training", repr(kind)[:80])
+            if (kind := entry(value, "kind", str, "manifest")) not in ("search", "training", "own"):
+                raise bad_input("manifest", "kind", "search, training or own", repr(kind)[:80])
             found |= {"kept": tuple(map(str, entry(value, "kept", list, "manifest"))), "kind": kind}
             return cls(**found, segment=whole(value, "segment", "manifest", 1))
 

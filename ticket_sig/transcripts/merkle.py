@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
@@ -11,7 +11,12 @@ from ticket_sig.datasets.data import Split
 
 def merkle_root(data: Dataset) -> str:
     """Root over all samples, those of the train split first, as `sha256:` and 64 hexadecimal digits."""
-    nodes = [*_leaves(data.train), *_leaves(data.test)]
+    return root_of([*_leaves(data.train), *_leaves(data.test)])
+
+
+def root_of(leaves: Sequence[bytes]) -> str:
+    """Root over the hashes of samples, one or more."""
+    nodes = list(leaves)
     while len(nodes) > 1:
         pairs = zip(nodes[::2], nodes[1::2], strict=False)
         # A node without a partner goes up as it is.
@@ -23,7 +28,12 @@ def _leaves(split: Split) -> Iterator[bytes]:
     """A leaf is the hash of 0, the label (8 bytes, little-endian) and the pixels."""
     images, labels = split.images.contiguous().numpy(), split.labels.tolist()
     for image, label in zip(images, labels, strict=True):
-        yield _hash(b"\0" + int(label).to_bytes(8, "little", signed=True) + image.tobytes())
+        yield leaf(int(label).to_bytes(8, "little", signed=True) + image.tobytes())
+
+
+def leaf(sample: bytes) -> bytes:
+    """The hash of a sample."""
+    return _hash(b"\0" + sample)
 
 
 def _hash(data: bytes) -> bytes:

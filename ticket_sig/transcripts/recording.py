@@ -33,7 +33,83 @@ def state_file(folder: Path, level: int, step: int) -> Path:
     return folder / STATES / f"{level:02d}" / f"{step:08d}.safetensors"
 
 
-class TranscriptRecorder:
+class Writer:
+    """Writes manifest, chain and states; told the same again, as after a kill, it writes nothing twice.
+
+    Boundaries are written in the background, one at a time; training waits only for a copy of its state.
+
+    Args:
+        folder: new, or of this same training.
+        every: steps of a segment; the last one of a training may be shorter.
+        key: signs the head at the start, at each level and at the end.
+    """
+
+    def __init__(self, folder: Path | str, *, every: int = STEPS, key: KeyPair | None = None) -> None:
+        if every < 1:
+            raise bad_input("transcript", "steps of a segment", "1 or more", str(every))
+        self.folder, self.every, self.key = Path(folder), every, key
+        self._writer = ThreadPoolExecutor(1, "transcript")
+        self._pending: Future[None] | None = None
+
+    def open(self, manifest: Manifest, *, fresh: bool) -> None:
+        """Writes the manifest, or checks that it is the one that is there."""
+        path = self.folder / MANIFEST
+        if not path.exists():
+            if self.folder.exists() and any(self.folder.iterdir()):
+                raise bad_input(
+                    self.folder, "transcript", "a new folder, or one of this training", "other files"
+                )
+            if not fresh:
+                expected = "a training that is recorded from its first step"
+                raise bad_input(self.folder, "transcript", expected, "one that has begun without it")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, manifest.to_json())
+        there, wanted = read_json(path), manifest.to_json()
+        if differ := [name for name in wanted if there.get(name) != wanted[name]]:
+            hint = "choose another folder; a transcript is of one training on one numerical stack"
+            raise bad_input(path, ", ".join(differ), "those of this training", "others", hint=hint)
+        for place in (self.folder, *(self.folder / STATES).glob("*")):
+            clear_partials(place)
+        self.chain = Chain(self.folder / CHAIN, mend=True)
+        self._known = {entry.place: entry for entry in self.chain.entries}
+        self.enter("manifest", {"digest": json_digest(wanted)}, signed=True)
+
+    def boundary(self, state: State, level: int, step: int) -> None:
+        """Has a state written; an error is raised at the next boundary, or by `flush`."""
+        self.flush()
+        self._pending = self._writer.submit(self._boundary, state, level, step)
+
+    def flush(self) -> None:
+        """Waits for the boundary that is being written; raises what went wrong with it."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _boundary(self, state: State, level: int, step: int) -> None:
+        path = state_file(self.folder, level, step)
+        if ("boundary", level, step) not in self._known or not path.exists():
+            state.write(path)  # also over one that a kill kept from being entered
+        self.enter("boundary", {"level": level, "step": step, **state.digests()})
+
+    def enter(self, kind: str, fields: Mapping[str, Any], signed: bool = False) -> None:
+        """Adds an entry, unless it is there; another one in its place is another training's."""
+        new = Entry(len(self.chain.entries), kind, fields, self.chain.head)
+        known = self._known.get(new.place)
+        if known is None:
+            if self.chain.entries and self.chain.entries[-1].kind == "end":
+                where = f"{kind} of level {fields.get('level', 0)}, step {fields.get('step', 0)}"
+                raise bad_input(self.chain.path, where, "nothing after the end", "one more")
+            known = self._known[new.place] = self.chain.add(kind, fields)
+            if signed and self.key is not None:
+                sign_head(self.folder / SIGNATURES, known, self.key)
+        elif known.fields != fields:
+            differ = ", ".join(name for name in fields if known.fields.get(name) != fields[name])
+            where = f"{kind} of level {fields.get('level', 0)}, step {fields.get('step', 0)}: {differ}"
+            hint = "other bits than before: was the stack changed, or the transcript?"
+            raise bad_input(self.chain.path, where, "those of this training", "others", hint=hint)
+
+
+class TranscriptRecorder(Writer):
     """Records into a folder; a `Recorder` for `Engine(recorder=...)`.
 
         engine = Engine(recorder=TranscriptRecorder("transcript"))
@@ -51,12 +127,8 @@ class TranscriptRecorder:
     """
 
     def __init__(self, folder: Path | str, *, every: int = STEPS, key: KeyPair | None = None) -> None:
-        if every < 1:
-            raise bad_input("transcript", "steps of a segment", "1 or more", str(every))
-        self.folder, self.every, self.key = Path(folder), every, key
+        super().__init__(folder, every=every, key=key)
         self._level = -1
-        self._writer = ThreadPoolExecutor(1, "transcript")
-        self._pending: Future[None] | None = None
         self._search = False
 
     def begin(
@@ -82,26 +154,8 @@ class TranscriptRecorder:
             code=code_facts(),
             kept=kept,
         )
-        self._search, self._level, path = search, -1, self.folder / MANIFEST
-        if not path.exists():
-            if self.folder.exists() and any(self.folder.iterdir()):
-                raise bad_input(
-                    self.folder, "transcript", "a new folder, or one of this training", "other files"
-                )
-            if not fresh:
-                expected = "a training that is recorded from its first step"
-                raise bad_input(self.folder, "transcript", expected, "one that has begun without it")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, manifest.to_json())
-        there, wanted = read_json(path), manifest.to_json()
-        if differ := [name for name in wanted if there.get(name) != wanted[name]]:
-            hint = "choose another folder; a transcript is of one training on one numerical stack"
-            raise bad_input(path, ", ".join(differ), "those of this training", "others", hint=hint)
-        for place in (self.folder, *(self.folder / STATES).glob("*")):
-            clear_partials(place)
-        self.chain = Chain(self.folder / CHAIN, mend=True)
-        self._known = {entry.place: entry for entry in self.chain.entries}
-        self._enter("manifest", {"digest": json_digest(wanted)}, signed=True)
+        self._search, self._level = search, -1
+        self.open(manifest, fresh=fresh)
 
     def level(self, start: Mapping[str, Tensor], mask: Mask, rate: float | None) -> None:
         """Enters the mask of a level, and what it starts from."""
@@ -111,50 +165,22 @@ class TranscriptRecorder:
         counts = {"level": self._level, "rate": rate, "kept": mask.kept, "total": mask.total}
         if not self._search:
             self._keep_mask(mask)
-        self._enter("level", {**counts, **digests}, signed=True)
+        self.enter("level", {**counts, **digests}, signed=True)
 
     def step(self, run: Standing) -> None:
         """Copies the state, where a boundary is due, and has it written."""
         rewind = self._search and not self._level and run.recipe.rewind.iterations(run.per_epoch)
         if run.step not in (run.start, rewind, run.total) and run.step % self.every:
             return
-        state = State.of(run.model, run.optimizer, run.losses)
-        self.flush()
-        self._pending = self._writer.submit(self._boundary, state, self._level, run.step)
-
-    def flush(self) -> None:
-        """Waits for the boundary that is being written; raises what went wrong with it."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+        self.boundary(State.of(run.model, run.optimizer, run.losses), self._level, run.step)
 
     def end(self, ticket: Ticket) -> None:
         """Enters what came out."""
         self.flush()
         self._keep_mask(ticket.mask)
         digests = {"mask": tensor_digest(ticket.mask), "weights": tensor_digest(ticket.weights)}
-        self._enter("end", digests, signed=True)
+        self.enter("end", digests, signed=True)
 
     def _keep_mask(self, mask: Mask) -> None:
         if not (self.folder / MASK).exists():
             write_safetensors(self.folder / MASK, mask)
-
-    def _boundary(self, state: State, level: int, step: int) -> None:
-        path = state_file(self.folder, level, step)
-        if not path.exists():
-            state.write(path)
-        self._enter("boundary", {"level": level, "step": step, **state.digests()})
-
-    def _enter(self, kind: str, fields: Mapping[str, Any], signed: bool = False) -> None:
-        """Adds an entry, unless it is there; another one in its place is another training's."""
-        new = Entry(len(self.chain.entries), kind, fields, self.chain.head)
-        known = self._known.get(new.place)
-        if known is None:
-            known = self._known[new.place] = self.chain.add(kind, fields)
-            if signed and self.key is not None:
-                sign_head(self.folder / SIGNATURES, known, self.key)
-        elif known.fields != fields:
-            differ = ", ".join(name for name in fields if known.fields.get(name) != fields[name])
-            where = f"{kind} of level {fields.get('level', 0)}, step {fields.get('step', 0)}: {differ}"
-            hint = "other bits than before: was the stack changed, or the transcript?"
-            raise bad_input(self.chain.path, where, "those of this training", "others", hint=hint)

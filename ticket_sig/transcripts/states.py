@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ticket_sig.digests import tensor_digest
-from ticket_sig.errors import bad_input
+from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.errors import about, bad_input
+from ticket_sig.fields import parse_json
 from ticket_sig.formats.safetensors_file import read_metadata, read_safetensors, write_safetensors
+from ticket_sig.transcripts.values import decode, leaves
 
-GROUPS = ("parameters", "buffers", "optimizer")
+GROUPS = ("parameters", "buffers", "optimizer", "others")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +28,17 @@ class State:
         parameters, buffers: of the network, by name.
         optimizer: tensors of its state, by `key/name of the parameter`.
         losses: sum of the losses over images and number of images, since the epoch began; float64 [2].
+            Of a user's own loop: over steps, since the boundary before.
+        facts, others: of a user's own loop: whatever else its next step depends on, as `values.encode`
+            writes it, and the tensors in it.
     """
 
     parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
     losses: tuple[float, float]
+    facts: Any = None
+    others: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor) -> State:
@@ -56,8 +63,10 @@ class State:
         """Reads a file that `write` wrote; InputError where it is missing or damaged."""
         tensors = read_safetensors(path)
         try:
-            total, count = json.loads(read_metadata(path)["ticket_sig"])["losses"]
+            said = parse_json(read_metadata(path)["ticket_sig"])
+            total, count = said["losses"]
             losses = float.fromhex(total), float.fromhex(count)
+            facts = said.get("facts")
         except (KeyError, ValueError, TypeError, AttributeError):
             raise bad_input(path, "losses", "two numbers", "something else") from None
         parts: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
@@ -66,28 +75,41 @@ class State:
             if group not in parts:
                 raise bad_input(path, "tensors", f"those of {', '.join(GROUPS)}", repr(full)[:80])
             parts[group][name] = tensor
-        return cls(**parts, losses=losses)
+        if facts is None and parts["others"]:
+            raise bad_input(
+                path, "tensors", "those of a training", f"others/{next(iter(parts['others']))}"[:80]
+            )
+        with about(path):
+            decode(facts, parts["others"])  # raises where it is nothing that `encode` wrote
+        return cls(**parts, losses=losses, facts=facts)
 
     def write(self, path: Path) -> None:
         """Writes it, whole or not at all; OSError where the disk is full."""
         tensors = {f"{g}/{n}": t for g in GROUPS for n, t in getattr(self, g).items()}
-        write_safetensors(path, tensors, json.dumps({"losses": [one.hex() for one in self.losses]}))
+        facts = {} if self.facts is None else {"facts": self.facts}
+        said = {"losses": [one.hex() for one in self.losses], **facts}
+        write_safetensors(path, tensors, json.dumps(said, allow_nan=False))
 
     def digests(self) -> dict[str, Any]:
         """What the chain says of it: a digest of each group of tensors, and the losses, to the last bit."""
-        groups = {group: tensor_digest(getattr(self, group)) for group in GROUPS}
+        groups = {group: tensor_digest(getattr(self, group)) for group in GROUPS[:3]}
+        if self.facts is not None:
+            groups |= {"others": tensor_digest(self.others), "facts": json_digest({"facts": self.facts})}
         return {**groups, "losses": [one.hex() for one in self.losses]}
 
     def put_into(self, model: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor) -> None:
         """Has a training stand there; InputError where it is of another network."""
         parameters = dict(model.named_parameters())
+        groups = {p: group for group in optimizer.param_groups for p in group["params"]}
         try:
             model.load_state_dict({**self.parameters, **self.buffers})
             optimizer.state.clear()
             for full, tensor in self.optimizer.items():
                 key, _, name = full.partition("/")
-                # As the optimizer lays them out itself, else it would compute in another order of bits.
-                optimizer.state[parameters[name]][key] = torch.empty_like(parameters[name]).copy_(tensor)
+                parameter = parameters[name]
+                if self.facts is None and tensor.shape != parameter.shape:  # SGD has no others
+                    raise RuntimeError(f"{full} is of another shape")
+                optimizer.state[parameter][key] = _placed(key, tensor, parameter, groups[parameter])
         except (RuntimeError, KeyError) as error:
             raise bad_input("state", "tensors", "those of the network", str(error).splitlines()[0]) from None
         losses.copy_(torch.tensor(self.losses, dtype=losses.dtype))
@@ -96,15 +118,26 @@ class State:
         """The tensors of another state that are not the same bits, and `losses`; NaN equals no NaN."""
         found = [
             f"{group}/{name}"
-            for group in GROUPS
+            for group in GROUPS[:3]
             for name in _both(getattr(self, group), getattr(other, group))
             if not _same(getattr(self, group).get(name), getattr(other, group).get(name))
         ]
+        mine, theirs = (dict(leaves(one.facts, one.others, "")) for one in (self, other))
+        found += [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
         return found + ([] if self.losses == other.losses else ["losses"])
 
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _placed(key: str, tensor: Tensor, parameter: Tensor, group: Mapping[str, Any]) -> Tensor:
+    """A tensor of the optimizer's state as the optimizer itself lays it out, else sums run otherwise."""
+    if key == "step" and not (group.get("capturable") or group.get("fused")):
+        return tensor.clone()
+    if tensor.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+    return tensor.clone().to(parameter.device)
 
 
 def _both(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> Collection[str]:

@@ -1,0 +1,1 @@
+"""Proof-of-learning for a training loop of a user's own."""
