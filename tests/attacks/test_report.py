@@ -24,6 +24,7 @@ from ticket_sig.marks import CodeMark, claim_of, marks_of, of_kind
 from ticket_sig.marks.embed import Embedded
 from ticket_sig.marks.key_mask.split import Split, split
 from ticket_sig.marks.trained import claim_triggers
+from ticket_sig.marks.trigger_set.folder import PLAIN
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.training import Steps, preset
 from ticket_sig.verification.ask import verify_answers
@@ -227,7 +228,7 @@ def test_networks_are_asked_with_or_without_data(data: bool) -> None:
 
 
 def test_chosen_triggers_are_not_judged_without_a_control() -> None:
-    chosen = replace(taught.triggers(), keyed=False)
+    chosen = replace(taught.triggers(), keyed=False, arrangement=PLAIN)
     claim = claim_triggers(chosen, "sha256:none")
     weights = {n: t.detach() for n, t in taught.network(taught=True).state_dict().items()}
     recipe = preset("demo", arch="resnet20", dataset="digits").to_json()

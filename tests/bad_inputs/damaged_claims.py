@@ -221,7 +221,7 @@ _OUT_OF_RANGE: dict[str, tuple[tuple[str, object, str], ...]] = {
 for _mark, _table in _OUT_OF_RANGE.items():
     for _name, _new, _says in _table:
         _enter(
-            f"{_mark}: {_name} = {str(_new)[:30]}, {len(str(_new))} characters",
+            f"{_mark}: {_name} = {repr(_new)[:30]}, {len(str(_new))} characters",
             _mark,
             _changed(_whole(_mark, 2), (*_fields(_mark, 2), *_name.split(".")), _new),
             _says,

@@ -57,7 +57,7 @@ def a_list(folder: Path) -> list[Any]:
     return given(folder, {"masks": [torch.ones(2, 3), torch.ones(3, 3)]})
 
 
-@topic.case("mask.txt: mask: expected a safetensors or torch file, found a file that begins with b'Dear")
+@topic.case("mask.txt: model: expected a safetensors or torch file, found a file that begins with b'Dear")
 def a_text(folder: Path) -> list[Any]:
     given(folder, {})
     (folder / "mask.txt").write_text("Dear reader")
