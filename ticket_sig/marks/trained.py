@@ -24,7 +24,8 @@ def claim_triggers(triggers: TriggerSet, subject: str, beside: Claim | None = No
     """
     kept = [one for one in (beside.marks if beside else ()) if one.name != TriggerMark.name]
     taught = ClaimedMark(TriggerMark.name, TriggerMark.of(triggers).to_json())
-    return Claim(marks=(*kept, taught), subject=subject, accuracy=beside.accuracy if beside else None)
+    fresh = Claim(marks=(*kept, taught), subject=subject)
+    return replace(beside, marks=fresh.marks, subject=subject, created=fresh.created) if beside else fresh
 
 
 def claim_after(claim: Claim | None, ticket: Ticket, taught: TriggerSet | None = None) -> Claim | None:
