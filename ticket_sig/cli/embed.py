@@ -46,6 +46,14 @@ Secret = Annotated[
     ),
 ]
 Prune = Annotated[float | None, typer.Option(help="First prune this share by magnitude (for dense models).")]
+Searched = Annotated[
+    Path | None,
+    typer.Option(
+        "--transcript",
+        help="Transcript of the search that found this ticket: the message carries the head of its chain, "
+        "and the claim names it.",
+    ),
+]
 
 
 def run(
@@ -56,12 +64,18 @@ def run(
     secret: Secret = None,
     mask: options.MaskFile = None,
     prune: Prune = None,
+    transcript: Searched = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
     from ticket_sig.marks.embed import embed_in_files, options_for
+    from ticket_sig.transcripts import Transcript
+    from ticket_sig.transcripts.link import tagged
 
+    searched = Transcript.open(transcript) if transcript else None
+    if searched and given.get("message") is not None:
+        given = {**given, "message": tagged(given["message"], searched)}
     chosen = options_for(mark, **given)
     decides = _bytes_in(secret) if secret else None
     with progress() as bars:
@@ -73,6 +87,7 @@ def run(
             secret=decides,
             mask_file=mask,
             prune=prune,
+            transcript=searched,
             replace=force,
             progress=bars,
         )

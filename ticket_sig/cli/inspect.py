@@ -1,4 +1,4 @@
-"""Show what a model file holds: kept weights and kernels of every layer, history, claim.
+"""Show what a model file holds: kept weights and kernels of every layer, history, claim; or a transcript.
 
 Example: ticket-sig inspect RUN/ticket --png maps.png
 """
@@ -26,7 +26,11 @@ def run(
     from ticket_sig.formats import load
     from ticket_sig.formats.folder import some
     from ticket_sig.marks import marks_of
+    from ticket_sig.transcripts.transcript import is_transcript
 
+    if is_transcript(model):
+        _tell_transcript(model, as_json)
+        return
     loaded = load(model, mask)
     ticket, kept = loaded.ticket, loaded.ticket.mask
     claim = Claim.read(loaded.claim) if loaded.claim else None
@@ -57,3 +61,29 @@ def run(
         out.print(printable(f"passed over, not run: {some(loaded.passed_over)}"))
     if png:
         out.print(f"picture: {png}")
+
+
+def _tell_transcript(folder: Path, as_json: bool) -> None:
+    """What a transcript commits to, and how far it goes; only chain and signatures are checked."""
+    from ticket_sig.transcripts import Transcript
+
+    transcript = Transcript.open(folder)
+    manifest, signatures = transcript.manifest.to_json(), transcript.signatures
+    levels = [
+        {**level.entry.fields, "boundaries": len(level.steps), "steps": level.steps[-1] if level.steps else 0}
+        for level in transcript.levels
+    ]
+    signer = signatures[0].public if signatures else None
+    counts = {"segments": len(transcript.segments), "ended": transcript.end is not None, "signer": signer}
+    if as_json:
+        print_json(
+            {"kind": "transcript", "head": transcript.chain.head, **counts, "levels": levels, **manifest}
+        )
+        return
+    out.print(f"transcript of a {manifest['kind']}, not audited")
+    for name, value in (*counts.items(), ("head", transcript.chain.head)):
+        out.print(printable(f"{name}: {value}"))
+    for name in ("recipe", "initial", "data", "segment", "stack", "code"):
+        out.print(printable(f"{name}: {manifest[name]}"))
+    rows = [[one.get(n) for n in ("level", "rate", "kept", "total", "boundaries", "steps")] for one in levels]
+    out.print(table("levels", ("level", "rate", "kept", "of", "boundaries", "steps"), rows))

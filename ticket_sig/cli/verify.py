@@ -18,12 +18,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
-from ticket_sig.cli.output import JsonFlag, out, printable, tell_next, tell_verdict
+from ticket_sig.cli.output import JsonFlag, out, print_rows, printable, tell_next, tell_verdict
+
+if TYPE_CHECKING:
+    from ticket_sig.claim import Claim
+    from ticket_sig.transcripts.link import Linked
+
+Searched = Annotated[
+    Path | None,
+    typer.Option("--transcript", help="Transcript that the claim names: is its mask the signed one?"),
+]
+Audits = Annotated[
+    list[Path] | None, typer.Option("--audit", help="Record of an audit of the transcript; may be repeated.")
+]
 
 
 def run(
@@ -31,6 +44,8 @@ def run(
     claim: options.ClaimFile,
     given: dict[str, Path],
     mask: options.MaskFile = None,
+    transcript: Searched = None,
+    audit: Audits = None,
     data: options.Data = None,
     dataset: options.DatasetName = None,
     arch: options.Arch = None,
@@ -52,14 +67,28 @@ def run(
     read = tried(marks, given)
     unread = [mark for mark in marks if mark.stands_in != "answers" and mark not in read]
     names = {"left_to_ask": left, "not_looked_at": [str(mark) for mark in unread]}
-    tell_verdict(verdict, accuracy, {"model": model, "claim": claim, **names}, as_json)
+    link = _linked(model, claimed, transcript, audit or [], mask) if transcript else None
+    told = {"model": model, "claim": claim, **names, **({"transcript": link.to_json()} if link else {})}
+    tell_verdict(verdict, accuracy, told, as_json)
+    if link and not as_json:
+        print_rows(link.rows)
     for mark in () if as_json else unread:
         out.print(printable(f"not looked at: {mark}; it needs {', '.join(map(flag, mark.needs))}"))
     if left and not as_json:
         out.print(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
         named = options.names_for(model, arch, dataset)
         tell_next("ask", model, *named, "--claim", claim, "--triggers", "FILE")
-    raise typer.Exit(0 if verdict.verified else 1)
+    raise typer.Exit(0 if verdict.verified and not (link and link.problems) else 1)
+
+
+def _linked(model: Path, claim: Claim, transcript: Path, audits: list[Path], mask: Path | None) -> Linked:
+    from ticket_sig.formats import load
+    from ticket_sig.transcripts import Transcript
+    from ticket_sig.transcripts.link import linked
+    from ticket_sig.transcripts.record import Record
+
+    suspect = load(model, mask).ticket.mask
+    return linked(claim, Transcript.open(transcript), suspect, [Record.read(path) for path in audits])
 
 
 def command() -> Callable[..., None]:

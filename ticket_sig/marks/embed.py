@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from ticket_sig.marks.mark import Mark, Model, as_ticket, tried
 from ticket_sig.options import Options, made, one_named
 from ticket_sig.progress import Progress
 from ticket_sig.ticket import Ticket
+from ticket_sig.transcripts.link import Link
+from ticket_sig.transcripts.transcript import Transcript
 from ticket_sig.verdict import Reading, Rows, Verdict
 
 
@@ -108,6 +111,7 @@ def embed_in_files(
     secret: bytes | None = None,
     mask_file: Path | None = None,
     prune: float | None = None,
+    transcript: Transcript | None = None,
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Written:
@@ -121,18 +125,19 @@ def embed_in_files(
         out: folder to write, whole or not at all.
         mask_file: of the model's mask, where it lies apart.
         prune: first prune this share by magnitude.
+        transcript: of the search that found the mask; the claim names it (`transcripts.link`).
         replace: overwrite a model that is there, and the claim beside it.
 
     Raises:
-        InputError: the model cannot be read or carry the mark; `out` is taken, or holds the model itself, or
-            lies in its folder.
+        InputError: the model cannot be read or carry the mark; it is not the ticket of the transcript; `out`
+            is taken, or holds the model itself, or lies in its folder.
         OSError: the disk is full; nothing is left behind.
     """
     path, out = folder_of(Path(path)), Path(out)
     kind = MARKS[mark]
     in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
     _check_out(path, out, replace, in_place=not in_parts)
-    in_parts = in_parts and mask_file is None and kind.entries is not Mark.entries
+    in_parts = in_parts and mask_file is None and transcript is None and kind.entries is not Mark.entries
     if in_parts and (weights := shards_at(path)) is not None:
         make = partial(kind.make, options=options, secret=secret)
         return _copy(path, weights, out, make, replace, progress)
@@ -143,7 +148,8 @@ def embed_in_files(
         ticket = loaded.ticket if prune is None else prune_dense(loaded.ticket, prune)
         one = kind.make(ticket, options, secret)
         marked = one.embed(ticket)
-        written = _written(one, ticket, marked, loaded.claim)
+        link = Link.of(transcript, ticket.mask, marked.mask).to_json() if transcript else None
+        written = _written(one, ticket, marked, loaded.claim, link=link)
     save(marked, out, claim=written.claim.to_json(), replace=replace)
     return written
 
@@ -173,20 +179,28 @@ def _copy(
 
 
 def _written(
-    one: Mark, before: Model, after: Ticket | Shards, beside: Path | None, left_out: tuple[str, ...] = ()
+    one: Mark,
+    before: Model,
+    after: Ticket | Shards,
+    beside: Path | None,
+    left_out: tuple[str, ...] = (),
+    link: Mapping[str, Any] | None = None,
 ) -> Written:
     """What is told of a mark that was put in; of the claim beside, the marks that still stand are kept."""
-    earlier = [(mark, _stands(mark, after)) for mark in (marks_of(Claim.read(beside)) if beside else ())]
+    claimed = Claim.read(beside) if beside else None
+    earlier = [(mark, _stands(mark, after)) for mark in (marks_of(claimed) if claimed else ())]
+    link = link or (claimed.transcript if claimed else None)
     marks, reading = [*(mark for mark, stands in earlier if stands), one], one.read(after)
     return Written(
-        claim=(
+        claim=dataclasses.replace(
             claim_of(marks, tensors_of(after), tied=after.copies)
             if isinstance(after, Shards)
-            else claim_of(marks, after.weights)
+            else claim_of(marks, after.weights),
+            transcript=link,
         ),
         mark=one,
         reading=reading,
-        verdict=replace(reading.verdict(), tried=len(tried(marks))),
+        verdict=dataclasses.replace(reading.verdict(), tried=len(tried(marks))),
         facts=one.facts(before, after),
         left_out=left_out,
         dropped=tuple(mark.name for mark, stands in earlier if not stands),

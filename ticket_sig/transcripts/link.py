@@ -38,14 +38,19 @@ class Link:
     moved: int
 
     @classmethod
-    def of(cls, transcript: Transcript, signed: Mask) -> Link:
+    def of(cls, transcript: Transcript, mask: Mask, signed: Mask) -> Link:
         """The link of a mask that was signed.
 
+        Args:
+            mask: before it was signed.
+
         Raises:
-            InputError: the training has not ended, or the mask is another network's.
+            InputError: the training has not ended, or it is not its mask that was signed.
         """
         searched = transcript.mask()
-        searched.check_shapes(signed, "signed mask")
+        if mask != searched:
+            found = f"another mask, which keeps {mask.kept} of {mask.total} weights"
+            raise bad_input(transcript.folder, "transcript", "the one of this ticket's search", found)
         moved = sum(int(torch.count_nonzero(kept & ~signed[name])) for name, kept in searched.items())
         return cls(transcript.chain.head, searched.kept, moved)
 
@@ -62,8 +67,12 @@ class Link:
 
 def tagged(message: str, transcript: Transcript) -> str:
     """A message with the first 64 bits of the head behind it, as 11 characters of base64url."""
-    digest = bytes.fromhex(transcript.chain.head.removeprefix("sha256:"))
-    return f"{message} {base64.urlsafe_b64encode(digest[:TAG]).decode().rstrip('=')}"
+    return f"{message} {_tag(transcript.chain.head)}"
+
+
+def _tag(head: str) -> str:
+    digest = bytes.fromhex(head.removeprefix("sha256:"))
+    return base64.urlsafe_b64encode(digest[:TAG]).decode().rstrip("=")
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,8 @@ def linked(claim: Claim, transcript: Transcript, suspect: Mask, records: Sequenc
     problems = []
     if link.head != transcript.chain.head:
         problems.append(f"its head is {transcript.chain.head}, the claim's is {link.head}")
+    if not any(str(one.fields.get("message")).endswith(_tag(transcript.chain.head)) for one in claim.marks):
+        problems.append("no claimed message carries its head")
     if link.kept != searched.kept:
         problems.append(f"its mask keeps {searched.kept} weights, by the claim {link.kept}")
     if outside > link.moved:

@@ -59,6 +59,11 @@ class Level:
         return [Segment(self.number, first, last) for first, last in pairwise(self.steps)]
 
 
+def is_transcript(path: Path) -> bool:
+    """Whether a path is a folder that holds a transcript."""
+    return (path / MANIFEST).is_file() and (path / CHAIN).is_file()
+
+
 @dataclass(frozen=True)
 class Transcript:
     """A recorded search or training.

@@ -1,0 +1,104 @@
+"""Ticket and transcript prove each other: the code's message carries the head, the claim the whole digest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.command_line import Command, could_not, read_json
+
+FIND = ("find", "--rounds", 1, "--rate", 0.5, "--epochs", 1, "--every", 9)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded search on digits, its signed ticket, and an audit record of it."""
+    from support.command_line import done
+
+    home = tmp_path_factory.mktemp("link")
+    done(["keygen", "--out", home / "owner.key"])
+    key = ("--sign", home / "owner.key")
+    done([*FIND, "--out", home / "RUN", "--transcript", home / "T", *key])
+    done(["audit", home / "T", "--segments", 2, *key, "--out", home / "record.json"])
+    signing = ("--message", "signature", "--transcript", home / "T", "--out", home / "SIGNED")
+    done(["embed", home / "RUN" / "ticket", *signing])
+    return home
+
+
+def verify(folder: Path, *more: object, model: str = "SIGNED") -> list[object]:
+    return ["verify", folder / model, "--claim", folder / "SIGNED" / "claim.json", *more]
+
+
+def test_a_signed_ticket_fits_its_transcript_and_an_audit_says_what_it_covers(
+    folder: Path, ticket_sig: Command
+) -> None:
+    alone = ticket_sig(*verify(folder, "--transcript", folder / "T"))
+    assert alone.code == 0 and "transcript: fits the claim" in alone.out
+    assert "audited: no: chain only" in alone.out
+    record = ("--audit", folder / "record.json")
+    told = read_json(ticket_sig(*verify(folder, "--transcript", folder / "T", *record, "--json")))[
+        "transcript"
+    ]
+    assert told["fits"] and list(told["audits"].values()) == [2]
+    assert told["outside"] == told["moved"] > 0
+    assert ticket_sig("extract", folder / "SIGNED").out.startswith("signature ")
+
+
+def test_a_copy_that_was_pruned_further_fits_and_one_with_weights_elsewhere_does_not(
+    folder: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    for name, options in (("magnitude-pruning", ("--rate", 0.1)), ("add-on", ("--rate", 0.05))):
+        said = ticket_sig("attack", name, folder / "SIGNED", *options, "--out", tmp_path / name)
+        assert said.code == 0, said.err
+    claim = ("--claim", folder / "SIGNED" / "claim.json", "--transcript", folder / "T")
+    assert ticket_sig("verify", tmp_path / "magnitude-pruning", *claim).code == 0
+    said = ticket_sig("verify", tmp_path / "add-on", *claim)
+    assert said.code == 1 and "weights lie outside its mask, and signing moved" in said.out
+
+
+def test_another_transcript_does_not_fit(folder: Path, tmp_path: Path, ticket_sig: Command) -> None:
+    other = tmp_path / "T"
+    assert ticket_sig(*FIND, "--seed", 1, "--out", tmp_path / "RUN", "--transcript", other).code == 0
+    said = ticket_sig(*verify(folder, "--transcript", other))
+    assert said.code == 1 and "transcript: its head is sha256:" in said.out
+    signing = ("--message", "x", "--transcript", other, "--out", tmp_path / "S")
+    refused = ticket_sig("embed", folder / "RUN" / "ticket", *signing)
+    could_not(refused, "transcript: expected the one of this ticket's search, found another mask")
+
+
+def test_a_claim_without_a_transcript_says_how_to_sign_with_one(
+    folder: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    claim = json.loads((folder / "SIGNED" / "claim.json").read_text())
+    del claim["transcript"]
+    (tmp_path / "claim.json").write_text(json.dumps(claim))
+    named = ("--claim", tmp_path / "claim.json", "--transcript", folder / "T")
+    could_not(ticket_sig("verify", folder / "SIGNED", *named), "embed --transcript DIR")
+
+
+def test_records_add_up(folder: Path, tmp_path: Path, ticket_sig: Command) -> None:
+    other = tmp_path / "other.json"
+    assert ticket_sig("audit", folder / "T", "--top-q", 1, "--out", other).code == 0
+    both = ("--combine", folder / "record.json", "--combine", other)
+    told = read_json(ticket_sig("audit", *both, "--json"))
+    assert told["valid"] and 2 <= len(told["covered"]) <= told["segments"] == 4
+    record = json.loads(other.read_text())
+    record["replayed"].append([0, 0, 9])
+    (tmp_path / "signed.json").write_text(json.dumps({**record, "signature": read_signature(folder)}))
+    could_not(
+        ticket_sig("audit", "--combine", tmp_path / "signed.json"),
+        "signature: expected one by",
+        "found another",
+    )
+
+
+def read_signature(folder: Path) -> object:
+    return json.loads((folder / "record.json").read_text())["signature"]
+
+
+def test_inspect_shows_what_a_transcript_commits_to(folder: Path, ticket_sig: Command) -> None:
+    said = ticket_sig("inspect", folder / "T")
+    assert said.code == 0 and "transcript of a search, not audited" in said.out
+    value = read_json(ticket_sig("inspect", folder / "T", "--json"))
+    assert (value["kind"], value["recipe"]["rounds"], value["ended"]) == ("search", 1, True)
