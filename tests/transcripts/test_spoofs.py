@@ -18,6 +18,7 @@ from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery import find, retrain
 from ticket_sig.training.loop import Engine
 from ticket_sig.transcripts import Audit, Choice, Transcript, TranscriptRecorder, audit
+from ticket_sig.transcripts.record import Record, to_json, write_record
 from ticket_sig.transcripts.spoofs import SPOOFS, Scene, spoof
 
 REPLAY = "of step [0-9]+: expected what training on from step [0-9]+ gives"
@@ -116,6 +117,15 @@ def test_other_ways_to_forge_are_found(
     spoof(name, **options)(Transcript.open(recorded), tmp_path / "forged", scene)
     found = audited(tmp_path / "forged")
     assert found.outcome == "invalid" and re.search(found_by, found.reasons[0])
+
+
+def test_the_record_of_an_audit_that_met_nan_can_be_written_and_read(
+    training: Path, scene: Scene, tmp_path: Path
+) -> None:
+    spoof("nan")(Transcript.open(training), tmp_path / "forged", scene)
+    record = to_json(audited(tmp_path / "forged"), Choice())
+    write_record(tmp_path / "record.json", record)
+    assert Record.read(tmp_path / "record.json").outcome == "invalid"
 
 
 def test_a_liar_signs_with_his_own_key(recorded: Path, owner: KeyPair, tmp_path: Path) -> None:
