@@ -124,9 +124,9 @@ def result(bench: Bench) -> Result:
         lines.append(Line(f"{b} forged, 1 - C(N - b, m) / C(N, m)", REPLAYED, formula, published=True))
     columns = "way to the other run | jumps suspected by the detectors | honest segments suspected"
     notes = (
-        f"One segment of {size.runs.segment} steps ends on the way to another run of the same recipe (all the "
-        "way: with that run's momentum, too). Which segment is drawn. What is suspected is trained again, and "
-        "so found.",
+        f"One segment of {size.runs.segment} steps ends on the way to another run of the same recipe; all "
+        "the way means with that run's momentum, too. Which segment is drawn. What is suspected is trained "
+        "again, and so found.",
         f"The picture: the share of {size.audits} audits that train a forged one again, when m of 100 "
         "segments are drawn.",
     )
