@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,21 @@ import pytest
 from support.command_line import Command, could_not, read_json
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 
+from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError
+from ticket_sig.files import write_json
 from ticket_sig.formats import load
 from ticket_sig.formats.safetensors_file import read_safetensors
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery import find, retrain
 from ticket_sig.training.loop import Engine
 from ticket_sig.transcripts import Audit, Choice, Transcript, TranscriptRecorder, audit
+from ticket_sig.transcripts.chain import Chain
+from ticket_sig.transcripts.manifest import Manifest
 from ticket_sig.transcripts.record import Record, to_json, write_record
+from ticket_sig.transcripts.recording import CHAIN, MANIFEST
 from ticket_sig.transcripts.spoofs import SPOOFS, Scene, spoof
+from ticket_sig.transcripts.spoofs.forgery import Forgery
 
 REPLAY = "of step [0-9]+: expected what training on from step [0-9]+ gives"
 MASK = "mask of level 1: expected sha256"
@@ -117,6 +124,39 @@ def test_other_ways_to_forge_are_found(
     spoof(name, **options)(Transcript.open(recorded), tmp_path / "forged", scene)
     found = audited(tmp_path / "forged")
     assert found.outcome == "invalid" and re.search(found_by, found.reasons[0])
+
+
+@pytest.mark.parametrize(("field", "lie"), [("rate", 0.4), ("kept", 1), ("total", 10_000), ("rate", None)])
+def test_what_a_level_says_of_its_pruning_is_checked(
+    field: str, lie: float | None, recorded: Path, tmp_path: Path
+) -> None:
+    forgery = Forgery(Transcript.open(recorded))
+    forgery.levels[1][field] = lie
+    forgery.write(tmp_path / "forged")
+    assert f"chain.jsonl: {field} of level 1: expected" in audited(tmp_path / "forged").reasons[0]
+
+
+def test_a_level_begins_without_a_loss(recorded: Path, tmp_path: Path) -> None:
+    forgery = Forgery(Transcript.open(recorded))
+    forgery.change((1, 0), lambda state: replace(state, losses=(0.0, 16.0)))
+    forgery.write(tmp_path / "forged")
+    assert "losses of step 0: expected none, before any step" in audited(tmp_path / "forged").reasons[0]
+
+
+def test_the_manifest_commits_to_the_weights_that_the_first_level_starts_from(
+    training: Path, tmp_path: Path
+) -> None:
+    manifest = Manifest.read(training / MANIFEST).to_json()
+    manifest["initial"]["digest"] = f"sha256:{64 * 'a'}"
+    forged = Path(shutil.copytree(training, tmp_path / "forged"))
+    write_json(forged / MANIFEST, manifest)
+    entries = Transcript.open(training).chain.entries
+    (forged / CHAIN).unlink()
+    chain = Chain(forged / CHAIN)
+    for entry in entries:
+        said = {"digest": json_digest(manifest)} if entry.kind == "manifest" else entry.fields
+        chain.add(entry.kind, said)
+    assert "manifest.json: initial, digest: expected what level 0" in audited(tmp_path / "forged").reasons[0]
 
 
 def test_the_record_of_an_audit_that_met_nan_can_be_written_and_read(
