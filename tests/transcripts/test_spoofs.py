@@ -136,6 +136,20 @@ def test_what_a_level_says_of_its_pruning_is_checked(
     assert f"chain.jsonl: {field} of level 1: expected" in audited(tmp_path / "forged").reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("forged-momentum", {}), ("buffers", {"rate": 100.0}), ("optimizer", {"rate": 100.0}), ("nan", {})],
+)
+def test_a_lie_about_the_stack_makes_no_spoof_consistent(
+    name: str, options: dict[str, Any], training: Path, scene: Scene, tmp_path: Path
+) -> None:
+    forgery = Forgery(Transcript.open(training))
+    forgery.manifest["stack"] |= {"kernels": "others"}
+    spoof(name, **options).forge(forgery, scene)
+    forgery.write(tmp_path / "forged")
+    assert audited(tmp_path / "forged").outcome == "inconsistent"
+
+
 def test_a_level_begins_without_a_loss(recorded: Path, tmp_path: Path) -> None:
     forgery = Forgery(Transcript.open(recorded))
     forgery.change((1, 0), lambda state: replace(state, losses=(0.0, 16.0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -39,7 +40,7 @@ class Forgery:
 
     def __init__(self, source: Transcript) -> None:
         self.source = source
-        self.manifest: dict[str, Any] = source.manifest.to_json()
+        self.manifest: dict[str, Any] = deepcopy(source.manifest.to_json())
         self.levels = [dict(level.entry.fields) for level in source.levels]
         self.states: dict[Place, Callable[[], State]] = {
             (level.number, step): partial(source.state, level.number, step)
