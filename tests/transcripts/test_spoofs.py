@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.command_line import Command, could_not, read_json
 from support.tiny import TinyNet, tiny_data, tiny_recipe
+from torch import Tensor
 
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError
@@ -27,6 +29,7 @@ from ticket_sig.transcripts.record import Record, to_json, write_record
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST
 from ticket_sig.transcripts.spoofs import SPOOFS, Scene, spoof
 from ticket_sig.transcripts.spoofs.forgery import Forgery
+from ticket_sig.transcripts.states import State
 
 REPLAY = "of step [0-9]+: expected what training on from step [0-9]+ gives"
 MASK = "mask of level 1: expected sha256"
@@ -134,6 +137,48 @@ def test_what_a_level_says_of_its_pruning_is_checked(
     forgery.levels[1][field] = lie
     forgery.write(tmp_path / "forged")
     assert f"chain.jsonl: {field} of level 1: expected" in audited(tmp_path / "forged").reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "tensor", "message"),
+    [
+        ("parameters", "f2.bias", None, r"parameters/f2.bias: expected F32 \[4\], found none"),
+        ("parameters", "f2.bias", torch.ones(7), r"parameters/f2.bias: expected F32 \[4\], found F32 \[7\]"),
+        ("parameters", "f2.bias", torch.ones(4).double(), r"expected F32 \[4\], found F64 \[4\]"),
+        ("parameters", "more", torch.ones(4), r"parameters/more: expected nothing, found F32 \[4\]"),
+        ("buffers", "bn.running_var", None, r"buffers/bn.running_var: expected F32 \[4\], found none"),
+        ("buffers", "bn.num_batches_tracked", torch.tensor(torch.nan), r"expected I64 \[\], found F32"),
+        (
+            "optimizer",
+            "momentum_buffer/f2.bias",
+            torch.ones(1),
+            r"expected F32 \[4\] or F32 \[\], found F32 \[1",
+        ),
+        (
+            "optimizer",
+            "momentum_buffer/more",
+            torch.ones(4),
+            r"momentum_buffer/more: expected nothing, found",
+        ),
+        ("optimizer", "momentum_buffer/f2.bias", None, "optimizer: expected a tensor for each parameter, or"),
+    ],
+)
+@pytest.mark.parametrize("at", [0.7, 1.0])
+def test_tensors_of_another_network_are_named(
+    group: str, name: str, tensor: Tensor | None, message: str, at: float, training: Path, tmp_path: Path
+) -> None:
+    def changed(state: State) -> State:
+        kept = {n: t for n, t in getattr(state, group).items() if n != name}
+        return replace(state, **{group: kept if tensor is None else {**kept, name: tensor}})
+
+    forgery = Forgery(Transcript.open(training))
+    forgery.change(forgery.at(at), changed)
+    forgery.write(tmp_path / "forged")
+    if (group, tensor, at) == ("optimizer", None, 1.0):
+        assert audited(tmp_path / "forged").outcome == "invalid"  # nothing is trained on from there
+        return
+    with pytest.raises(InputError, match=rf"states/00/[0-9]+.safetensors: .*{message}"):
+        audited(tmp_path / "forged")
 
 
 @pytest.mark.parametrize(

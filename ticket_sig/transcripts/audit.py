@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from ticket_sig.datasets import Dataset
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.lottery.level import first_step, network_of
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
@@ -131,6 +131,8 @@ class _Training:
         """All checks, from the cheapest to the replays."""
         initial = plain_weights(self.model, Mask({}))
         differences = self._differences()
+        for level, step in self.transcript.places:
+            State.check_layout(state_file(self.transcript.folder, level, step), self.model)
         try:
             self._check_steps()
             masks = self._retracer(initial).masks()
@@ -239,7 +241,8 @@ class _Training:
             if run is None or masks[segment.level] is not run.mask:
                 run = self._run(masks[segment.level])
             start, end = (self.transcript.state(segment.level, n) for n in (segment.first, segment.last))
-            again = replay(run, start, segment.first, segment.last)
+            with about(state_file(self.transcript.folder, segment.level, segment.first)):
+                again = replay(run, start, segment.first, segment.last)
             differ = end.differing(again)
             yield _Replayed(segment, differ, _norms(start, end, again) if differ else {})
             self.engine.progress.advance(done := done + segment.last - segment.first, str(segment))

@@ -101,6 +101,11 @@ class Transcript:
         """Of all levels."""
         return [segment for level in self.levels for segment in level.segments()]
 
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Level and step of every boundary."""
+        return [(level.number, step) for level in self.levels for step in level.steps]
+
     def state(self, level: int, step: int) -> State:
         """The state of a boundary, checked against the chain; errors as of `State.read`, or Forged."""
         path = state_file(self.folder, level, step)

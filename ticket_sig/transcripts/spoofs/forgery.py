@@ -43,9 +43,7 @@ class Forgery:
         self.manifest: dict[str, Any] = deepcopy(source.manifest.to_json())
         self.levels = [dict(level.entry.fields) for level in source.levels]
         self.states: dict[Place, Callable[[], State]] = {
-            (level.number, step): partial(source.state, level.number, step)
-            for level in source.levels
-            for step in level.steps
+            place: partial(source.state, *place) for place in source.places
         }
         mask = source.folder / MASK
         self.mask = Mask(read_safetensors(mask)) if mask.exists() else None

@@ -26,7 +26,8 @@ class OtherMask(Spoof, ABC):
     def forge(self, forgery: Forgery, scene: Scene) -> None:
         """Every state of the level under that mask; the digests fit."""
         mask = self.mask(forgery, scene)
-        forgery.mask = mask if forgery.mask is not None else None
+        if forgery.mask is not None and tensor_digest(forgery.mask) == forgery.levels[-1]["mask"]:
+            forgery.mask = mask
         forgery.levels[-1] |= {"mask": tensor_digest(mask), "kept": mask.kept, "total": mask.total}
 
         def pruned(state: State) -> State:
