@@ -14,10 +14,12 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor
 
+from ticket_sig.formats.safetensors_file import read_safetensors
 from ticket_sig.training.batches import Batches, generator
 from ticket_sig.training.loop import Run
 from ticket_sig.transcripts.choice import Choice
 from ticket_sig.transcripts.replay import replay
+from ticket_sig.transcripts.spoofs.bent_data import BENT
 from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.transcript import Segment, Transcript
 
@@ -35,7 +37,23 @@ class Reproduced:
 
 
 class Redrawn(Batches):
-    """The recorded order of the images, with crops and flips that the verifier draws."""
+    """The recorded order of the images, with crops and flips that the verifier draws.
+
+    Attributes:
+        bent: images that the prover hands in for a step, as `BentData` leaves them.
+    """
+
+    bent: Mapping[str, Tensor] = {}
+
+    def begin(self, step: int) -> tuple[int, int]:
+        """Remembers the step."""
+        self._step = str(step)
+        return super().begin(step)
+
+    def take(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """The prover's images, where he hands some in."""
+        images, labels = super().take(rows)
+        return self.bent.get(self._step, images), labels
 
     def _draw_epoch(self, epoch: int) -> tuple[Tensor, ...]:
         order, *augmentation = super()._draw_epoch(epoch)
@@ -52,7 +70,9 @@ def reproduce(transcript: Transcript, run: Run, top: int | None = None) -> Itera
         top: so many of each epoch, those of the largest updates; all of them by default.
     """
     training, _ = run.data.hold_out(run.recipe.validation)
-    run.iteration.batches = Redrawn(training, run.data, run.recipe, run.engine.device)
+    batches = run.iteration.batches = Redrawn(training, run.data, run.recipe, run.engine.device)
+    if (transcript.folder / BENT).exists():
+        batches.bent = read_safetensors(transcript.folder / BENT)
     segments = transcript.levels[-1].segments()
     ends = {one: [transcript.state(one.level, step) for step in (one.first, one.last)] for one in segments}
     updates = {one: distances(*ends[one])["l2"] for one in segments}

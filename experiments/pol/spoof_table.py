@@ -119,7 +119,7 @@ def result(bench: Bench) -> Result:
         "| passes 1000 / 10 / 0.1 / 0.01 | passes calibrated thresholds | its largest l2, linf"
     )
     sizes = "; ".join(
-        f"{runs.dataset}: ResNet-20, {runs.seeds} runs of {runs.length}, {runs.segment} steps a segment"
+        f"{runs.dataset}: ResNet-20, {runs.seeds} times {runs.length}, {runs.segment} steps a segment"
         for runs in SIZES[bench.scale.name]
     )
     notes = (

@@ -35,7 +35,8 @@ class Forgery:
         manifest: content of manifest.json.
         levels: fields of the entry of each level.
         states: what makes the state of each boundary.
-        mask: of a transcript of one training; of a search, masks follow from the weights.
+        mask: that lies in the folder.
+        extra: writes what else is to lie there.
     """
 
     def __init__(self, source: Transcript) -> None:
@@ -45,6 +46,7 @@ class Forgery:
         self.states: dict[Place, Callable[[], State]] = {
             place: partial(source.state, *place) for place in source.places
         }
+        self.extra: Callable[[Path], None] = lambda folder: None
         mask = source.folder / MASK
         self.mask = Mask(read_safetensors(mask)) if mask.exists() else None
 
@@ -116,6 +118,7 @@ class Forgery:
         starts = [self._start(number) for number in range(len(self.levels))]
         self.manifest["initial"] = {**self.manifest["initial"], "digest": starts[0]}
         write_json(folder / MANIFEST, self.manifest)
+        self.extra(folder)
         if self.mask is not None:
             write_safetensors(folder / MASK, self.mask)
         enter("manifest", {"digest": json_digest(self.manifest)})
