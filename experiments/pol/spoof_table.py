@@ -22,6 +22,11 @@ from ticket_sig.transcripts.spoofs import Scene, spoof
 
 TITLE = "Proof-of-learning: spoofs"
 HONEST = "honest"
+BENT = {  # Zhang's attacks
+    "bent-data, attack 1": {"attack": 1, "steps": 1},
+    "bent-data, attack 2": {"attack": 2},
+    "bent-data, attack 3": {"attack": 3},
+}
 OF_SEARCHES = ("mask", "pruning")
 CHECKS = {  # by words of the reason
     "training again": "what training on from",
@@ -38,7 +43,7 @@ def cells(bench: Bench) -> list[Cell]:
         forged(bench, runs, name, seed)
         for runs in SIZES[bench.scale.name]
         for seed in range(runs.seeds)
-        for name in (HONEST, *runs.spoofs)
+        for name in (HONEST, *runs.spoofs, *(BENT if seed < runs.bent else ()))
     ]
 
 
@@ -55,8 +60,8 @@ def forged(bench: Bench, runs: Runs, name: str, seed: int) -> Cell:
             if name != HONEST:
                 data = bench.data(runs.dataset)
                 scene = Scene(stolen=stolen, other=other, data=data, engine=bench.engine, seed=seed)
-                options = {"segments": runs.stretched} if name == "infinitesimal" else {}
-                spoof(name, **options)(honest, Path(folder) / "forged", scene)
+                options = {"segments": runs.stretched} if name == "infinitesimal" else BENT.get(name, {})
+                spoof(name.partition(",")[0], **options)(honest, Path(folder) / "forged", scene)
                 transcript = Transcript.open(Path(folder) / "forged")
             measured = {**ours(bench, transcript), "paper": papers(bench, transcript)}
         return {**measured, "made_with": dict(honest.manifest.stack)}
@@ -110,7 +115,7 @@ def result(bench: Bench) -> Result:
     for runs in SIZES[bench.scale.name]:
         honest = bench.store.found(forged(bench, runs, HONEST, seed) for seed in range(runs.seeds))
         calibrated = {n: max((one["paper"]["errors"][n] for one in honest), default=0.0) for n in THRESHOLDS}
-        for name in (HONEST, *runs.spoofs):
+        for name in (HONEST, *runs.spoofs, *BENT):
             found = bench.store.found(forged(bench, runs, name, seed) for seed in range(runs.seeds))
             if found:
                 rows.append((runs.dataset, name, *_row(found, calibrated)))

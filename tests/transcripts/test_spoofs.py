@@ -38,13 +38,17 @@ BEGUN = "optimizer/.* of step 0: expected zeros, before any step"
 FOUND_BY = {
     "head-start": (BEGUN, BEGUN),
     "infinitesimal": ("level 0: expected a boundary at step 8, found none", REPLAY),
+    "bent-data": ("level 0: expected a boundary at step 8, found none", REPLAY),
     "longer": ("boundaries at steps 0 to 12, found 0 to 17", "boundaries at steps 0 to 12, found 0 to 17"),
     # The other run's ticket is so accurate that it would have been taken.
     "splice": ("weights of the end", REPLAY),
     "mask": (MASK, REPLAY),
     "pruning": (MASK, None),
 }
-FEWER: dict[str, dict[str, Any]] = {"infinitesimal": {"segments": 8}}  # than by default, to be fast
+FEWER: dict[str, dict[str, Any]] = {  # segments than by default, to be fast
+    "infinitesimal": {"segments": 8},
+    "bent-data": {"segments": 8, "steps": 1},
+}
 
 
 def audited(folder: Path, choice: Choice | None = None) -> Audit:
@@ -119,6 +123,8 @@ def test_the_first_and_the_last_boundary_are_not_safer_to_forge(
         ("pruning", {"scope": "random"}, MASK),
         ("frozen", {"segments": 2, "at": 0.0}, REPLAY),
         ("jump", {"share": 0.01, "at": 1.0}, REPLAY),
+        ("bent-data", {"attack": 1, "segments": 4, "steps": 1}, "level 0: expected a boundary at step 4"),
+        ("bent-data", {"attack": 3, "segments": 4, "steps": 2}, "level 0: expected a boundary at step 8"),
     ],
 )
 def test_other_ways_to_forge_are_found(

@@ -1,8 +1,8 @@
 """Bent data: images changed so that training on them leads to the next boundary of a forged path.
 
 They are found as adversarial examples are, by the gradient of the gradient. Source: the idea of attacks I to
-III of Zhang et al., S&P 2022, against a verifier who takes the prover's data. Here every image is committed to
-before the first step, so that an auditor trains on others than those that were bent.
+III of Zhang et al., S&P 2022, against a verifier who takes the prover's data. Here every image is committed
+to before the first step, so that an auditor trains on others than those that were bent.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ticket_sig.formats.safetensors_file import write_safetensors
 from ticket_sig.options import one_or_more, option, positive, within
 from ticket_sig.training.loop import Run
 from ticket_sig.transcripts.spoofs.forgery import Forgery
+from ticket_sig.transcripts.spoofs.infinitesimal import stretch
 from ticket_sig.transcripts.spoofs.spoof import Scene, Spoof, between, stolen_state
 from ticket_sig.transcripts.states import State
 
@@ -29,32 +30,40 @@ BENT = "bent.safetensors"  # the images of the steps that were bent, by step, as
 class BentData(Spoof):
     """Bends images until training on them goes along the line to a stolen model; it needs data.
 
-    Attack 1 bends every step, 2 the last step of each segment. 3 does as 2, and records where training on the
-    bent images came out in place of the point on the line, so that only the last boundary is off.
+    Attack 1 bends every step, 2 the last step of each segment. 3 does as 2, and moves each boundary but the
+    last half-way to where training on the bent images came out.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("stolen", "data")
 
     attack: int = option("Which of the paper's three.", default=2, check=within(1, 3))
-    iterations: int = option("Steps of bending a batch.", default=10, check=one_or_more)
+    segments: int = option(
+        "Segments of the forged training; more are shorter.", default=100, check=one_or_more
+    )
+    steps: int = option("Steps of a segment; for attack 1 one is best.", default=2, check=one_or_more)
+    lr: float = option("Learning rate of the forged recipe.", default=0.01, check=positive)
+    iterations: int = option("Steps of bending a batch.", default=3, check=one_or_more)
     rate: float = option("Learning rate of the bending.", default=0.05, check=positive)
 
     def forge(self, forgery: Forgery, scene: Scene) -> None:
         """The last level, on bent images; they go into the folder, for verifiers that take them."""
         assert scene.stolen is not None
-        run = replace(scene, engine=replace(scene.engine, fused=False)).run(forgery)
-        places = forgery.boundaries()
-        start, end = forgery.state(places[0]), stolen_state(forgery, scene.stolen)
+        start, end = forgery.state(forgery.boundaries()[0]), stolen_state(forgery, scene.stolen)
+        mask = forgery.kept()
+        places = stretch(forgery, self.segments, self.steps, self.lr)
+        run = replace(scene, engine=replace(scene.engine, fused=False)).run(forgery, mask)
+        forgery.put(places[0], start)
         state, bent = start, dict[str, Tensor]()
         for n, (place, after) in enumerate(pairwise(places), 1):
-            share = n / (len(places) - 1)
+            share = n / self.segments
             state.put_into(run.model, run.optimizer, run.losses)
-            target = between(start, end, share, forgery.state(after))
+            target = between(start, end, share, start)
             for step in range(place[1], after[1]):
                 bent |= self._step(run, step, after[1], target)
             reached = State.of(run.model, run.optimizer, run.losses)
-            forced = replace(reached, parameters=target.parameters, buffers=target.buffers)
-            state = reached if self.attack == 3 and share < 1 else forced
+            state = between(start, end, share, reached)
+            if self.attack == 3 and share < 1:
+                state = between(reached, state, 0.5, reached)
             forgery.put(after, state)
         forgery.extra = lambda folder: write_safetensors(folder / BENT, bent)
 

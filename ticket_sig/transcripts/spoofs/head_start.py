@@ -33,5 +33,7 @@ class HeadStart(Spoof):
         pull = pull_of(recipe, steps_per_epoch(forgery), places[0][1], places[-1][1])
         with threads(forgery.source.manifest.stack["threads"]):
             forgery.train_on(
-                scene.run(forgery), places[0], replace(start, optimizer=momentum(start, end, pull))
+                scene.run(forgery, forgery.kept()),
+                places[0],
+                replace(start, optimizer=momentum(start, end, pull)),
             )

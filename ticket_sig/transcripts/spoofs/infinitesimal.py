@@ -13,7 +13,7 @@ from typing import ClassVar
 from ticket_sig.options import above_0, one_or_more, option
 from ticket_sig.training.steps import Steps
 from ticket_sig.transcripts.spoofs.forged_momentum import slowed
-from ticket_sig.transcripts.spoofs.forgery import Forgery
+from ticket_sig.transcripts.spoofs.forgery import Forgery, Place
 from ticket_sig.transcripts.spoofs.spoof import Scene, Spoof, between, stolen_state
 from ticket_sig.transcripts.states import State
 
@@ -30,21 +30,23 @@ class Infinitesimal(Spoof):
     def forge(self, forgery: Forgery, scene: Scene) -> None:
         """Another recipe, of as many steps as segments, and boundaries on the line."""
         assert scene.stolen is not None
-        places = forgery.boundaries()
-        first, level = forgery.state(places[0]), forgery.last
-        end = stolen_state(forgery, scene.stolen)
-        begun = places[0][1]
-        length = Steps(begun + self.segments, "it")
-        forgery.manifest |= {
-            "recipe": {**slowed(forgery.manifest["recipe"], self.lr), "length": str(length)},
-            "segment": 1,
-        }
-        for place in places:
-            del forgery.states[place]
-        for step in range(self.segments + 1):
+        first, end = forgery.state(forgery.boundaries()[0]), stolen_state(forgery, scene.stolen)
+        for n, place in enumerate(stretch(forgery, self.segments, 1, self.lr)):
 
-            def moved(share: float = step / self.segments) -> State:
+            def moved(share: float = n / self.segments) -> State:
                 state = between(first, end, share, first)
                 return state if not share else replace(state, losses=(1.0, 1.0))
 
-            forgery.states[level, begun + step] = moved
+            forgery.states[place] = moved
+
+
+def stretch(forgery: Forgery, segments: int, steps: int, lr: float) -> list[Place]:
+    """Gives the last level another recipe, of so many segments; returns the boundaries that it is to have."""
+    places = forgery.boundaries()
+    level, begun = places[0]
+    length = Steps(begun + segments * steps, "it")
+    recipe = {**slowed(forgery.manifest["recipe"], lr), "length": str(length)}
+    forgery.manifest |= {"recipe": recipe, "segment": steps}
+    for place in places:
+        del forgery.states[place]
+    return [(level, begun + n * steps) for n in range(segments + 1)]

@@ -28,4 +28,4 @@ class Jump(Spoof):
         honest = forgery.state(place)
         landed = between(honest, stolen_state(forgery, scene.stolen), self.share, honest)
         with threads(forgery.source.manifest.stack["threads"]):
-            forgery.train_on(scene.run(forgery), place, replace(landed, losses=honest.losses))
+            forgery.train_on(scene.run(forgery, forgery.kept()), place, replace(landed, losses=honest.losses))

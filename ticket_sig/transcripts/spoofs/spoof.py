@@ -49,13 +49,13 @@ class Scene:
         """The liar's random numbers for one use."""
         return generator(self.seed, "spoof", label)
 
-    def run(self, forgery: Forgery) -> Run:
+    def run(self, forgery: Forgery, mask: Mask) -> Run:
         """The training of the last level, by the recipe of the forged manifest."""
         assert self.data is not None
         recipe = Recipe.from_json(forgery.manifest["recipe"])
         model = network_of(recipe, self.data, self.model)
         self.engine.prepare(model, recipe.precision)
-        return Run(model, self.data, recipe, self.engine, forgery.kept())
+        return Run(model, self.data, recipe, self.engine, mask)
 
 
 @dataclass(frozen=True, kw_only=True)
