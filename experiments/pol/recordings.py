@@ -54,8 +54,8 @@ SIZES: dict[str, tuple[Runs, ...]] = {
         Runs("cifar10", "quick", Steps(12), 100, 1),
     ),
     "quick": (
-        Runs("digits", "demo", Steps(5), 6, 20, bent=3),
-        Runs("cifar10", "quick", Steps(1), 50, 1),
+        Runs("digits", "demo", Steps(3), 6, 20, bent=3),
+        Runs("cifar10", "quick", Steps(100, "it"), 10, 1),
     ),
     "smoke": (Runs("digits", "demo", Steps(4, "it"), 2, 1, 4, _FEW),),
 }

@@ -140,7 +140,7 @@ def result(bench: Bench) -> Result:
 
 _LIMITS = {
     "paper": "Short trainings on digits; the authors train ResNet-20 for 200 epochs.",
-    "quick": "Short trainings: 5 epochs of digits, 1 epoch of CIFAR-10.",
+    "quick": "Short trainings: 3 epochs of digits, 100 steps of CIFAR-10.",
     "smoke": "Shows that the script runs, and nothing else.",
 }
 
