@@ -283,8 +283,9 @@ def _norms(start: State, recorded: State, again: State) -> dict[str, float]:
 
 
 def _flat(group: str, state: State, *both: State) -> Tensor:
-    """The tensors of a group that any of two states has, as one vector; where this one has none, zeros."""
-    known: dict[str, Tensor] = {n: t for one in both for n, t in getattr(one, group).items()}
+    """The tensors of a group that any of two states has, without counts; where this one has none, zeros."""
+    there = {n: t for one in both for n, t in getattr(one, group).items()}
+    known: dict[str, Tensor] = {n: t for n, t in there.items() if t.is_floating_point()}
     found = {name: getattr(state, group).get(name, torch.zeros_like(t)) for name, t in known.items()}
     return torch.cat([torch.zeros(0, dtype=torch.float64), *(t.double().flatten() for t in found.values())])
 
