@@ -32,6 +32,9 @@ RESULTS = {
     "proof_of_work": "freezenet.time_to_solution",
     "uchida": "uchida.bits_by_fine_tuning",
     "watermark_attacks": "uchida.watermark_attacks",
+    "pol_spoofs": "pol.spoof_table",
+    "pol_table": "pol.reproduction",
+    "pol_detection": "pol.detection",
     "black_box": "neurips21.running_server",
 }
 BY_NAME_ALONE = ("black_box",)  # it needs the extra `serving`

@@ -18,6 +18,7 @@ from ticket_sig.cli.declared import with_options
 from ticket_sig.marks import MARKS
 from ticket_sig.options import Options, flag, option, options_of
 from ticket_sig.scores import SCORES
+from ticket_sig.transcripts.spoofs import SPOOFS
 from ticket_sig.version import VERSION
 
 VERBS = [
@@ -32,12 +33,15 @@ VERBS = [
     "ask",
     "queries",
     "attack",
+    "keygen",
+    "audit",
+    "forge",
     "proof-of-work",
     "inspect",
     "data",
     "demo",
 ]
-GROUPS = {"attack": list(ATTACKS), "proof-of-work": ["mine", "check"]}
+GROUPS = {"attack": list(ATTACKS), "forge": list(SPOOFS), "proof-of-work": ["mine", "check"]}
 COMMANDS = [
     *(verb for verb in VERBS if verb not in GROUPS),
     *(f"{group} {name}" for group, names in GROUPS.items() for name in names),
@@ -72,7 +76,7 @@ def test_help_of_a_group_lists_its_verbs(group: str, ticket_sig: Command) -> Non
     assert listed == GROUPS[group]
 
 
-@pytest.mark.parametrize("words", [[], ["attack"], ["proof-of-work"]])
+@pytest.mark.parametrize("words", [[], ["attack"], ["forge"], ["proof-of-work"]])
 def test_without_a_verb_the_verbs_are_shown(words: list[str], ticket_sig: Command) -> None:
     said = ticket_sig(*words)
     assert said.code == 2
@@ -98,7 +102,7 @@ def test_the_example_of_all_attacks_fits_the_one_that_it_names(ticket_sig: Comma
 
 def test_verify_has_no_options_of_asking(ticket_sig: Command) -> None:
     options = options_in(help_of(ticket_sig, "verify"))
-    assert len(options) <= 10 and "--claim" in options
+    assert len(options - {"--transcript", "--audit"}) <= 10 and "--claim" in options
     assert not options & {"--triggers", "--url", "--answers", "--control", "--rate"}
 
 

@@ -46,9 +46,10 @@ def test_every_table_and_figure_of_neurips_21_is_reproduced(
     [
         ("freezenet", ("learning", "transfer", "weak", "strong", "signature hit", "proof of work")),
         ("uchida", ("Uchida: ", "Watermarks of dense")),
+        ("pol", tuple(f"Proof-of-learning: {what}" for what in ("spoofs", "reproduction", "detection"))),
     ],
 )
-def test_every_experiment_on_dense_networks_runs(
+def test_every_experiment_on_dense_networks_and_transcripts_runs(
     paper: str, titles: tuple[str, ...], tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:
     done = experiments(*of(paper), "--scale", "smoke", "--out", tmp_path)

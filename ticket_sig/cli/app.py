@@ -35,6 +35,7 @@ _VERBS = (
         "attack",
         "keygen",
         "audit",
+        "forge",
     ),
     *("proof-of-work", "inspect", "data", "demo"),
 )

@@ -32,10 +32,19 @@ if TYPE_CHECKING:
 
 Searched = Annotated[
     Path | None,
-    typer.Option("--transcript", help="Transcript that the claim names: is its mask the signed one?"),
+    typer.Option(
+        "--transcript",
+        help="Transcript that the claim names: is its mask the signed one?",
+        rich_help_panel="How it was trained",
+    ),
 ]
 Audits = Annotated[
-    list[Path] | None, typer.Option("--audit", help="Record of an audit of the transcript; may be repeated.")
+    list[Path] | None,
+    typer.Option(
+        "--audit",
+        help="Record of an audit of the transcript; may be repeated.",
+        rich_help_panel="How it was trained",
+    ),
 ]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from ticket_sig.datasets import Dataset
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.lottery.level import first_step, network_of
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
@@ -32,11 +32,12 @@ from ticket_sig.transcripts.manifest import code_facts, data_facts, stack
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, state_file
 from ticket_sig.transcripts.replay import replay, threads
 from ticket_sig.transcripts.retrace import Retracer
-from ticket_sig.transcripts.states import State
+from ticket_sig.transcripts.states import GROUPS, State
 from ticket_sig.transcripts.transcript import Forged, Segment, Transcript, forged
 
 VALID, INVALID = "valid", "invalid"
 CONSISTENT, INCONSISTENT = "consistent", "inconsistent"
+_OVER_UPDATE = "l2 over update"
 _NEAR = 0.5  # of a segment's own update: a replay on another stack that is farther off is inconsistent
 
 
@@ -139,6 +140,8 @@ class _Training:
         """All checks, from the cheapest to the replays."""
         initial = plain_weights(self.model, Mask({}))
         differences = self._differences()
+        for level, step in self.transcript.places:
+            State.check_layout(state_file(self.transcript.folder, level, step), self.model)
         try:
             self._check_steps()
             masks = self._retracer(initial).masks()
@@ -232,7 +235,8 @@ class _Training:
             if run is None or masks[segment.level] is not run.mask:
                 run = self._run(masks[segment.level])
             start, end = (self.transcript.state(segment.level, n) for n in (segment.first, segment.last))
-            again = replay(run, start, segment.first, segment.last)
+            with about(state_file(self.transcript.folder, segment.level, segment.first)):
+                again = replay(run, start, segment.first, segment.last)
             yield Replayed.of(segment, start, end, again)
             self.engine.progress.advance(done := done + segment.last - segment.first, str(segment))
 
@@ -294,20 +298,34 @@ def _outcome(errors: Mapping[Segment, Mapping[str, float]], other_stack: bool) -
         return VALID
     if not other_stack:
         return INVALID
-    near = all(norms["l2 over update"] <= _NEAR for norms in errors.values())
+    near = all(v <= _NEAR for norms in errors.values() for n, v in norms.items() if n.endswith(_OVER_UPDATE))
     return CONSISTENT if near else INCONSISTENT
 
 
 def _norms(start: State, recorded: State, again: State) -> dict[str, float]:
-    """l1, l2, l-infinity and cosine distance of a replay, and l2 over the segment's own update."""
-    begun, theirs, ours = (
-        torch.cat([state.parameters[name].double().flatten() for name in start.parameters])
-        for state in (start, recorded, again)
-    )
-    off, update = ours - theirs, float((theirs - begun).norm())
-    norms = {"l1": float(off.norm(1)), "l2": float(off.norm()), "linf": float(off.abs().max())}
-    cosine = float(1 - cosine_similarity(ours, theirs, dim=0))
-    return {**norms, "cos": cosine, "l2 over update": norms["l2"] / max(update, 1e-30)}
+    """l1, l2, l-infinity and cosine distance of a replay, and l2 over the segment's own update.
+
+    The first four are of the parameters. Over the update are optimizer and buffers, too: who chooses those
+    moves the parameters as he likes.
+    """
+    norms, over_update = dict[str, float](), dict[str, float]()
+    for group in GROUPS:
+        begun, theirs, ours = (_flat(group, one, recorded, again) for one in (start, recorded, again))
+        off, update = ours - theirs, float((theirs - begun).norm())
+        if group == "parameters":
+            norms |= {"l1": float(off.norm(1)), "l2": float(off.norm()), "linf": float(off.norm(torch.inf))}
+            norms["cos"] = float(1 - cosine_similarity(ours, theirs, dim=0))
+        name = _OVER_UPDATE if group == "parameters" else f"{group}, {_OVER_UPDATE}"
+        over_update[name] = float(off.norm()) / max(update, 1e-30)
+    return norms | over_update
+
+
+def _flat(group: str, state: State, *both: State) -> Tensor:
+    """The tensors of a group that any of two states has, without counts; where this one has none, zeros."""
+    there = {n: t for one in both for n, t in getattr(one, group).items()}
+    known: dict[str, Tensor] = {n: t for n, t in there.items() if t.is_floating_point()}
+    found = {name: getattr(state, group).get(name, torch.zeros_like(t)) for name, t in known.items()}
+    return torch.cat([torch.zeros(0, dtype=torch.float64), *(t.double().flatten() for t in found.values())])
 
 
 def thread_count(transcript: Transcript) -> int:

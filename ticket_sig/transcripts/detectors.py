@@ -2,8 +2,13 @@
 
 They prove nothing by themselves. A segment that one of them suspects is always trained again. Measured are
 how far the weights moved, over what the momentum and the learning rates of the recipe can explain; whether
-they moved as the momentum points; and the loss. A segment is suspected where one of these lies more than
-`FAR` robust deviations (1.4826 median absolute deviations) from the median of its level's segments.
+they moved as the momentum points; the loss, over that before; and the batches that norms have counted. A
+segment is suspected where one of these lies more than `FAR` robust deviations (1.4826 median absolute
+deviations) from the median of its level's segments.
+
+Seen on digits (ResNet-20, preset demo, six searches of one round, segments of 5 and 10 steps): none of 728
+honest segments was suspected. Of jumps from one run to another in one segment, 240 of 240 were; of such that
+go 30 % of the way, 240 of 240; 10 %, 234; 3 %, 92; 1 %, 59.
 """
 
 from __future__ import annotations
@@ -21,11 +26,8 @@ from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.transcript import Segment
 
 FAR = 6.0
-_LEAST_SPREAD = {
-    "step length": 0.35,
-    "momentum": 0.15,
-    "loss": 0.35,
-}  # honest levels of few segments vary less
+# Where honest segments vary less than that, they are few, or alike by chance.
+_LEAST_SPREAD = {"step length": 0.15, "momentum": 0.08, "loss": 0.7, "batches": 1e-3}
 _FEWEST = 8  # segments of a level that say what is usual there
 _TINY = 1e-30
 
@@ -62,11 +64,11 @@ def look(segment: Segment, before: State, after: State, recipe: Rates, per_epoch
     update, pull = float(change.norm()), max(float(one.norm()) for one in momenta)
     towards = momenta[1] if momenta[1].numel() == change.numel() else torch.zeros_like(change)
     cosine = float(-(change @ towards) / max(update * float(towards.norm()), _TINY))
-    total, count = after.losses
     measures = {
         "step length": math.log(max(update, _TINY) / max(rates * pull, _TINY)) if pull else math.nan,
         "momentum": cosine if pull else math.nan,
-        "loss": math.log(max(total / count, _TINY)) if count and total >= 0 else math.nan,
+        "loss": _loss(before.losses, after.losses),
+        "batches": _batches(before, after) / (segment.last - segment.first),
     }
     return Seen(segment, update, measures, _odd(after))
 
@@ -92,6 +94,22 @@ def _suspects(seen: Sequence[Seen]) -> dict[Segment, str]:
             if np.isfinite(value) and abs(value - middle) > FAR * spread:
                 found.setdefault(one.segment, f"{name}: {value:.3g}, {middle:.3g} in the middle segment")
     return found
+
+
+def _loss(before: tuple[float, float], after: tuple[float, float]) -> float:
+    """Logarithm of the segment's mean loss over that of the epoch before it; sums begin anew in an epoch."""
+    total, count = (b - a for a, b in zip(before, after, strict=True))
+    if count <= 0:
+        total, count = after
+    if not (count > 0 and before[1] > 0):
+        return math.nan
+    return math.log(max(total / count, _TINY)) - math.log(max(before[0] / before[1], _TINY))
+
+
+def _batches(before: State, after: State) -> float:
+    """By how much the counts of batches grew in all; NaN where no norm counts them."""
+    grown = [int(after.buffers[n] - t) for n, t in before.buffers.items() if n.endswith("batches_tracked")]
+    return float(sum(grown)) / len(grown) if grown else math.nan
 
 
 def _odd(state: State) -> list[str]:

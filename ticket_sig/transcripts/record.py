@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,13 @@ def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
         "chosen": {"segments": choice.number, "top_q": choice.top, "seed": bytes_digest(choice.seed)},
         "chance_missed": {str(b): audit.missed(b) for b in FORGED if b <= audit.segments},
         "differences": {name: list(values) for name, values in audit.differences.items()},
-        "errors": {str(segment): dict(norms) for segment, norms in audit.errors.items()},
+        "errors": {str(segment): _finite(norms) for segment, norms in audit.errors.items()},
     }
+
+
+def _finite(norms: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no number for a distance from NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in norms.items()}
 
 
 def write_record(path: Path, record: Mapping[str, Any], key: KeyPair | None = None) -> None:

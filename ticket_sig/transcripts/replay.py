@@ -7,18 +7,28 @@ from contextlib import contextmanager
 
 import torch
 
+from ticket_sig.errors import bad_input
 from ticket_sig.training.loop import Run
 from ticket_sig.transcripts.states import State
 
 
 def replay(run: Run, start: State, first: int, last: int) -> State:
-    """The state after steps `first` to `last` (excluded) of a training, from the state before them."""
+    """The state after steps `first` to `last` (excluded) of a training, from the state before them.
+
+    Raises:
+        InputError: the state is of another network, or has momentum for some parameters alone.
+    """
     start.put_into(run.model, run.optimizer, run.losses)
     run.model.train()
     for step in range(first, last):
         if step % run.per_epoch == 0:
             run.losses.zero_()
-        run.iteration(step)
+        try:
+            run.iteration(step)
+        except TypeError:  # of the optimizer's kernel
+            raise bad_input(
+                "state", "optimizer", "a tensor for each parameter, or for none", "others"
+            ) from None
     return State.of(run.model, run.optimizer, run.losses)
 
 

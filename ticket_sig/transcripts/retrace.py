@@ -14,9 +14,9 @@ from ticket_sig.lottery.find import tries
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training.recipe import Recipe
-from ticket_sig.transcripts.recording import CHAIN, MASK, state_file
+from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, state_file
 from ticket_sig.transcripts.states import State
-from ticket_sig.transcripts.transcript import Transcript, forged
+from ticket_sig.transcripts.transcript import Level, Transcript, forged
 
 Accuracy = Callable[[Mapping[str, Tensor]], float]
 
@@ -52,6 +52,10 @@ class Retracer:
         """
         if not self.transcript.levels:
             raise forged(self._chain, "levels", "one or more", "none")
+        begun = self.transcript.levels[0].entry.fields["start"]
+        if (said := str(self.transcript.manifest.initial.get("digest"))[:80]) != begun:
+            where = self.transcript.folder / MANIFEST
+            raise forged(where, "initial, digest", f"what level 0 starts from, {begun}", said)
         if self.transcript.manifest.kind == "training":
             return self._of_training()
         masks = [self.full]
@@ -80,12 +84,12 @@ class Retracer:
 
     def _search(self, masks: list[Mask]) -> None:
         best = self._ticket(0, self.full)
-        rewind = _all(self.transcript.state(0, self._rewind_step()))
+        rewind = everything(self.transcript.state(0, self._rewind_step()))
 
         def train(mask: Mask, rate: float) -> Ticket:
             if len(masks) == len(self.transcript.levels):
                 raise _Unfinished
-            self._check_level(len(masks), mask, mask.apply(rewind))
+            self._check_level(len(masks), mask, mask.apply(rewind), rate)
             masks.append(mask)
             return self._ticket(len(masks) - 1, mask)
 
@@ -99,19 +103,29 @@ class Retracer:
             raise forged(self._chain, "level 0", f"a boundary at the rewind step, {self.rewind}", "none")
         return self.rewind
 
-    def _check_level(self, number: int, mask: Mask, start: Mapping[str, Tensor] | None) -> None:
+    def _check_level(
+        self, number: int, mask: Mask, start: Mapping[str, Tensor] | None, rate: float | None = None
+    ) -> None:
         level = self.transcript.levels[number]
-        found = {"mask": tensor_digest(mask)} | ({} if start is None else {"start": tensor_digest(start)})
-        for name, digest in found.items():
-            if level.entry.fields[name] != digest:
+        found: dict[str, object] = {"mask": tensor_digest(mask), "kept": mask.kept, "total": mask.total}
+        found |= {"rate": rate} | ({} if start is None else {"start": tensor_digest(start)})
+        for name, value in found.items():
+            if (said := level.entry.fields.get(name)) != value:
                 what = "initial weights" if name == "start" and not number else name
-                raise forged(self._chain, f"{what} of level {number}", digest, level.entry.fields[name])
+                raise forged(self._chain, f"{what} of level {number}", str(value), str(said)[:80])
         if level.steps:
-            first = level.steps[0]
-            weights = mask.apply(_all(self.transcript.state(number, first)))
-            if tensor_digest(weights) != level.entry.fields["start"]:
-                where = state_file(self.transcript.folder, number, first)
-                raise forged(where, f"parameters of step {first}", "those its level starts from", "others")
+            self._check_start(level, mask)
+
+    def _check_start(self, level: Level, mask: Mask) -> None:
+        """The first state is that of a training that has not begun: no momentum, and no loss."""
+        step, state = level.steps[0], self.transcript.state(level.number, level.steps[0])
+        where = state_file(self.transcript.folder, level.number, step)
+        if tensor_digest(mask.apply(everything(state))) != level.entry.fields["start"]:
+            raise forged(where, f"parameters of step {step}", "those its level starts from", "others")
+        if moved := [name for name, tensor in state.optimizer.items() if bool(tensor.any())]:
+            raise forged(where, f"optimizer/{moved[0]} of step {step}", "zeros, before any step", "others")
+        if state.losses != (0.0, 0.0):
+            raise forged(where, f"losses of step {step}", "none, before any step", str(state.losses))
 
     def _check_end(self, mask: Mask, weights: Mapping[str, Tensor]) -> None:
         assert self.transcript.end is not None
@@ -124,7 +138,7 @@ class Retracer:
         """What a level was trained to."""
         if not (steps := self.transcript.levels[number].steps):
             raise _Unfinished
-        return mask.apply(_all(self.transcript.state(number, steps[-1])))
+        return mask.apply(everything(self.transcript.state(number, steps[-1])))
 
     def _ticket(self, number: int, mask: Mask) -> Ticket:
         """The same, with the accuracy that decides."""
@@ -135,5 +149,6 @@ class Retracer:
         return Ticket(weights=weights, mask=mask, history=(entry,))
 
 
-def _all(state: State) -> dict[str, Tensor]:
+def everything(state: State) -> dict[str, Tensor]:
+    """Parameters and buffers of a state, as a state dict has them."""
     return {**state.parameters, **state.buffers}

@@ -14,10 +14,25 @@ from torch import Tensor, nn
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import parse_json
-from ticket_sig.formats.safetensors_file import read_metadata, read_safetensors, write_safetensors
+from ticket_sig.formats.safetensors_file import (
+    read_layout,
+    read_metadata,
+    read_safetensors,
+    write_safetensors,
+)
 from ticket_sig.transcripts.values import decode, leaves
 
 GROUPS = ("parameters", "buffers", "optimizer", "others")
+_TYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +98,28 @@ class State:
             decode(facts, parts["others"])  # raises where it is nothing that `encode` wrote
         return cls(**parts, losses=losses, facts=facts)
 
+    @staticmethod
+    def check_layout(path: Path, model: nn.Module) -> None:
+        """Checks that a file's tensors are those of a network, before any of them is read.
+
+        Raises:
+            InputError: the file is missing or damaged, or a name, type or shape is another.
+        """
+        parameters, layout = dict(model.named_parameters()), read_layout(path)
+        for name, tensor in model.state_dict().items():
+            full = f"{'parameters' if name in parameters else 'buffers'}/{name}"
+            found = layout.pop(full, ("none", ()))
+            if found != _layout(tensor):
+                raise bad_input(path, full, _in_words(_layout(tensor)), _in_words(found))
+        for full, found in layout.items():
+            group, _, rest = full.partition("/")
+            parameter = parameters.get(rest.partition("/")[2])
+            # A count of steps, as other optimizers have it, has no shape.
+            known = [] if parameter is None else [_layout(parameter), ("F32", ())]
+            if group != "optimizer" or found not in known:
+                expected = " or ".join(map(_in_words, known)) or "nothing"
+                raise bad_input(path, full[:80], expected, _in_words(found))
+
     def write(self, path: Path) -> None:
         """Writes it, whole or not at all; OSError where the disk is full."""
         tensors = {f"{g}/{n}": t for g in GROUPS for n, t in getattr(self, g).items()}
@@ -125,6 +162,15 @@ class State:
         mine, theirs = (dict(leaves(one.facts, one.others, "")) for one in (self, other))
         found += [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
         return found + ([] if self.losses == other.losses else ["losses"])
+
+
+def _layout(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+    return _TYPES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape)
+
+
+def _in_words(layout: tuple[str, tuple[int, ...]]) -> str:
+    kind, shape = layout
+    return f"{kind} {list(shape)}"[:80]
 
 
 def _copy(tensor: Tensor) -> Tensor:

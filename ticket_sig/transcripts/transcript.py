@@ -117,6 +117,11 @@ class Transcript:
             raise forged(self.folder / MASK, "mask", f"the chain's {said}", digest)
         return Mask(found)
 
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Level and step of every boundary."""
+        return [(level.number, step) for level in self.levels for step in level.steps]
+
     def state(self, level: int, step: int) -> State:
         """The state of a boundary, checked against the chain; errors as of `State.read`, or Forged."""
         path = state_file(self.folder, level, step)

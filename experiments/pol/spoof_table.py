@@ -1,0 +1,164 @@
+"""Proof-of-learning: every spoof before our audit, and before the paper's protocol."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.lib.bench import Bench
+from experiments.lib.cells import Cell, Measured
+from experiments.lib.showing import Result
+from experiments.pol.paper_protocol import THRESHOLDS, accepted, looks_initial, reproduce
+from experiments.pol.recordings import OTHERS, SIZES, Runs, recipe_of, recorded, run_of
+from ticket_sig.errors import InputError
+from ticket_sig.transcripts import Transcript, audit
+from ticket_sig.transcripts.spoofs import Scene, spoof
+
+TITLE = "Proof-of-learning: spoofs"
+HONEST = "honest"
+BENT = {  # Zhang's attacks
+    "bent-data, attack 1": {"attack": 1, "steps": 1},
+    "bent-data, attack 2": {"attack": 2},
+    "bent-data, attack 3": {"attack": 3},
+}
+OF_SEARCHES = ("mask", "pruning")
+CHECKS = {  # by words of the reason
+    "training again": "what training on from",
+    "start of a level": "before any step",
+    "mask": "mask of level",
+    "steps": "boundar",
+    "search": "levels|of the end|of level",
+}
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Every spoof and an honest run, run by run."""
+    return [
+        forged(bench, runs, name, seed)
+        for runs in SIZES[bench.scale.name]
+        for seed in range(runs.seeds)
+        for name in (HONEST, *runs.spoofs, *(BENT if seed < runs.bent else ()))
+    ]
+
+
+def forged(bench: Bench, runs: Runs, name: str, seed: int) -> Cell:
+    """One spoof of one run."""
+    rounds = int(name in OF_SEARCHES)
+    recipe = recipe_of(bench, runs, seed, rounds=rounds)
+
+    def measure() -> Measured:
+        honest, _ = recorded(bench, recipe, runs.segment)
+        other, stolen = recorded(bench, recipe_of(bench, runs, seed + OTHERS), runs.segment)
+        with tempfile.TemporaryDirectory() as folder:
+            transcript = honest
+            if name != HONEST:
+                data = bench.data(runs.dataset)
+                scene = Scene(stolen=stolen, other=other, data=data, engine=bench.engine, seed=seed)
+                options = {"segments": runs.stretched} if name == "infinitesimal" else BENT.get(name, {})
+                spoof(name.partition(",")[0], **options)(honest, Path(folder) / "forged", scene)
+                transcript = Transcript.open(Path(folder) / "forged")
+            measured = {**ours(bench, transcript), "paper": papers(bench, transcript)}
+        return {**measured, "made_with": dict(honest.manifest.stack)}
+
+    asked = {"dataset": runs.dataset, "spoof": name, "seed": seed, "segment": runs.segment}
+    return bench.cell("pol spoof", measure, recipe, **asked)
+
+
+def ours(bench: Bench, transcript: Transcript) -> dict[str, Any]:
+    """What our audit says, all segments trained again."""
+    begun = time.monotonic()
+    try:
+        found = audit(transcript, bench.data(transcript.manifest.data["name"]), engine=bench.engine)
+    except InputError as error:
+        return {"outcome": "could not", "check": check_of(str(error)), "wrong": 0, "suspected": 0}
+    return {
+        "outcome": found.outcome,
+        "check": check_of(found.reasons[0]) if found.reasons else "",
+        "wrong": len(found.errors),
+        "suspected": len(found.suspected),
+        "segments": found.segments,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+
+
+def check_of(reason: str) -> str:
+    """Which check a reason comes from."""
+    return next((name for name, words in CHECKS.items() if re.search(words, reason)), "another")
+
+
+def papers(bench: Bench, transcript: Transcript) -> dict[str, Any]:
+    """What the paper's protocol says: initial weights, and the largest error of any segment in each norm."""
+    run, step = run_of(bench, transcript), transcript.levels[0].steps[0]
+    seeds = range(OTHERS + 1, OTHERS + 6)
+    fresh = [bench.initial(run.recipe.arch, run.recipe.dataset, seed) for seed in seeds]
+    segments = list(reproduce(transcript, run))
+    return {
+        "initial": looks_initial(transcript.state(0, step).parameters, fresh),
+        "errors": {n: largest([one.errors[n] for one in segments]) for n in THRESHOLDS},
+    }
+
+
+def largest(values: Sequence[float]) -> float | None:
+    """The largest value; None where one is no number, as JSON has none for it."""
+    return None if any(value != value for value in values) else max(values)
+
+
+def result(bench: Bench) -> Result:
+    """One row a spoof and data set."""
+    rows = []
+    for runs in SIZES[bench.scale.name]:
+        honest = bench.store.found(forged(bench, runs, HONEST, seed) for seed in range(runs.seeds))
+        calibrated = {n: max((one["paper"]["errors"][n] for one in honest), default=0.0) for n in THRESHOLDS}
+        for name in (HONEST, *runs.spoofs, *BENT):
+            found = bench.store.found(forged(bench, runs, name, seed) for seed in range(runs.seeds))
+            if found:
+                rows.append((runs.dataset, name, *_row(found, calibrated)))
+    columns = (
+        "data | spoof | our audit: valid | found by | suspected by detectors | paper: initial weights pass "
+        "| passes 1000 / 10 / 0.1 / 0.01 | passes calibrated thresholds | its largest l2, linf"
+    )
+    sizes = "; ".join(
+        f"{runs.dataset}: ResNet-20, {runs.seeds} times {runs.length}, {runs.segment} steps a segment"
+        for runs in SIZES[bench.scale.name]
+    )
+    notes = (
+        f"{sizes}. Everything is trained again in both protocols. Each spoof writes a whole new chain that "
+        "fits; the stolen model is that of an independent run of the same recipe.",
+        "The paper's protocol compares parameters alone, with crops that it draws itself, as they are not "
+        "recorded. Calibrated thresholds are the largest errors of honest runs of the same data set. As in "
+        "the authors' code, NaN is above no threshold.",
+        "`mask` and `pruning` are of searches with one round; the paper's protocol knows no masks.",
+    )
+    return Result(columns, rows, notes, limits=_LIMITS[bench.scale.name], spread="runs")
+
+
+_LIMITS = {
+    "paper": "Short trainings on digits; the authors train ResNet-20 for 200 epochs.",
+    "quick": "Short trainings: 3 epochs of digits, 100 steps of CIFAR-10.",
+    "smoke": "Shows that the script runs, and nothing else.",
+}
+
+
+def _row(found: Sequence[Measured], calibrated: Mapping[str, float]) -> tuple[str, ...]:
+    papers = [one["paper"] for one in found]
+    errors = [{n: float("nan") if v is None else v for n, v in one["errors"].items()} for one in papers]
+
+    def count(passes: Sequence[bool]) -> str:
+        return f"{sum(passes)} of {len(passes)}"
+
+    checks = Counter(one["check"] for one in found if one["check"])
+    return (
+        count([one["outcome"] == "valid" for one in found]),
+        ", ".join(name if times == len(found) else f"{name} ({times})" for name, times in checks.items()),
+        count([one["suspected"] > 0 for one in found]),
+        count([one["initial"] for one in papers]),
+        count([accepted(one, THRESHOLDS) for one in errors]),
+        count([accepted(one, calibrated) for one in errors]),
+        ", ".join(f"{statistics.mean(one[name] for one in errors):.3g}" for name in ("l2", "linf")),
+    )

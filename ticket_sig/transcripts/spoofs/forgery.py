@@ -1,0 +1,151 @@
+"""A transcript in the making: an honest one, until a spoof puts other things in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.errors import bad_input
+from ticket_sig.files import whole_folder, write_json
+from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
+from ticket_sig.key_pair import KeyPair
+from ticket_sig.mask import Mask
+from ticket_sig.training.loop import Run
+from ticket_sig.transcripts.chain import Chain
+from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, SIGNATURES, state_file
+from ticket_sig.transcripts.replay import replay
+from ticket_sig.transcripts.retrace import everything
+from ticket_sig.transcripts.signatures import sign_head
+from ticket_sig.transcripts.states import State
+from ticket_sig.transcripts.transcript import Transcript
+
+Place = tuple[int, int]  # level and step of a boundary
+Change = Callable[[State], State]
+
+
+class Forgery:
+    """What a liar makes of a transcript; each state is made when it is written, so that few are held.
+
+    Attributes:
+        manifest: content of manifest.json.
+        levels: fields of the entry of each level.
+        states: what makes the state of each boundary.
+        mask: that lies in the folder.
+        extra: writes what else is to lie there.
+    """
+
+    def __init__(self, source: Transcript) -> None:
+        self.source = source
+        self.manifest: dict[str, Any] = deepcopy(source.manifest.to_json())
+        self.levels = [dict(level.entry.fields) for level in source.levels]
+        self.states: dict[Place, Callable[[], State]] = {
+            place: partial(source.state, *place) for place in source.places
+        }
+        self.extra: Callable[[Path], None] = lambda folder: None
+        mask = source.folder / MASK
+        self.mask = Mask(read_safetensors(mask)) if mask.exists() else None
+
+    @property
+    def last(self) -> int:
+        """The last level: spoofs forge that one, as it ends in what is claimed."""
+        return len(self.levels) - 1
+
+    def boundaries(self, fewest: int = 2) -> list[Place]:
+        """The boundaries of the last level, in order.
+
+        Raises:
+            InputError: there are fewer.
+        """
+        found = sorted(place for place in self.states if place[0] == self.last)
+        if len(found) < fewest:
+            where, level = self.source.folder / CHAIN, f"boundaries of level {self.last}"
+            raise bad_input(where, level, f"{fewest} or more", str(len(found)))
+        return found
+
+    def at(self, share: float) -> Place:
+        """The boundary after this share of the last level."""
+        places = self.boundaries()
+        return places[round(share * (len(places) - 1))]
+
+    def state(self, place: Place) -> State:
+        """What stands there by now."""
+        return self.states[place]()
+
+    def put(self, place: Place, state: State) -> None:
+        """Puts a state there."""
+        self.states[place] = lambda: state
+
+    def change(self, place: Place, change: Change) -> None:
+        """Puts there what becomes of the state that stands there."""
+        before = self.states[place]
+        self.states[place] = lambda: change(before())
+
+    def kept(self) -> Mask:
+        """The mask of the last level, read off its first state."""
+        return Mask.of_zeros(self.state(self.boundaries()[0]).parameters)
+
+    def train_on(self, run: Run, place: Place, state: State) -> None:
+        """Puts a state there, and trains honestly from there to the end of the level."""
+        self.put(place, state)
+        places = self.boundaries()
+        for (_, first), after in pairwise(places[places.index(place) :]):
+            state = replay(run, state, first, after[1])
+            self.put(after, state)
+
+    def write(self, folder: Path, key: KeyPair | None = None, *, replace: bool = False) -> None:
+        """Writes it with a manifest and a chain that fit, signed by a key where there is one.
+
+        Raises:
+            InputError: the folder is there already, and not to be replaced.
+            OSError: the disk is full; nothing is left.
+        """
+        with whole_folder(folder, replace=replace) as partial_folder:
+            self._write(partial_folder, key)
+
+    def _write(self, folder: Path, key: KeyPair | None) -> None:
+        chain = Chain(folder / CHAIN)
+
+        def enter(kind: str, fields: dict[str, Any]) -> None:
+            entry = chain.add(kind, fields)
+            if key is not None:
+                sign_head(folder / SIGNATURES, entry, key)
+
+        starts = [self._start(number) for number in range(len(self.levels))]
+        self.manifest["initial"] = {**self.manifest["initial"], "digest": starts[0]}
+        write_json(folder / MANIFEST, self.manifest)
+        self.extra(folder)
+        if self.mask is not None:
+            write_safetensors(folder / MASK, self.mask)
+        enter("manifest", {"digest": json_digest(self.manifest)})
+        weights: dict[int, str] = {}
+        for number, fields in enumerate(self.levels):
+            enter("level", {**fields, "level": number, "start": starts[number]})
+            for place in sorted(p for p in self.states if p[0] == number):
+                state = self.state(place)
+                state.write(state_file(folder, *place))
+                chain.add("boundary", {"level": number, "step": place[1], **state.digests()})
+                weights[number] = _digest(state)
+        if self.source.end is not None:
+            best = self._best(str(self.source.end.fields.get("weights")))
+            enter("end", {"mask": self.levels[best]["mask"], "weights": weights[best]})
+
+    def _start(self, number: int) -> str:
+        first = min((place for place in self.states if place[0] == number), default=None)
+        return str(self.levels[number]["start"]) if first is None else _digest(self.state(first))
+
+    def _best(self, weights: str) -> int:
+        """The level of the honest transcript that its end came out of."""
+        for level in self.source.levels:
+            if level.steps and _digest(self.source.state(level.number, level.steps[-1])) == weights:
+                return level.number
+        return self.last
+
+
+def _digest(state: State) -> str:
+    """Of parameters and buffers, pruned weights +0.0."""
+    return tensor_digest(Mask.of_zeros(state.parameters).apply(everything(state)))
