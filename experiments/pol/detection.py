@@ -82,7 +82,7 @@ def jumps(bench: Bench, share: float) -> Cell:
         counts = {"found": found, "draws": size.jumps, "false": false, "segments": segments}
         return {**counts, "made_with": dict(mine.manifest.stack)}
 
-    asked = {"segment": size.runs.segment, "share": share, "draws": size.jumps}
+    asked: dict[str, Any] = {"segment": size.runs.segment, "share": share, "draws": size.jumps}
     return bench.cell("pol jumps", measure, recipe, **asked)
 
 
@@ -130,11 +130,11 @@ def result(bench: Bench) -> Result:
         f"The picture: the share of {size.audits} audits that train a forged one again, when m of 100 "
         "segments are drawn.",
     )
-    axes = {"x": "segments trained again, of 100", "y": "share of audits that catch one"}
+    x, y = "segments trained again, of 100", "share of audits that catch one"
     limits = (
         "Digits alone." if bench.scale.name != "smoke" else "Shows that the script runs, and nothing else."
     )
-    return Result(columns, rows, notes, lines, **axes, limits=limits, recipe=recipe_of(bench, size.runs))
+    return Result(columns, rows, notes, lines, x, y, limits=limits, recipe=recipe_of(bench, size.runs))
 
 
 def _counts(one: Measured) -> tuple[str, str]:

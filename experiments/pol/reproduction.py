@@ -104,8 +104,8 @@ def result(bench: Bench) -> Result:
     limits = (
         "Shows that the script runs, and nothing else." if scale == "smoke" else "Trainings of 300 steps."
     )
-    axes = {"x": "steps of a segment k", "y": "l2 error over d_ref"}
-    return Result(columns, rows, notes, lines, **axes, limits=limits)
+    x, y = "steps of a segment k", "l2 error over d_ref"
+    return Result(columns, rows, notes, lines, x, y, limits=limits)
 
 
 def _storage() -> str:

@@ -66,7 +66,7 @@ def forged(bench: Bench, runs: Runs, name: str, seed: int) -> Cell:
             measured = {**ours(bench, transcript), "paper": papers(bench, transcript)}
         return {**measured, "made_with": dict(honest.manifest.stack)}
 
-    asked = {"dataset": runs.dataset, "spoof": name, "seed": seed, "segment": runs.segment}
+    asked: dict[str, Any] = {"dataset": runs.dataset, "spoof": name, "seed": seed, "segment": runs.segment}
     return bench.cell("pol spoof", measure, recipe, **asked)
 
 
