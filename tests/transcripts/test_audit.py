@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -167,6 +168,25 @@ def test_a_signature_over_what_was_changed_since_is_refused_before_any_tensor_is
     rechain(transcript, lambda e: e["fields"].update(kept=1) if e["kind"] == "level" else None, signed=True)
     with pytest.raises(InputError, match=f"{SIGNATURES}: signature 1: expected a signature over the head"):
         Transcript.open(transcript)
+
+
+def test_where_digests_alone_are_kept_an_audit_trains_from_one_state_to_the_next(tmp_path: Path) -> None:
+    recorder = TranscriptRecorder(tmp_path / "transcript", every=2, keep=3)
+    find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet(), engine=Engine(recorder=recorder))
+    dense, ticket = Transcript.open(tmp_path / "transcript").levels
+    assert (dense.steps, ticket.steps) == ([0, 2, 6, 12], [0, 6, 12])
+    assert len(dense.boundaries) == len(ticket.boundaries) == 7
+    assert len(list((tmp_path / "transcript" / "states").rglob("*.safetensors"))) == 7
+    assert audited(tmp_path / "transcript").valid
+    place, losses = {"level": 1, "step": 10}, ["0x1p+0", "0x1p+4"]
+
+    def change(entry: dict[str, Any]) -> None:
+        if place.items() <= entry["fields"].items():
+            entry["fields"].update(losses=losses)
+
+    rechain(tmp_path / "transcript", change)
+    found = audited(tmp_path / "transcript")
+    assert found.outcome == "invalid" and "losses (a digest) of step 10" in found.reasons[0]
 
 
 # Tampering, as whoever writes a whole new chain does it.

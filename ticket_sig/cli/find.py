@@ -47,6 +47,7 @@ def run(
     checkpoint_every: options.CheckpointEvery = 20,
     transcript: options.TranscriptFolder = None,
     every: options.Every = None,
+    keep: options.Keep = None,
     sign: options.SignWith = None,
     passphrase_env: options.PassphraseEnv = None,
     as_json: JsonFlag = False,
@@ -55,7 +56,7 @@ def run(
     from ticket_sig.datasets import load_dataset
     from ticket_sig.lottery import find
 
-    recorder = options.recorder(transcript, every, sign, passphrase_env)
+    recorder = options.recorder(transcript, every, keep, sign, passphrase_env)
     with options.engine(device, checkpoint_every, recorder) as engine:
         lists = options.changes(rates=tuple(rate or ()) or None, exclude=tuple(exclude or ()) or None)
         given = options.changes(rounds=rounds, density=density, scope=scope, seed=seed)

@@ -80,6 +80,13 @@ TranscriptFolder = Annotated[
 Every = Annotated[
     int | None, typer.Option("--every", help="Steps of a segment of the transcript; 100 by default.")
 ]
+Keep = Annotated[
+    int | None,
+    typer.Option(
+        help="Keep the state of every N-th boundary, of the others the digests alone: less disk, and "
+        "an audit trains so many segments at a time."
+    ),
+]
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Seconds between checkpoints: what a kill may cost.")
 ]
@@ -136,7 +143,11 @@ def engine(device: str, checkpoint_every: float, recorder: Recorder | None = Non
 
 
 def recorder(
-    transcript: Path | None, every: int | None, sign: Path | None, passphrase_env: str | None
+    transcript: Path | None,
+    every: int | None,
+    keep: int | None,
+    sign: Path | None,
+    passphrase_env: str | None,
 ) -> Recorder | None:
     """What records a training; None where nobody asked for it.
 
@@ -146,12 +157,16 @@ def recorder(
     from ticket_sig.errors import bad_input
 
     if transcript is None:
-        if given := [n for n, v in {"--every": every, "--sign": sign}.items() if v is not None]:
+        if given := [
+            n for n, v in {"--every": every, "--keep": keep, "--sign": sign}.items() if v is not None
+        ]:
             raise bad_input("", ", ".join(given), "a --transcript beside it", "none")
         return None
     from ticket_sig.transcripts import TranscriptRecorder
 
-    return TranscriptRecorder(transcript, key=key_pair(sign, passphrase_env), **changes(every=every))
+    return TranscriptRecorder(
+        transcript, key=key_pair(sign, passphrase_env), **changes(every=every, keep=keep)
+    )
 
 
 def key_pair(path: Path | None, passphrase_env: str | None) -> KeyPair | None:

@@ -57,6 +57,7 @@ def run(
     checkpoint_every: options.CheckpointEvery = 20,
     transcript: options.TranscriptFolder = None,
     every: options.Every = None,
+    keep: options.Keep = None,
     sign: options.SignWith = None,
     passphrase_env: options.PassphraseEnv = None,
     force: ForceFlag = False,
@@ -77,7 +78,7 @@ def run(
     loaded = load(model, mask)
     claim = Claim.read(loaded.claim) if loaded.claim else None
     state = bundle.with_name(f"{bundle.name}.run")
-    recorder = options.recorder(transcript, every, sign, passphrase_env)
+    recorder = options.recorder(transcript, every, keep, sign, passphrase_env)
     with options.engine(device, checkpoint_every, recorder) as engine:
         chosen = precision and pick_precision(precision, engine.device)
         changes = {"arch": arch, "dataset": dataset, "seed": seed, "precision": chosen, "lr": lr}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -118,9 +119,15 @@ class Replayed:
     norms: Mapping[str, float]
 
     @classmethod
-    def of(cls, segment: Segment, start: State, end: State, again: State) -> Replayed:
-        """Compares the recorded end of a segment with that of a replay."""
-        differ = end.differing(again)
+    def of(
+        cls, segment: Segment, start: State, end: State, again: State, on_the_way: Sequence[str] = ()
+    ) -> Replayed:
+        """Compares the recorded end of a segment with that of a replay.
+
+        Args:
+            on_the_way: what differed at boundaries of which the digests alone are kept.
+        """
+        differ = [*on_the_way, *end.differing(again)]
         return cls(segment, differ, _norms(start, end, again) if differ else {})
 
 
@@ -235,18 +242,26 @@ class _Training:
             if run is None or masks[segment.level] is not run.mask:
                 run = self._run(masks[segment.level])
             start, end = (self.transcript.state(segment.level, n) for n in (segment.first, segment.last))
-            with about(state_file(self.transcript.folder, segment.level, segment.first)):
-                again = replay(run, start, segment.first, segment.last)
-            yield Replayed.of(segment, start, end, again)
+            first, again, wrong = segment.first, start, list[str]()
+            for boundary in self.transcript.levels[segment.level].within(segment):
+                step = boundary.fields["step"]
+                with about(state_file(self.transcript.folder, segment.level, segment.first)):
+                    again = replay(run, again, first, step)
+                differ = [n for n, value in again.digests().items() if boundary.fields.get(n) != value]
+                wrong += [f"{name} (a digest) of step {step}" for name in differ if step < segment.last]
+                first = step
+            yield Replayed.of(segment, start, end, again, wrong)
             self.engine.progress.advance(done := done + segment.last - segment.first, str(segment))
 
 
 def check_lengths(transcript: Transcript) -> None:
     """Forged where a segment is longer than the manifest says."""
-    for segment in transcript.segments:
-        if segment.last - segment.first > transcript.manifest.segment:
-            expected = f"a boundary every {transcript.manifest.segment} steps"
-            raise forged(transcript.folder / CHAIN, str(segment), expected, "none between")
+    for level in transcript.levels:
+        for first, last in pairwise(one.fields["step"] for one in level.boundaries):
+            if last - first > transcript.manifest.segment:
+                expected = f"a boundary every {transcript.manifest.segment} steps"
+                where = str(Segment(level.number, first, last))
+                raise forged(transcript.folder / CHAIN, where, expected, "none between")
 
 
 def judged(

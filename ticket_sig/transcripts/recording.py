@@ -74,10 +74,10 @@ class Writer:
         self._known = {entry.place: entry for entry in self.chain.entries}
         self.enter("manifest", {"digest": json_digest(wanted)}, signed=True)
 
-    def boundary(self, state: State, level: int, step: int) -> None:
-        """Has a state written; an error is raised at the next boundary, or by `flush`."""
+    def boundary(self, state: State, level: int, step: int, keep: bool = True) -> None:
+        """Has a state, or its digests alone, written; errors are raised at the next one, or by `flush`."""
         self.flush()
-        self._pending = self._writer.submit(self._boundary, state, level, step)
+        self._pending = self._writer.submit(self._boundary, state, level, step, keep)
 
     def flush(self) -> None:
         """Waits for the boundary that is being written; raises what went wrong with it."""
@@ -85,11 +85,12 @@ class Writer:
         if pending is not None:
             pending.result()
 
-    def _boundary(self, state: State, level: int, step: int) -> None:
+    def _boundary(self, state: State, level: int, step: int, keep: bool) -> None:
         path = state_file(self.folder, level, step)
-        if ("boundary", level, step) not in self._known or not path.exists():
+        if keep and (("boundary", level, step) not in self._known or not path.exists()):
             state.write(path)  # also over one that a kill kept from being entered
-        self.enter("boundary", {"level": level, "step": step, **state.digests()})
+        told = {} if keep else {"state": False}
+        self.enter("boundary", {"level": level, "step": step, **state.digests(), **told})
 
     def enter(self, kind: str, fields: Mapping[str, Any], signed: bool = False) -> None:
         """Adds an entry, unless it is there; another one in its place is another training's."""
@@ -120,14 +121,21 @@ class TranscriptRecorder(Writer):
     Args:
         folder: new, or of this same training.
         every: steps of a segment; the last one of a training may be shorter.
+        keep: keep every N-th state, of the other boundaries the digests alone: less disk, and
+            an auditor trains N segments at a time. First, rewind and last step are always kept.
         key: signs the head at the start, at each level and at the end.
 
     Raises:
         InputError: the folder holds something else, or a damaged transcript.
     """
 
-    def __init__(self, folder: Path | str, *, every: int = STEPS, key: KeyPair | None = None) -> None:
+    def __init__(
+        self, folder: Path | str, *, every: int = STEPS, keep: int = 1, key: KeyPair | None = None
+    ) -> None:
         super().__init__(folder, every=every, key=key)
+        if keep < 1:
+            raise bad_input("transcript", "states to keep", "every first or later one", str(keep))
+        self.keep = keep
         self._level = -1
         self._search = False
 
@@ -170,9 +178,11 @@ class TranscriptRecorder(Writer):
     def step(self, run: Standing) -> None:
         """Copies the state, where a boundary is due, and has it written."""
         rewind = self._search and not self._level and run.recipe.rewind.iterations(run.per_epoch)
-        if run.step not in (run.start, rewind, run.total) and run.step % self.every:
-            return
-        self.boundary(State.of(run.model, run.optimizer, run.losses), self._level, run.step)
+        needed = run.step in (run.start, rewind, run.total)
+        if needed or run.step % self.every == 0:
+            keep = needed or run.step % (self.every * self.keep) == 0
+            state = State.of(run.model, run.optimizer, run.losses)
+            self.boundary(state, self._level, run.step, keep)
 
     def end(self, ticket: Ticket) -> None:
         """Enters what came out."""

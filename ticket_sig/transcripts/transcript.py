@@ -43,7 +43,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Level:
-    """One training of a transcript: what it starts from, and its boundaries by step."""
+    """One training of a transcript: what it starts from, and its boundaries by step.
+
+    Of some boundaries the digests alone are kept: they are checked when training passes them.
+    """
 
     number: int
     entry: Entry
@@ -51,12 +54,16 @@ class Level:
 
     @property
     def steps(self) -> list[int]:
-        """Of the boundaries, ascending."""
-        return [one.fields["step"] for one in self.boundaries]
+        """Of the boundaries whose states are kept, ascending."""
+        return [one.fields["step"] for one in self.boundaries if one.fields.get("state", True)]
 
     def segments(self) -> list[Segment]:
-        """Between each boundary and the next."""
+        """Between each state that is kept and the next."""
         return [Segment(self.number, first, last) for first, last in pairwise(self.steps)]
+
+    def within(self, segment: Segment) -> list[Entry]:
+        """The boundaries after its first step, the last one included."""
+        return [one for one in self.boundaries if segment.first < one.fields["step"] <= segment.last]
 
 
 def is_transcript(path: Path) -> bool:
@@ -151,6 +158,8 @@ def _levels(chain: Chain, path: Path) -> tuple[list[Level], Entry | None]:
             boundaries.append([])
         elif one.kind == "boundary":
             step, level = whole(one.fields, "step", where, 0), whole(one.fields, "level", where)
+            if not isinstance(one.fields.get("state", True), bool):
+                raise bad_input(where, "state", "true or false", repr(one.fields["state"])[:80])
             before = boundaries[-1][-1].fields["step"] if boundaries and boundaries[-1] else -1
             if level != len(heads) - 1 or step <= before:
                 expected = f"a boundary of level {len(heads) - 1} after step {before}"
