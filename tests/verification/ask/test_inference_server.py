@@ -371,7 +371,7 @@ def test_one_long_text_among_the_numbers_takes_no_memory(server: FakeServer) -> 
         ({"shape": [True, 8, 8, 1]}, "shape: expected sizes of a batch of images"),
         ({"shape": "wide"}, "shape: expected sizes of a batch of images, found 'wide'"),
         ({"shape": [1 << 40, 8, 8, 1]}, "shape: expected sizes of a batch of images"),
-        ({"shape": [1 << 29, 8, 8, 1]}, "shape: expected at most 4096 images a request, found 536870912"),
+        ({"shape": [1 << 29, 8, 8, 1]}, "shape: expected at most 131072 such images a request, found 5368"),
         ({"shape": [-1, 32, 32, 3]}, "shape: expected images of 8 x 8 with 1 channels, found"),
     ],
 )
@@ -383,6 +383,14 @@ def test_metadata_of_another_form_are_named(metadata: Any, words: str, server: F
     hint = "; say what it takes: --input NAME --datatype UINT8 --shape -1,8,8,1"
     with pytest.raises(InputError, match=f"/v2/models/mine: metadata, .*{words}.*{hint}$"):
         ask(server)
+    assert server.asked == []
+
+
+def test_large_images_make_a_smaller_batch_the_largest(server: FakeServer) -> None:
+    """The server says how many images are sent at once: it must not decide how much memory that takes."""
+    server.metadata["inputs"][0]["shape"] = [4096, 3, 64, 64]
+    with pytest.raises(InputError, match="shape: expected at most 682 such images a request, found 4096"):
+        ask_server(server.url, "mine", 10)(np.zeros((2, 64, 64, 3), np.uint8))
     assert server.asked == []
 
 
