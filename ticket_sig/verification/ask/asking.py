@@ -93,8 +93,9 @@ def ask_suspect(
     innocent = [control(queries.images) for control in controls]
     if asking.answers is not None:
         return judge(claim, queries, read_answers(asking.answers, len(queries)), innocent), None
-    verdict = judge(claim, queries, ask(queries.images), innocent)
-    return verdict, fidelity_of_answers(ask, data, claim.accuracy) if data else None
+    # Accuracy before the triggers: a server that fails here has not seen them, and ends no verdict.
+    accuracy = fidelity_of_answers(ask, data, claim.accuracy) if data else None
+    return judge(claim, queries, ask(queries.images), innocent), accuracy
 
 
 def triggers_of(claim: Claim, path: Path | None) -> TriggerSet:

@@ -91,8 +91,8 @@ def ask_server(
 
     Raises (when asked):
         InputError: the server cannot be reached or knows no such model, nobody says what it takes, two
-            outputs contradict each other, or not one image got a label. Requests that fail on their own, and
-            single images whose answer names no class, are no answers.
+            outputs of its first answer contradict each other, or not one image got a label. Later requests
+            that fail, and single images whose answer names no class, are no answers.
     """
     manner, progress = manner or Manner(), progress or Silent()
     connection = Connection(url, timeout=manner.timeout, retries=manner.retries, token=manner.token)
@@ -129,8 +129,9 @@ class _Remote:
     def labels(self, images: Pixels, progress: Progress) -> Labels:
         """The labels of all images; None where the server named none.
 
-        A request without a usable answer (an error, another form, too few numbers) leaves its images without
-        one; an answer that fails once must not end the questioning, as a thief could then end it at will.
+        A request without a usable answer (an error, another form, too few numbers, outputs that contradict
+        each other) leaves its images without one. Only a server that has named no label yet can end the
+        questioning by what it answers: else a thief could end it when he has seen everything.
         """
         answers: Labels = []
         size, begun, sent, failed = self._size(), time.monotonic(), 0, 0
@@ -142,14 +143,13 @@ class _Remote:
             try:
                 answers += self._ask(batch)
                 failed = 0
-            except Contradiction:
-                raise
             except InputError as error:
                 if self.spec.batch is None and len(batch) > 1 and _too_many(error):
                     size = len(batch) // 2
                     continue
-                if isinstance(error, Refused) and answers.count(None) == len(answers):
-                    raise InputError(f"{error}; {self.spec.hint}") if self.spec.hint else error from None
+                if isinstance(error, (Contradiction, Refused)) and answers.count(None) == len(answers):
+                    hint = self.spec.hint if isinstance(error, Refused) else ""
+                    raise InputError(f"{error}; {hint}") if hint else error from None
                 failed, last = failed + 1, error
                 answers += [None] * (len(batch) if failed < _GIVE_UP else len(images) - len(answers))
             progress.advance(len(answers), f"{answers.count(None)} without an answer")
