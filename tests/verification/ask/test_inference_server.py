@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,17 @@ def test_a_server_that_is_gone_is_not_asked_for_ever(server: FakeServer) -> None
     with pytest.raises(InputError, match="answers to decoys: expected at least half"):
         ask(server, batch=10)
     assert len(server.asked) == 6 + 3
+
+
+def test_all_answers_together_have_a_time(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may come in time, one image after the other: 400 of them took hours."""
+    seconds = itertools.count(step=10)
+    clock = SimpleNamespace(monotonic=lambda: next(seconds), sleep=time.sleep)
+    monkeypatch.setattr("ticket_sig.verification.ask.inference_server.time", clock)
+    server.metadata["inputs"][0]["shape"] = [1, 8, 8, 1]
+    found = ask_server(server.url, "mine", 10, Manner(timeout=10))(taught.triggers().split.images.numpy())
+    assert len(server.asked) == 8, "80 of 10 * (1 + 100 / 16) seconds"
+    assert None not in found[:8] and found[8:] == [None] * 92
 
 
 def test_a_server_that_answers_nothing_is_named_with_its_error(server: FakeServer) -> None:

@@ -25,6 +25,7 @@ from ticket_sig.verification.ask.outputs import Contradiction, Labels, labels_of
 from ticket_sig.verification.ask.pixels import Normalisation
 
 _GIVE_UP = 3  # requests in a row without an answer: the server is gone
+_AT_ONCE = 16  # images that a server must answer within the timeout, on average
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +49,12 @@ class Manner(Options):
     rate: float | None = option(
         "Images per second at most; as fast as it answers by default.", default=None, check=positive
     )
-    batch: int = option("Images per request at most.", default=16, check=one_or_more)
+    batch: int = option("Images per request at most.", default=_AT_ONCE, check=one_or_more)
     timeout: float = option(
-        "Seconds to connect, and to wait for one whole answer.", default=30.0, check=positive
+        "Seconds to connect, and to wait for one whole answer. All answers may take so long for every "
+        f"{_AT_ONCE} images, and once more; images that are left then have no answer.",
+        default=30.0,
+        check=positive,
     )
     retries: int = option(
         "Further tries where it cannot be reached or is overloaded.", default=4, check=within(0, 1000)
@@ -134,12 +138,14 @@ class _Remote:
         questioning by what it answers: else a thief could end it when he has seen everything.
         """
         answers: Labels = []
-        size, begun, sent, failed = self._size(), time.monotonic(), 0, 0
+        size, begun, sent, failed, waited = self._size(), time.monotonic(), 0, 0, 0.0
+        longest = self.manner.timeout * (1 + len(images) / _AT_ONCE)
         last = bad_input(self.where, "answers", "one that names a class", "NaN, null, texts or ties alone")
-        while len(answers) < len(images):
+        while len(answers) < len(images) and failed < _GIVE_UP and waited < longest:
             batch = images[len(answers) : len(answers) + size]
             self._wait(begun, sent)
             sent += len(batch)
+            asked = time.monotonic()
             try:
                 answers += self._ask(batch)
                 failed = 0
@@ -151,11 +157,13 @@ class _Remote:
                     hint = self.spec.hint if isinstance(error, Refused) else ""
                     raise InputError(f"{error}; {hint}") if hint else error from None
                 failed, last = failed + 1, error
-                answers += [None] * (len(batch) if failed < _GIVE_UP else len(images) - len(answers))
+                answers += [None] * len(batch)
+            finally:
+                waited += time.monotonic() - asked
             progress.advance(len(answers), f"{answers.count(None)} without an answer")
         if answers.count(None) == len(answers):
             raise last
-        return answers
+        return answers + [None] * (len(images) - len(answers))
 
     def _size(self) -> int:
         """Images per request."""
