@@ -210,6 +210,13 @@ def test_what_is_left_to_ask_is_said_with_the_command(
     assert ticket_sig(*ask).code == 0
 
 
+def test_a_bundle_without_a_recipe_is_named_in_the_command(both: Path, ticket_sig: Command) -> None:
+    head = json.loads((both / "ticket.json").read_text())
+    write_json(both / "ticket.json", {name: value for name, value in head.items() if name != "recipe"})
+    said = ticket_sig("verify", both, "--claim", both / "claim.json")
+    assert said.code == 0 and "--arch NAME --dataset NAME" in said.out, said.err
+
+
 def test_a_trigger_set_alone_is_not_read_in_weights(both: Path, tmp_path: Path, ticket_sig: Command) -> None:
     write_json(tmp_path / "claim.json", taught.claim().to_json())
     could_not(

@@ -137,7 +137,7 @@ def names_for(model: Path, arch: str | None = None, dataset: str | None = None) 
     from ticket_sig.files import read_json
     from ticket_sig.formats.bundle import TICKET, is_bundle
 
-    known = is_bundle(model) and read_json(model / TICKET)["recipe"]
+    known = is_bundle(model) and read_json(model / TICKET).get("recipe")
     return [] if known else ["--arch", arch or "NAME", "--dataset", dataset or "NAME"]
 
 
