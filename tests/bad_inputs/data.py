@@ -28,6 +28,19 @@ def no_folder_given(folder: Path) -> list[Any]:
     return _cifar(folder, None)
 
 
+@topic.case("--data: expected no folder for digits, found ", "IMAGES; ", "of your own say --dataset images")
+def folder_for_digits(folder: Path) -> list[Any]:
+    return ["find", "--data", images(folder), "--out", folder / "RUN"]
+
+
+@topic.case(
+    "--data: expected no folder for digits, found gone; for a folder of your own say --dataset images"
+)
+def folder_for_digits_that_is_not_there(folder: Path) -> list[Any]:
+    named = ["--arch", "resnet20", "--dataset", "digits", "--start", "model"]
+    return ["train", folder / "model.safetensors", *named, "--data", "gone", "--out", folder / "OUT"]
+
+
 @topic.case(
     "gone: data folder: expected the folder of cifar10, found none",
     "ticket-sig data",

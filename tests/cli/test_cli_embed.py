@@ -240,7 +240,8 @@ def test_the_commands_that_embed_prints_train_and_verify(
     assert ticket_sig(*verify).code == 0
     assert ("--arch" in train) is (source != "bundle"), "a bundle says itself what it is"
     if source != "bundle":
-        train[train.index("--arch") :] = [*TASK, *train[train.index("--data") :]]
+        assert "for a network of your own: retrain(model=...) in Python" in said.out
+        train[train.index("--arch") :] = [*TASK, *train[train.index("--data") + 2 :]]
     said = ticket_sig(*train, "--epochs", 1)
     assert said.code == 0, said.err
     assert ticket_sig("verify", trained, "--claim", out / "claim.json").code == 0
