@@ -11,7 +11,7 @@ from PIL import Image
 from support.damage import RUN_CODE, RunsCode
 
 from bad_inputs.case import PROOF, Topic
-from bad_inputs.inputs import batches, cut_in_half, images, parquet, search
+from bad_inputs.inputs import batches, cut_in_half, fixture, images, parquet, search
 
 topic = Topic("data")
 _MD5 = "c58f30108f718f92721af3b95e74349a"
@@ -38,7 +38,7 @@ def folder_for_digits(folder: Path) -> list[Any]:
 )
 def folder_for_digits_that_is_not_there(folder: Path) -> list[Any]:
     named = ["--arch", "resnet20", "--dataset", "digits", "--start", "model"]
-    return ["train", folder / "model.safetensors", *named, "--data", "gone", "--out", folder / "OUT"]
+    return ["train", fixture(folder, "state.pt"), *named, "--data", "gone", "--out", folder / "OUT"]
 
 
 @topic.case(

@@ -84,6 +84,8 @@ def test_embed_prunes_a_dense_model_first_when_told(tmp_path: Path, ticket_sig: 
     assert not (tmp_path / "out").exists()
     value = read_json(ticket_sig(*call, "--prune", 0.8, "--json"))
     assert value["evidence"]["kept"] == 40 * 40 * 9 - round(0.8 * 40 * 40 * 9)
+    said = ticket_sig(*call, "--prune", 0.8, "--force").out
+    assert "\npruned: 14400 weights kept before, 2880 after\nQR code: " in said
     could_not(
         ticket_sig(*call, "--prune", 1.5, "--force"), "rate: expected a share between 0 and 1, found 1.5"
     )

@@ -104,7 +104,7 @@ def triggers_of(claim: Claim, path: Path | None) -> TriggerSet:
     Raises:
         InputError: the claim is on none, or the set is missing, damaged or another one.
     """
-    mark = of_kind(TriggerMark, claim)
+    mark = of_kind(TriggerMark, claim, "give the claim that `train --triggers` wrote")
     found = mark.opened({} if path is None else {"triggers": path}, Path(claim.source))["triggers"]
     assert isinstance(found, TriggerSet)
     return found
