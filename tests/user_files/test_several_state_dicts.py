@@ -37,6 +37,12 @@ def test_who_hides_the_copy_beside_another_network_is_told_of(read: str, other: 
         assert (told["read"], told["not_read"]) == (read, [other])
 
 
+def test_weights_beside_a_state_dict_are_told_of(tmp_path: Path) -> None:
+    torch.save({"model": _weights(), **_weights(), "best_acc": torch.tensor([9.0])}, tmp_path / "x.pt")
+    held = load(tmp_path / "x.pt").contained
+    assert (held.read, held.not_read) == ("model", tuple(_weights()))
+
+
 def _weights() -> dict[str, Tensor]:
     return dict(sparse_ticket().weights)
 

@@ -88,11 +88,11 @@ def run(
         ticket = retrain(
             loaded.ticket, recipe, images, state, start=start, triggers=batch, marks=marks, engine=engine
         )
-        before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
     replaced = [m.name for m in (claim.marks if claim and taught else ()) if m.name == TriggerMark.name]
     claim = claim_after(claim, ticket, taught)
     save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
     shutil.rmtree(state)
+    before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
     _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, as_json)
 
 

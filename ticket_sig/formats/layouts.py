@@ -96,8 +96,7 @@ def _key_of_state(content: Mapping[Any, Any], where: object) -> Any:
     known = [key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)]
     if full := [key for key in known if _holds(content[key], lambda _: True)]:
         return full[0]
-    direct = (str(key) for key, value in content.items() if isinstance(value, (Tensor, Unread)))
-    if any("." in name or name.endswith(("weight", "bias")) for name in direct):
+    if any(isinstance(value, (Tensor, Unread)) and _of_module(key) for key, value in content.items()):
         return None
     taken = (*_MASK_KEYS, *_REWIND_KEYS)
     states = [key for key, value in content.items() if key not in taken and _holds(value, _is_weights)]
@@ -114,7 +113,7 @@ class Contained:
 
     Attributes:
         read: key of the state dict that is read, as `state_dict`; "" where the file is one itself.
-        not_read: keys of the others that hold weights.
+        not_read: keys of the others that hold weights, and of weights that lie beside it.
         passed_over: keys of all other entries, of which nothing is read.
     """
 
@@ -142,7 +141,8 @@ def contained(content: Any, where: object) -> Contained:
         for name, value in content.items() if isinstance(content, Mapping) else ():
             if name == key or (name in taken and isinstance(value, Mapping)):
                 continue
-            if _holds(value, _is_weights):
+            lies_beside = key is not None and _of_module(name)
+            if _holds(value, _is_weights, depth=1 if lies_beside else 0):
                 not_read.append(f"{path}{name}"[:SHOWN])
             elif key is not None or not isinstance(value, (Tensor, Unread)):
                 passed.append(f"{path}{name}"[:SHOWN])
@@ -159,6 +159,11 @@ def _holds(value: Any, wanted: Callable[[Tensor], bool], depth: int = 0) -> bool
     if not isinstance(value, Mapping) or "param_groups" in value or depth > 3:
         return False
     return any(isinstance(key, str) and _holds(v, wanted, depth + 1) for key, v in value.items())
+
+
+def _of_module(key: Any) -> bool:
+    """Whether an entry has a name that modules give their tensors."""
+    return "." in (name := str(key)) or name.endswith(("weight", "bias"))
 
 
 def _is_weights(tensor: Tensor) -> bool:
