@@ -38,6 +38,7 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
+    from ticket_sig.formats.load import contained_in
     from ticket_sig.marks import marks_of
     from ticket_sig.marks.mark import tried
     from ticket_sig.options import flag
@@ -52,7 +53,10 @@ def run(
     read = tried(marks, given)
     unread = [mark for mark in marks if mark.stands_in != "answers" and mark not in read]
     names = {"left_to_ask": left, "not_looked_at": [str(mark) for mark in unread]}
-    tell_verdict(verdict, accuracy, {"model": model, "claim": claim, **names}, as_json)
+    held = contained_in(model)
+    tell_verdict(verdict, accuracy, {"model": model, "claim": claim, **names, **held.to_json()}, as_json)
+    if str(held) and not as_json:
+        out.print(printable(str(held)))
     for mark in () if as_json else unread:
         out.print(printable(f"not looked at: {mark}; it needs {', '.join(map(flag, mark.needs))}"))
     if left and not as_json:
