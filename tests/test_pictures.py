@@ -109,6 +109,18 @@ def test_every_layer_has_room(tmp_path: Path) -> None:
     assert high * wide >= 20 * height * width
 
 
+def test_layers_without_weights_are_left_out(tmp_path: Path) -> None:
+    layer = {"a.weight": torch.ones(8, 8, dtype=torch.bool)}
+    empty = {
+        f"{i}.weight": torch.ones(shape, dtype=torch.bool) for i, shape in enumerate([(0, 3), (3, 0, 3, 3)])
+    }
+    pictures.kernel_maps(tmp_path / "one.png", Mask(layer))
+    pictures.kernel_maps(tmp_path / "same.png", Mask(layer | empty))
+    assert (pixels(tmp_path / "one.png") == pixels(tmp_path / "same.png")).all()
+    with pytest.raises(InputError, match="kernel maps: expected at least one layer, found none"):
+        pictures.kernel_maps(tmp_path / "none.png", Mask(empty))
+
+
 def test_before_and_after_shows_both_and_what_changed(tmp_path: Path) -> None:
     ticket = sparse_ticket()
     embedded = embed(ticket, "before and after")

@@ -101,6 +101,10 @@ class Claim:
         Raises:
             InputError: missing, damaged, or not a claim of a known version; names the file.
         """
+        if (folder := Path(path)).is_dir():
+            beside = folder / "claim.json"
+            hint = f"give {beside}" if beside.is_file() else ""
+            raise bad_input(folder, "claim", "a claim file", "a folder", hint=hint)
         value = read_json(Path(path))
         with about(path):
             return replace(cls.from_json(value), source=str(path))

@@ -11,6 +11,8 @@ from ticket_sig.statistics import corrected, format_p
 
 LOG10_THRESHOLD = -6.0
 
+_NOT_INNOCENT = "that the network is innocent: a mark that was removed, or hidden, is not found"
+
 Rows = Sequence[tuple[str, object]]  # of a table for people: what it is, and its value
 
 
@@ -47,7 +49,7 @@ class Verdict:
         mark: name of the mark in the registry.
         reading: everything that it rests on.
         statistic: what was measured, in words, with its value.
-        proves, does_not_prove: what the verdict means and what it leaves open.
+        proves, does_not_prove: what it means to be verified, and what that leaves open.
         lacking: what is required beside the p-value and is not there, in words; empty where nothing is.
         tried: how many marks of the claim were, each of which is a chance to be verified.
     """
@@ -75,6 +77,11 @@ class Verdict:
         """The verdict in the words of the vocabulary."""
         return "verified" if self.verified else "not verified"
 
+    @property
+    def leaves_open(self) -> str:
+        """What the verdict, as it is, does not prove."""
+        return self.does_not_prove if self.verified else _NOT_INNOCENT
+
     def rows(self) -> Rows:
         """What decides, then what it rests on, for people."""
         return [
@@ -97,5 +104,5 @@ class Verdict:
             **({"lacking": self.lacking} if self.lacking else {}),
             "evidence": self.reading.to_json(),
             "proves": self.proves if self.verified else "nothing",
-            "does_not_prove": self.does_not_prove,
+            "does_not_prove": self.leaves_open,
         }

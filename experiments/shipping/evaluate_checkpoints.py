@@ -62,7 +62,7 @@ def main(options: argparse.Namespace) -> int:
     bundles = sorted(path.parent for path in options.checkpoints.glob("*/ticket.json"))
     if not bundles:
         raise bad_input(options.checkpoints, "checkpoints", "bundles", "none")
-    data = functools.cache(lambda name: load_dataset(name, options.data))
+    data = functools.cache(lambda name: load_dataset(name, None if name == "digits" else options.data))
     fine = True
     for bundle in bundles:
         loaded = load(bundle)

@@ -235,7 +235,7 @@ def main(options: argparse.Namespace) -> None:
     """Searches, signs, retrains; writes the bundles and their cards."""
     choice = "smoke" if options.smoke else options.recipe
     name, changes = RECIPES[choice]
-    data = load_dataset("digits" if options.smoke else "cifar10", options.data)
+    data = load_dataset("digits") if options.smoke else load_dataset("cifar10", options.data)
     with this_machine() as engine:
         precision = pick_precision("auto", engine.device)
         recipe = preset(name, arch="resnet20", dataset=data.name, precision=precision, **changes)

@@ -145,7 +145,7 @@ def test_what_an_attack_left_at_zero_is_not_kept(tmp_path: Path) -> None:
         ("magnitude-pruning", {"rate": 0.0}, "rate: expected a share"),
         ("random-pruning", {"rate": -0.1}, "rate: expected a share"),
         ("erase", {"share": 1.5}, "share: expected a share between 0 and 1, found 1.5"),
-        ("fake-key", {}, "forged key: expected a share or a count, found neither"),
+        ("fake-key", {}, "forged key: expected a share or a count, found neither; give --share or --count"),
         ("fake-key", {"share": 0.1, "count": 3}, "forged key: expected a share or a count, found 0.1 and 3"),
         ("fake-key", {"count": 0}, "count: expected 1 or more, found 0"),
         ("fake-key", {"share": 2.0}, "share: expected a share"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import make_dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from support.tickets import sparse_ticket
 
 from ticket_sig import embed, save
 from ticket_sig.attacks import ATTACKS
+from ticket_sig.options import option
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +35,17 @@ def test_it_is_listed_and_its_options_are_in_its_help(ticket_sig: Command) -> No
     assert "Bits of a weight. [default: 3]" in said and "Options of quantization" in said
     assert "Example: ticket-sig attack quantization MODEL --claim CLAIM --out STOLEN" in said
     assert "--rate" not in said and "--insider" not in said
+
+
+def test_an_option_of_a_name_that_the_verb_has_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticket_sig: Command
+) -> None:
+    fields = [("data", int, option("", default=3))]
+    clashing = make_dataclass("DropFilters", fields, bases=(Quantization,), frozen=True, kw_only=True)
+    monkeypatch.setitem(ATTACKS, "drop-filters", clashing)
+    said = ticket_sig("attack", "drop-filters", tmp_path, "--out", tmp_path / "out")
+    could_not(said, "option data of drop-filters: name: expected one that", "found data; rename the option")
+    assert "internal error" not in said.err
 
 
 def test_it_is_run_and_the_bundle_keeps_what_the_report_says(

@@ -53,7 +53,7 @@ for _name, _text, *_says in (
         "answers.csv: answers: expected a table as text",
         "save a workbook as CSV",
     ),
-    ("nothing", "", "answers to decoys: expected at least half of them, found 0 of 100"),
+    ("nothing", "", "answers to decoys: expected at least 30, found 0 of 100"),
 ):
     topic.enter(f"answers with {_name}", lambda folder, text=_text: _answers(folder, text), *_says)  # type: ignore[misc]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from support.command_line import done
 from support.make_fixtures import LAYER
+from support.shards import write_shards
+from support.tickets import sparse_ticket
 
 from bad_inputs.case import Topic
-from bad_inputs.inputs import claim, fixture, verify
+from bad_inputs.inputs import claim, embed, fixture, verify
 
 topic = Topic("claim")
 
@@ -16,6 +19,37 @@ topic = Topic("claim")
 @topic.case("gone.json: file: expected a JSON file, found none")
 def missing_claim(folder: Path) -> list[Any]:
     return verify(folder, folder / "gone.json")
+
+
+@topic.case("SIGNED: claim: expected a claim file, found a folder; give ", "SIGNED/claim.json")
+def folder_for_a_claim(folder: Path) -> list[Any]:
+    done(embed(folder, fixture(folder, "state.pt")))
+    return ["verify", folder / "state.pt", "--claim", folder / "SIGNED"]
+
+
+@topic.case("Missing option '--claim'", "Give the claim: --claim FILE; ", "SIGNED/claim.json lies beside it")
+def claim_that_lies_beside_the_model(folder: Path) -> list[Any]:
+    done(embed(folder, fixture(folder, "state.pt")))
+    return ["verify", folder / "SIGNED"]
+
+
+@topic.case(
+    "model-00002-of-00002.safetensors: model: layer: expected the claim's ",
+    "found none of that name; this is one shard of several; give its folder or index",
+)
+def one_shard_of_several(folder: Path) -> list[Any]:
+    model = write_shards(folder / "MODEL", dict(sparse_ticket().weights), 2)
+    done(embed(folder, model, "--layer", "a.weight"))
+    shard = model / "model-00002-of-00002.safetensors"
+    return ["verify", shard, "--claim", folder / "SIGNED" / "claim.json"]
+
+
+@topic.case(
+    "claim.json: ", "expected 'trigger-set', found 'qr-code'; give the claim that `train --triggers` wrote"
+)
+def asking_by_a_claim_without_triggers(folder: Path) -> list[Any]:
+    done(embed(folder, fixture(folder, "state.pt")))
+    return ["ask", folder / "SIGNED", "--claim", folder / "SIGNED" / "claim.json"]
 
 
 @topic.case("state.pt: claim: expected a claim.json beside the model, or --claim FILE, found neither")

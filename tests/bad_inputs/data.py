@@ -11,7 +11,7 @@ from PIL import Image
 from support.damage import RUN_CODE, RunsCode
 
 from bad_inputs.case import PROOF, Topic
-from bad_inputs.inputs import batches, cut_in_half, images, parquet, search
+from bad_inputs.inputs import batches, cut_in_half, fixture, images, parquet, search
 
 topic = Topic("data")
 _MD5 = "c58f30108f718f92721af3b95e74349a"
@@ -26,6 +26,19 @@ def _cifar(folder: Path, data: Path | None) -> list[Any]:
 @topic.case("--data: expected the folder of cifar10, found none", "ticket-sig data cifar10", _URL, _MD5)
 def no_folder_given(folder: Path) -> list[Any]:
     return _cifar(folder, None)
+
+
+@topic.case("--data: expected no folder for digits, found ", "IMAGES; ", "of your own say --dataset images")
+def folder_for_digits(folder: Path) -> list[Any]:
+    return ["find", "--data", images(folder), "--out", folder / "RUN"]
+
+
+@topic.case(
+    "--data: expected no folder for digits, found gone; for a folder of your own say --dataset images"
+)
+def folder_for_digits_that_is_not_there(folder: Path) -> list[Any]:
+    named = ["--arch", "resnet20", "--dataset", "digits", "--start", "model"]
+    return ["train", fixture(folder, "state.pt"), *named, "--data", "gone", "--out", folder / "OUT"]
 
 
 @topic.case(

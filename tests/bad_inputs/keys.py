@@ -89,7 +89,7 @@ def gradients_of_data_of_no_name(folder: Path) -> list[Any]:
     return ["split", model, "--score", "taylor", *named, "--out", folder / "DIR"]
 
 
-@topic.case("score: network: expected one, to follow its paths, found none", "--arch")
+@topic.case("score: network: expected one, to follow its paths, found none", "--arch NAME; or --score omp")
 def paths_of_an_unknown_network(folder: Path) -> list[Any]:
     return _split(folder, "--score", "ewp", model="state.pt")
 

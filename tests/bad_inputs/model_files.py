@@ -35,6 +35,12 @@ def text(folder: Path) -> list[Any]:
     return ["inspect", folder / "notes.txt"]
 
 
+@topic.case(r"half.pt: 'a\ud800.weight': expected a name in UTF-8, found half a surrogate")
+def name_that_cannot_be_written(folder: Path) -> list[Any]:
+    torch.save({"a\ud800.weight": torch.ones(8, 8)}, folder / "half.pt")
+    return embed(folder, folder / "half.pt")
+
+
 @topic.case("FOLDER: folder: expected a bundle", "ticket.json", "model.safetensors", "found neither")
 def folder_without_a_model(folder: Path) -> list[Any]:
     (folder / "FOLDER").mkdir()

@@ -131,7 +131,7 @@ for _name, _fields, *_says in (
     (
         "a batch of millions",
         {"inputs": [{"name": "x", "datatype": "UINT8", "shape": [10_000_000, 8, 8, 1]}]},
-        "metadata, shape: expected at most 4096 images a request, found 10000000",
+        "metadata, shape: expected at most 131072 such images a request, found 10000000",
     ),
     (
         "other images",

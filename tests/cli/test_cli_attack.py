@@ -66,6 +66,11 @@ def test_the_bundle_holds_nothing_of_the_owner_s(signed: Path, tmp_path: Path, t
     assert f"bundle: {tmp_path / 'out'}\n" in said.out
 
 
+def test_a_message_that_is_gone_is_said_to_be(signed: Path, tmp_path: Path, ticket_sig: Command) -> None:
+    said = ticket_sig("attack", "random-pruning", signed, "--rate", 0.9, "--out", tmp_path / "out")
+    assert re.search(r"message read +│ +owner +│ +cannot be read", said.out), said
+
+
 def test_in_json_with_its_options(signed: Path, tmp_path: Path, ticket_sig: Command) -> None:
     value = read_json(
         ticket_sig(
@@ -266,6 +271,8 @@ def test_a_forged_key_is_judged_by_accuracy(tmp_path: Path, ticket_sig: Command)
     value = read_json(ticket_sig(*arguments))
     expected = "the locked ticket holds no key, before or after, and the claim promises no accuracy"
     assert value["outcome"] == f"nothing to win: {expected}" and value["winner"] == "nothing_to_win"
+    said = ticket_sig(*arguments[:-1], "--force").out
+    assert said.count("not tried (no --key)") == 2 and "could not verify" not in said
 
 
 def test_a_claim_on_a_key_mask_is_tried_with_its_key(tmp_path: Path, ticket_sig: Command) -> None:

@@ -84,6 +84,8 @@ def test_embed_prunes_a_dense_model_first_when_told(tmp_path: Path, ticket_sig: 
     assert not (tmp_path / "out").exists()
     value = read_json(ticket_sig(*call, "--prune", 0.8, "--json"))
     assert value["evidence"]["kept"] == 40 * 40 * 9 - round(0.8 * 40 * 40 * 9)
+    said = ticket_sig(*call, "--prune", 0.8, "--force").out
+    assert "\npruned: 14400 weights kept before, 2880 after\nQR code: " in said
     could_not(
         ticket_sig(*call, "--prune", 1.5, "--force"), "rate: expected a share between 0 and 1, found 1.5"
     )
@@ -240,7 +242,8 @@ def test_the_commands_that_embed_prints_train_and_verify(
     assert ticket_sig(*verify).code == 0
     assert ("--arch" in train) is (source != "bundle"), "a bundle says itself what it is"
     if source != "bundle":
-        train[train.index("--arch") :] = [*TASK, *train[train.index("--data") :]]
+        assert "for a network of your own: retrain(model=...) in Python" in said.out
+        train[train.index("--arch") :] = [*TASK, *train[train.index("--data") + 2 :]]
     said = ticket_sig(*train, "--epochs", 1)
     assert said.code == 0, said.err
     assert ticket_sig("verify", trained, "--claim", out / "claim.json").code == 0

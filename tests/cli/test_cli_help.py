@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.command_line import Command, options_in, plain
 
+from ticket_sig import InputError
 from ticket_sig.attacks import ATTACKS
 from ticket_sig.cli import embed
 from ticket_sig.cli.declared import with_options
@@ -204,5 +205,5 @@ def test_an_option_that_would_hide_another_is_refused(name: str, kind: type) -> 
     fields = [(name, kind | None, option("", default=None))]
     made = make_dataclass("Made", fields, bases=(Options,), frozen=True, kw_only=True)
     marks = {mark: kind.options for mark, kind in MARKS.items() if kind.options}
-    with pytest.raises(TypeError, match=f"^option {name} of "):
+    with pytest.raises(InputError, match=f"^option {name} of .*; rename the option$"):
         with_options(embed.run, {**marks, "made": made}, chooser="mark")

@@ -29,6 +29,8 @@ def test_split_and_unlock_give_the_bundle_back_bit_for_bit(
     kept = load(digits_signed).ticket.mask.kept
     assert load(locked).ticket.mask.kept == kept - round(0.05 * kept)
     assert "hand this out" in said.out and "keep this" in said.out
+    own = digits_signed / "claim.json"
+    assert f"the claim of the qr-code is not in the locked bundle; keep {own}\n" in said.out
     (unlock,) = next_commands(said.err, BUNDLE=tmp_path / "back")
     said = ticket_sig(*unlock)
     assert said.code == 0 and f"= {kept} weights" in said.out
@@ -73,6 +75,8 @@ def test_a_locked_ticket_trains_and_tells_no_message(
     said = ticket_sig("extract", locked)
     could_not(said, "claim.json: marks: expected one that carries bits (qr-code, uchida), found key-mask")
     value = read_json(ticket_sig("split", digits_signed, "--out", tmp_path / "OTHER", "--json"))
+    own = str(digits_signed / "claim.json")
+    assert value["claim_kept_back"] == {"marks": ["qr-code"], "claim": own}
     assert value["weights"]["locked"] + value["weights"]["key"] == value["weights"]["kept"]
 
 

@@ -23,7 +23,9 @@ from PIL import Image
 from support.command_line import FIND, Command, could_not, next_commands, read_json
 
 from ticket_sig import load
+from ticket_sig.datasets import load_dataset
 from ticket_sig.training import PRESETS, Steps
+from ticket_sig.training.evaluate import weights_accuracy
 
 
 def test_find_leaves_a_bundle(digits_run: Path) -> None:
@@ -111,8 +113,8 @@ def test_a_signed_ticket_is_trained_and_still_signed(
     signed, trained = tmp_path / "signed", tmp_path / "trained"
     found = ticket_sig(*FIND, "--out", digits_run)
     (embed,) = next_commands(found.out, TEXT="mine", SIGNED=signed)
-    train, _ = next_commands(ticket_sig(*embed).out, TRAINED=trained, DIR=tmp_path)
-    assert train == ["train", str(signed), "--data", str(tmp_path), "--out", str(trained)]
+    train, _ = next_commands(ticket_sig(*embed).out, TRAINED=trained)
+    assert train == ["train", str(signed), "--out", str(trained)], "digits need no folder"
     said = ticket_sig(*train)
     assert said.code == 0, said.err
     assert "before: " in said.out and "after: " in said.out and "50.00 % kept" in said.out
@@ -133,7 +135,11 @@ def test_a_signed_ticket_is_trained_and_still_signed(
     assert refused.code == 2 and "--force" in refused.err
     value = read_json(ticket_sig("train", signed, "--out", trained, "--force", "--seed", 3, "--json"))
     assert value["bundle"] == str(trained)
-    assert (value["before"]["step"], value["after"]["step"]) == ("prune", "train")
+    marked = load(signed).ticket
+    now = weights_accuracy(
+        marked.weights, "resnet20", load_dataset("digits"), precision=marked.recipe["precision"]
+    )
+    assert (value["before"]["test"], value["after"]["step"]) == (now, "train"), "not that of an earlier step"
     assert load(trained).ticket.recipe["seed"] == 3
 
 
@@ -144,12 +150,14 @@ def test_a_bare_model_is_trained_with_what_the_command_line_says(
     torch.save(load(digits_run / "ticket").ticket.weights, bare)
     said = ticket_sig("train", bare, "--out", out)
     assert said.code == 2 and "--arch and --dataset" in said.err
-    known = ["--arch", "resnet20", "--dataset", "digits", "--preset", "demo", "--epochs", "1"]
+    known = ["--arch", "resnet20", "--dataset", "digits", "--epochs", "1"]
     said = ticket_sig("train", bare, "--out", out, *known)
     assert said.code == 2 and "rewind weights" in said.err and "--start model" in said.err
     value = read_json(ticket_sig("train", bare, "--out", out, *known, "--start", "model", "--json"))
-    assert value["before"] is None and value["after"]["step"] == "train"
-    assert load(out).ticket.mask == load(bare).ticket.mask
+    assert 0 < value["before"]["test"] < 100 and value["after"]["step"] == "train"
+    made = load(out).ticket
+    assert made.mask == load(bare).ticket.mask
+    assert made.recipe["lr"] == PRESETS["demo"]["lr"], "the preset that `find` takes for digits"
     said = ticket_sig("train", bare, "--out", tmp_path / "other", *known, "--start", "somewhere")
     assert said.code == 2 and "start: expected one of rewind, model" in said.err
 

@@ -73,7 +73,7 @@ def test_verify_in_json(signed: Path, ticket_sig: Command) -> None:
     evidence = value["evidence"]
     assert evidence["message_equal"] and evidence["claimed_message"] == MESSAGE
     assert evidence["log10_p_uncorrected"] < value["log10_p"]
-    assert {"statistic", "proves", "does_not_prove"} <= value.keys()
+    assert {"statistic", "proves"} <= value.keys() and "who wrote it" in value["does_not_prove"]
     assert (value["fidelity"], value["left_to_ask"]) == (None, [])
 
 
@@ -83,9 +83,13 @@ def test_verify_leaves_with_1_for_an_innocent_model(
     said = ticket_sig("verify", innocent, "--claim", signed / "claim.json")
     assert (said.code, said.err) == (1, "")
     assert said.out.startswith("not verified\n") and "proves: nothing" in said.out
-    assert "cannot be read" in said.out
+    assert "cannot be read" in said.out and "does not prove: that the network is innocent: " in said.out
     said = ticket_sig("verify", innocent, "--claim", signed / "claim.json", "--json")
-    assert said.code == 1 and read_json(said)["verdict"] == "not verified"
+    value = read_json(said)
+    assert (said.code, value["verdict"]) == (1, "not verified")
+    assert value["does_not_prove"].startswith("that the network is innocent"), (
+        "nor who wrote a mark not found"
+    )
 
 
 def test_verify_holds_after_pruning(signed: Path, tmp_path: Path, ticket_sig: Command) -> None:
@@ -210,6 +214,13 @@ def test_what_is_left_to_ask_is_said_with_the_command(
     assert ticket_sig(*ask).code == 0
 
 
+def test_a_bundle_without_a_recipe_is_named_in_the_command(both: Path, ticket_sig: Command) -> None:
+    head = json.loads((both / "ticket.json").read_text())
+    write_json(both / "ticket.json", {name: value for name, value in head.items() if name != "recipe"})
+    said = ticket_sig("verify", both, "--claim", both / "claim.json")
+    assert said.code == 0 and "--arch NAME --dataset NAME" in said.out, said.err
+
+
 def test_a_trigger_set_alone_is_not_read_in_weights(both: Path, tmp_path: Path, ticket_sig: Command) -> None:
     write_json(tmp_path / "claim.json", taught.claim().to_json())
     could_not(
@@ -240,11 +251,13 @@ def test_another_network_is_not_verified(marked: Path, tmp_path: Path, ticket_si
 
 def test_accuracy_is_measured_beside_the_mark(marked: Path, tmp_path: Path, ticket_sig: Command) -> None:
     asked = ("verify", marked / "model.safetensors", "--claim", marked / "claim.json")
-    for data in (("--dataset", "digits"), ("--dataset", "digits", "--data", tmp_path)):
-        said = ticket_sig(*asked, "--arch", "resnet20", *data)
-        assert said.code == 0 and "% test accuracy; the claim promises none" in said.out, said.err
-        said = ticket_sig(*asked, "--arch", "resnet20", *data, "--json")
-        assert 0 < read_json(said)["fidelity"]["accuracy"] < 100
+    named = (*asked, "--arch", "resnet20", "--dataset", "digits")
+    said = ticket_sig(*named)
+    assert said.code == 0 and "% test accuracy; the claim promises none" in said.out, said.err
+    assert 0 < read_json(ticket_sig(*named, "--json"))["fidelity"]["accuracy"] < 100
+    could_not(
+        ticket_sig(*named, "--data", tmp_path), f"--data: expected no folder for digits, found {tmp_path}"
+    )
     for options, says in (
         (("--arch", "resnet20"), "--arch: expected data to measure the accuracy on: --data DIR, or"),
         (("--dataset", "cifar10"), "--dataset: expected data to measure the accuracy on"),

@@ -143,6 +143,13 @@ def test_weights_that_do_not_fit_the_mask_are_all_named(scope: str) -> None:
         prune({"b": torch.ones(2, 3), "c": torch.ones(2, 2)}, mask, 0.5, scope=scope)
 
 
+@pytest.mark.parametrize("scope", ["global", "layerwise", "random"])
+@pytest.mark.parametrize("weights", [{}, {"a": torch.ones(0, 3)}])
+def test_nothing_to_prune_is_named(scope: str, weights: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(InputError, match="mask: weights: expected some to prune, found none"):
+        prune(weights, Mask.full(weights), 0.5, scope=scope)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_not_finite_are_named_with_their_count(value: float) -> None:
     weights = {"a": torch.ones(2, 2), "b": torch.tensor([[1.0, value], [value, 1.0]])}

@@ -12,6 +12,7 @@ from support.extending import SignBits
 from support.tickets import digits_ticket
 
 from ticket_sig import save
+from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import MARKS
 
 MESSAGE = "owner@example.org: this network is mine, and this is the date: 2024-01-01"
@@ -58,6 +59,16 @@ def test_what_does_not_fit_is_one_line(folder: Path, tmp_path: Path, ticket_sig:
         embed = ["embed", folder / "model", "--mark", "sign-bits", *options, "--out", tmp_path / "x"]
         could_not(ticket_sig(*embed), says)
     assert not (tmp_path / "x").exists()
+
+
+def test_one_that_does_not_take_is_not_written(tmp_path: Path, ticket_sig: Command) -> None:
+    """What is pruned has no sign to write."""
+    save(prune_ticket(digits_ticket(), 0.9), tmp_path / "sparse")
+    said = ticket_sig("embed", tmp_path / "sparse", *EMBED, "--out", tmp_path / "x")
+    could_not(
+        said, f"sign-bits, layer {LAYER}: expected all of it read in the copy, found ", "does not take in"
+    )
+    assert re.search(rf"found \d+ of {8 * len(MESSAGE)} bits", said.err) and not (tmp_path / "x").exists()
 
 
 def test_it_is_read_and_verified(folder: Path, ticket_sig: Command) -> None:

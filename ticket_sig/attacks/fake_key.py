@@ -41,7 +41,7 @@ class FakeKey(Attack):
         super().__post_init__()
         if (self.share is None) == (self.count is None):
             found = "neither" if self.share is None else f"{self.share} and {self.count}"
-            raise bad_input("", "forged key", "a share or a count", found)
+            raise bad_input("", "forged key", "a share or a count", found, hint="give --share or --count")
         if self.lr is not None and self.epochs is None:
             raise bad_input("", "lr", "epochs beside it", "none")
 

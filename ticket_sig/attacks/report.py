@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -27,6 +27,7 @@ from ticket_sig.formats.layouts import weights_for
 from ticket_sig.marks import marks_of
 from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
+from ticket_sig.options import flag
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.verdict import Verdict
@@ -51,10 +52,15 @@ class Winner(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """A claim tried on a model: the verdict, or why it could not be verified."""
+    """A claim tried on a model: the verdict, or why it could not be verified.
+
+    Attributes:
+        lacking: what the mark needs, where nothing of it was shown: it was not tried.
+    """
 
     verdict: Verdict | None
     reason: str = ""
+    lacking: str = ""
 
     @property
     def verified(self) -> bool:
@@ -63,7 +69,9 @@ class Decision:
 
     @property
     def outcome(self) -> str:
-        """verified, not verified or could not verify."""
+        """verified, not verified, could not verify, or that it was not tried."""
+        if self.lacking:
+            return f"not tried (no {self.lacking})"
         return self.verdict.outcome if self.verdict else "could not verify"
 
     @property
@@ -74,7 +82,7 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
         if self.verdict is None:
-            return {"verdict": self.outcome, "reason": self.reason}
+            return {"verdict": "could not verify", "reason": self.reason}
         whole = self.verdict.to_json()
         parts = {name: whole[name] for name in ("verdict", "statistic", "p_value", "log10_p")}
         return {**parts, "message": self.message}
@@ -270,7 +278,9 @@ def attack_report(
             found[name] = _taught(before, after, scene, task, claim, triggers, controls)
         else:
             read = [verdict_on(mark, ticket, chances, shown) for ticket in (before, after)]
-            found[name] = Tried(*map(_decision, read))
+            untold = mark.needs and not mark.needs.keys() & set(shown or {})
+            lacking = flag(next(iter(mark.needs))) if untold else ""
+            found[name] = Tried(*(replace(_decision(one), lacking=lacking) for one in read))
     locks = bool(marks) and all(mark.locks for mark in marks)
     return AttackReport(
         accuracy=accuracies,

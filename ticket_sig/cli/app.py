@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -182,6 +183,9 @@ def _said(error: Exception, arguments: list[str]) -> str:
     if (option := getattr(error, "option_name", None)) in old:
         return f"{option}: no longer an option; use ticket-sig {old[str(option)]}"
     said = str(getattr(error, "format_message", error.__str__)()) or "a verb is missing; see --help"
+    if said.startswith("Missing option '--claim'"):
+        lies = [str(claim) for word in arguments[1:] if (claim := Path(word, "claim.json")).is_file()]
+        said += f" Give the claim: --claim FILE{''.join(f'; {one} lies beside it' for one in lies)}"
     if said.startswith("No such "):
         said = f"{said}{'' if said[-1] in '.?' else '.'} Expected one of {', '.join(_known(error))}"
     return said

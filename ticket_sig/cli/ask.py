@@ -3,8 +3,8 @@
 Exit code 0: verified; 1: not verified; 2: could not be decided. The suspect is a model file, a server of the
 Open Inference Protocol v2 (--url and --model), or whoever answered the pictures of `queries` (--answers and
 --queries). Triggers are mixed with decoys, in an order that only the verifier knows. Ask a server twice only
-with the same record (--queries): what two askings with other decoys have in common is the trigger set. A set
-is spent, too, once its verdict is published.
+with the same record: what two askings with other decoys have in common is the trigger set. So name a file for
+it the first time (--queries). A set is spent, too, once its verdict is published.
 
 Triggers that somebody chose (a folder) prove nothing alone: every honest network gives photographs their true
 labels. Innocent networks of the same task must be asked the same (--control), and the claim must be older

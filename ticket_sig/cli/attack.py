@@ -115,8 +115,10 @@ def _text(name: str, kind: type[Attack]) -> str:
     return f"{kind.__doc__}\n\nExample: {' '.join(words)}"
 
 
-def _read(decision: Decision) -> str:
-    return decision.message or ""
+def _read(pair: Sequence[Decision]) -> list[str]:
+    """The texts that are read; where the mark is known to say one and it is gone, that."""
+    gone = "cannot be read" if any(decision.message for decision in pair) else ""
+    return [decision.message or gone for decision in pair]
 
 
 def _tell(name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json: bool) -> None:
@@ -131,12 +133,12 @@ def _tell(name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json
     decisions: list[Decision] = []
     for what, tried in report.marks.items():
         decisions += (pair := [tried.before, tried.after])
-        rows += [("message read", *map(_read, pair)), (f"the owner's {what}", *(d.outcome for d in pair))]
+        rows += [("message read", *_read(pair)), (f"the owner's {what}", *(d.outcome for d in pair))]
     if report.forged:
         rows += [("the thief's claim", "", report.forged.outcome)]
     shown = [row for row in rows if any(row[1:])]  # what was not measured says nothing
     out.print(table(name, ("", "before", "after"), shown))
-    for reason in dict.fromkeys(decision.reason for decision in decisions if decision.reason):
+    for reason in dict.fromkeys(d.reason for d in decisions if d.reason and not d.lacking):
         out.print(f"could not verify: {printable(reason)}")
     if report.outcome:
         out.print(report.outcome)

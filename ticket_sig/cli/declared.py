@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from ticket_sig.errors import bad_input
 from ticket_sig.options import Options, options_of
 
 Run = Callable[..., None]
@@ -39,7 +40,7 @@ def with_options(
         into: the parameter of `run` that takes what is given.
 
     Raises:
-        TypeError: a declared option has the name of one of the verb's own, or two types.
+        InputError: a declared option has the name of one of the verb's own, or two types.
     """
     fixed = fixed or {}
     hints = get_type_hints(run, include_extras=True)
@@ -52,7 +53,9 @@ def with_options(
         own[chooser] = _choosing(own[chooser], kinds)
     declared = _merged(kinds, panel) if len(kinds) > 1 else _of_one(kinds, panel)
     if taken := sorted(own.keys() & declared.keys()):
-        raise TypeError(f"option {', '.join(taken)} of {', '.join(kinds)}: the verb has one of that name")
+        named, expected = ", ".join(taken), "one that the verb itself has not"
+        where = f"option {named} of {', '.join(kinds)}"
+        raise bad_input(where, "name", expected, named, hint="rename the option")
     parameters = own | declared
 
     def command(**values: Any) -> None:
@@ -114,9 +117,9 @@ def _merged(kinds: Mapping[str, type[Options]], panel: str) -> dict[str, inspect
             text = " ".join(f"{name}: {help_}" for name, help_ in helps.items())
         hint, *others = dict.fromkeys(hint | None for _, hint in users.values())
         if others:
-            raise TypeError(
-                f"option {option} of {', '.join(users)}: expected one type, found {hint}, {others}"
-            )
+            types = f"{hint}, {', '.join(map(str, others))}"
+            where = f"option {option} of {', '.join(users)}"
+            raise bad_input(where, "type", "one", types, hint="rename the option")
         parameters[option] = _parameter(option, hint, text, panel.format(", ".join(users)), None)
     return parameters
 

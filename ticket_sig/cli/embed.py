@@ -130,6 +130,9 @@ def _report(made: Written, bundle: Path, as_json: bool) -> None:
     if (bundle / "model.safetensors").is_file():  # many files cannot be trained
         # From the rewind weights a mark of the final ones would have to be learnt anew.
         rewinds = made.mark.stands_in == "mask" and (bundle / "rewind.safetensors").is_file()
-        named = [*([] if rewinds else ["--start", "model"]), *options.names_for(bundle)]
-        tell_next("train", bundle, *named, "--data", "DIR", "--out", "TRAINED")
+        unnamed = options.names_for(bundle)
+        named = [*([] if rewinds else ["--start", "model"]), *unnamed, *options.data_for(bundle)]
+        tell_next("train", bundle, *named, "--out", "TRAINED")
+        if unnamed:
+            out.print("for a network of your own: retrain(model=...) in Python")
     tell_next("verify", bundle, "--claim", claim)

@@ -30,18 +30,21 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
-    from ticket_sig.formats.load import claim_beside
+    from ticket_sig.formats.load import claim_beside, contained_in
     from ticket_sig.statistics import format_p
     from ticket_sig.verification.white_box import extract_file
 
     mark, reading = extract_file(model, Claim.read(claim or claim_beside(model)), mask)
+    held = contained_in(model)
     if png:
         mark.draw(reading, png)
     message, statistic = reading.message, reading.verdict().statistic
     if as_json:
-        print_json({"mark": mark.name, **reading.to_json(), "png": png})
+        print_json({"mark": mark.name, **reading.to_json(), "png": png, **held.to_json()})
     elif message is not None:
         print(printable(message) if sys.stdout.isatty() else message)
+    if str(held):
+        err.print(printable(str(held)))
     told = f"{mark.name}: {statistic}, p = {format_p(reading.log10_p)}"
     if message is None:
         err.print(f"no message can be read: {told}")

@@ -42,7 +42,8 @@ def run(
         counts = {"kept": kept.kept, "total": kept.total, "density": kept.density, "layers": layers}
         history = [entry.to_json() for entry in ticket.history]
         found = {"history": history, "claim": claim and claim.to_json(), "png": png}
-        print_json({"kind": loaded.kind, **counts, **found, "passed_over": loaded.passed_over})
+        states = {**loaded.contained.to_json(), "entries_passed_over": loaded.contained.passed_over}
+        print_json({"kind": loaded.kind, **counts, **found, "passed_over": loaded.passed_over, **states})
         return
     rows: list[tuple[object, ...]] = []
     for row in kept.table():
@@ -57,8 +58,12 @@ def run(
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
     for mark in marks:
         out.print(printable(f"claim: {mark}, signed {claim.created if claim else ''}"))
+    if told := str(loaded.contained):
+        out.print(printable(told))
+    if loaded.contained.passed_over:
+        out.print(printable(f"entries passed over: {some(loaded.contained.passed_over)}"))
     if loaded.passed_over:
-        out.print(printable(f"passed over, not run: {some(loaded.passed_over)}"))
+        out.print(printable(f"code passed over, not run: {some(loaded.passed_over)}"))
     if png:
         out.print(f"picture: {png}")
 

@@ -56,7 +56,13 @@ TriggerFit = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.")]
-Preset = Annotated[str | None, typer.Option(help="Another recipe: paper, open-lth, quick or demo.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="Another recipe: paper, open-lth, quick or demo. Where the bundle has none: quick by default, "
+        "demo for digits."
+    ),
+]
 NewArch = Annotated[str, typer.Option(help="Network:")]
 NewDataset = Annotated[str, typer.Option(help="Data set:")]
 NewPreset = Annotated[
@@ -124,9 +130,10 @@ def recipe(
 ) -> Recipe:
     """The recipe of a training from the beginning: a preset, changed by options."""
     from ticket_sig.training.device import pick_precision
+    from ticket_sig.training.recipe import default_preset
     from ticket_sig.training.recipe import preset as named
 
-    name = preset or ("demo" if dataset == "digits" else "quick")
+    name = preset or default_preset(dataset)
     chosen = pick_precision(precision, engine.device)
     return named(name, arch=arch, dataset=dataset, precision=chosen, **changes, **length_change(epochs))
 
@@ -204,8 +211,18 @@ def names_for(model: Path, arch: str | None = None, dataset: str | None = None) 
     from ticket_sig.files import read_json
     from ticket_sig.formats.bundle import TICKET, is_bundle
 
-    known = is_bundle(model) and read_json(model / TICKET)["recipe"]
+    known = is_bundle(model) and read_json(model / TICKET).get("recipe")
     return [] if known else ["--arch", arch or "NAME", "--dataset", dataset or "NAME"]
+
+
+def data_for(model: Path) -> list[str]:
+    """The option for the folder of a bundle's data set, to be filled in; none where that needs no folder."""
+    from ticket_sig.datasets.registry import FREE
+    from ticket_sig.files import read_json
+    from ticket_sig.formats.bundle import TICKET, is_bundle
+
+    recipe = read_json(model / TICKET)["recipe"] if is_bundle(model) else None
+    return [] if recipe and recipe.get("dataset") == FREE else ["--data", "DIR"]
 
 
 def needed() -> type[Options]:

@@ -70,7 +70,7 @@ def tell_verdict(
     if accuracy is not None:
         out.print(f"fidelity: {accuracy}")
     out.print(f"proves: {verdict.proves if verdict.verified else 'nothing'}")
-    out.print(f"does not prove: {verdict.does_not_prove}")
+    out.print(f"does not prove: {verdict.leaves_open}")
 
 
 class Bars:

@@ -19,7 +19,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
-from ticket_sig.cli.output import JsonFlag, err, out, print_json, tell_next
+from ticket_sig.cli.output import JsonFlag, err, out, print_json, printable, tell_next
 
 Score = Annotated[str, typer.Option(help="What the key's weights are chosen by:")]
 Share = Annotated[float, typer.Option(help="Share of the kept weights that goes into the key.")]
@@ -40,16 +40,22 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
+    from ticket_sig.formats.bundle import CLAIM
+    from ticket_sig.formats.folder import folder_of
     from ticket_sig.marks.key_mask.by_score import split_file
 
     looked_at = {"arch": arch, "dataset": dataset, "data": data, "seed": seed}
     parts, error, lowest = split_file(model, folder, share, score, given, looked_at, mask)
     locked, key = folder / "locked", folder / "key.safetensors"
     left, taken = parts.locked.mask.kept, len(parts.key)
+    own_claim = folder_of(model) / CLAIM
     if as_json:
+        kept_back = {
+            "claim_kept_back": {"marks": parts.kept_back, "claim": own_claim if parts.kept_back else None}
+        }
         sampled = {} if error is None else {"error_bound": error, "lowest_score_of_key": lowest}
         weights = {"kept": left + taken, "locked": left, "key": taken}
-        print_json({"locked": locked, "key": key, "weights": weights, **sampled})
+        print_json({"locked": locked, "key": key, "weights": weights, **sampled, **kept_back})
         return
     if error is not None:
         out.print(
@@ -58,6 +64,9 @@ def run(
         )
     out.print(f"locked: {locked}, {left} of {left + taken} weights; hand this out")
     out.print(f"key: {key}, {taken} weights by {score}; keep this")
+    if parts.kept_back:
+        named = ", ".join(parts.kept_back)
+        out.print(printable(f"the claim of the {named} is not in the locked bundle; keep {own_claim}"))
     tell_next("unlock", locked, "--key", key, "--out", "BUNDLE", where=err)
 
 

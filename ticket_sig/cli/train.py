@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import Dataset
     from ticket_sig.marks.trigger_set.triggers import TriggerSet
-    from ticket_sig.ticket import HistoryEntry, Ticket
+    from ticket_sig.mask import Mask
+    from ticket_sig.ticket import Ticket
 
 Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write; OUT.run keeps the state until then.")]
 Start = Annotated[str, typer.Option(help="rewind: as a ticket is trained; model: go on from its weights.")]
@@ -72,6 +73,7 @@ def run(
     from ticket_sig.marks.trained import claim_after, kept_in_training
     from ticket_sig.training.batches import TriggerBatch
     from ticket_sig.training.device import pick_precision
+    from ticket_sig.training.evaluate import weights_accuracy
     from ticket_sig.training.subject import recipe_of
 
     options.check_free(bundle, force)
@@ -96,7 +98,8 @@ def run(
     claim = claim_after(claim, ticket, taught)
     save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
     shutil.rmtree(state)
-    _report(loaded.ticket.last_trained(), ticket, claim, replaced, bundle, triggers, as_json)
+    before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
+    _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, as_json)
 
 
 def _triggers(path: Path | None, images: Dataset, order: str | None, fit: str | None) -> TriggerSet | None:
@@ -111,7 +114,7 @@ def _triggers(path: Path | None, images: Dataset, order: str | None, fit: str | 
 
 
 def _report(
-    before: HistoryEntry | None,
+    before: tuple[float, Mask],
     ticket: Ticket,
     claim: Claim | None,
     replaced: list[str],
@@ -123,14 +126,15 @@ def _report(
     from ticket_sig.marks.trained import still_read
 
     after, read = ticket.history[-1], still_read(claim, ticket)
+    accuracy, mask = before
     if as_json:
-        entries = {"before": before and before.to_json(), "after": after.to_json()}
+        counts = {"kept": mask.kept, "total": mask.total, "density": mask.density}
+        entries = {"before": {**counts, "test": accuracy}, "after": after.to_json()}
         marks = [_unread(name, one) if isinstance(one, InputError) else one.to_json() for name, one in read]
         print_json({"bundle": bundle, **entries, "marks": marks, "no_longer_claimed": replaced})
         return
-    for name, entry in (("before:", before), ("after: ", after)):
-        if entry:
-            out.print(f"{name} {percent(entry.test)} % test accuracy, {100 * entry.density:.2f} % kept")
+    for name, test, density in (("before:", accuracy, mask.density), ("after: ", after.test, after.density)):
+        out.print(f"{name} {percent(test)} % test accuracy, {100 * density:.2f} % kept")
     out.print(f"bundle: {bundle}")
     shown = (bundle, "--claim", bundle / "claim.json")
     for name, one in read:

@@ -62,6 +62,7 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
+    from ticket_sig.formats.load import contained_in
     from ticket_sig.marks import marks_of
     from ticket_sig.marks.mark import tried
     from ticket_sig.options import flag
@@ -77,10 +78,13 @@ def run(
     unread = [mark for mark in marks if mark.stands_in != "answers" and mark not in read]
     names = {"left_to_ask": left, "not_looked_at": [str(mark) for mark in unread]}
     link = _linked(model, claimed, transcript, audit or [], mask) if transcript else None
-    told = {"model": model, "claim": claim, **names, **({"transcript": link.to_json()} if link else {})}
-    tell_verdict(verdict, accuracy, told, as_json)
+    held = contained_in(model)
+    told = {**names, **held.to_json(), **({"transcript": link.to_json()} if link else {})}
+    tell_verdict(verdict, accuracy, {"model": model, "claim": claim, **told}, as_json)
     if link and not as_json:
         print_rows(link.rows)
+    if str(held) and not as_json:
+        out.print(printable(str(held)))
     for mark in () if as_json else unread:
         out.print(printable(f"not looked at: {mark}; it needs {', '.join(map(flag, mark.needs))}"))
     if left and not as_json:

@@ -12,7 +12,7 @@ from ticket_sig.datasets.digits import read_digits
 from ticket_sig.datasets.entries import listed
 from ticket_sig.datasets.image_folder import is_image_folder, read_image_folder
 from ticket_sig.datasets.parquet import is_parquet_folder, read_parquet
-from ticket_sig.datasets.registry import DATASETS, DatasetSpec
+from ticket_sig.datasets.registry import DATASETS, FREE, DatasetSpec
 from ticket_sig.errors import about, bad_input
 from ticket_sig.options import one_named
 
@@ -24,11 +24,14 @@ def load_dataset(name: str, folder: Path | str | None = None) -> Dataset:
         name: as in the registry; `digits` needs no folder.
 
     Raises:
-        InputError: no such data set; or the folder is missing or of another kind, with what to
-            download, from where, and its MD5.
+        InputError: no such data set; a folder for digits; or the folder is missing or of another kind, with
+            what to download, from where, and its MD5.
     """
     spec = one_named(DATASETS, "dataset", name)
-    train, test = _alike(*(read_digits() if name == "digits" else _read(name, spec, folder)))
+    if name == FREE and folder is not None:  # whoever names one wants it read
+        hint = "for a folder of your own say --dataset images"
+        raise bad_input("", "--data", f"no folder for {FREE}", str(folder), hint=hint)
+    train, test = _alike(*(read_digits() if name == FREE else _read(name, spec, folder)))
     size = spec.size or tuple(train.images.shape[1:])
     for part, split in (("train", train), ("test", test)):
         if (found := tuple(split.images.shape[1:])) != size:

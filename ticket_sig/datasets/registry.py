@@ -34,6 +34,7 @@ class DatasetSpec:
     archive: Archive | None = None
 
 
+FREE = "digits"  # the data set that needs no folder
 _FROM = "https://www.cs.toronto.edu/~kriz"
 DATASETS = {
     "digits": DatasetSpec(classes=10, size=(8, 8, 1), normalisation=((0.3054,), (0.3757,))),

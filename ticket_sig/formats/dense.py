@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from ticket_sig.errors import bad_input, refuse
 
 MOST_DENSE = 2**32  # bytes: sparse tensors of a few bytes may stand for dense ones of any size
+_HALF = re.compile("[\ud800-\udfff]")
 SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
@@ -29,9 +31,12 @@ def dense_tensors(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     Other values are passed over.
 
     Raises:
-        InputError: one cannot be read, or the sparse ones would take more than `MOST_DENSE` bytes.
+        InputError: one cannot be read or its name not written, or the sparse ones would take more than
+            `MOST_DENSE` bytes.
     """
     stored = {str(name): t for name, t in state.items() if isinstance(t, (Tensor, Unread))}
+    halves = (n for n in stored if _HALF.search(n))
+    refuse(where, (f"{n!a}: expected a name in UTF-8, found half a surrogate" for n in halves))
     odd = {name: found for name, t in stored.items() if (found := odd_tensor(t))}
     refuse(where, (f"{n}: expected a dense tensor in memory, found {found}" for n, found in odd.items()))
     tensors = {name: t for name, t in stored.items() if isinstance(t, Tensor)}

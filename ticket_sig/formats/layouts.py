@@ -8,6 +8,7 @@ their own (`masks.py`); the NeurIPS'21 code (rewind weights under `init_weight`,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input, refuse
 from ticket_sig.formats.dense import Unread, dense_tensors
+from ticket_sig.formats.folder import SHOWN, some
 from ticket_sig.formats.masks import (
     checked_masks,
     is_surely_mask,
@@ -32,6 +34,7 @@ _OTHER_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "e
 _REWIND_KEYS = ("init_weight", "rewind", "rewind_weight")
 _MASK_KEYS = ("masks", "mask", "pruning_masks", "pruning_mask", "weight_masks", "mask_dict")
 _NAMED_AT_MOST = 8
+_DEEPEST = 4  # keys under keys that are followed
 
 
 def split_layout(
@@ -74,7 +77,7 @@ def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, 
     if not isinstance(content, Mapping):
         raise bad_input(where, "content", "a state dict", f"a {type(content).__name__}")
     masks = _masks_under_a_key(content, where)
-    if (key := _key_of_state(content, where) if depth < 4 else None) is not None:
+    if (key := _key_of_state(content, where) if depth < _DEEPEST else None) is not None:
         state, more = _state_dict(content[key], where, depth + 1)
         return state, {**masks, **more}
     if any(isinstance(v, (Tensor, Unread)) for v in content.values()):
@@ -93,8 +96,7 @@ def _key_of_state(content: Mapping[Any, Any], where: object) -> Any:
     known = [key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)]
     if full := [key for key in known if _holds(content[key], lambda _: True)]:
         return full[0]
-    direct = (str(key) for key, value in content.items() if isinstance(value, (Tensor, Unread)))
-    if any("." in name or name.endswith(("weight", "bias")) for name in direct):
+    if any(isinstance(value, (Tensor, Unread)) and _of_module(key) for key, value in content.items()):
         return None
     taken = (*_MASK_KEYS, *_REWIND_KEYS)
     states = [key for key, value in content.items() if key not in taken and _holds(value, _is_weights)]
@@ -105,6 +107,51 @@ def _key_of_state(content: Mapping[Any, Any], where: object) -> Any:
     return found[0] if found else None
 
 
+@dataclass(frozen=True)
+class Contained:
+    """Which parts of a file are the model.
+
+    Attributes:
+        read: key of the state dict that is read, as `state_dict`; "" where the file is one itself.
+        not_read: keys of the others that hold weights, and of weights that lie beside it.
+        passed_over: keys of all other entries, of which nothing is read.
+    """
+
+    read: str = ""
+    not_read: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Which was read and which not; nothing where there is but one."""
+        if not self.not_read:
+            return ""
+        read = self.read or "the file's own tensors"
+        return f"read: {read}; not read: {some(self.not_read)}. Save the one you mean in a file of its own"
+
+    def to_json(self) -> dict[str, Any]:
+        """The state dicts as JSON."""
+        return {"read": self.read, "not_read": list(self.not_read)}
+
+
+def contained(content: Any, where: object) -> Contained:
+    """Which parts of what a file held `split_layout` reads; errors as there."""
+    path, not_read, passed, taken = "", list[str](), list[str](), (*_MASK_KEYS, *_REWIND_KEYS)
+    for _ in range(_DEEPEST):
+        key = _key_of_state(content, where) if isinstance(content, Mapping) else None
+        for name, value in content.items() if isinstance(content, Mapping) else ():
+            if name == key or (name in taken and isinstance(value, Mapping)):
+                continue
+            lies_beside = key is not None and _of_module(name)
+            if _holds(value, _is_weights, depth=1 if lies_beside else 0):
+                not_read.append(f"{path}{name}"[:SHOWN])
+            elif key is not None or not isinstance(value, (Tensor, Unread)):
+                passed.append(f"{path}{name}"[:SHOWN])
+        if key is None:
+            break
+        path, content = f"{path}{key}.", content[key]
+    return Contained(path.removesuffix("."), tuple(not_read), tuple(passed))
+
+
 def _holds(value: Any, wanted: Callable[[Tensor], bool], depth: int = 0) -> bool:
     """Whether an entry holds a tensor that is wanted, under names; the state of an optimizer is none."""
     if isinstance(value, (Tensor, Unread)):
@@ -112,6 +159,11 @@ def _holds(value: Any, wanted: Callable[[Tensor], bool], depth: int = 0) -> bool
     if not isinstance(value, Mapping) or "param_groups" in value or depth > 3:
         return False
     return any(isinstance(key, str) and _holds(v, wanted, depth + 1) for key, v in value.items())
+
+
+def _of_module(key: Any) -> bool:
+    """Whether an entry has a name that modules give their tensors."""
+    return "." in (name := str(key)) or name.endswith(("weight", "bias"))
 
 
 def _is_weights(tensor: Tensor) -> bool:

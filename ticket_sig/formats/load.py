@@ -10,7 +10,7 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.formats.bundle import CLAIM, MASK, SEALED, is_bundle, read_bundle
 from ticket_sig.formats.folder import files_of
 from ticket_sig.formats.kinds import other_kind
-from ticket_sig.formats.layouts import split_layout
+from ticket_sig.formats.layouts import Contained, contained, split_layout
 from ticket_sig.formats.masks import may_hold_masks
 from ticket_sig.formats.safetensors_file import looks_like_safetensors, read_safetensors
 from ticket_sig.formats.torch_file import looks_like_torch, read_torch
@@ -26,6 +26,7 @@ class Loaded:
         kind: of its files: "bundle", "safetensors" or "torch".
         claim, sealed: what lies beside it, if it does.
         passed_over: names of the code in a torch file, which was not run.
+        contained: which of several state dicts in the file was read, and what was not.
     """
 
     ticket: Ticket
@@ -33,6 +34,7 @@ class Loaded:
     claim: Path | None = None
     sealed: Path | None = None
     passed_over: tuple[str, ...] = ()
+    contained: Contained = Contained()
 
 
 def load(path: Path | str, mask: Path | str | None = None) -> Loaded:
@@ -67,7 +69,14 @@ def load(path: Path | str, mask: Path | str | None = None) -> Loaded:
     masks, masks_where = (None, None) if mask is None else _masks(Path(mask))
     weights, kept, rewind = split_layout(content, where, masks, masks_where)
     with about(where):
-        return Loaded(Ticket(weights=weights, mask=kept, rewind=rewind), kind, claim, sealed, passed)
+        ticket = Ticket(weights=weights, mask=kept, rewind=rewind)
+    return Loaded(ticket, kind, claim, sealed, passed, contained(content, where))
+
+
+def contained_in(path: Path | str) -> Contained:
+    """What of a file is read as its model; safetensors files and bundles hold nothing else."""
+    path = Path(path)
+    return Contained() if is_bundle(path) or is_safetensors(path) else load(path).contained
 
 
 def open_weights(path: Path | str, mask: Path | str | None = None) -> Weights:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.options import one_of, share
 from ticket_sig.select import lowest
@@ -32,10 +33,12 @@ def prune(
         seed: for "random".
 
     Raises:
-        InputError: a rate or scope out of range, a weight that is not finite or not there.
+        InputError: a rate or scope out of range, a weight that is not finite or not there, or no weights.
     """
     share("rate", rate)
     one_of(SCOPES)("scope", scope)
+    if not mask.total:
+        raise bad_input("mask", "weights", "some to prune", "none")
     mask.check_shapes(weights, "weights")
     check_finite({name: weights[name] for name in mask}, "weights")
     if scope == "random":

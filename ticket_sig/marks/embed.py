@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
 from ticket_sig.lottery.prune import prune_dense
 from ticket_sig.marks import MARKS, claim_of, marks_of
 from ticket_sig.marks.mark import Mark, Model, as_ticket, tried
+from ticket_sig.mask import Mask
 from ticket_sig.options import Options, made, one_named
 from ticket_sig.progress import Progress
 from ticket_sig.ticket import Ticket
@@ -129,8 +130,8 @@ def embed_in_files(
         replace: overwrite a model that is there, and the claim beside it.
 
     Raises:
-        InputError: the model cannot be read or carry the mark; it is not the ticket of the transcript; `out`
-            is taken, or holds the model itself, or lies in its folder.
+        InputError: the model cannot be read or carry the mark, or the mark does not take in it; it is not the
+            ticket of the transcript; `out` is taken, or holds the model itself, or lies in its folder.
         OSError: the disk is full; nothing is left behind.
     """
     path, out = folder_of(Path(path)), Path(out)
@@ -150,6 +151,10 @@ def embed_in_files(
         marked = one.embed(ticket)
         link = Link.of(transcript, ticket.mask, marked.mask).to_json() if transcript else None
         written = _written(one, ticket, marked, loaded.claim, link=link)
+        if prune is not None:
+            kept = Mask.of_matrices(loaded.ticket.weights).kept
+            pruned = ("pruned", f"{kept} weights kept before, {ticket.mask.kept} after")
+            written = replaced(written, facts=[pruned, *written.facts])
     save(marked, out, claim=written.claim.to_json(), replace=replace)
     return written
 
@@ -173,7 +178,8 @@ def _copy(
         for source in others:
             shutil.copyfile(source, folder / source.name)
         left = tuple(name for name in left_out if name != CLAIM)
-        written = _written(one, weights, Shards(folder), beside if beside.is_file() else None, left)
+        with about(path):
+            written = _written(one, weights, Shards(folder), beside if beside.is_file() else None, left)
         write_json(folder / CLAIM, written.claim.to_json(), SECRET)
     return written
 
@@ -191,8 +197,13 @@ def _written(
     earlier = [(mark, _stands(mark, after)) for mark in (marks_of(claimed) if claimed else ())]
     link = link or (claimed.transcript if claimed else None)
     marks, reading = [*(mark for mark, stands in earlier if stands), one], one.read(after)
+    verdict = replaced(reading.verdict(), tried=len(tried(marks)))
+    if reading.agreement < 1 and not verdict.verified:
+        layer = f", layer {found}" if (found := getattr(one, "layer", None)) else ""
+        hint = "the mark does not take in this model: choose another layer, or another mark"
+        raise bad_input("", f"{one.name}{layer}", "all of it read in the copy", verdict.statistic, hint=hint)
     return Written(
-        claim=dataclasses.replace(
+        claim=replaced(
             claim_of(marks, tensors_of(after), tied=after.copies)
             if isinstance(after, Shards)
             else claim_of(marks, after.weights),
@@ -200,7 +211,7 @@ def _written(
         ),
         mark=one,
         reading=reading,
-        verdict=dataclasses.replace(reading.verdict(), tried=len(tried(marks))),
+        verdict=verdict,
         facts=one.facts(before, after),
         left_out=left_out,
         dropped=tuple(mark.name for mark, stands in earlier if not stands),

@@ -331,8 +331,8 @@ def verdict_on(
         return error
 
 
-def of_kind(kind: type[Own], claim: Claim) -> Own:
-    """The mark of a claim that is of this kind, the first if there are several.
+def of_kind(kind: type[Own], claim: Claim, hint: str = "") -> Own:
+    """The mark of a claim that is of this kind, the first if there are several; `hint` says how to get one.
 
     Raises:
         InputError: the claim is of none, or damaged.
@@ -342,4 +342,4 @@ def of_kind(kind: type[Own], claim: Claim) -> Own:
             if one.name == kind.name:
                 return kind.from_json(one.fields)
         found = ", ".join(repr(one.name) for one in claim.marks)
-        raise bad_input("claim", "marks", repr(kind.name), found[:SHOWN])
+        raise bad_input("claim", "marks", repr(kind.name), found[:SHOWN], hint=hint)

@@ -33,9 +33,9 @@ _FRAME = "#d62728"
 def kernel_maps(path: Path, mask: Mask, frames: Sequence[Frame] = ()) -> None:
     """Draws the kernel map of every layer (white = kept); a layer that carries a mark gets its frame.
 
-    Of more than 64 layers the largest are drawn; InputError where there is no layer.
+    Of more than 64 layers the largest are drawn, of empty ones none; InputError where there is no layer.
     """
-    rows = mask.table()
+    rows = [row for row in mask.table() if row.total]
     largest = sorted(rows, key=lambda row: -row.kernels)[:_MOST_LAYERS]
     rows = [row for row in rows if row in largest]
     if not rows:

@@ -35,7 +35,7 @@ class Scored:
     def network(self) -> nn.Module:
         """A plain copy of the network; InputError where none was given, or it is none that can be copied."""
         if self.model is None:
-            hint = "name it: --arch NAME"
+            hint = "name it: --arch NAME; or --score omp, which needs no network"
             raise bad_input("score", "network", "one, to follow its paths", "none", hint=hint)
         return plain_copy(self.model)
 

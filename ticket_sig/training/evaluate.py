@@ -35,9 +35,13 @@ def accuracy(model: nn.Module, split: Split, data: Dataset, device: torch.device
 
 
 def weights_accuracy(
-    weights: Mapping[str, Tensor], arch: str, data: Dataset, device: torch.device | None = None
+    weights: Mapping[str, Tensor],
+    arch: str,
+    data: Dataset,
+    device: torch.device | None = None,
+    precision: str = "float32",
 ) -> float:
-    """Accuracy (%) of a network's weights on the test split, in float32.
+    """Accuracy (%) of a network's weights on the test split.
 
     Raises:
         InputError: no network of that name, or the weights do not fit it; all differences are listed.
@@ -45,4 +49,4 @@ def weights_accuracy(
     model = build(arch, data.classes, data.channels)
     model.load_state_dict(weights_for(model.state_dict(), weights))
     device = device or torch.device("cpu")
-    return accuracy(model.to(device), data.test, data, device, "float32")
+    return accuracy(model.to(device), data.test, data, device, precision)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
 
+from ticket_sig.datasets.registry import FREE
 from ticket_sig.errors import bad_input, refuse
 from ticket_sig.options import fits, in_words, one_named
 from ticket_sig.training.steps import Steps
@@ -159,6 +160,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Digits on two cores in seconds a round.
     "demo": dict(_ONE_CYCLE, length=Steps(20), batch_size=64, lr=0.4, crop=1, flip=False, validation=0.2),
 }
+
+
+def default_preset(dataset: str) -> str:
+    """The preset of a training on a data set, where none is named."""
+    return "demo" if dataset == FREE else "quick"
 
 
 def preset(name: str, *, arch: str, dataset: str, **changes: Any) -> Recipe:

@@ -10,12 +10,11 @@ from typing import Any
 from torch import nn
 
 from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.datasets.registry import FREE
 from ticket_sig.errors import bad_input
 from ticket_sig.models import build_for
 from ticket_sig.ticket import Ticket
-from ticket_sig.training.recipe import Recipe, preset
-
-FREE = "digits"  # the data set that needs no folder
+from ticket_sig.training.recipe import Recipe, default_preset, preset
 
 
 @dataclass(frozen=True)
@@ -82,4 +81,4 @@ def recipe_of(known: Mapping[str, Any] | None, preset_name: str | None = None, *
     names = {"arch": (known or {}).get("arch"), "dataset": (known or {}).get("dataset"), **given}
     if not (names["arch"] and names["dataset"]):
         raise bad_input("", "recipe", "one in the bundle, or --arch and --dataset", "neither")
-    return preset(preset_name or "quick", **names)
+    return preset(preset_name or default_preset(names["dataset"]), **names)

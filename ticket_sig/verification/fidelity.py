@@ -8,11 +8,12 @@ from typing import Any
 
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.datasets.registry import FREE
 from ticket_sig.errors import about, bad_input
 from ticket_sig.formats import load
 from ticket_sig.options import flag
 from ticket_sig.training.evaluate import weights_accuracy
-from ticket_sig.training.subject import FREE, Subject
+from ticket_sig.training.subject import Subject
 from ticket_sig.verification.ask import Ask
 
 EPS_F = 1.0  # points of accuracy; the paper's

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,15 +172,28 @@ def verify_file(
     """
     marks, files = in_weights(claim), files or {}
     shown = opened(marks, files, claim)
-    with about(path):
+    with about(path), _of_shards(path):
         return _decide(marks, _opened_for(marks, path, mask, claim), shown)
 
 
 def extract_file(path: Path | str, claim: Claim, mask: Path | None = None) -> tuple[Mark, Reading]:
     """The same as `extract` of a model file, which errors name, and the mark that was read."""
     marks = _carriers(claim)
-    with about(path):
+    with about(path), _of_shards(path):
         return _extract(marks, _opened_for(marks, path, mask, claim))
+
+
+@contextmanager
+def _of_shards(path: Path | str) -> Iterator[None]:
+    """Says of what is lacking in one shard of several that this may lie in the others."""
+    try:
+        yield
+    except InputError as error:
+        count = re.search(r"-\d+-of-(\d+)\.\w+$", Path(path).name)
+        if count is None or int(count[1]) < 2:
+            raise
+        hint = "this is one shard of several; give its folder or index"
+        raise InputError(f"{error}; {hint}", named=error.named) from None
 
 
 def _opened_for(marks: Sequence[Mark], path: Path | str, mask: Path | None, claim: Claim) -> Model:

@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,9 +152,20 @@ def test_batches_that_fail_are_no_answers_and_the_rest_decides(server: FakeServe
 def test_a_server_that_is_gone_is_not_asked_for_ever(server: FakeServer) -> None:
     server.refusals = [None] * 6
     server.always = (500, {}, b"gone")
-    with pytest.raises(InputError, match="answers to decoys: expected at least half"):
+    with pytest.raises(InputError, match="answers to decoys: expected at least 30, found"):
         ask(server, batch=10)
     assert len(server.asked) == 6 + 3
+
+
+def test_all_answers_together_have_a_time(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may come in time, one image after the other: 400 of them took hours."""
+    seconds = itertools.count(step=10)
+    clock = SimpleNamespace(monotonic=lambda: next(seconds), sleep=time.sleep)
+    monkeypatch.setattr("ticket_sig.verification.ask.inference_server.time", clock)
+    server.metadata["inputs"][0]["shape"] = [1, 8, 8, 1]
+    found = ask_server(server.url, "mine", 10, Manner(timeout=10))(taught.triggers().split.images.numpy())
+    assert len(server.asked) == 8, "80 of 10 * (1 + 100 / 16) seconds"
+    assert None not in found[:8] and found[8:] == [None] * 92
 
 
 def test_a_server_that_answers_nothing_is_named_with_its_error(server: FakeServer) -> None:
@@ -371,7 +383,7 @@ def test_one_long_text_among_the_numbers_takes_no_memory(server: FakeServer) -> 
         ({"shape": [True, 8, 8, 1]}, "shape: expected sizes of a batch of images"),
         ({"shape": "wide"}, "shape: expected sizes of a batch of images, found 'wide'"),
         ({"shape": [1 << 40, 8, 8, 1]}, "shape: expected sizes of a batch of images"),
-        ({"shape": [1 << 29, 8, 8, 1]}, "shape: expected at most 4096 images a request, found 536870912"),
+        ({"shape": [1 << 29, 8, 8, 1]}, "shape: expected at most 131072 such images a request, found 5368"),
         ({"shape": [-1, 32, 32, 3]}, "shape: expected images of 8 x 8 with 1 channels, found"),
     ],
 )
@@ -383,6 +395,14 @@ def test_metadata_of_another_form_are_named(metadata: Any, words: str, server: F
     hint = "; say what it takes: --input NAME --datatype UINT8 --shape -1,8,8,1"
     with pytest.raises(InputError, match=f"/v2/models/mine: metadata, .*{words}.*{hint}$"):
         ask(server)
+    assert server.asked == []
+
+
+def test_large_images_make_a_smaller_batch_the_largest(server: FakeServer) -> None:
+    """The server says how many images are sent at once: it must not decide how much memory that takes."""
+    server.metadata["inputs"][0]["shape"] = [4096, 3, 64, 64]
+    with pytest.raises(InputError, match="shape: expected at most 682 such images a request, found 4096"):
+        ask_server(server.url, "mine", 10)(np.zeros((2, 64, 64, 3), np.uint8))
     assert server.asked == []
 
 

@@ -34,12 +34,17 @@ _STATISTICS = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
 
 @dataclass(frozen=True)
 class Split:
-    """A ticket in two: what is handed out with its claim and what is sealed in it, and the key."""
+    """A ticket in two: what is handed out with its claim and what is sealed in it, and the key.
+
+    Attributes:
+        kept_back: names of the earlier claim's marks, which the locked ticket's own is not of.
+    """
 
     locked: Ticket
     key: Key
     claim: Claim
     sealed: bytes
+    kept_back: tuple[str, ...] = ()
 
 
 def split(
@@ -89,7 +94,8 @@ def split(
         claim=claim,
         copies=copies,
     )
-    return Split(locked, key, made, sealed.seal(key.secret, digest))
+    earlier = Claim.from_json(claim).marks if claim else ()
+    return Split(locked, key, made, sealed.seal(key.secret, digest), tuple(one.name for one in earlier))
 
 
 def unlock(

@@ -70,7 +70,7 @@ class TriggerMark(Mark):
 
         Raises:
             InputError: too many or too few answers, one is no whole number, a control network is missing or
-                left an image unanswered, or fewer than half of the decoys were answered.
+                left a trigger unanswered, or so few decoys were answered that it could not be decided.
         """
         self.check(queries.triggers)
         return read_answers(queries, suspect, controls)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.datasets.registry import FREE
 from ticket_sig.errors import about, bad_input
 from ticket_sig.formats import load
 from ticket_sig.marks.mark import of_kind
@@ -18,7 +19,7 @@ from ticket_sig.marks.trigger_set.record import DECOYS, prepare, read_queries, w
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import Ticket
-from ticket_sig.training.subject import FREE, Subject
+from ticket_sig.training.subject import Subject
 from ticket_sig.verdict import Verdict
 from ticket_sig.verification.ask import Ask, judge
 from ticket_sig.verification.ask.answers_file import read_answers
@@ -93,8 +94,9 @@ def ask_suspect(
     innocent = [control(queries.images) for control in controls]
     if asking.answers is not None:
         return judge(claim, queries, read_answers(asking.answers, len(queries)), innocent), None
-    verdict = judge(claim, queries, ask(queries.images), innocent)
-    return verdict, fidelity_of_answers(ask, data, claim.accuracy) if data else None
+    # Accuracy before the triggers: a server that fails here has not seen them, and ends no verdict.
+    accuracy = fidelity_of_answers(ask, data, claim.accuracy) if data else None
+    return judge(claim, queries, ask(queries.images), innocent), accuracy
 
 
 def triggers_of(claim: Claim, path: Path | None) -> TriggerSet:
@@ -103,7 +105,7 @@ def triggers_of(claim: Claim, path: Path | None) -> TriggerSet:
     Raises:
         InputError: the claim is on none, or the set is missing, damaged or another one.
     """
-    mark = of_kind(TriggerMark, claim)
+    mark = of_kind(TriggerMark, claim, "give the claim that `train --triggers` wrote")
     found = mark.opened({} if path is None else {"triggers": path}, Path(claim.source))["triggers"]
     assert isinstance(found, TriggerSet)
     return found

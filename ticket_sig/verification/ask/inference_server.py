@@ -25,6 +25,7 @@ from ticket_sig.verification.ask.outputs import Contradiction, Labels, labels_of
 from ticket_sig.verification.ask.pixels import Normalisation
 
 _GIVE_UP = 3  # requests in a row without an answer: the server is gone
+_AT_ONCE = 16  # images that a server must answer within the timeout, on average
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +49,12 @@ class Manner(Options):
     rate: float | None = option(
         "Images per second at most; as fast as it answers by default.", default=None, check=positive
     )
-    batch: int = option("Images per request at most.", default=16, check=one_or_more)
+    batch: int = option("Images per request at most.", default=_AT_ONCE, check=one_or_more)
     timeout: float = option(
-        "Seconds to connect, and to wait for one whole answer.", default=30.0, check=positive
+        "Seconds to connect, and to wait for one whole answer. All answers may take so long for every "
+        f"{_AT_ONCE} images, and once more; images that are left then have no answer.",
+        default=30.0,
+        check=positive,
     )
     retries: int = option(
         "Further tries where it cannot be reached or is overloaded.", default=4, check=within(0, 1000)
@@ -91,8 +95,8 @@ def ask_server(
 
     Raises (when asked):
         InputError: the server cannot be reached or knows no such model, nobody says what it takes, two
-            outputs contradict each other, or not one image got a label. Requests that fail on their own, and
-            single images whose answer names no class, are no answers.
+            outputs of its first answer contradict each other, or not one image got a label. Later requests
+            that fail, and single images whose answer names no class, are no answers.
     """
     manner, progress = manner or Manner(), progress or Silent()
     connection = Connection(url, timeout=manner.timeout, retries=manner.retries, token=manner.token)
@@ -129,33 +133,37 @@ class _Remote:
     def labels(self, images: Pixels, progress: Progress) -> Labels:
         """The labels of all images; None where the server named none.
 
-        A request without a usable answer (an error, another form, too few numbers) leaves its images without
-        one; an answer that fails once must not end the questioning, as a thief could then end it at will.
+        A request without a usable answer (an error, another form, too few numbers, outputs that contradict
+        each other) leaves its images without one. Only a server that has named no label yet can end the
+        questioning by what it answers: else a thief could end it when he has seen everything.
         """
         answers: Labels = []
-        size, begun, sent, failed = self._size(), time.monotonic(), 0, 0
+        size, begun, sent, failed, waited = self._size(), time.monotonic(), 0, 0, 0.0
+        longest = self.manner.timeout * (1 + len(images) / _AT_ONCE)
         last = bad_input(self.where, "answers", "one that names a class", "NaN, null, texts or ties alone")
-        while len(answers) < len(images):
+        while len(answers) < len(images) and failed < _GIVE_UP and waited < longest:
             batch = images[len(answers) : len(answers) + size]
             self._wait(begun, sent)
             sent += len(batch)
+            asked = time.monotonic()
             try:
                 answers += self._ask(batch)
                 failed = 0
-            except Contradiction:
-                raise
             except InputError as error:
                 if self.spec.batch is None and len(batch) > 1 and _too_many(error):
                     size = len(batch) // 2
                     continue
-                if isinstance(error, Refused) and answers.count(None) == len(answers):
-                    raise InputError(f"{error}; {self.spec.hint}") if self.spec.hint else error from None
+                if isinstance(error, (Contradiction, Refused)) and answers.count(None) == len(answers):
+                    hint = self.spec.hint if isinstance(error, Refused) else ""
+                    raise InputError(f"{error}; {hint}") if hint else error from None
                 failed, last = failed + 1, error
-                answers += [None] * (len(batch) if failed < _GIVE_UP else len(images) - len(answers))
+                answers += [None] * len(batch)
+            finally:
+                waited += time.monotonic() - asked
             progress.advance(len(answers), f"{answers.count(None)} without an answer")
         if answers.count(None) == len(answers):
             raise last
-        return answers
+        return answers + [None] * (len(images) - len(answers))
 
     def _size(self) -> int:
         """Images per request."""

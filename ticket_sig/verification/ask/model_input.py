@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from ticket_sig.verification.ask.http import NoAnswer, Refused
 
 FLOATS = ("BF16", "FP16", "FP32", "FP64")
 TAKEN = ("UINT8", *FLOATS)
-_LARGEST_BATCH = 4096  # images; of a batch that is fixed all are sent
+_MOST_NUMBERS = 1 << 23  # in a request, at some 64 bytes each: of a batch that is fixed all images are sent
 _MOST_SIZES = 8
 
 
@@ -106,8 +107,8 @@ def _checked(
         raise wrong("shape", "sizes of a batch of images", repr(told.get("shape")))
     single, hint = len(shape) == 3, ""
     batch, *image = [1, *shape] if single else shape
-    if batch > _LARGEST_BATCH:
-        raise wrong("shape", f"at most {_LARGEST_BATCH} images a request", batch)
+    if batch > (most := max(1, _MOST_NUMBERS // math.prod(size))):
+        raise wrong("shape", f"at most {most} such images a request", batch)
     height, width, channels = size
     fits = {
         first: _fit(image, layout)

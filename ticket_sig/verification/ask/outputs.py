@@ -1,8 +1,7 @@
 """Labels from the outputs of a server's answer, in the forms in which servers give them.
 
 An image whose answer names no class (NaN, null, no number) has no answer; the others of the same request
-count. So neither a mistake nor a thief ends the questioning. Nobody gains: a trigger without an answer counts
-as answered wrongly, and with answers to fewer than half of the decoys there is no verdict.
+count. So neither a mistake nor a thief ends the questioning. Nobody gains: `trigger_set/reading.py` says why.
 """
 
 from __future__ import annotations
