@@ -1,0 +1,80 @@
+"""Files of strangers: a small one must not take all memory, or keep the computer busy for minutes."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from support.signed import assert_verified, signed_weights
+
+from ticket_sig import InputError, load
+from ticket_sig.formats import pickled, torch_file
+
+LONG = struct.pack("<I", 2**20)  # a length
+BYTES, TEXT, NUMBER = (code + LONG + b"x" * 2**20 + b"q\x01" for code in (b"B", b"X", b"\x8b"))
+CODE = b"ca\nb\nq\x00"
+PAIRS = b"](" + b"".join(b"M" + struct.pack("<H", n) + b"N\x86" for n in range(500)) + b"e\x85q\x01"
+COPYING = {  # and what is said of them
+    "calls with one long argument": (CODE + BYTES + b"h\x00h\x01R" * 400 + b".", "no tuple"),
+    "new objects with one long argument": (CODE + BYTES + b"h\x00h\x01\x81" * 400 + b".", "no tuple"),
+    "long names": (TEXT + b"h\x01h\x01\x93" * 400 + b".", "a name of more than 1000 characters"),
+    "many names": (b"".join(b"c\n%x\n" % n for n in range(51)) + b".", "more than 50 names of code"),
+    "a long number as a key": (NUMBER + b"0}" + b"h\x01Ns" * 2000 + b".", "content: expected tensors"),
+}
+COUNTED = {
+    "mappings": b"}" * 1001,
+    "lists": b"]" * 1001,
+    "entries": b"}(" + b"K\x01N" * 1001 + b"u",
+    "calls": CODE + b"h\x00)R" * 1001,
+    "places in memory": b"N" + b"\x94" * 1001,
+    "pairs": b"ccollections\nOrderedDict\nq\x00" + PAIRS + b"h\x00h\x01R" * 3,
+    "tensors of one storage": b"(X\x07\0\0\0storagecx\nFloatStorage\nNtq\x01" + b"h\x01Q" * 1001,
+}
+
+
+def in_a_zip(path: Path, pickle: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x04" + pickle)
+    return path
+
+
+@pytest.mark.parametrize("name", COPYING)
+def test_what_a_pickle_refers_to_many_times_is_not_copied(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickled, "_MOST_NAMES", 50)
+    pickle, says = COPYING[name]
+    file = in_a_zip(tmp_path / "x.pt", pickle)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=rf"x\.pt: .*{says}"):
+        load(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 2**20
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_objects_of_a_pickle_are_counted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickled, "_MOST_OBJECTS", 1000)
+    with pytest.raises(InputError, match=r"x\.pt: torch file: .*more than 1000 objects"):
+        load(in_a_zip(tmp_path / "x.pt", COUNTED[name] + b"."))
+
+
+class Trainer:
+    """An object of a training script, with its losses."""
+
+    def __init__(self, losses: int) -> None:
+        self.losses = [float(n) for n in range(losses)]
+
+
+def test_a_large_object_beside_the_weights_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickled, "_MOST_OBJECTS", 1000)  # numbers of a list are not counted
+    monkeypatch.setattr(torch_file, "_MOST_SEARCHED", 1000)
+    torch.save({**signed_weights(), "trainer": Trainer(5000), "more": Trainer(5000)}, tmp_path / "x.pt")
+    assert_verified(tmp_path / "x.pt")
