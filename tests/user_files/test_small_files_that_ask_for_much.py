@@ -78,3 +78,15 @@ def test_a_large_object_beside_the_weights_is_passed_over(
     monkeypatch.setattr(torch_file, "_MOST_SEARCHED", 1000)
     torch.save({**signed_weights(), "trainer": Trainer(5000), "more": Trainer(5000)}, tmp_path / "x.pt")
     assert_verified(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float8_e4m3fn])
+def test_views_of_the_same_bytes_are_counted(dtype: torch.dtype, tmp_path: Path) -> None:
+    shared = torch.randn(1000).to(dtype)
+    state = {f"{n}.weight": shared[n : n + 900].view(30, 30) for n in range(5)}
+    torch.save(state, tmp_path / "many.pt")
+    with pytest.raises(InputError, match=r"many\.pt: tensors: expected views of at most 4 times the bytes"):
+        load(tmp_path / "many.pt")
+    few = {name: state[name] for name in list(state)[:4]}
+    torch.save({**few, "tied": few["0.weight"], "part": shared[:100]}, tmp_path / "few.pt")
+    assert len(load(tmp_path / "few.pt").ticket.weights) == 6
