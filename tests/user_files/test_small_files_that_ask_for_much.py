@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import tracemalloc
 import zipfile
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from support.signed import assert_verified, signed_weights
+from support.tiny import write_images
 
 from ticket_sig import InputError, load
+from ticket_sig.datasets import entries, load_dataset
 from ticket_sig.formats import pickled, torch_file
+from ticket_sig.marks.trigger_set.triggers import read_triggers
 
 LONG = struct.pack("<I", 2**20)  # a length
 BYTES, TEXT, NUMBER = (code + LONG + b"x" * 2**20 + b"q\x01" for code in (b"B", b"X", b"\x8b"))
@@ -90,3 +94,25 @@ def test_views_of_the_same_bytes_are_counted(dtype: torch.dtype, tmp_path: Path)
     few = {name: state[name] for name in list(state)[:4]}
     torch.save({**few, "tied": few["0.weight"], "part": shared[:100]}, tmp_path / "few.pt")
     assert len(load(tmp_path / "few.pt").ticket.weights) == 6
+
+
+@pytest.mark.parametrize("entry", ["pics/1.png", "labels.txt", "train/cat/0.png"])
+def test_entries_of_a_folder_that_never_end_are_refused(entry: str, tmp_path: Path) -> None:
+    folder = write_images(tmp_path, each=1)
+    (folder / "pics").mkdir()
+    shutil.copy(folder / "train" / "cat" / "0.png", folder / "pics" / "1.png")
+    (folder / "labels.txt").write_text("1\n")
+    (folder / entry).unlink()
+    (folder / entry).symlink_to("/dev/null")  # as /dev/zero; a pipe is none either
+    with pytest.raises(InputError, match=f"{entry}: file: expected a plain file, found another kind"):
+        read_triggers(folder, (8, 8, 3), 10)
+        load_dataset("images", folder)
+
+
+def test_entries_of_a_folder_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "MOST_BYTES", 10)
+    (tmp_path / "1.png").write_bytes(b"x" * 10)
+    assert entries.read_entry(tmp_path / "1.png") == b"x" * 10
+    (tmp_path / "1.png").write_bytes(b"x" * 11)
+    with pytest.raises(InputError, match=r"1\.png: file: expected at most 10 bytes, found 11"):
+        entries.read_entry(tmp_path / "1.png")
