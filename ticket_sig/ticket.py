@@ -198,6 +198,7 @@ def _varied(tensor: Tensor) -> bool:
     """Whether a tensor holds two different values other than zero."""
     known = torch.zeros(0)
     for block in torch.split(tensor.reshape(-1), _BLOCK):
+        block = block.float() if block.element_size() == 1 else block  # torch compares no floats of 8 bits
         known = torch.unique(torch.cat([known, block[block != 0].float()]))
         if len(known) > 1:
             return True

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import struct
 import tracemalloc
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from support.shards import write_packed
 from support.signed import assert_verified, signed_weights
 from support.tiny import write_images
 
 from ticket_sig import InputError, load
 from ticket_sig.datasets import entries, load_dataset
 from ticket_sig.formats import pickled, torch_file
+from ticket_sig.formats.names import each_in, names_in
+from ticket_sig.formats.weights import Shards
 from ticket_sig.marks.trigger_set.triggers import read_triggers
 
 LONG = struct.pack("<I", 2**20)  # a length
@@ -116,3 +121,36 @@ def test_entries_of_a_folder_have_a_largest_size(tmp_path: Path, monkeypatch: py
     (tmp_path / "1.png").write_bytes(b"x" * 11)
     with pytest.raises(InputError, match=r"1\.png: file: expected at most 10 bytes, found 11"):
         entries.read_entry(tmp_path / "1.png")
+
+
+class Counted(dict[str, tuple[int, ...]]):
+    """Shapes by name; counts how often all names are gone through."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.passes += 1
+        return super().__iter__()
+
+
+def test_many_names_are_looked_for_at_once_and_found_as_each_by_itself() -> None:
+    names = ("model.a.weight", "model.b.weight", "_orig_mod.c.weight", "x.d.weight", "y.d.weight", "e")
+    suspect = Counted(dict.fromkeys(names, (2, 2)))
+    claimed = ["a.weight", "net.model.b.weight", "module.c.weight", "d.weight", "b", "e", "x.e"]
+    by_itself = {}
+    for name in claimed:
+        with contextlib.suppress(InputError):
+            by_itself |= names_in({name: None}, dict(suspect))
+    assert each_in([*claimed, *map(str, range(100))], suspect) == by_itself
+    assert len(by_itself) == 5 and suspect.passes <= 3
+
+
+def test_copies_among_8_bit_floats_are_found_without_reading_them_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {name: torch.randn(64, 64).to(torch.float8_e4m3fn) for name in ("a.weight", "b.weight")}
+    read = Shards(write_packed(tmp_path / "x.safetensors", {**state, "c.weight": state["b.weight"]}))
+    converted = []
+    whole = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda t, *to, **k: converted.append(t) or whole(t, *to, **k))
+    assert read.copies == {"c.weight": "b.weight"} and not converted
