@@ -21,6 +21,7 @@ _MAKERS = ("copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex_
 _KEYS = (str, int, float, bool, bytes, type(None))
 DICT, _ORDERED = "builtins.dict", "collections.OrderedDict"
 _MOST_OBJECTS = 2_000_000  # of a pickle, and of entries of mappings; numbers and texts of lists do not count
+ENCODE, _LONGEST_KEY = "_codecs.encode", 32  # what makes bytes of texts below protocol 3; they may be keys
 _MOST_NAMES, _LONGEST_NAME = 10_000, 1000
 
 
@@ -114,6 +115,9 @@ def _counted(
 class Notes(pickle._Unpickler):
     """Reads one pickle of a file.
 
+    Args:
+        encoding: of Python 2's texts; "bytes": they stay bytes.
+
     Attributes:
         kept: all that lies beside it.
     """
@@ -123,8 +127,8 @@ class Notes(pickle._Unpickler):
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file, encoding="utf-8", errors="replace")
+    def __init__(self, file: IO[bytes], encoding: str = "utf-8") -> None:
+        super().__init__(file, encoding=encoding, errors="replace")
         self._classes: dict[str, type[Noted]] = {}
         self._objects = 0
         self.kept: list[Kept] = []
@@ -173,10 +177,14 @@ class Notes(pickle._Unpickler):
     def _call(self, of: object, args: object) -> None:
         self._count()
         made = called(of, args)
+        first = made.args[0] if made.args else None
+        if made.code == ENCODE and type(first) is str and len(first) <= _LONGEST_KEY:
+            self.append(first.encode("latin1", "replace"))
+            return
         self.append(made)
-        if made.code == _ORDERED and made.args and isinstance(made.args[0], list):  # as Python 2 wrote it
-            self._count(len(made.args[0]))
-            for pair in made.args[0]:
+        if made.code == _ORDERED and isinstance(first, list):  # as Python 2 wrote it
+            self._count(len(first))
+            for pair in first:
                 if isinstance(pair, list | tuple) and len(pair) == 2:
                     made[pair[0]] = pair[1]
 
