@@ -20,7 +20,8 @@ _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _MAKERS = ("copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
 _KEYS = (str, int, float, bool, bytes, type(None))
 DICT, _ORDERED = "builtins.dict", "collections.OrderedDict"
-_MOST_OBJECTS = 2_000_000  # of a pickle, and of entries of mappings; numbers and texts of lists do not count
+# Of a pickle, entries of mappings among them, but no numbers or texts of lists. More with the size of a file.
+_MOST_OBJECTS, _BYTES_OF_ONE = 2_000_000, 64
 ENCODE, _LONGEST_KEY = "_codecs.encode", 32  # what makes bytes of texts below protocol 3; they may be keys
 _MOST_NAMES, _LONGEST_NAME = 10_000, 1000
 
@@ -116,6 +117,7 @@ class Notes(pickle._Unpickler):
     """Reads one pickle of a file.
 
     Args:
+        size: of the whole file, in bytes: a large one may have more objects.
         encoding: of Python 2's texts; "bytes": they stay bytes.
 
     Attributes:
@@ -127,10 +129,10 @@ class Notes(pickle._Unpickler):
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, file: IO[bytes], encoding: str = "utf-8") -> None:
+    def __init__(self, file: IO[bytes], size: int = 0, encoding: str = "utf-8") -> None:
         super().__init__(file, encoding=encoding, errors="replace")
         self._classes: dict[str, type[Noted]] = {}
-        self._objects = 0
+        self._most, self._objects = _MOST_OBJECTS + size // _BYTES_OF_ONE, 0
         self.kept: list[Kept] = []
 
     @property
@@ -171,8 +173,8 @@ class Notes(pickle._Unpickler):
 
     def _count(self, more: int = 1) -> None:
         self._objects += more
-        if self._objects > _MOST_OBJECTS:
-            raise pickle.UnpicklingError(f"more than {_MOST_OBJECTS} objects")
+        if self._objects > self._most:
+            raise pickle.UnpicklingError(f"more than {self._most} objects")
 
     def _call(self, of: object, args: object) -> None:
         self._count()

@@ -116,7 +116,7 @@ def _read_zip(path: Path, file: IO[bytes]) -> TorchContent:
         def read(key: str) -> Tensor:
             return _record(archive, f"{root}{key}", size)
 
-        notes = Notes(io.BytesIO(read("data.pkl").numpy().tobytes()))
+        notes = Notes(io.BytesIO(read("data.pkl").numpy().tobytes()), size)
         noted = notes.load()
         order = read("byteorder").numpy().tobytes().decode() if f"{root}byteorder" in names else "little"
         return _content(path, noted, notes, _Tensors(lambda key: read(f"data/{key}"), order, size))
@@ -148,10 +148,10 @@ def _read_legacy(path: Path, file: IO[bytes]) -> TorchContent:
         raise other_kind(path)
     Notes(file).load()  # the version of the format
     system = entries_of(Notes(file).load()) or {}
-    notes = Notes(file)
+    size, places = path.stat().st_size, {}
+    notes = Notes(file, size)
     noted, keys = notes.load(), Notes(file).load()
     sizes = {one.key: _storage_type(one).itemsize for one in notes.kept}
-    size, places = path.stat().st_size, {}
     for key in map(str, keys):
         length = int.from_bytes(file.read(8), "little") * sizes[key]
         places[key] = file.tell(), length
