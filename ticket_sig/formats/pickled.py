@@ -229,17 +229,12 @@ class Notes(pickle._Unpickler):
     dispatch[pickle.FROZENSET[0]] = _push_set
     dispatch[pickle.DICT[0]] = _push_dict
     dispatch[pickle.SETITEMS[0]] = _counted(dispatch[pickle.SETITEMS[0]], lambda notes: len(notes.stack) // 2)
-    # One byte each, for a hundred bytes of memory.
-    for _code in (
-        *(
-            pickle.EMPTY_LIST,
-            pickle.LIST,
-            pickle.MARK,
-            pickle.TUPLE,
-            pickle.TUPLE1,
-            pickle.TUPLE2,
-            pickle.TUPLE3,
-        ),
-        *(pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE, pickle.SETITEM),
-    ):
-        dispatch[_code[0]] = _counted(dispatch[_code[0]])
+
+
+# One byte each, for a hundred bytes of memory.
+for _code in (
+    *(pickle.EMPTY_LIST, pickle.LIST, pickle.MARK, pickle.SETITEM),
+    *(pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+    *(pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE),
+):
+    Notes.dispatch[_code[0]] = _counted(Notes.dispatch[_code[0]])
