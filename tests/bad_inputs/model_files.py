@@ -130,7 +130,7 @@ def _sparse(folder: Path, indices: Any, *size: int) -> list[Any]:
 topic.enter(
     "sparse tensors of a size that would not fit in memory",
     lambda folder: _sparse(folder, [[0, 1], [1, 0]], 2**20, 2**20),
-    "sparse.pt: sparse tensors: expected at most 4 GiB once they are dense, found 4096.0 GiB",
+    "sparse.pt: sparse tensors: expected at most 1 GiB once they are dense, found 4096.0 GiB",
 )
 topic.enter(
     "sparse tensor with an index beyond its shape",

@@ -8,7 +8,7 @@ it is dropped only where all names begin with it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import prod
 
 from ticket_sig.errors import bad_input
@@ -130,6 +130,27 @@ def _shared_by_all(names: Shapes) -> str:
             break
         shared.append(parts[0])
     return ".".join(shared)
+
+
+def each_in(claimed: Collection[str], suspect: Shapes) -> dict[str, str]:
+    """Claimed names, each found by itself as `names_in` does; those that several could be are left out.
+
+    The suspect's names are taken apart once, however many are looked for.
+    """
+    ways = defaultdict[str, dict[tuple[str, str], list[str]]](dict)
+    for way, found in _ways(dict.fromkeys(claimed), suspect).items():
+        for name, there in found.items():
+            ways[name][way] = there
+    first = ("+", ""), ("+", _shared_by_all(suspect))
+    each = {}
+    for name in claimed:
+        own = ways[name]
+        could = next(
+            (own[way] for way in first if way in own), [one for found in own.values() for one in found]
+        )
+        if name in suspect or len(could) == 1:
+            each[name] = name if name in suspect else could[0]
+    return each
 
 
 def found_elsewhere(found: Mapping[str, str]) -> dict[str, str]:

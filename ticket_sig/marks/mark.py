@@ -21,7 +21,7 @@ from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import SHOWN, hexadecimal
 from ticket_sig.formats.layouts import split_layout
-from ticket_sig.formats.names import plain_names
+from ticket_sig.formats.names import each_in, plain_names
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Renamed, Weights, find_in
 from ticket_sig.mask import dtype_name, not_yet_shaped
@@ -290,8 +290,10 @@ def under_tied_names(model: Model, tied: Mapping[str, str]) -> Model:
     if not groups:
         return model
     weights, further = as_weights(model), dict[str, str]()
+    claimed = {name for names in groups.values() for name in names}
+    each = each_in(claimed, {name: weights.shapes[name] for name in weights.names})
     for names in groups.values():
-        found = {name: there for name in names for there in _one_found(weights, name)}
+        found = {name: each[name] for name in names if name in each}
         lacking = (name for name in names if name not in found)
         further |= dict.fromkeys(lacking, next(iter(found.values()))) if found else {}
     if not further:
@@ -301,14 +303,6 @@ def under_tied_names(model: Model, tied: Mapping[str, str]) -> Model:
     ticket = as_ticket(model)
     added = {name: ticket.weights[there] for name, there in further.items() if there in ticket.weights}
     return replace(ticket, weights={**ticket.weights, **added}, rewind=None)
-
-
-def _one_found(weights: Weights, name: str) -> list[str]:
-    """The name that a tensor has there; none where it is not there, or several could be it."""
-    try:
-        return list(find_in(weights, {name: None}).values())
-    except InputError:
-        return []
 
 
 def tried(marks: Sequence[Mark], shown: Collection[str] = ()) -> list[Mark]:
