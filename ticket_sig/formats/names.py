@@ -23,7 +23,7 @@ _INSIDE = {
 }
 _IN_FRONT = ("module", "_module")  # DataParallel, DDP, AveragedModel, DeepSpeed; Opacus
 _DEEPEST = 32  # parts of a name that are looked at: a hostile one may have a million
-_NAMED_AT_MOST = 8
+_NAMED_AT_MOST, _SHOWN = 8, 80
 
 
 def plain_names(shapes: Shapes) -> dict[str, str]:
@@ -66,7 +66,7 @@ def names_in(
         suspect: shapes by name, of all tensors.
 
     Raises:
-        InputError: several tensors could be a claimed one; they are named.
+        InputError: several tensors could be a claimed one, or one could be several; they are named.
     """
     if all(name in suspect for name in claimed):
         return {name: name for name in claimed}
@@ -82,7 +82,13 @@ def names_in(
         if len(could) > 1 and most == len(claimed):
             named = ", ".join(could[:_NAMED_AT_MOST])
             raise bad_input(where, "layer", f"one tensor that could be the claimed {name}", named)
-    return {name: found[0] for name, found in (chosen or {}).items()}
+    names = {name: found[0] for name, found in (chosen or {}).items()}
+    claimed_as = {there: name for name, there in names.items()}
+    for name, there in names.items():
+        if (other := claimed_as[there]) != name:
+            both = f"{name[:_SHOWN]} and {other[:_SHOWN]}"
+            raise bad_input(where, "layer", f"a tensor each for the claimed {both}", f"{there} alone")
+    return names
 
 
 def _ways(claimed: Mapping[str, Sequence[int] | None], suspect: Shapes) -> dict[tuple[str, str], _Found]:

@@ -313,6 +313,11 @@ class Watermark(Mark):
             more = f" and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
             # A name from a claim may hold line breaks.
             raise InputError(" ".join(f"{self.name}: {'; '.join(problems[:_NAMED_AT_MOST])}{more}".split()))
+        # The legacy stream is laid over the tensors in order: another order would be a choice more.
+        if self.scale == LEGACY and [names[name] for name in manifest] != sorted(names.values()):
+            raise bad_input(
+                self.name, "manifest", "its tensors in the order of the network's names", "another"
+            )
         return names
 
     def _match(self, model: Model) -> Matches:
