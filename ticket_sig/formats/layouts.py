@@ -50,6 +50,26 @@ def split_layout(
             beside them, or differ from each other.
     """
     state, apart = _state_dict(content, where)
+    weights, mask = _split(state, apart, where, masks, masks_where)
+    return weights, mask, _rewind(content, weights, where)
+
+
+def split_module(state: Mapping[str, Any], where: object) -> tuple[dict[str, Tensor], Mask]:
+    """Weights and mask of the state dict of a module without wrappers, which keeps its own names.
+
+    Raises:
+        InputError: as `split_layout`.
+    """
+    return _split(_plain(state, where, of_module=True), {}, where)
+
+
+def _split(
+    state: dict[str, Tensor],
+    apart: dict[str, Tensor],
+    where: object,
+    masks: Any = None,
+    masks_where: object = "mask",
+) -> tuple[dict[str, Tensor], Mask]:
     beside = masks_beside(state, where)
     weights = tie_copies(merged(state, beside))
     found = [*beside, *masks_apart(apart, weights, where)]
@@ -65,8 +85,7 @@ def split_layout(
     matrices = {name: one for name, one in kept.items() if one.ndim >= 2 and name not in tied}
     # Without masks of its own, a model may have others, of attention and the like.
     plain = {n: w for n, w in weights.items() if n not in tied and not f".{n}".endswith(("_mask", ".mask"))}
-    mask = Mask(matrices) if matrices else Mask.of_zeros(plain)
-    return weights, mask, _rewind(content, weights, where)
+    return weights, Mask(matrices) if matrices else Mask.of_zeros(plain)
 
 
 def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -118,10 +137,10 @@ def _is_weights(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.ndim > 0
 
 
-def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
+def _plain(state: Mapping[Any, Any], where: object, *, of_module: bool = False) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
     tensors = dense_tensors(state, where)
-    plain = plain_names({name: t.shape for name, t in tensors.items()})
+    plain = plain_names({name: t.shape for name, t in tensors.items()}, of_module=of_module)
     return {name: tensors[there] for there, name in plain.items()}
 
 

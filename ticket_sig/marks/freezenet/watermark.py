@@ -321,8 +321,8 @@ class Watermark(Mark):
         return names
 
     def _match(self, model: Model) -> Matches:
-        tensors = _parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model
-        weights = as_weights(tensors)
+        of_module = isinstance(model, nn.Module)
+        weights = InMemory(_parameters_of(model, self.manifest)) if of_module else as_weights(model)
         fixed = self.fixed_in(weights)
         if isinstance(weights, InMemory):
             _check_dtypes({name: weights.tensor(name) for name in fixed})
@@ -345,7 +345,7 @@ class Watermark(Mark):
             log10_p_here=p,
             total=size_of(manifest),
             scale=self.scale,
-            tensors=len(list(model.parameters()) if isinstance(model, nn.Module) else weights.shapes),
+            tensors=len(list(model.parameters()) if isinstance(model, nn.Module) else weights.names),
             odd=odd,
             found_as=found_elsewhere(self._names_in(self._shapes(weights), manifest)),
         )
@@ -394,7 +394,8 @@ def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Ten
     """The trainable parameters by plain name, tied ones once; for a manifest all, under each name."""
     named = parameters_of(model, remove_duplicate=manifest is None)
     lazy = {name for name, p in named.items() if is_lazy(p)}
-    plain = plain_names({name: () if name in lazy else p.shape for name, p in named.items()})
+    shapes = {name: () if name in lazy else p.shape for name, p in named.items()}
+    plain = plain_names(shapes, of_module=True)
     for there, name in plain.items():
         if there in lazy and (named[there].requires_grad if manifest is None else name in manifest):
             raise bad_input("freezenet", name, "a parameter with a shape", "one not yet initialised")
