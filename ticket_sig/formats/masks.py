@@ -37,6 +37,8 @@ class GivenMask:
 def may_hold_masks(names: Iterable[str]) -> bool:
     """Whether names of a file may be of masks beside their weights."""
     listed = set(names)
+    if listed and all(name.endswith("_mask") for name in listed):  # masks alone: `merged`
+        return True
     return any(name.endswith("_orig") or _PARAMETRIZED.fullmatch(name) for name in listed) or any(
         (weight := weight_of(name)) is not None and (weight in listed or is_surely_mask(name))
         for name in listed
@@ -77,8 +79,8 @@ def _plain_of(entry: str) -> str:
 def masks_beside(state: Mapping[str, Tensor], where: object) -> list[GivenMask]:
     """The pruning masks among the entries of a state dict; others called mask are buffers of the model.
 
-    A buffer is a mask where its name says so, or where a weight of just its shape stands beside it and it
-    holds 0 and 1 alone.
+    A buffer is a mask where its name says so, or where a weight of just its shape stands beside it that it
+    could be the mask of (`_could_be`).
     """
     alone = all(name.endswith("_mask") for name in state)
     homes = {_plain_of(name): name for name in state}
@@ -99,7 +101,7 @@ def masks_beside(state: Mapping[str, Tensor], where: object) -> list[GivenMask]:
     ]
     found = []
     for entry, weight in claimed.items():
-        beside = weight in shapes and (entry in sure or _could_be(state[entry], shapes[weight]))
+        beside = weight in shapes and (entry in sure or _could_be(state[entry], state[homes[weight]]))
         if alone or beside or (entry in sure and weight in elsewhere):
             found.append(GivenMask(entry, elsewhere.get(weight, weight), state[entry], where))
     pruned = [n.removesuffix("_orig") for n in state if found and n.endswith("_orig")]
@@ -110,8 +112,17 @@ def masks_beside(state: Mapping[str, Tensor], where: object) -> list[GivenMask]:
     return found
 
 
-def _could_be(mask: Tensor, shape: torch.Size) -> bool:
-    return mask.shape == shape and _is_0_or_1(mask)
+def _could_be(mask: Tensor, weight: Tensor) -> bool:
+    """Whether a buffer may be the pruning mask of a weight: it holds 0 and 1 alone, in the weight's shape.
+
+    Where the weight is not zero under it, it may be a mask of places instead, causal or of a window, of a
+    weight that is itself a map of places (token mixing): such a mask is alike along its diagonals.
+    """
+    if mask.shape != weight.shape or not _is_0_or_1(mask):
+        return False
+    matrix = mask.squeeze()
+    of_places = matrix.ndim == 2 and torch.equal(matrix[1:, 1:], matrix[:-1, :-1])
+    return not of_places or not weight[mask == 0].any()
 
 
 def merged(state: Mapping[str, Tensor], masks: list[GivenMask]) -> dict[str, Tensor]:

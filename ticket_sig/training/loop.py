@@ -130,9 +130,14 @@ def _memory_named(run: Run) -> Iterator[None]:
 
 
 def plain_weights(model: nn.Module, mask: Mask) -> dict[str, Tensor]:
-    """A copy of the state dict, contiguous and on the CPU; pruned weights are +0.0, tied ones one tensor."""
+    """A copy of the state dict, contiguous and on the CPU; pruned weights are +0.0, tied ones one tensor.
+
+    Raises:
+        InputError: a weight is not finite, or not zero where it is pruned.
+    """
     state, layout = model.state_dict(keep_vars=True), torch.contiguous_format
     weights = {name: t.detach().cpu().clone(memory_format=layout) for name, t in state.items()}
+    check_finite(weights, "training: weights")  # first: NaN is neither zero nor equal to itself
     mask.check(weights)
     return tie(mask.apply(weights), ties(state))
 

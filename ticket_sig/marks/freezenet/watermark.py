@@ -321,8 +321,10 @@ class Watermark(Mark):
         return names
 
     def _match(self, model: Model) -> Matches:
-        of_module = isinstance(model, nn.Module)
-        weights = InMemory(_parameters_of(model, self.manifest)) if of_module else as_weights(model)
+        if isinstance(model, nn.Module):
+            weights: Weights = InMemory(_parameters_of(model, self.manifest))
+        else:
+            weights = as_weights(model)
         fixed = self.fixed_in(weights)
         if isinstance(weights, InMemory):
             _check_dtypes({name: weights.tensor(name) for name in fixed})
