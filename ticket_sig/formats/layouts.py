@@ -31,6 +31,7 @@ _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights", "par
 _OTHER_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema", "net_g", "generator")
 _REWIND_KEYS = ("init_weight", "rewind", "rewind_weight")
 _MASK_KEYS = ("masks", "mask", "pruning_masks", "pruning_mask", "weight_masks", "mask_dict")
+_PART_KEYS = ("biases", "bias", "buffers", "batch_stats")  # beside "weights" or "params"
 _NAMED_AT_MOST = 8
 
 
@@ -93,7 +94,9 @@ def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, 
     if not isinstance(content, Mapping):
         raise bad_input(where, "content", "a state dict", f"a {type(content).__name__}")
     masks = _masks_under_a_key(content, where)
-    if (key := _key_of_state(content, where) if depth < 4 else None) is not None:
+    key = _key_of_state(content, where) if depth < 4 else None
+    _refuse_lost(content, key, where)
+    if key is not None:
         state, more = _state_dict(content[key], where, depth + 1)
         return state, {**masks, **more}
     if any(isinstance(v, (Tensor, Unread)) for v in content.values()):
@@ -122,6 +125,28 @@ def _key_of_state(content: Mapping[Any, Any], where: object) -> Any:
         named, hint = ", ".join(map(str, found[:_NAMED_AT_MOST])), "save the one that is meant by itself"
         raise bad_input(where, "content", "one state dict", f"several: {named}", hint=hint)
     return found[0] if found else None
+
+
+def _refuse_lost(content: Mapping[Any, Any], key: Any, where: object) -> None:
+    """Refuses weights that lie beside those that are taken, where nobody would look for another model's.
+
+    These are mappings within a state dict (`key` is None); tensors beside the only mapping, of no known name
+    (scripts put class weights there, but no matrix); and parts of a model that has one mapping for each kind.
+    """
+    if key is None:
+        direct = any(isinstance(value, (Tensor, Unread)) for value in content.values())
+        passed = {*_MASK_KEYS, *_REWIND_KEYS, *_OTHER_KEYS}
+        inside = {n: v for n, v in content.items() if n not in passed and not str(n).endswith("_extra_state")}
+        lost = [name for name, value in inside.items() if direct and _holds(value, _is_weights)]
+    else:
+        known = key in (*_STATE_KEYS, *_OTHER_KEYS)
+        tensors = {} if known else {n: v for n, v in content.items() if isinstance(v, Tensor)}
+        lost = [name for name, t in tensors.items() if t.is_floating_point() and t.ndim > 1]
+        lost += [name for name in _PART_KEYS if _holds(content.get(name), _is_weights)]
+    if lost:
+        named = ", ".join(map(str, lost[:_NAMED_AT_MOST]))
+        hint = "save all of the model's tensors in one state dict, and others apart"
+        raise bad_input(where, "content", "all weights of the model in one state dict", f"more: {named}", hint=hint)
 
 
 def _holds(value: Any, wanted: Callable[[Tensor], bool], depth: int = 0) -> bool:

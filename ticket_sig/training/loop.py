@@ -107,6 +107,7 @@ def train(
     with _memory_named(run):
         while True:
             if run.step == rewind and snapshot:
+                run.check()
                 snapshot(plain_weights(model, mask))
             if run.step >= run.total:
                 break
@@ -195,6 +196,12 @@ class Run:
         if time.monotonic() - self.saved >= patience * self.engine.checkpoint_seconds:
             self._checkpoint()
 
+    def check(self) -> None:
+        """Checks that the training still has finite numbers; InputError where loss or a weight is not."""
+        if float(self.losses[1]):
+            self._mean_loss()
+        check_finite(self.model.state_dict(), f"training: weights after step {self.step}")
+
     def _mean_loss(self) -> float:
         """The mean loss of the epoch so far; InputError where it is not finite."""
         mean = float(self.losses[0] / self.losses[1])
@@ -227,11 +234,8 @@ class Run:
         if self.state is None:
             return
         # Never put a broken state over a good one.
-        if float(self.losses[1]):
-            self._mean_loss()
-        weights, where = self.model.state_dict(), f"training: weights after step {self.step}"
-        check_finite(weights, where)
-        self.mask.check(weights, where)
+        self.check()
+        self.mask.check(self.model.state_dict(), f"training: weights after step {self.step}")
         progress = {"step": self.step, "epochs": self.epochs, "losses": self.losses.tolist()}
         progress["seconds"] = self.elapsed()
         write_checkpoint(self.state, self.model, self.optimizer, progress)
