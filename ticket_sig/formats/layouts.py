@@ -31,7 +31,7 @@ _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights", "par
 _OTHER_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema", "net_g", "generator")
 _REWIND_KEYS = ("init_weight", "rewind", "rewind_weight")
 _MASK_KEYS = ("masks", "mask", "pruning_masks", "pruning_mask", "weight_masks", "mask_dict")
-_PART_KEYS = ("biases", "bias", "buffers", "batch_stats")  # beside "weights" or "params"
+_PART_KEYS = ("biases", "bias", "buffers", "batch_stats")  # of the same model, beside "weights" or "params"
 _NAMED_AT_MOST = 8
 
 
@@ -142,11 +142,14 @@ def _refuse_lost(content: Mapping[Any, Any], key: Any, where: object) -> None:
         known = key in (*_STATE_KEYS, *_OTHER_KEYS)
         tensors = {} if known else {n: v for n, v in content.items() if isinstance(v, Tensor)}
         lost = [name for name, t in tensors.items() if t.is_floating_point() and t.ndim > 1]
-        lost += [name for name in _PART_KEYS if _holds(content.get(name), _is_weights)]
+        parts = _PART_KEYS if key in ("weights", "params") else ()
+        lost += [name for name in parts if _holds(content.get(name), _is_weights)]
     if lost:
         named = ", ".join(map(str, lost[:_NAMED_AT_MOST]))
         hint = "save all of the model's tensors in one state dict, and others apart"
-        raise bad_input(where, "content", "all weights of the model in one state dict", f"more: {named}", hint=hint)
+        raise bad_input(
+            where, "content", "all weights of the model in one state dict", f"more: {named}", hint=hint
+        )
 
 
 def _holds(value: Any, wanted: Callable[[Tensor], bool], depth: int = 0) -> bool:
