@@ -244,6 +244,19 @@ def test_a_live_module_keeps_its_own_names(mark: str) -> None:
     assert found.verified and "found_as" not in found.to_json()["evidence"]
 
 
+class GradSampleModule(nn.Module):
+    """As Opacus wraps a module."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self._module = net
+
+
+def test_a_module_in_opacus_is_read_under_its_own_names() -> None:
+    net = OwnModule(torch.tensor(2.6))
+    assert as_ticket(GradSampleModule(net)).weights.keys() == net.state_dict().keys()
+
+
 @pytest.mark.parametrize("copied", ["copy", "the tensor itself"])
 def test_a_copy_counts_the_same_in_a_file_and_in_memory(copied: str, tmp_path: Path) -> None:
     net = OwnModule(None)

@@ -101,8 +101,9 @@ def masks_beside(state: Mapping[str, Tensor], where: object) -> list[GivenMask]:
     ]
     of = {entry: elsewhere.get(weight, weight) for entry, weight in masks.items()}
     pruned = [n.removesuffix("_orig") for n in state if masks and n.endswith("_orig")]
+    masked = set(of.values())
     # Spectral normalisation has an X_orig too, with an X_u beside it.
-    unmasked = [n for n in pruned if n not in of.values() and f"{n}_u" not in state]
+    unmasked = [n for n in pruned if n not in masked and f"{n}_u" not in state]
     refuse(where, lost + [f"{n}_mask: expected beside {n}_orig, not found" for n in unmasked])
     return [GivenMask(entry, weight, state[entry], where) for entry, weight in of.items()]
 
