@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from ticket_sig.errors import InputError, bad_input, refuse
+from ticket_sig.wrappers import without
 
 
 @dataclass(frozen=True)
@@ -199,13 +200,13 @@ def _found(mask: Mask, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise bad_input("", "parameters", "tensors by name", f"a {type(parameters).__name__}", hint=hint)
     names: dict[str, list[str]] = {}
     for name in parameters:
-        names.setdefault(_without_wrappers(name), []).append(name)
+        names.setdefault(without(name), []).append(name)
     found = {}
     for name in mask:
-        alike = [name] if name in parameters else names.get(_without_wrappers(name), [])
+        alike = [name] if name in parameters else names.get(without(name), [])
         if len(alike) == 1:
             found[name] = parameters[alike[0]]
-        elif not alike and f"{_without_wrappers(name)}_orig" in names:
+        elif not alike and f"{without(name)}_orig" in names:
             raise pruned_by_torch("parameters", name)
     if lazy := [name for name, p in found.items() if is_lazy(p)]:
         raise not_yet_shaped("parameters", lazy[0])
@@ -222,11 +223,6 @@ def pruned_by_torch(where: str, name: str) -> InputError:
 def not_yet_shaped(where: str, name: str) -> InputError:
     """The error for a tensor of a lazy layer."""
     return bad_input(where, name, "a shape", "a lazy one", hint="call the network on a batch first")
-
-
-def _without_wrappers(name: str) -> str:
-    """A name without the parts of DataParallel and torch.compile."""
-    return ".".join(part for part in name.split(".") if part not in ("module", "_orig_mod"))
 
 
 def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

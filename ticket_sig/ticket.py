@@ -198,6 +198,8 @@ def _varied(tensor: Tensor) -> bool:
     """Whether a tensor holds two different values other than zero."""
     known = torch.zeros(0)
     for block in torch.split(tensor.reshape(-1), _BLOCK):
+        if block.element_size() == 1:  # old versions of torch do not compare floats of 8 bits
+            block = block.float()
         known = torch.unique(torch.cat([known, block[block != 0].float()]))
         if len(known) > 1:
             return True

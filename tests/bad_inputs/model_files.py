@@ -113,6 +113,23 @@ def torch_file_without_tensors(folder: Path) -> list[Any]:
     return ["inspect", folder / "results.pt"]
 
 
+def _in_parts(folder: Path, content: dict[str, Any]) -> list[Any]:
+    torch.save(content, folder / "parts.pt")
+    return ["inspect", folder / "parts.pt"]
+
+
+for _name, _lost, _content in (
+    ("a part", "sub", {"params": {"a.weight": torch.ones(4, 4), "sub": {"b.weight": torch.ones(4, 4)}}}),
+    ("a tensor", "embedding", {"embedding": torch.ones(4, 4), "head": {"weight": torch.ones(4, 4)}}),
+    ("biases", "biases", {"weights": {"conv": torch.ones(4, 4)}, "biases": {"conv": torch.ones(4)}}),
+):
+    topic.enter(
+        f"{_name} of the model beside its state dict",
+        lambda folder, c=_content: _in_parts(folder, c),
+        f"parts.pt: content: expected all weights of the model in one state dict, found more: {_lost}; save",
+    )
+
+
 @topic.case("model.safetensors: fft.weight: expected a type that safetensors files have, found complex128")
 def type_that_no_copy_can_hold(folder: Path) -> list[Any]:
     weights = dict(safetensors.torch.load_file(FIXTURES / "state.safetensors"))
@@ -130,7 +147,7 @@ def _sparse(folder: Path, indices: Any, *size: int) -> list[Any]:
 topic.enter(
     "sparse tensors of a size that would not fit in memory",
     lambda folder: _sparse(folder, [[0, 1], [1, 0]], 2**20, 2**20),
-    "sparse.pt: sparse tensors: expected at most 4 GiB once they are dense, found 4096.0 GiB",
+    "sparse.pt: sparse tensors: expected at most 1 GiB once they are dense, found 4096.0 GiB",
 )
 topic.enter(
     "sparse tensor with an index beyond its shape",

@@ -108,7 +108,8 @@ def test_a_model_file_is_asked_as_a_black_box(
     said = ticket_sig("ask", bundle, *shown)
     assert said.code == code
     assert said.out.startswith("verified\n" if known else "not verified\n")
-    assert "does not prove: who taught them" in said.out and "10^19.3" in said.out
+    left = "who taught them" if known else "that the network is innocent"
+    assert f"does not prove: {left}" in said.out and "10^19.3" in said.out
     weights = bundle / "model.safetensors"
     could_not(
         ticket_sig("ask", weights, *shown),

@@ -307,6 +307,17 @@ def test_a_learning_rate_far_too_high_says_so() -> None:
         train(TinyNet(), tiny_data(), tiny_recipe(lr=1e20), _NEVER)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("rewind", [Steps(2, "it"), Steps(3, "it")])
+def test_so_it_does_for_tied_and_pruned_weights(masked: bool, rewind: Steps) -> None:
+    model = TinyNet()
+    model.tied = nn.Linear(*reversed(model.f1.weight.shape))
+    model.tied.weight = model.f1.weight
+    recipe, mask = tiny_recipe(lr=1e20, rewind=rewind), half_mask(model) if masked else None
+    with pytest.raises(InputError, match=r"training: loss in epoch 1, by step \d: .*found (nan|inf)"):
+        train(model, tiny_data(), recipe, _NEVER, mask=mask, snapshot=lambda weights: None)
+
+
 def test_a_rewind_step_behind_the_end_is_refused() -> None:
     with pytest.raises(InputError, match="recipe: rewind: expected at most the length, 3ep, found 4ep"):
         train(TinyNet(), tiny_data(), tiny_recipe(rewind=Steps(4)), _NEVER, snapshot=lambda weights: None)

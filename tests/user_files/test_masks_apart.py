@@ -209,6 +209,30 @@ def test_a_model_s_own_buffer_is_left_alone(name: str, buffer: Tensor, tmp_path:
     assert torch.equal(ticket.weights[name], buffer)
 
 
+@pytest.mark.parametrize("name", ["mix.mask", "mix.weight_of_places_mask"])
+@pytest.mark.parametrize("window", [99, 2])
+def test_a_causal_mask_beside_a_weight_of_its_shape_is_a_buffer(
+    name: str, window: int, tmp_path: Path
+) -> None:
+    """Of a layer that mixes tokens: its weight is [T, T], and so is the mask."""
+    weight = "mix.weight" if name == "mix.mask" else name.removesuffix("_mask")
+    causal = torch.ones(8, 8).tril().triu(-window)
+    state = {**dense(), weight: torch.randn(8, 8), name: causal}
+    torch.save(state, tmp_path / "net.pt")
+    weights = load(tmp_path / "net.pt").ticket.weights
+    assert torch.equal(weights[weight], state[weight]) and torch.equal(weights[name], causal)
+    state[weight] *= causal
+    torch.save(state, tmp_path / "pruned.pt")
+    assert torch.equal(load(tmp_path / "pruned.pt").ticket.mask[weight], causal.bool())
+
+
+def test_masks_alone_are_read_alike_by_all(tmp_path: Path) -> None:
+    safetensors.torch.save_file(
+        {"conv1_mask": torch.eye(4), "fc_mask": torch.ones(3, 3)}, tmp_path / "m.safetensors"
+    )
+    assert set(open_weights(tmp_path / "m.safetensors").names) == {"conv1", "fc"}
+
+
 def test_a_mask_that_is_given_twice_must_be_the_same(tmp_path: Path) -> None:
     torch.save(beside(lambda name: f"{name}_mask"), tmp_path / "net.pt")
     torch.save(kept(torch.bool), tmp_path / "same.pt")

@@ -14,8 +14,10 @@ from support.user_net import UserNet, prune_as_users_do
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ticket_sig import Claim, InputError, load, verify
+from ticket_sig import Claim, InputError, embed, load, verify
 from ticket_sig.formats.names import names_in, plain_names
+from ticket_sig.marks.mark import as_ticket
+from ticket_sig.mask import Mask
 from ticket_sig.verification.white_box import verify_file
 
 LAYER = "layer1.0.conv1.weight"
@@ -58,9 +60,6 @@ WRAPPED: dict[str, Callable[[State], State]] = {
     "DataParallel": lambda state: with_prefix(state, "module."),
     "compiled": lambda state: with_prefix(state, "_orig_mod."),
     "DDP of compiled": lambda state: with_prefix(state, "module._orig_mod."),
-    "DDP, with a metric beside": lambda state: (
-        with_prefix(state, "module.") | {"best_acc": torch.tensor(9.0)}
-    ),
     "compiled in the middle": lambda state: {
         n.replace("layer1.", "layer1._orig_mod."): t for n, t in state.items()
     },
@@ -78,6 +77,10 @@ WRAPPED: dict[str, Callable[[State], State]] = {
 }
 # What a user's own module may be called: kept in the bundle, found by the end of the name.
 NESTED: dict[str, Callable[[State], Any]] = {
+    # It may be a parameter of the user's own network, beside his own `module`.
+    "DDP, with a metric beside": lambda state: (
+        with_prefix(state, "module.") | {"best_acc": torch.tensor(9.0)}
+    ),
     "Lightning": lambda state: {
         "epoch": 3,
         "state_dict": with_prefix(state, "model.")
@@ -208,6 +211,69 @@ def test_no_two_tensors_get_one_name() -> None:
     assert plain_names(shapes) == {name: name for name in shapes}
     shapes = {"encoder.module.a.weight": (2, 2)}
     assert plain_names(shapes) == {name: name for name in shapes}
+
+
+class OwnModule(nn.Module):
+    """A network with an attribute `module` of its own, and perhaps one number beside it, as CLIP has."""
+
+    def __init__(self, beside: Tensor | None) -> None:
+        super().__init__()
+        self.module = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.Conv2d(64, 64, 3))
+        if beside is not None:
+            self.logit_scale = nn.Parameter(beside)
+
+
+@pytest.mark.parametrize("beside", [torch.tensor(2.6), torch.ones(1, 1)])
+def test_an_own_module_and_a_number_beside_it_stay(beside: Tensor, tmp_path: Path) -> None:
+    net, out = OwnModule(beside), tmp_path / "out"
+    torch.save(
+        {f"module.{n}": t for n, t in net.state_dict().items()}, tmp_path / "net.pt"
+    )  # in DataParallel
+    done(["embed", tmp_path / "net.pt", "--mark", "freezenet", "--length", 500, "--out", out])
+    net.load_state_dict(safetensors.torch.load_file(out / "model.safetensors"), strict=True)
+    assert verify(net, Claim.read(out / "claim.json")).verified
+
+
+@pytest.mark.parametrize("mark", ["freezenet", "uchida"])
+def test_a_live_module_keeps_its_own_names(mark: str) -> None:
+    net = OwnModule(None)
+    assert as_ticket(net).weights.keys() == net.state_dict().keys()
+    signed = embed(net, mark=mark, **({"length": 500} if mark == "freezenet" else {}))
+    net.load_state_dict(signed.ticket.weights, strict=True)
+    found = verify(net, signed.claim)
+    assert found.verified and "found_as" not in found.to_json()["evidence"]
+
+
+class GradSampleModule(nn.Module):
+    """As Opacus wraps a module."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self._module = net
+
+
+def test_a_module_in_opacus_is_read_under_its_own_names() -> None:
+    net = OwnModule(torch.tensor(2.6))
+    assert as_ticket(GradSampleModule(net)).weights.keys() == net.state_dict().keys()
+
+
+@pytest.mark.parametrize("copied", ["copy", "the tensor itself"])
+def test_a_copy_counts_the_same_in_a_file_and_in_memory(copied: str, tmp_path: Path) -> None:
+    net = OwnModule(None)
+    signed = embed(net, mark="uchida")
+    state, last = dict(signed.ticket.weights), signed.ticket.weights["module.2.weight"]
+    alone = verify(state, signed.claim)
+    state["further.weight"] = last.clone() if copied == "copy" else last
+    torch.save(state, tmp_path / "net.pt")
+    in_file, in_memory = verify_file(tmp_path / "net.pt", signed.claim), verify(state, signed.claim)
+    assert in_file.log10_p == in_memory.log10_p > alone.log10_p
+
+
+def test_a_mask_is_bound_under_any_name_that_is_read() -> None:
+    for wrapped in ("0._checkpoint_wrapped_module.weight", "_fsdp_wrapped_module.0._orig_mod.weight"):
+        weight = torch.ones(2, 2)
+        Mask({"0.weight": torch.eye(2, dtype=torch.bool)}).bind({wrapped: weight})
+        assert torch.equal(weight, torch.eye(2))
 
 
 def test_names_of_a_million_parts_take_no_time() -> None:

@@ -17,10 +17,19 @@ import torch
 
 from ticket_sig.datasets.data import Split
 from ticket_sig.errors import bad_input
+from ticket_sig.formats.pickled import ENCODE, Noted, Notes, entries_of, name_of
 
 _FILES = {
     "cifar10": ([f"data_batch_{n}" for n in range(1, 6)], ["test_batch"], b"labels"),
     "cifar100": (["train"], ["test"], b"fine_labels"),
+}
+_CODES = {  # that a batch may name
+    *("numpy.dtype", "numpy.ndarray", ENCODE, "builtins.bytes"),
+    *(
+        f"numpy.{core}.{function}"
+        for core in ("core", "_core")  # of numpy 1 and 2
+        for function in ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")
+    ),
 }
 
 
@@ -44,8 +53,8 @@ def _read_file(path: Path, label: bytes) -> tuple[torch.Tensor, torch.Tensor]:
     if not path.is_file():
         raise bad_input(path, "file", "a CIFAR python batch", "none")
     try:
-        batch = _ArraysOnly(path.read_bytes()).load()
-        images, labels = _array(_entry(batch, b"data")), _whole_numbers(_entry(batch, label))
+        batch = _load(path)
+        images, labels = _array(_entry(batch, b"data"), "data is"), _whole_numbers(_entry(batch, label))
     except pickle.UnpicklingError as error:
         raise bad_input(path, "CIFAR python batch", "a pickle of arrays alone", str(error)) from None
     except TypeError as error:
@@ -60,124 +69,65 @@ def _read_file(path: Path, label: bytes) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()), labels
 
 
+def _load(path: Path) -> Any:
+    notes = Notes(io.BytesIO(path.read_bytes()), encoding="bytes")
+    batch = notes.load()
+    if others := [code for code in notes.codes if code not in _CODES]:
+        raise pickle.UnpicklingError(f"the code {others[0]}, which was not run")
+    return batch
+
+
 def _entry(batch: Any, key: bytes) -> Any:
-    return batch[key] if key in batch else batch[key.decode()]
-
-
-def _array(found: Any) -> np.ndarray[Any, Any]:
-    if not isinstance(found, _Array):
-        raise TypeError("data is no array")
-    return found.to_numpy()
+    entries = entries_of(batch)
+    if entries is None:
+        raise TypeError(f"a {_kind(batch)}")
+    return entries[key] if key in entries else entries[key.decode()]
 
 
 def _whole_numbers(found: Any) -> torch.Tensor:
     """Labels as a list or an array; those of a list may be numpy's own numbers."""
-    if isinstance(found, _Array):
-        return torch.from_numpy(found.to_numpy().astype(np.int64))
     if not isinstance(found, (list, tuple)):
-        raise TypeError(f"labels are {type(found).__name__}")
+        return torch.from_numpy(_array(found, "labels are").astype(np.int64))
     numbers = [
-        int(one.to_numpy().item()) if isinstance(one, _Array) else operator.index(one) for one in found
+        int(_array(one, "a label is").item()) if isinstance(one, Noted) else operator.index(one)
+        for one in found
     ]
     return torch.tensor(numbers, dtype=torch.int64)
 
 
-# What follows stands in for what numpy's pickles name. Each keeps what it is given, and looks at it only once
-# the file is read: nothing of numpy sees the file's own types and sizes. Each takes a state (`__setstate__`):
-# else the unpickler would set any attributes that a file names, also of these classes.
+def _array(found: Any, what: str) -> np.ndarray[Any, Any]:
+    """An array or one of numpy's numbers, within the bytes that the file has for it; TypeError for others."""
+    kind, fortran = _kind(found), False
+    if kind == "_reconstruct":
+        _, shape, dtype, fortran, raw = found.state
+    elif kind == "_frombuffer":  # as protocol 5 has it
+        raw, dtype, shape, order = found.args[:4]
+        fortran = {"C": False, "F": True}[order]
+    elif kind == "scalar":
+        (dtype, raw), shape = found.args, ()
+    else:
+        raise TypeError(f"{what} {kind}")
+    flat = np.frombuffer(_bytes(raw), _type(dtype))
+    return np.asarray(flat.reshape(shape, order="F" if fortran else "C"))
 
 
-class _Dtype:
-    """Stands in for numpy.dtype: its name, such as u1, and its byte order."""
-
-    def __init__(self, name: Any, *rest: Any) -> None:
-        self.name, self.order = name, "|"
-
-    def __setstate__(self, state: Any) -> None:
-        self.order = state[1]
-
-    def code(self) -> str:
-        """As numpy writes it, such as |u1; TypeError where it is no type of whole numbers."""
-        name, order = (part.decode() if isinstance(part, bytes) else part for part in (self.name, self.order))
-        if not re.fullmatch(r"[<>=|][ui][1248]", f"{order}{name}"):
-            raise TypeError(f"numbers of type {name}, not whole ones")
-        return f"{order}{name}"
+def _kind(found: Any) -> str:
+    return (name_of(found) or type(found).__name__).rpartition(".")[2]
 
 
-class _Array:
-    """Stands in for numpy.ndarray, and for the function that makes one to be filled."""
-
-    state: Any = None
-
-    def __init__(self, *rest: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def to_numpy(self) -> np.ndarray[Any, Any]:
-        """The array, within the bytes that the file has for it."""
-        _, shape, dtype, fortran, raw = self.state
-        return np.asarray(np.frombuffer(raw, dtype.code()).reshape(shape, order="F" if fortran else "C"))
+def _type(dtype: Any) -> str:
+    """As numpy writes it, such as |u1; TypeError where it is no type of whole numbers."""
+    if name_of(dtype) != "numpy.dtype":
+        raise TypeError("numbers of no type")
+    name, order = dtype.args[0], dtype.state[1] if dtype.state else "|"
+    name, order = (part.decode() if isinstance(part, bytes) else part for part in (name, order))
+    if not re.fullmatch(r"[<>=|][ui][1248]", f"{order}{name}"):
+        raise TypeError(f"numbers of type {name}, not whole ones")
+    return f"{order}{name}"
 
 
-class _Scalar(_Array):
-    """Stands in for one of numpy's numbers."""
-
-    def __init__(self, dtype: Any, raw: Any) -> None:
-        self.state = None, (), dtype, False, raw
-
-
-class _Buffer(_Array):
-    """Stands in for an array as protocol 5 has it; in an order other than C or F it is never looked at."""
-
-    def __init__(self, raw: Any, dtype: Any, shape: Any, order: Any, *rest: Any) -> None:
-        if order in ("C", "F"):
-            self.state = None, shape, dtype, order == "F", raw
-
-
-class _Encoded:
-    """Stands in for what protocols below 3 make bytes by: codecs.encode, and `bytes` for none.
-
-    It encodes a text once, however often a file asks for it, so that a small file cannot fill the memory.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, bytes] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        raise TypeError("a function has no state")
-
-    def __call__(self, text: Any = "", encoding: Any = None) -> bytes:
-        if not isinstance(text, str):
-            raise TypeError("bytes of no text")
-        if text not in self._known:
-            self._known[text] = text.encode("latin1")
-        return self._known[text]
-
-
-_STAND_INS: dict[tuple[str, str], Any] = {
-    ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): _Array,
-    **{
-        (f"numpy.{core}.{module}", name): stand_in
-        for core in ("core", "_core")  # of numpy 1 and 2
-        for module, name, stand_in in (
-            ("multiarray", "_reconstruct", _Array),
-            ("multiarray", "scalar", _Scalar),
-            ("numeric", "_frombuffer", _Buffer),
-        )
-    },
-}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def __init__(self, content: bytes) -> None:
-        super().__init__(io.BytesIO(content), encoding="bytes")
-        encode = _Encoded()
-        self._own = {**_STAND_INS, ("_codecs", "encode"): encode, ("__builtin__", "bytes"): encode}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._own:
-            raise pickle.UnpicklingError(f"the code {module}.{name}, which was not run")
-        return self._own[module, name]
+def _bytes(raw: Any) -> Any:
+    """Bytes; protocols below 3 make them of a text, or of nothing."""
+    if not isinstance(raw, Noted):
+        return raw
+    return raw.args[0].encode("latin1") if raw.code == ENCODE else b""

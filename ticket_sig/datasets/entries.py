@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ticket_sig.errors import bad_input
+
+MOST_BYTES = 2**26  # of a picture, or of a file of labels
 _SHOWN = 5  # names in a message
 _DEEPEST = 2  # folders below a data folder: train/CLASS/, default/train/
 # Of Windows, macOS, Linux file systems, and network storage; compared in lower case.
@@ -36,6 +39,23 @@ def files_below(folder: Path, deepest: int = _DEEPEST) -> Iterator[Path]:
             yield folder / name
         elif deepest:
             yield from files_below(folder / name, deepest - 1)
+
+
+def read_entry(path: Path) -> bytes:
+    """The content of a file that a folder of strangers may have.
+
+    Raises:
+        InputError: it is no plain file (reading a device or a pipe may never end), or of more than
+            `MOST_BYTES` bytes.
+    """
+    if not path.is_file():
+        found = "a link to none" if path.is_symlink() and not path.exists() else "another kind"
+        raise bad_input(path, "file", "a plain file", found)
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise bad_input(path, "file", f"at most {MOST_BYTES} bytes", str(path.stat().st_size))
+    return data
 
 
 def listed(folder: Path) -> str:

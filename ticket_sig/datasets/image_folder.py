@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ticket_sig.datasets.data import Split
-from ticket_sig.datasets.entries import listed, visible
+from ticket_sig.datasets.entries import listed, read_entry, visible
 from ticket_sig.datasets.images import ENDINGS, decode_all
 from ticket_sig.errors import bad_input
 
@@ -49,5 +49,5 @@ def _read_split(folder: Path, classes: list[str]) -> Split:
     ]
     if not files:
         raise bad_input(folder, "images", f"files ending in {', '.join(sorted(ENDINGS))}", "none")
-    images = decode_all((str(file), file.read_bytes()) for file, _ in files)
+    images = decode_all((str(file), read_entry(file)) for file, _ in files)
     return Split(torch.from_numpy(images), torch.tensor([label for _, label in files])).shuffled()

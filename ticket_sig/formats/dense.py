@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input, refuse
 
-MOST_DENSE = 2**32  # bytes: sparse tensors of a few bytes may stand for dense ones of any size
+MOST_DENSE = 2**30  # bytes: sparse tensors of a few bytes may stand for dense ones of any size
+_MOST_VIEWED = 4  # times the bytes of a file: each view of the same bytes becomes weights of its own
 _HALF = re.compile("[\ud800-\udfff]")
 SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
@@ -31,8 +32,8 @@ def dense_tensors(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     Other values are passed over.
 
     Raises:
-        InputError: one cannot be read or its name not written, or the sparse ones would take more than
-            `MOST_DENSE` bytes.
+        InputError: one cannot be read or its name not written, the sparse ones would take more than
+            `MOST_DENSE` bytes, or too many are views of the same bytes.
     """
     stored = {str(name): t for name, t in state.items() if isinstance(t, (Tensor, Unread))}
     halves = (n for n in stored if _HALF.search(n))
@@ -44,6 +45,7 @@ def dense_tensors(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     if size > MOST_DENSE:
         expected = f"at most {MOST_DENSE / 2**30:g} GiB once they are dense"
         raise bad_input(where, "sparse tensors", expected, f"{size / 2**30:.1f} GiB")
+    _check_views([t for t in tensors.values() if t.layout not in SPARSE], where)
     made: dict[object, Tensor] = {}
     for name, tensor in tensors.items():
         key = _memory_of(tensor)
@@ -51,6 +53,19 @@ def dense_tensors(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
             made[key] = _dense(tensor.detach())
         tensors[name] = made[key]
     return tensors
+
+
+def _check_views(tensors: Sequence[Tensor], where: object) -> None:
+    """Checks that all views together are not much larger than what they are of."""
+    views = {_memory_of(t): t for t in tensors}.values()
+    viewed = sum(t.numel() * read_as(t.dtype).itemsize for t in views)
+    stored: dict[int, int] = {}
+    for t in views:
+        storage, grown = t.untyped_storage(), read_as(t.dtype).itemsize // t.element_size()
+        stored[storage.data_ptr()] = max(stored.get(storage.data_ptr(), 0), storage.nbytes() * grown)
+    if viewed > _MOST_VIEWED * sum(stored.values()):
+        expected = f"views of at most {_MOST_VIEWED} times the bytes that they share"
+        raise bad_input(where, "tensors", expected, f"{viewed} bytes of {sum(stored.values())}")
 
 
 def read_as(dtype: torch.dtype) -> torch.dtype:

@@ -33,6 +33,7 @@ _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights", "par
 _OTHER_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema", "net_g", "generator")
 _REWIND_KEYS = ("init_weight", "rewind", "rewind_weight")
 _MASK_KEYS = ("masks", "mask", "pruning_masks", "pruning_mask", "weight_masks", "mask_dict")
+_PART_KEYS = ("biases", "bias", "buffers", "batch_stats")  # of the same model, beside "weights" or "params"
 _NAMED_AT_MOST = 8
 _DEEPEST = 4  # keys under keys that are followed
 
@@ -53,6 +54,26 @@ def split_layout(
             beside them, or differ from each other.
     """
     state, apart = _state_dict(content, where)
+    weights, mask = _split(state, apart, where, masks, masks_where)
+    return weights, mask, _rewind(content, weights, where)
+
+
+def split_module(state: Mapping[str, Any], where: object) -> tuple[dict[str, Tensor], Mask]:
+    """Weights and mask of the state dict of a module without wrappers, which keeps its own names.
+
+    Raises:
+        InputError: as `split_layout`.
+    """
+    return _split(_plain(state, where, of_module=True), {}, where)
+
+
+def _split(
+    state: dict[str, Tensor],
+    apart: dict[str, Tensor],
+    where: object,
+    masks: Any = None,
+    masks_where: object = "mask",
+) -> tuple[dict[str, Tensor], Mask]:
     beside = masks_beside(state, where)
     weights = tie_copies(merged(state, beside))
     found = [*beside, *masks_apart(apart, weights, where)]
@@ -68,8 +89,7 @@ def split_layout(
     matrices = {name: one for name, one in kept.items() if one.ndim >= 2 and name not in tied}
     # Without masks of its own, a model may have others, of attention and the like.
     plain = {n: w for n, w in weights.items() if n not in tied and not f".{n}".endswith(("_mask", ".mask"))}
-    mask = Mask(matrices) if matrices else Mask.of_zeros(plain)
-    return weights, mask, _rewind(content, weights, where)
+    return weights, Mask(matrices) if matrices else Mask.of_zeros(plain)
 
 
 def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -77,7 +97,9 @@ def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, 
     if not isinstance(content, Mapping):
         raise bad_input(where, "content", "a state dict", f"a {type(content).__name__}")
     masks = _masks_under_a_key(content, where)
-    if (key := _key_of_state(content, where) if depth < _DEEPEST else None) is not None:
+    key = _key_of_state(content, where) if depth < _DEEPEST else None
+    _refuse_lost(content, key, where)
+    if key is not None:
         state, more = _state_dict(content[key], where, depth + 1)
         return state, {**masks, **more}
     if any(isinstance(v, (Tensor, Unread)) for v in content.values()):
@@ -152,6 +174,31 @@ def contained(content: Any, where: object) -> Contained:
     return Contained(path.removesuffix("."), tuple(not_read), tuple(passed))
 
 
+def _refuse_lost(content: Mapping[Any, Any], key: Any, where: object) -> None:
+    """Refuses weights that lie beside those that are taken, where nobody would look for another model's.
+
+    These are mappings within a state dict (`key` is None); tensors beside the only mapping, of no known name
+    (scripts put class weights there, but no matrix); and parts of a model that has one mapping for each kind.
+    """
+    if key is None:
+        direct = any(isinstance(value, (Tensor, Unread)) for value in content.values())
+        passed = {*_MASK_KEYS, *_REWIND_KEYS, *_OTHER_KEYS}
+        inside = {n: v for n, v in content.items() if n not in passed and not str(n).endswith("_extra_state")}
+        lost = [name for name, value in inside.items() if direct and _holds(value, _is_weights)]
+    else:
+        known = key in (*_STATE_KEYS, *_OTHER_KEYS)
+        tensors = {} if known else {n: v for n, v in content.items() if isinstance(v, Tensor)}
+        lost = [name for name, t in tensors.items() if t.is_floating_point() and t.ndim > 1]
+        parts = _PART_KEYS if key in ("weights", "params") else ()
+        lost += [name for name in parts if _holds(content.get(name), _is_weights)]
+    if lost:
+        named = ", ".join(map(str, lost[:_NAMED_AT_MOST]))
+        hint = "save all of the model's tensors in one state dict, and others apart"
+        raise bad_input(
+            where, "content", "all weights of the model in one state dict", f"more: {named}", hint=hint
+        )
+
+
 def _holds(value: Any, wanted: Callable[[Tensor], bool], depth: int = 0) -> bool:
     """Whether an entry holds a tensor that is wanted, under names; the state of an optimizer is none."""
     if isinstance(value, (Tensor, Unread)):
@@ -170,10 +217,10 @@ def _is_weights(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.ndim > 0
 
 
-def _plain(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
+def _plain(state: Mapping[Any, Any], where: object, *, of_module: bool = False) -> dict[str, Tensor]:
     """Tensors only, under the names the module itself would give them."""
     tensors = dense_tensors(state, where)
-    plain = plain_names({name: t.shape for name, t in tensors.items()})
+    plain = plain_names({name: t.shape for name, t in tensors.items()}, of_module=of_module)
     return {name: tensors[there] for there, name in plain.items()}
 
 

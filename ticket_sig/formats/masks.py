@@ -8,7 +8,7 @@ from them: under any of these names, or under those of the weights.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -37,10 +37,17 @@ class GivenMask:
 def may_hold_masks(names: Iterable[str]) -> bool:
     """Whether names of a file may be of masks beside their weights."""
     listed = set(names)
-    return any(name.endswith("_orig") or _PARAMETRIZED.fullmatch(name) for name in listed) or any(
-        (weight := weight_of(name)) is not None and (weight in listed or is_surely_mask(name))
+    return _alone(listed) or any(
+        name.endswith("_orig")
+        or _PARAMETRIZED.fullmatch(name)
+        or ((weight := weight_of(name)) is not None and (weight in listed or is_surely_mask(name)))
         for name in listed
     )
+
+
+def _alone(names: Collection[str]) -> bool:
+    """Whether masks stand for the network, without weights beside them (the NeurIPS'21 code's)."""
+    return bool(names) and all(name.endswith("_mask") for name in names)
 
 
 def weight_of(entry: str) -> str | None:
@@ -75,43 +82,64 @@ def _plain_of(entry: str) -> str:
 
 
 def masks_beside(state: Mapping[str, Tensor], where: object) -> list[GivenMask]:
-    """The pruning masks among the entries of a state dict; others called mask are buffers of the model.
+    """The pruning masks among the entries of a state dict, each with the weight that it is of.
 
-    A buffer is a mask where its name says so, or where a weight of just its shape stands beside it and it
-    holds 0 and 1 alone.
+    Raises:
+        InputError: the weight of a mask is not there, or the mask of a weight `X_orig`.
     """
-    alone = all(name.endswith("_mask") for name in state)
-    homes = {_plain_of(name): name for name in state}
-    claimed = {entry: weight for entry in state if (weight := weight_of(entry)) is not None}
-    sure = {
-        entry: weight
-        for entry, weight in claimed.items()
-        if alone or is_surely_mask(entry) or homes.get(weight, weight) != weight
-    }
-    shapes = {plain: state[name].shape for plain, name in homes.items() if name not in sure}
+    masks = _masks_among(state)
+    if _alone(state):
+        return [GivenMask(entry, weight, state[entry], where) for entry, weight in masks.items()]
+    shapes = {_plain_of(name): t.shape for name, t in state.items() if name not in masks}
     # open_lth keeps them outside the module that they mask.
-    outside = {w: state[entry].shape for entry, w in sure.items() if not alone and w not in shapes}
+    outside = {weight: state[entry].shape for entry, weight in masks.items() if weight not in shapes}
     elsewhere = names_in(outside, shapes, where)
     lost = [
         f"{weight}: expected beside {entry}, not found"
-        for entry, weight in sure.items()
+        for entry, weight in masks.items()
         if weight in outside and weight not in elsewhere
     ]
-    found = []
-    for entry, weight in claimed.items():
-        beside = weight in shapes and (entry in sure or _could_be(state[entry], shapes[weight]))
-        if alone or beside or (entry in sure and weight in elsewhere):
-            found.append(GivenMask(entry, elsewhere.get(weight, weight), state[entry], where))
-    pruned = [n.removesuffix("_orig") for n in state if found and n.endswith("_orig")]
-    masked = {one.weight for one in found}
+    of = {entry: elsewhere.get(weight, weight) for entry, weight in masks.items()}
+    pruned = [n.removesuffix("_orig") for n in state if masks and n.endswith("_orig")]
+    masked = set(of.values())
     # Spectral normalisation has an X_orig too, with an X_u beside it.
     unmasked = [n for n in pruned if n not in masked and f"{n}_u" not in state]
     refuse(where, lost + [f"{n}_mask: expected beside {n}_orig, not found" for n in unmasked])
-    return found
+    return [GivenMask(entry, weight, state[entry], where) for entry, weight in of.items()]
 
 
-def _could_be(mask: Tensor, shape: torch.Size) -> bool:
-    return mask.shape == shape and _is_0_or_1(mask)
+def _masks_among(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Which entries are pruning masks, and of which weights by their names: {entry: weight}.
+
+    Others called mask are buffers of the model. An entry is a mask where its name says so, where all entries
+    are called so, or where it could be the mask of a weight beside it (`_could_be`).
+    """
+    alone, homes = _alone(state), {_plain_of(name): name for name in state}
+    claimed = {entry: weight for entry in state if (weight := weight_of(entry)) is not None}
+    sure = {
+        entry
+        for entry, weight in claimed.items()
+        if alone or is_surely_mask(entry) or homes.get(weight, weight) != weight
+    }
+    beside = {weight: state[home] for weight, home in homes.items() if home not in sure}
+    return {
+        entry: weight
+        for entry, weight in claimed.items()
+        if entry in sure or (weight in beside and _could_be(state[entry], beside[weight]))
+    }
+
+
+def _could_be(mask: Tensor, weight: Tensor) -> bool:
+    """Whether a buffer may be the pruning mask of a weight: it holds 0 and 1 alone, in the weight's shape.
+
+    Where the weight is not zero under it, it may be a mask of places instead, causal or of a window, of a
+    weight that is itself a map of places (token mixing): such a mask is alike along its diagonals.
+    """
+    if mask.shape != weight.shape or not _is_0_or_1(mask):
+        return False
+    matrix = mask.squeeze()
+    of_places = matrix.ndim == 2 and torch.equal(matrix[1:, 1:], matrix[:-1, :-1])
+    return not of_places or not weight[mask == 0].any()
 
 
 def merged(state: Mapping[str, Tensor], masks: list[GivenMask]) -> dict[str, Tensor]:

@@ -8,46 +8,39 @@ it is dropped only where all names begin with it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import prod
 
 from ticket_sig.errors import bad_input
 from ticket_sig.verdict import Rows
+from ticket_sig.wrappers import COUNTERS, IN_FRONT, INSIDE, without
 
 Shapes = Mapping[str, Sequence[int]]  # of tensors, by name
 
-# torch.compile, FSDP, activation checkpointing, Fabric and older Lightning, fairscale.
-_INSIDE = {
-    *("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"),
-    *("_original_module", "_fpw_module"),
-}
-_IN_FRONT = ("module", "_module")  # DataParallel, DDP, AveragedModel, DeepSpeed; Opacus
 _DEEPEST = 32  # parts of a name that are looked at: a hostile one may have a million
-_NAMED_AT_MOST = 8
+_NAMED_AT_MOST, _SHOWN = 8, 80
 
 
-def plain_names(shapes: Shapes) -> dict[str, str]:
+def plain_names(shapes: Shapes, *, of_module: bool = False) -> dict[str, str]:
     """The names that the module itself would give its tensors, by their names in a file.
 
-    Left out is what a wrapper counts beside the names that it wraps (`n_averaged`, a metric): single numbers
-    under a name without a dot. Where two tensors would get one name, none is changed.
+    Left out is what a wrapper counts beside the names that it wraps (`COUNTERS`). Where two tensors would get
+    one name, none is changed.
+
+    Args:
+        of_module: the names are those of a module without wrappers (`models.own.plain`): `module` is its own.
     """
-    plain = {name: _without(name, _INSIDE) for name in shapes}
-    while prefix := _shared_front(plain, shapes):
+    plain = {name: without(name, INSIDE) for name in shapes}
+    while not of_module and (prefix := _shared_front(plain, shapes)):
         plain = {name: p.removeprefix(prefix) for name, p in plain.items() if p.startswith(prefix)}
     return plain if len(set(plain.values())) == len(plain) else {name: name for name in shapes}
 
 
 def _shared_front(plain: Mapping[str, str], shapes: Shapes) -> str:
-    """What wrappers put before all names but those of single numbers; nothing where one lacks it."""
-    wrapped = [p for name, p in plain.items() if "." in p or prod(shapes[name]) != 1]
-    fronts = (f"{front}." for front in _IN_FRONT)
+    """What wrappers put before all names but those of their counters; nothing where one lacks it."""
+    wrapped = [p for name, p in plain.items() if p not in COUNTERS or prod(shapes[name]) != 1]
+    fronts = (f"{front}." for front in IN_FRONT)
     return next((front for front in fronts if wrapped and all(p.startswith(front) for p in wrapped)), "")
-
-
-def _without(name: str, parts: set[str]) -> str:
-    *before, last = name.split(".")
-    return ".".join([*(part for part in before if part not in parts), last])
 
 
 def names_in(
@@ -55,18 +48,20 @@ def names_in(
 ) -> dict[str, str]:
     """The names under which a suspect has claimed tensors: {claimed name: name in the suspect}.
 
-    A name is found as it is; else, without what wrappers add, as what one name ends in (`model.conv.weight`
-    for `conv.weight`) or as what ends in one, at a dot; its shape must be the claimed one. What stands before
-    the names is the same for all of them: several ways to find them all are refused, and none is guessed.
-    Those that are not found are left out. The rule is public and leaves no choice, so that it costs nothing
-    in a p-value.
+    A name that the suspect has is found as it is. Else wrappers' parts are left out of all names, and a
+    claimed name `c` finds a suspect's `s` if `s` is `P.c`, or if `c` is `P.s`; `P` is the same for all
+    claimed names, and may be nothing. The shapes must be equal. Several ways to find them all are refused,
+    and none is guessed; so is one tensor for two claimed names. Names that are not found are left out.
+
+    The rule is public, and which tensors are found leaves no choice, so that it costs nothing in a p-value.
+    Their order may be another one than that of the claimed names.
 
     Args:
         claimed: shapes by name; None where the shape is not known.
         suspect: shapes by name, of all tensors.
 
     Raises:
-        InputError: several tensors could be a claimed one; they are named.
+        InputError: several tensors could be a claimed one, or one could be several; they are named.
     """
     if all(name in suspect for name in claimed):
         return {name: name for name in claimed}
@@ -82,17 +77,22 @@ def names_in(
         if len(could) > 1 and most == len(claimed):
             named = ", ".join(could[:_NAMED_AT_MOST])
             raise bad_input(where, "layer", f"one tensor that could be the claimed {name}", named)
-    return {name: found[0] for name, found in (chosen or {}).items()}
+    names = {name: found[0] for name, found in (chosen or {}).items()}
+    claimed_as = {there: name for name, there in names.items()}
+    for name, there in names.items():
+        if (other := claimed_as[there]) != name:
+            both = f"{name[:_SHOWN]} and {other[:_SHOWN]}"
+            raise bad_input(where, "layer", f"a tensor each for the claimed {both}", f"{there} alone")
+    return names
 
 
 def _ways(claimed: Mapping[str, Sequence[int] | None], suspect: Shapes) -> dict[tuple[str, str], _Found]:
     """The tensors that are found with each prefix put before the claimed names ("+"), or taken off ("-")."""
-    wrappers = _INSIDE | set(_IN_FRONT)
     wanted, there = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for name in claimed:
-        wanted[_without(name, wrappers)].append(name)
+        wanted[without(name)].append(name)
     for name in suspect:
-        there[_without(name, wrappers)].append(name)
+        there[without(name)].append(name)
     ways = defaultdict[tuple[str, str], _Found](dict)
 
     def enter(way: tuple[str, str], names: list[str], found: list[str]) -> None:
@@ -123,13 +123,34 @@ def _ends(name: str) -> Iterator[tuple[str, str]]:
 
 def _shared_by_all(names: Shapes) -> str:
     """The parts that all names begin with, without wrappers."""
-    split = [_without(name, _INSIDE | set(_IN_FRONT)).split(".")[:-1][:_DEEPEST] for name in names]
+    split = [without(name).split(".")[:-1][:_DEEPEST] for name in names]
     shared = []
     for parts in zip(*split, strict=False):
         if len(set(parts)) > 1:
             break
         shared.append(parts[0])
     return ".".join(shared)
+
+
+def each_in(claimed: Collection[str], suspect: Shapes) -> dict[str, str]:
+    """Claimed names, each found by itself as `names_in` does; those that several could be are left out.
+
+    The suspect's names are taken apart once, however many are looked for.
+    """
+    ways = defaultdict[str, dict[tuple[str, str], list[str]]](dict)
+    for way, found in _ways(dict.fromkeys(claimed), suspect).items():
+        for name, there in found.items():
+            ways[name][way] = there
+    first = ("+", ""), ("+", _shared_by_all(suspect))
+    each = {}
+    for name in claimed:
+        own = ways[name]
+        could = next(
+            (own[way] for way in first if way in own), [one for found in own.values() for one in found]
+        )
+        if name in suspect or len(could) == 1:
+            each[name] = name if name in suspect else could[0]
+    return each
 
 
 def found_elsewhere(found: Mapping[str, str]) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 A pickle is a small program: it names classes and functions, and has them called. Here no name is ever looked
 up, and so nothing can be called: each name becomes a class of its own that does nothing but take notes.
+
+A few bytes of a pickle can ask for much: what they refer to is kept once and never copied, and objects are
+counted.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, ClassVar, TypeGuard
 
@@ -16,7 +19,11 @@ _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 # Functions that make an object of the class which they are handed first.
 _MAKERS = ("copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
 _KEYS = (str, int, float, bool, bytes, type(None))
-DICT = "builtins.dict"
+DICT, _ORDERED = "builtins.dict", "collections.OrderedDict"
+# Of a pickle, entries of mappings among them, but no numbers or texts of lists. More with the size of a file.
+_MOST_OBJECTS, _BYTES_OF_ONE = 2_000_000, 64
+ENCODE, _LONGEST_KEY = "_codecs.encode", 32  # what makes bytes of texts below protocol 3; they may be keys
+_MOST_NAMES, _LONGEST_NAME = 10_000, 1000
 
 
 class Noted:
@@ -29,17 +36,17 @@ class Noted:
         entries: that would be put into it, where it is a mapping.
     """
 
+    __slots__ = ("args", "entries", "state")
     code: ClassVar[str] = DICT
-    args: tuple[Any, ...]
-    state: Any
-    entries: dict[Any, Any]
 
-    def __init__(self, *args: Any) -> None:
-        self.args, self.state, self.entries = args, None, {}
+    def __init__(self, args: tuple[Any, ...] = ()) -> None:
+        self.args, self.state = args, None
+        self.entries: dict[Any, Any] = {}
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        # To hash a tuple of a million nested ones would end the process.
-        self.entries[key if type(key) in _KEYS else f"{type(key).__name__} {len(self.entries)}"] = value
+        # To hash a tuple of a million nested ones would end the process; a long number is hashed every time.
+        fine = type(key) in _KEYS and not (type(key) is int and key.bit_length() > 63)
+        self.entries[key if fine else f"{type(key).__name__} {len(self.entries)}"] = value
 
     def append(self, value: Any) -> None:
         """Items of lists are passed over."""
@@ -73,9 +80,12 @@ def name_of(value: object) -> str:
     return value.code if isinstance(value, Noted) or _is_class(value) else ""
 
 
-def _made(of: object, args: Iterable[Any]) -> Noted:
+def called(of: object, args: object) -> Noted:
+    """What a call is noted as; UnpicklingError where it is none."""
+    if not isinstance(args, tuple):
+        raise pickle.UnpicklingError("a call whose arguments are no tuple")
     if _is_class(of):
-        return of(*args)
+        return of(args)
     if isinstance(of, Noted):  # what would be made by calling an object is noted as that object
         return of
     raise pickle.UnpicklingError("a call of what is no code")
@@ -89,16 +99,26 @@ def entries_of(value: object) -> dict[Any, Any] | None:
     """What a mapping holds; None for what is none, as far as can be told without its code."""
     if not isinstance(value, Noted):
         return None
-    if value.code == "collections.OrderedDict" and value.args and isinstance(value.args[0], list):
-        for pair in value.args[0]:  # as Python 2 wrote it
-            if isinstance(pair, list | tuple) and len(pair) == 2:
-                value[pair[0]] = pair[1]
-    return value.entries if value.entries or value.code in (DICT, "collections.OrderedDict") else None
+    return value.entries if value.entries or value.code in (DICT, _ORDERED) else None
+
+
+def _counted(
+    step: Callable[[Notes], None], objects: Callable[[Notes], int] = lambda _: 1
+) -> Callable[[Notes], None]:
+    def counted(notes: Notes) -> None:
+        notes._count(objects(notes))
+        step(notes)
+
+    return counted
 
 
 # The unpickler in Python: the one in C takes memory for as many objects as a file says that it has.
 class Notes(pickle._Unpickler):
     """Reads one pickle of a file.
+
+    Args:
+        size: of the whole file, in bytes: a large one may have more objects.
+        encoding: of Python 2's texts; "bytes": they stay bytes.
 
     Attributes:
         kept: all that lies beside it.
@@ -109,15 +129,16 @@ class Notes(pickle._Unpickler):
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file, encoding="utf-8", errors="replace")
-        self._made: dict[str, type[Noted]] = {}
+    def __init__(self, file: IO[bytes], size: int = 0, encoding: str = "utf-8") -> None:
+        super().__init__(file, encoding=encoding, errors="replace")
+        self._classes: dict[str, type[Noted]] = {}
+        self._most, self._objects = _MOST_OBJECTS + size // _BYTES_OF_ONE, 0
         self.kept: list[Kept] = []
 
     @property
     def codes(self) -> tuple[str, ...]:
         """Names of all classes and functions, in the order in which they came."""
-        return tuple(self._made)
+        return tuple(self._classes)
 
     def load(self) -> Any:
         """What the pickle makes, of `Noted` and `Kept`; a damaged one can raise anything at all."""
@@ -128,14 +149,21 @@ class Notes(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> type[Noted]:
         """A class of its own for each name, so that nothing a file does to one outlives the file."""
+        if len(module) + len(name) > _LONGEST_NAME:
+            raise pickle.UnpicklingError(f"a name of more than {_LONGEST_NAME} characters")
         code = f"{_RENAMED.get(module, module)}.{name}"
-        return self._made.setdefault(code, type("Noted", (Noted,), {"code": code}))
+        if code not in self._classes:
+            if len(self._classes) >= _MOST_NAMES:
+                raise pickle.UnpicklingError(f"more than {_MOST_NAMES} names of code")
+            self._classes[code] = type("Noted", (Noted,), {"__slots__": (), "code": code})
+        return self._classes[code]
 
     def persistent_load(self, pid: Any) -> Any:
         """Notes what lies beside the pickle; of a module's class, which old files name so, the class.
 
         Source: what `torch.save` hands to `persistent_id`: kind, class, key, device, size and, once, a view.
         """
+        self._count()
         kind, one, key, *rest = pid if isinstance(pid, tuple) and len(pid) > 2 else (None,) * 3
         if kind == "module":
             return one
@@ -143,17 +171,35 @@ class Notes(pickle._Unpickler):
         self.kept.append(Kept(name_of(one), key if type(key) is str else "", view[1]))
         return self.kept[-1]
 
+    def _count(self, more: int = 1) -> None:
+        self._objects += more
+        if self._objects > self._most:
+            raise pickle.UnpicklingError(f"more than {self._most} objects")
+
+    def _call(self, of: object, args: object) -> None:
+        self._count()
+        made = called(of, args)
+        first = made.args[0] if made.args else None
+        if made.code == ENCODE and type(first) is str and len(first) <= _LONGEST_KEY:
+            self.append(first.encode("latin1", "replace"))
+            return
+        self.append(made)
+        if made.code == _ORDERED and isinstance(first, list):  # as Python 2 wrote it
+            self._count(len(first))
+            for pair in first:
+                if isinstance(pair, list | tuple) and len(pair) == 2:
+                    made[pair[0]] = pair[1]
+
     def _make(self) -> None:
         args, of = self.stack.pop(), self.stack.pop()
-        self.append(_made(of, args))
+        self._call(of, args)
 
     def _make_with_options(self) -> None:
         options, args, of = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self.append(_made(of, (*args, options)))
+        self._call(of, (args, options))
 
-    def _make_of_mark(self) -> None:
-        of, *args = self.pop_mark()
-        self.append(_made(of, args))
+    def _instantiate(self, of: object, args: list[Any]) -> None:  # asked for by the codes INST and OBJ
+        self._call(of, tuple(args))
 
     def _build(self) -> None:
         state = self.stack.pop()
@@ -161,22 +207,34 @@ class Notes(pickle._Unpickler):
             self.stack[-1].state = state
 
     def _push(self) -> None:
+        self._count()
         self.append(Noted())
 
     def _push_set(self) -> None:
         self.pop_mark()
-        self.append(Noted())
+        self._push()
 
     def _push_dict(self) -> None:
         items = self.pop_mark()
-        self.append(Noted())
+        self._push()
+        self._count(len(items) // 2)
         for key, value in zip(items[::2], items[1::2], strict=True):
             self.stack[-1][key] = value
 
     dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _make
-    dispatch[pickle.NEWOBJ_EX[0]], dispatch[pickle.OBJ[0]] = _make_with_options, _make_of_mark
+    dispatch[pickle.NEWOBJ_EX[0]] = _make_with_options
     dispatch[pickle.BUILD[0]] = _build
     # No dict or set of Python's own: see `Noted.__setitem__`.
     dispatch[pickle.EMPTY_DICT[0]] = dispatch[pickle.EMPTY_SET[0]] = _push
     dispatch[pickle.FROZENSET[0]] = _push_set
     dispatch[pickle.DICT[0]] = _push_dict
+    dispatch[pickle.SETITEMS[0]] = _counted(dispatch[pickle.SETITEMS[0]], lambda notes: len(notes.stack) // 2)
+
+
+# One byte each, for a hundred bytes of memory.
+for _code in (
+    *(pickle.EMPTY_LIST, pickle.LIST, pickle.MARK, pickle.SETITEM),
+    *(pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+    *(pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE),
+):
+    Notes.dispatch[_code[0]] = _counted(Notes.dispatch[_code[0]])

@@ -18,7 +18,7 @@ from torch import Tensor
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.dense import SPARSE, Unread, odd_tensor, read_as
 from ticket_sig.formats.kinds import kind_of_zip, other_kind
-from ticket_sig.formats.pickled import Kept, Noted, Notes, entries_of, name_of
+from ticket_sig.formats.pickled import Kept, Noted, Notes, called, entries_of, name_of
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a legacy file
 _DTYPES = {str(d): d for d in vars(torch).values() if isinstance(d, torch.dtype)}  # "torch.float32"
@@ -55,7 +55,9 @@ _PLAIN = {
         for n in ("set", "frozenset", "complex", "bytearray", "slice", "range", "list", "dict")
     ),
 }
-_MOST_SEARCHED = 1_000_000  # parts of objects that are looked at to see whether they hold a tensor
+_TENSORS = {*_DENSE, *_AROUND, *_SUBCLASS, _SPARSE, *_ODD}
+_MOST_SEARCHED = 20_000_000  # parts of other objects that are looked at to see whether they hold a tensor
+_MOST_ARGUMENTS = 16  # of the code of a tensor
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _read_zip(path: Path, file: IO[bytes]) -> TorchContent:
         def read(key: str) -> Tensor:
             return _record(archive, f"{root}{key}", size)
 
-        notes = Notes(io.BytesIO(read("data.pkl").numpy().tobytes()))
+        notes = Notes(io.BytesIO(read("data.pkl").numpy().tobytes()), size)
         noted = notes.load()
         order = read("byteorder").numpy().tobytes().decode() if f"{root}byteorder" in names else "little"
         return _content(path, noted, notes, _Tensors(lambda key: read(f"data/{key}"), order, size))
@@ -146,10 +148,10 @@ def _read_legacy(path: Path, file: IO[bytes]) -> TorchContent:
         raise other_kind(path)
     Notes(file).load()  # the version of the format
     system = entries_of(Notes(file).load()) or {}
-    notes = Notes(file)
+    size, places = path.stat().st_size, {}
+    notes = Notes(file, size)
     noted, keys = notes.load(), Notes(file).load()
     sizes = {one.key: _storage_type(one).itemsize for one in notes.kept}
-    size, places = path.stat().st_size, {}
     for key in map(str, keys):
         length = int.from_bytes(file.read(8), "little") * sizes[key]
         places[key] = file.tell(), length
@@ -210,8 +212,8 @@ class _Tensors:
 
     def _leaf(self, value: Any) -> Any:
         """A tensor, or why it cannot be read; anything else as it is."""
-        if not isinstance(value, Noted) or not self._holds_storage(value):
-            return Unread(_ODD[value.code]) if isinstance(value, Noted) and value.code in _ODD else value
+        if not isinstance(value, Noted) or not (value.code in _TENSORS or self._holds_storage(value)):
+            return value
         try:
             return self._tensor(value)
         except MemoryError:
@@ -220,27 +222,25 @@ class _Tensors:
             return Unread(_damaged(error))
 
     def _holds_storage(self, value: Any) -> bool:
-        """Whether there is a tensor's memory anywhere in an object, as far as can be told."""
+        """Whether there is a tensor's memory anywhere in an object, as far as it is looked at."""
         left, seen = [value], set[int]()
-        while left and self._to_search:
+        while left and self._to_search > 0:
             one = left.pop()
             if isinstance(one, Kept):
                 return True
             if id(one) not in seen:
                 seen.add(id(one))
-                self._to_search -= 1
-                if isinstance(one, Noted):
-                    left += [one.args, one.state, *one.entries.values()]
-                elif isinstance(one, tuple | list):
-                    left += one
-        return bool(left)
+                parts = [one.args, one.state, *one.entries.values()] if isinstance(one, Noted) else one
+                self._to_search -= 1 + len(parts)
+                left += [part for part in parts if isinstance(part, Noted | Kept | tuple | list)]
+        return False
 
     def _tensor(self, noted: Noted) -> Tensor | Unread:
-        code, args = noted.code, noted.args
+        code, args = noted.code, noted.args[:_MOST_ARGUMENTS]
         if code in _AROUND:
             return self._tensor(args[0])
         if code in _SUBCLASS:  # function, class, arguments: the values of a subclass are read as they are
-            return self._tensor(args[0](*args[2]))
+            return self._tensor(called(args[0], args[2]))
         if code in _DENSE:
             if any(args[6:] if code != _DENSE[2] else args[7:]):
                 return Unread("one with a sign or a conjugation to be applied")

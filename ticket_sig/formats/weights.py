@@ -144,22 +144,26 @@ class Shards:
     @cached_property
     def copies(self) -> Mapping[str, str]:
         """Equal copies, as files keep tied weights; few entries are read, but of those that may be copies."""
-        return copies_of(tensors_of(self))
+        return copies_of(_ByName(self.shapes, self._mapped))
 
     def tensor(self, name: str) -> Tensor:
         """One whole tensor, mapped: nothing is read before it is looked at, and writing changes no file.
 
         Floats of 8 bits are read whole.
         """
+        return self._mapped(name).to(self.dtypes[name])
+
+    def _mapped(self, name: str) -> Tensor:
+        """One whole tensor in the type that it is stored as."""
         one = self.stored[name]
         if not one.count:
-            return torch.empty(one.shape, dtype=self.dtypes[name])
+            return torch.empty(one.shape, dtype=one.dtype)
         skipped = one.start % mmap.ALLOCATIONGRANULARITY
         size = skipped + one.count * one.dtype.itemsize
         with one.file.open("rb") as file:
             part = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY, offset=one.start - skipped)
         flat = torch.frombuffer(part, dtype=one.dtype, count=one.count, offset=skipped)
-        return flat.reshape(one.shape).to(self.dtypes[name])
+        return flat.reshape(one.shape)
 
     def take(self, name: str, places: NDArray[np.int64]) -> Tensor:
         """Entries of one tensor. Takes memory in proportion to the number of places.

@@ -20,8 +20,8 @@ from ticket_sig.claim import MOST_TIED, Claim, ClaimedMark
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import SHOWN, hexadecimal
-from ticket_sig.formats.layouts import split_layout
-from ticket_sig.formats.names import plain_names
+from ticket_sig.formats.layouts import split_layout, split_module
+from ticket_sig.formats.names import each_in, plain_names
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Renamed, Weights, find_in
 from ticket_sig.mask import dtype_name, not_yet_shaped
@@ -212,11 +212,12 @@ def as_weights(model: Model) -> Weights:
     """Any model as `Weights`, by plain names: a module's parameters, a state dict; `Weights` as they are."""
     if isinstance(model, Ticket):
         return InMemory(model.weights)
+    of_module = isinstance(model, nn.Module)
     if isinstance(model, nn.Module):
         # A parameter not yet initialised has no shape.
         model = {n: p for n, p in parameters_of(model).items() if not is_lazy(p)}
     if isinstance(model, Mapping):
-        names = plain_names({name: t.shape for name, t in model.items()})
+        names = plain_names({name: t.shape for name, t in model.items()}, of_module=of_module)
         return InMemory({name: model[there] for there, name in names.items()})
     _check_weights(model)
     return model
@@ -232,9 +233,11 @@ def as_ticket(model: Model) -> Ticket:
     if isinstance(model, Ticket):
         return model
     if isinstance(model, nn.Module):
-        model = dict(plain(model).state_dict())
-        if lazy := [name for name, t in model.items() if is_lazy(t)]:
+        state = {name: t for name, t in plain(model).state_dict().items() if isinstance(t, Tensor)}
+        if lazy := [name for name, t in state.items() if is_lazy(t)]:
             raise not_yet_shaped("model", lazy[0])
+        weights, mask = split_module({name: t.cpu() for name, t in state.items()}, "model")
+        return Ticket(weights=weights, mask=mask)
     if not isinstance(model, Mapping):
         _check_weights(model)
         hint = "merge them into one file"
@@ -290,8 +293,10 @@ def under_tied_names(model: Model, tied: Mapping[str, str]) -> Model:
     if not groups:
         return model
     weights, further = as_weights(model), dict[str, str]()
+    claimed = {name for names in groups.values() for name in names}
+    each = each_in(claimed, {name: weights.shapes[name] for name in weights.names})
     for names in groups.values():
-        found = {name: there for name in names for there in _one_found(weights, name)}
+        found = {name: each[name] for name in names if name in each}
         lacking = (name for name in names if name not in found)
         further |= dict.fromkeys(lacking, next(iter(found.values()))) if found else {}
     if not further:
@@ -301,14 +306,6 @@ def under_tied_names(model: Model, tied: Mapping[str, str]) -> Model:
     ticket = as_ticket(model)
     added = {name: ticket.weights[there] for name, there in further.items() if there in ticket.weights}
     return replace(ticket, weights={**ticket.weights, **added}, rewind=None)
-
-
-def _one_found(weights: Weights, name: str) -> list[str]:
-    """The name that a tensor has there; none where it is not there, or several could be it."""
-    try:
-        return list(find_in(weights, {name: None}).values())
-    except InputError:
-        return []
 
 
 def tried(marks: Sequence[Mark], shown: Collection[str] = ()) -> list[Mark]:

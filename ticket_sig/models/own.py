@@ -13,15 +13,8 @@ from torch.nn.utils import prune
 
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import pruned_by_torch
+from ticket_sig.wrappers import WRAPPED_AS
 
-# By the name of their class: PyTorch's, and those of apex and DeepSpeed, which are no dependency.
-_WRAPPED_AS = {
-    "DataParallel": "module",
-    "DistributedDataParallel": "module",
-    "DeepSpeedEngine": "module",
-    "AveragedModel": "module",
-    "OptimizedModule": "_orig_mod",  # torch.compile
-}
 _DEEPEST = 4  # answers within answers
 _SHOWN = 160
 
@@ -43,7 +36,7 @@ def plain(model: nn.Module) -> nn.Module:
     children = dict(model._modules.items())
     for kind in type(model).__mro__:
         # Compared with None: a module may have a length, and be false.
-        if (inside := children.get(_WRAPPED_AS.get(kind.__name__, ""))) is not None:
+        if (inside := children.get(WRAPPED_AS.get(kind.__name__, ""))) is not None:
             return plain(inside)
     inner = {name: None if child is None else plain(child) for name, child in children.items()}
     if all(inner[name] is child for name, child in children.items()):

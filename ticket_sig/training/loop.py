@@ -112,6 +112,7 @@ def train(
             engine.recorder.step(run)
         while True:
             if run.step == rewind and snapshot:
+                run.check()
                 snapshot(plain_weights(model, mask))
             if run.step >= run.total:
                 break
@@ -137,9 +138,14 @@ def _memory_named(run: Run) -> Iterator[None]:
 
 
 def plain_weights(model: nn.Module, mask: Mask) -> dict[str, Tensor]:
-    """A copy of the state dict, contiguous and on the CPU; pruned weights are +0.0, tied ones one tensor."""
+    """A copy of the state dict, contiguous and on the CPU; pruned weights are +0.0, tied ones one tensor.
+
+    Raises:
+        InputError: a weight is not finite, or not zero where it is pruned.
+    """
     state, layout = model.state_dict(keep_vars=True), torch.contiguous_format
     weights = {name: t.detach().cpu().clone(memory_format=layout) for name, t in state.items()}
+    check_finite(weights, "training: weights")  # first: NaN is neither zero nor equal to itself
     mask.check(weights)
     return tie(mask.apply(weights), ties(state))
 
@@ -199,6 +205,12 @@ class Run:
         if time.monotonic() - self.saved >= patience * self.engine.checkpoint_seconds:
             self._checkpoint()
 
+    def check(self) -> None:
+        """Checks that the training still has finite numbers; InputError where loss or a weight is not."""
+        if float(self.losses[1]):
+            self._mean_loss()
+        check_finite(self.model.state_dict(), f"training: weights after step {self.step}")
+
     def _mean_loss(self) -> float:
         """The mean loss of the epoch so far; InputError where it is not finite."""
         mean = float(self.losses[0] / self.losses[1])
@@ -231,11 +243,8 @@ class Run:
         if self.state is None:
             return
         # Never put a broken state over a good one.
-        if float(self.losses[1]):
-            self._mean_loss()
-        weights, where = self.model.state_dict(), f"training: weights after step {self.step}"
-        check_finite(weights, where)
-        self.mask.check(weights, where)
+        self.check()
+        self.mask.check(self.model.state_dict(), f"training: weights after step {self.step}")
         progress = {"step": self.step, "epochs": self.epochs, "losses": self.losses.tolist()}
         progress["seconds"] = self.elapsed()
         if self.engine.recorder:

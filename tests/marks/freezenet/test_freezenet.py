@@ -279,6 +279,34 @@ def test_a_name_that_is_an_alias_is_no_further_tensor() -> None:
         liar.read(state)
 
 
+@pytest.mark.parametrize(
+    ("manifest", "says"),
+    [
+        (
+            ["a.weight", "module.a.weight", "b.weight"],
+            "a tensor each for the claimed a.weight and module.a.w",
+        ),
+        (["module.a.weight", "b.weight"], "its tensors in the order of the network's names, found another"),
+    ],
+)
+def test_a_liar_cannot_order_or_repeat_tensors_by_parts_of_wrappers(manifest: list[str], says: str) -> None:
+    """Each order of the tensors under the legacy stream gives other places, and no p-value counts them."""
+    state = {name: torch.randn(30, 30) for name in ("a.weight", "b.weight", "c.weight")}
+    shapes = dict.fromkeys(manifest, (30, 30))
+    with pytest.raises(InputError) as refused:
+        Watermark(b"mine", 20, scale="legacy", manifest=shapes).read(state)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "net.", "net._orig_mod."])
+def test_a_legacy_manifest_is_found_under_other_names_in_its_order(prefix: str) -> None:
+    state = {name: torch.randn(30, 30) for name in ("a.weight", "b.weight", "c.weight")}
+    watermark = Watermark(b"mine", 20, scale="legacy")
+    marked = watermark.embed(Ticket(weights=state, mask=Mask.full(state))).weights
+    read = [watermark.read(tensors) for tensors in (marked, {f"{prefix}{n}": t for n, t in marked.items()})]
+    assert read[1].whole and read[1].log10_p == read[0].log10_p
+
+
 def test_a_claim_cannot_ask_for_all_memory() -> None:
     with pytest.raises(InputError, match="length: expected at most 33554432, found 33554433"):
         Watermark(b"mine", 2**25 + 1)

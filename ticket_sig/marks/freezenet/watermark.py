@@ -313,11 +313,18 @@ class Watermark(Mark):
             more = f" and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
             # A name from a claim may hold line breaks.
             raise InputError(" ".join(f"{self.name}: {'; '.join(problems[:_NAMED_AT_MOST])}{more}".split()))
+        # The legacy stream is laid over the tensors in order: another order would be a choice more.
+        if self.scale == LEGACY and [names[name] for name in manifest] != sorted(names.values()):
+            raise bad_input(
+                self.name, "manifest", "its tensors in the order of the network's names", "another"
+            )
         return names
 
     def _match(self, model: Model) -> Matches:
-        tensors = _parameters_of(model, self.manifest) if isinstance(model, nn.Module) else model
-        weights = as_weights(tensors)
+        if isinstance(model, nn.Module):
+            weights: Weights = InMemory(_parameters_of(model, self.manifest))
+        else:
+            weights = as_weights(model)
         fixed = self.fixed_in(weights)
         if isinstance(weights, InMemory):
             _check_dtypes({name: weights.tensor(name) for name in fixed})
@@ -340,7 +347,7 @@ class Watermark(Mark):
             log10_p_here=p,
             total=size_of(manifest),
             scale=self.scale,
-            tensors=len(list(model.parameters()) if isinstance(model, nn.Module) else weights.shapes),
+            tensors=len(list(model.parameters()) if isinstance(model, nn.Module) else weights.names),
             odd=odd,
             found_as=found_elsewhere(self._names_in(self._shapes(weights), manifest)),
         )
@@ -389,7 +396,8 @@ def _parameters_of(model: nn.Module, manifest: Manifest | None) -> dict[str, Ten
     """The trainable parameters by plain name, tied ones once; for a manifest all, under each name."""
     named = parameters_of(model, remove_duplicate=manifest is None)
     lazy = {name for name, p in named.items() if is_lazy(p)}
-    plain = plain_names({name: () if name in lazy else p.shape for name, p in named.items()})
+    shapes = {name: () if name in lazy else p.shape for name, p in named.items()}
+    plain = plain_names(shapes, of_module=True)
     for there, name in plain.items():
         if there in lazy and (named[there].requires_grad if manifest is None else name in manifest):
             raise bad_input("freezenet", name, "a parameter with a shape", "one not yet initialised")

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from ticket_sig.datasets.data import Split
-from ticket_sig.datasets.entries import visible
+from ticket_sig.datasets.entries import read_entry, visible
 from ticket_sig.datasets.images import ENDINGS, Pixels, decode
 from ticket_sig.errors import bad_input
 from ticket_sig.options import Options, one_of, option
@@ -92,7 +92,7 @@ class TriggerFolder:
         content = hashlib.sha256(f"ticket_sig trigger folder {made}\n".encode())
         images = []
         for picture, label in zip(self.pictures, labels, strict=True):
-            data = picture.read_bytes()
+            data = read_entry(picture)
             content.update(f"{len(data)} {label}\n".encode() + data)
             images.append(_fitted(data, picture, size, self.arrangement.fit))
         split = Split(torch.from_numpy(np.stack(images)), torch.tensor(labels))
@@ -122,8 +122,9 @@ def _fitted(data: bytes, where: Path, size: tuple[int, int, int], fit: str) -> P
 
 
 def _read_labels(path: Path, count: int, classes: int) -> list[int]:
+    content = read_entry(path)
     try:
-        numbers = [float(word) for word in path.read_text(encoding="utf-8").split()]
+        numbers = [float(word) for word in content.decode().split()]
         labels = [int(number) for number in numbers]
     except (ValueError, OverflowError):
         numbers, labels = [], []

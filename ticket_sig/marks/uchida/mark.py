@@ -252,15 +252,14 @@ class Uchida(Mark):
         logits = np.array([row @ scaled for row in self._rows()])
         margins = signs * logits / length if length else np.zeros(len(signs))
         shapes, dtypes = weights.shapes, weights.dtypes
-        matrices = [n for n, s in shapes.items() if len(s) >= 2 and dtypes[n].is_floating_point]
-        copies = weights.copies
-        layers = sum(n not in copies for n in matrices)
+        # Of tied weights and equal copies each: a file and its tensors in memory then read the same.
+        matrices = [n for n in weights.names if len(shapes[n]) >= 2 and dtypes[n].is_floating_point]
         return Decoded(
             payload=self.payload,
             right=tuple((margins > 0).tolist()),
             margins=tuple(margins.tolist()),
             size=largest * length,
-            layers=layers,
+            layers=len(matrices),
             found_as=found_elsewhere({self.layer: name}),
         )
 
