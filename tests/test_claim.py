@@ -226,7 +226,7 @@ def test_a_file_that_is_no_claim_is_refused_in_one_line(
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.json: file: expected a JSON file, found none"):
         Claim.read(tmp_path / "none.json")
-    with pytest.raises(InputError, match="expected a JSON file"):
+    with pytest.raises(InputError, match="expected a claim file, found a folder"):
         Claim.read(tmp_path)
 
 

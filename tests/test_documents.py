@@ -38,6 +38,8 @@ from support.documents import (
     table,
 )
 
+from ticket_sig.cli import output
+
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
     """Size and time of every file that a page can reach; caches of Python and of locks do not count."""
@@ -53,7 +55,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "120")  # for processes; the console of this one may be there already
+    monkeypatch.setattr(output.out, "_width", 120)
 
     def run(page: Page) -> Path:
         run_page(page, folder)
