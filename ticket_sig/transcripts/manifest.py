@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ticket_sig import version
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import bytes_digest
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import check_format, entry, whole
 from ticket_sig.files import read_json
 from ticket_sig.transcripts.merkle import merkle_root
+from ticket_sig.version import VERSION
 
 FORMAT, FORMAT_VERSION = "ticket_sig transcript", 1
 STEPS = 100  # of a segment, as in the paper
@@ -55,7 +55,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
-        head = {"format": FORMAT, "version": FORMAT_VERSION, "written_by": f"ticket_sig {version.VERSION}"}
+        head = {"format": FORMAT, "version": FORMAT_VERSION, "written_by": f"ticket_sig {VERSION}"}
         return {**head, **vars(self), "kept": list(self.kept)}
 
     @classmethod
@@ -81,11 +81,11 @@ def data_facts(data: Dataset) -> dict[str, Any]:
 
 def code_facts() -> dict[str, str]:
     """Version and digest of this package: SHA-256 over its source files, by name."""
-    home = Path(version.__file__).parent
+    home = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted([*home.rglob("*.py"), *home.rglob("*.c")]):
         digest.update(f"{file.relative_to(home).as_posix()} {bytes_digest(file.read_bytes())}\n".encode())
-    return {"version": version.VERSION, "digest": f"sha256:{digest.hexdigest()}"}
+    return {"version": VERSION, "digest": f"sha256:{digest.hexdigest()}"}
 
 
 def stack(made_with: Mapping[str, Any]) -> dict[str, Any]:
