@@ -16,6 +16,24 @@ _NOT_INNOCENT = "that the network is innocent: a mark that was removed, or hidde
 Rows = Sequence[tuple[str, object]]  # of a table for people: what it is, and its value
 
 
+@dataclass(frozen=True)
+class Symbols:
+    """A payload symbol by symbol, as it was claimed and as it is read.
+
+    Attributes:
+        claimed: the symbols that were put in.
+        read: those that are read, as many; None where nothing can be read.
+    """
+
+    claimed: tuple[int, ...]
+    read: tuple[int | None, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many are not as claimed."""
+        return sum(a != b for a, b in zip(self.claimed, self.read, strict=True))
+
+
 class Reading(Protocol):
     """What stands in a suspect, and how surprising that is."""
 

@@ -1,0 +1,1 @@
+"""Evaluation of marks by IEEE 3304 (MPAI-NNW): imperceptibility, robustness and computational cost."""
