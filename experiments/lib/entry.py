@@ -4,9 +4,9 @@
     python -m experiments all --scale smoke --out RUN
     python -m experiments ship_ticket --smoke --out RUN --checkpoints DIR
 
-A result lists its cells (`ticket_sig/cells.py`) and says what they show. Every step resumes: finished cells stand in
-`experiments/cells/`, finished and half-finished trainings in RUN. The same command in a second process works
-on the same list.
+A result lists its cells (`ticket_sig.cells`) and says what they show. Every step resumes: finished cells
+stand in `experiments/cells/`, finished and half-finished trainings in RUN. The same command in a second
+process works on the same list.
 """
 
 from __future__ import annotations
