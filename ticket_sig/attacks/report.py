@@ -27,6 +27,7 @@ from ticket_sig.formats.layouts import weights_for
 from ticket_sig.marks import marks_of
 from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
+from ticket_sig.models import build
 from ticket_sig.options import flag
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import accuracy
@@ -328,7 +329,8 @@ def _taught(
 
     # Of a model that served another task the own recipe tells more than the thief's data.
     own = None if task and task.fresh else task
-    return Tried(decided(_ask(before, own, scene)), decided(_ask(after, task, scene)))
+    done = task and _of_the_thief(task, after, scene.recipe_for(before).arch)
+    return Tried(decided(_ask(before, own, scene)), decided(_ask(after, done, scene)))
 
 
 def _ask(ticket: Ticket, task: Task | None, scene: Scene) -> Ask:
@@ -353,7 +355,8 @@ def _measured(
     if task is None:
         return (None, None), (None, None)
     data, precision, device = task.data, scene.recipe_for(before).precision, scene.engine.device
-    networks = [None if task.fresh else _network(before, task), _network(after, task)]
+    done = _of_the_thief(task, after, scene.recipe_for(before).arch)
+    networks = [None if task.fresh else _network(before, task), _network(after, done)]
     for network in filter(None, networks):
         scene.engine.prepare(network, precision)
 
@@ -362,6 +365,14 @@ def _measured(
         return found[0], found[1]
 
     return on(data.test), on(triggers.split if triggers else None)
+
+
+def _of_the_thief(task: Task, after: Ticket, arch: str) -> Task:
+    """The task with the network that the thief has then: it may be of another architecture."""
+    own = (after.recipe or {}).get("arch", arch)
+    if own == arch:
+        return task
+    return replace(task, network=build(own, task.data.classes, task.data.channels))
 
 
 def _network(ticket: Ticket, task: Task) -> nn.Module:

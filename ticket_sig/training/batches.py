@@ -14,6 +14,7 @@ from ticket_sig.datasets.data import Split
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.steps import Steps
 
 TRIGGER_BATCH = 4  # chosen by our Table 3: more cost accuracy, fewer are not learnt in a short schedule
 
@@ -28,6 +29,12 @@ def batches_per_epoch(images: int, batch_size: int) -> int:
     """The last batch may be smaller; an image alone, too little for batch norm, joins the batch before."""
     full, rest = divmod(images, batch_size)
     return full + (rest > 1 or (rest == 1 and not full))
+
+
+def iterations_of(length: Steps, recipe: Recipe, data: Dataset) -> int:
+    """A length in iterations of a recipe on a data set."""
+    training, _ = data.hold_out(recipe.validation)
+    return length.iterations(batches_per_epoch(len(training), recipe.batch_size))
 
 
 class Normaliser:
