@@ -132,21 +132,24 @@ def _inject(
     return networks.fresh_instance(method, model, payload, network, task).inject(network, task)
 
 
-@torch.no_grad()
 def _inference(network: Ticket, task: EvaluationTask) -> float:
     """Mean seconds of one image through the network."""
     device = task.engine.device
     model = network_of(task.recipe, task.data, task.model, device).to(device).eval()
     model.load_state_dict(weights_for(model.state_dict(), network.weights))
     image = Normaliser(task.data, device)(task.data.test.images[:1].to(device).permute(0, 3, 1, 2))
-    for _ in range(_WARM_UP):
-        model(image)
-    _wait_for(device)
-    start = time.perf_counter()
-    for _ in range(_INFERENCES):
-        model(image)
-    _wait_for(device)
-    return (time.perf_counter() - start) / _INFERENCES
+
+    @torch.no_grad()
+    def several(times: int) -> float:
+        _wait_for(device)
+        start = time.perf_counter()
+        for _ in range(times):
+            model(image)
+        _wait_for(device)
+        return time.perf_counter() - start
+
+    several(_WARM_UP)
+    return several(_INFERENCES) / _INFERENCES
 
 
 @contextmanager

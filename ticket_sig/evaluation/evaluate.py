@@ -42,9 +42,9 @@ def evaluate(
     """
     if workers < 1:
         raise bad_input("", "workers", "1 or more", str(workers))
-    networks = Networks(evaluation)
-    options = {name: dict(method.options) for name, method in networks.methods.items()}
+    options = {method.name: dict(method.options) for method in evaluation.make_methods()}
     begin(evaluation.out, evaluation.settings, options)
+    networks = Networks(evaluation)
     store, told = _store(evaluation), progress or Silent()
     every = cells(networks)
     while any(store.measured(cell) is None for cell in every):

@@ -69,6 +69,7 @@ class Networks:
         self.work = evaluation.out / "work"
         self._secret = secret_of(evaluation.out)
         self._instances: dict[tuple[str, int, int], Instance] = {}
+        self._identities: dict[int, Identity] = {}  # of the dense networks
 
     def task(self, model: int, folder: Path) -> EvaluationTask:
         """What the networks of a model are trained for, and how."""
@@ -196,9 +197,11 @@ class Networks:
         return load(path).ticket
 
     def _dense(self, model: int) -> Identity:
-        task = self.task(model, self.work)
-        own = None if task.model is None else tensor_digest(plain_weights(task.model, Mask({})))
-        return {"recipe": task.recipe.to_json(), "data": self.data.digest, "own": own}
+        if model not in self._identities:
+            task = self.task(model, self.work)
+            own = None if task.model is None else tensor_digest(plain_weights(task.model, Mask({})))
+            self._identities[model] = {"recipe": task.recipe.to_json(), "data": self.data.digest, "own": own}
+        return self._identities[model]
 
     def _unmarked(self, model: int, kind: str) -> Identity:
         pruned = self.settings.pruned if kind != "dense" else None
