@@ -143,7 +143,7 @@ def _figure(width: float, height: float, layout: Literal["constrained"] | None =
 
 def _panel(report: _Json, name: str, plot: Draw, words: Callable[[_Json, _Json], str | None]) -> Panel:
     with _figure(3.6, 2.8) as figure:
-        figure.subplots_adjust(left=0.15, right=0.98, bottom=0.17, top=0.97)
+        figure.subplots_adjust(left=0.15, right=0.96, bottom=0.17, top=0.97)
         plot(figure.subplots(), report, name)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
