@@ -114,6 +114,7 @@ class Watermark(Mark):
     stands_in: ClassVar[str] = "weights"
     carries: ClassVar[str] = "numbers"
     options: ClassVar[type[Options] | None] = FreezeNetOptions
+    usual_size: ClassVar[int | None] = 64
 
     def __init__(
         self, data: bytes, length: int, *, scale: str = "unit", manifest: Manifest | None = None
