@@ -49,6 +49,10 @@ class Reading(Protocol):
     def log10_p(self) -> float:
         """log10 of the chance of as much in an unrelated network, with all the freedom a claimant had."""
 
+    @property
+    def symbols(self) -> Symbols | None:
+        """The payload symbol by symbol; None where the mark carries nothing."""
+
     def rows(self) -> Rows:
         """What it rests on, for people."""
 

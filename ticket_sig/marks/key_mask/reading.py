@@ -82,6 +82,7 @@ class KeyReading:
     found_as: Mapping[str, str] = field(default_factory=dict)
 
     message: ClassVar[None] = None
+    symbols: ClassVar[None] = None  # a key has no payload
 
     @property
     def agreement(self) -> float:
