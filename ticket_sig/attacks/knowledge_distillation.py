@@ -13,7 +13,7 @@ from torch import nn
 
 from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.scene import Scene, stolen
-from ticket_sig.attacks.train_on import EPOCHS, LR, recipe_for, task_of
+from ticket_sig.attacks.train_on import EPOCHS, LR, task_of, thief_recipe
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import weights_for
@@ -55,7 +55,7 @@ class KnowledgeDistillation(Attack):
         task = task_of(ticket, scene)
         if task.fresh:
             raise bad_input("attack", "data", "the data set that the model was trained on", task.data.name)
-        recipe = recipe_for(ticket, scene, task, self.epochs, self.lr)
+        recipe = thief_recipe(ticket, scene, task, self.epochs, self.lr)
         device = scene.engine.device
         network = network_of(recipe, task.data, scene.model, device)
         network.load_state_dict(weights_for(network.state_dict(), ticket.weights))
