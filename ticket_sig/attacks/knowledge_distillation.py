@@ -7,13 +7,14 @@ IEEE 3304 (MPAI-NNW Traceability, robustness), which names architecture, images 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.scene import Scene, stolen
-from ticket_sig.attacks.train_on import EPOCHS, LR, recipe_for, task_of
+from ticket_sig.attacks.train_on import EPOCHS, LR, task_of, thief_recipe
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import weights_for
@@ -55,22 +56,21 @@ class KnowledgeDistillation(Attack):
         task = task_of(ticket, scene)
         if task.fresh:
             raise bad_input("attack", "data", "the data set that the model was trained on", task.data.name)
-        recipe = recipe_for(ticket, scene, task, self.epochs, self.lr)
-        device = scene.engine.device
-        network = network_of(recipe, task.data, scene.model, device)
+        recipe = thief_recipe(ticket, scene, task, self.epochs, self.lr)
+        network = network_of(recipe, task.data, scene.model, scene.engine.device)
         network.load_state_dict(weights_for(network.state_dict(), ticket.weights))
         teacher = Teacher(network, temperature=self.temperature, share=self.share)
-        recipe = recipe if self.student is None else replace(recipe, arch=self.student)
         seed = scene.draw("student").initial_seed()  # another than a model's of the same recipe
-        own = None if scene.model is None or self.student else _fresh(scene.model, seed)
-        student = network_of(replace(recipe, seed=seed), task.data, own, device)
+        recipe, own = replace(recipe, arch=self.student or recipe.arch), None
+        if scene.model is not None and self.student is None:
+            own = _fresh(scene.model, seed)
+        student = network_of(replace(recipe, seed=seed), task.data, own, scene.engine.device)
         weights = plain_weights(student, Mask({}))
         mask = Mask.full({name: weights[name] for name in prunable_names(student, recipe.exclude)})
-        begun = replace(stolen(ticket), weights=weights, mask=mask)
-        data = self._had(task.data, scene)
+        begun, data = replace(stolen(ticket), weights=weights, mask=mask), self._had(task.data, scene)
+        how: dict[str, Any] = {"teacher": teacher, "model": own, "engine": scene.engine}
         with scene.folder() as run:
-            how = {"start": "model", "teacher": teacher, "model": own, "engine": scene.engine}
-            return Attacked(retrain(begun, recipe, data, run, **how))
+            return Attacked(retrain(begun, recipe, data, run, start="model", **how))
 
     def _had(self, data: Dataset, scene: Scene) -> Dataset:
         """The data with as many training images as the thief has."""

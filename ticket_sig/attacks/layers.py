@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ticket_sig.attacks.scene import stolen
 from ticket_sig.errors import bad_input
-from ticket_sig.ticket import Ticket, memory_of, retie
+from ticket_sig.mask import memory_of
+from ticket_sig.ticket import Ticket, retie
 
 LAYER = "This layer's weights alone; those of all layers by default."  # an option
 

@@ -33,4 +33,5 @@ class Quantization(Attack):
         if (low := weights.min()) == (high := weights.max()):
             return weights
         step = (high - low) / (2**self.bits - 1)
-        return low + step * ((weights - low) / step).round()
+        rounded: Tensor = low + step * ((weights - low) / step).round()
+        return rounded

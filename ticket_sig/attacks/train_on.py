@@ -85,7 +85,7 @@ def train_on(
         InputError: no data or recipe, or weights that do not fit the network.
     """
     task = task_of(ticket, scene)
-    recipe = recipe_for(ticket, scene, task, epochs, lr)
+    recipe = thief_recipe(ticket, scene, task, epochs, lr)
     with scene.folder() as run:
         return retrain(
             _fitted(ticket, task),
@@ -99,7 +99,7 @@ def train_on(
         )
 
 
-def recipe_for(ticket: Ticket, scene: Scene, task: Task, epochs: int | None, lr: float | None) -> Recipe:
+def thief_recipe(ticket: Ticket, scene: Scene, task: Task, epochs: int | None, lr: float | None) -> Recipe:
     """How a thief trains: his recipe or the ticket's, with his seed, and another length and rate if given."""
     changes: dict[str, Any] = {"dataset": task.data.name, "seed": scene.seed, "lr": lr}
     changes["length"] = None if epochs is None else Steps(epochs)

@@ -1,8 +1,8 @@
 """The seven modifications of a robustness evaluation, each with its parameter and the range of the standard.
 
 Source: MPAI-NNW Traceability V1.1 (IEEE 3304), the list of modifications. Each is made of attacks of the
-package, overwriting of the method itself; here stand the standard's names and numbers. A copy is modified: the
-network that is handed in stays bit for bit as it is, and so does a model of the user's own in the scene.
+package, overwriting of the method itself; here stand the standard's names and numbers. A copy is modified:
+the network that is handed in stays bit for bit as it is, and so does a user's own model in the scene.
 """
 
 from __future__ import annotations
