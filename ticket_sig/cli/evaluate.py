@@ -23,6 +23,7 @@ from ticket_sig.cli.output import JsonFlag, out, print_json, progress, table
 if TYPE_CHECKING:
     from ticket_sig.evaluation.networks import Evaluation
 
+_DOSSIER = "nnw-tec"
 _NETWORKS, _MEASURED, _RUNNING = "Networks and keys", "What is measured", "How it runs"
 
 
@@ -92,18 +93,19 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.evaluation.evaluate import evaluate
-    from ticket_sig.evaluation.output import check_standard, write
+    from ticket_sig.options import one_of
 
+    if standard is not None:
+        one_of([_DOSSIER])("standard", standard)
     given = {"out": report, "models": models, "payloads": payloads, "arch": arch, "dataset": dataset}
     given |= {"data": data, "preset": preset, "epochs": epochs, "seed": seed, "further": further}
     given |= {"pruned": pruned, "plugin": plugin, "parts": parts, "modifications": modifications}
     given |= {"intensities": intensities, "trained_payloads": trained_payloads, "standard": standard}
     given |= {"workers": workers, "device": device, "precision": precision}
-    check_standard(standard)
     with progress() as bars:
         asked = _evaluation(method or (), given)
         found = evaluate(asked, workers=workers, progress=bars, command=_again(method or (), given))
-    write(report, found, standard)
+    _write(report, found, dossier=standard is not None)
     _tell(found, report, as_json)
 
 
@@ -121,7 +123,7 @@ def command() -> Callable[..., None]:
 def _evaluation(names: Sequence[str], given: Mapping[str, Any]) -> Evaluation:
     """What the options ask for."""
     from ticket_sig.datasets import load_dataset
-    from ticket_sig.evaluation.methods import method_names, methods_named
+    from ticket_sig.evaluation.chosen import method_names, methods_named
     from ticket_sig.evaluation.networks import Evaluation
     from ticket_sig.evaluation.settings import Settings, further_recipe, listed, modifications_of
     from ticket_sig.training.device import pick_device
@@ -152,6 +154,19 @@ def _evaluation(names: Sequence[str], given: Mapping[str, Any]) -> Evaluation:
         make_data=partial(load_dataset, given["dataset"], given["data"]),
         device=str(engine.device),
     )
+
+
+def _write(folder: Path, found: Mapping[str, Any], dossier: bool) -> None:
+    from ticket_sig.evaluation.dossier import write_dossier
+    from ticket_sig.evaluation.page import write_page
+    from ticket_sig.evaluation.report import write_report
+    from ticket_sig.evaluation.workflow import write_workflows
+
+    write_report(folder / "report.json", found)
+    write_page(folder / "report.html", found)
+    write_workflows(folder / "workflow", found)
+    if dossier:
+        write_dossier(folder / "dossier.md", found)
 
 
 def _again(names: Sequence[str], given: Mapping[str, Any]) -> str:
