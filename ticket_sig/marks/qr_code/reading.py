@@ -92,11 +92,7 @@ class CodeReading:
             ("  messages to choose from", f"10^{self.log10_messages:.1f}"),
             ("claimed message", self.claimed),
             ("message read", "cannot be read" if self.message is None else self.message),
-            *(
-                []
-                if self.corrected is None
-                else [("symbols corrected", f"{self.corrected} of {self.codewords}")]
-            ),
+            *([("symbols corrected", f"{self.corrected} of {self.codewords}")] if self.codewords else []),
             ("weights kept", f"{self.kept} of {self.total}"),
             *rows_of(self.found_as),
         ]
