@@ -1,4 +1,4 @@
-"""The report as a file: valid by the schema, whole or not there, and refused in one line where it is damaged."""
+"""The report as a file: valid by the schema, whole or not there, refused in one line where damaged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_a_payload_of_4096_symbols_with_300_errors_survives(tmp_path: Path) -> N
     marked = told["methods"]["freezenet"]["robustness"][0]["decoder"]["marked"]
     marked |= {"errors": 300, "symbols": 4096, "rate": 300 / 4096}
     write_report(tmp_path / "report.json", told)
-    found = read_report(tmp_path / "report.json")["methods"]["freezenet"]["robustness"][0]["decoder"]["marked"]
+    found = read_report(tmp_path / "report.json")["methods"]["freezenet"]["robustness"][0]["decoder"][
+        "marked"
+    ]
     assert (found["errors"], found["symbols"]) == (300, 4096)
 
 

@@ -22,7 +22,7 @@ MODIFICATIONS: list[tuple[str, str, str, float, float, tuple[float, ...], float]
 # family, where it stands, payload, subject, symbols, how much of a mark the modifications take away
 METHODS: dict[str, tuple[str, str, str, str, int | None, dict[str, float]]] = {
     "qr-code": ("active", "mask", "bits", "ticket", 359, {"distillation": 1, "l1-pruning": 0.5}),
-    "key-mask": ("active", "mask", "nothing", "ticket", None, {"distillation": 1, "l1-pruning": 0.2}),
+    "key-mask": ("passive", "mask", "nothing", "ticket", None, {"distillation": 1, "l1-pruning": 0.2}),
     "trigger-set": ("active", "answers", "labels", "dense", 100, {"l1-pruning": 0.6, "distillation": 0.8}),
     "freezenet": ("active", "weights", "numbers", "dense", 4096, {"distillation": 1, "quantization": 0.3}),
     "uchida": ("active", "weights", "bits", "dense", SYMBOLS, {"distillation": 1, "overwriting": 0.4}),
@@ -46,13 +46,26 @@ def rate(count: int, of: int) -> dict[str, Any]:
     return {"count": count, "of": of, "rate": count / of, "low": float(low), "high": float(high)}
 
 
-def report() -> dict[str, Any]:
-    """All registered marks on digits, M = 3, D = 3; the same at every call."""
+def report(*names: str) -> dict[str, Any]:
+    """All registered marks on digits, M = 3, D = 3; the same at every call.
+
+    Args:
+        names: of modifications, where it is not to be of all.
+    """
     chance = random.Random(14)
     steps = [
-        {"name": n, "parameter": p, "unit": u, "intensity": i, "low": lo, "high": hi, "in_range": lo <= i <= hi}
+        {
+            "name": n,
+            "parameter": p,
+            "unit": u,
+            "intensity": i,
+            "low": lo,
+            "high": hi,
+            "in_range": lo <= i <= hi,
+        }
         for n, p, u, lo, hi, intensities, _ in MODIFICATIONS
         for i in intensities
+        if n in names or not names
     ]
     return {
         "format": "ticket_sig evaluation",
@@ -180,6 +193,8 @@ def _entry(name: str, step: dict[str, Any] | None, chance: random.Random) -> dic
                 "high": spread[1],
             },
         }
+    if runs < MODELS * PAYLOADS:
+        entry["not_measured"] = [f"only 1 of {PAYLOADS} payloads: it trains"]
     entry["log10_p"] = {"marked": [-40.0 * (1 - gone)] * runs, "unmarked": [-0.4] * (MODELS * PAYLOADS)}
     entry["accuracy"] = {
         "before": stat(before),

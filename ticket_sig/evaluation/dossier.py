@@ -30,7 +30,7 @@ def write_dossier(path: Path, report: _Json) -> None:
 def description(name: str) -> str:
     """How a method works, so that an expert can implement it.
 
-    Of a mark without a text of its own, what the docs of its module say; a plug-in's is its author's to write.
+    Of a mark without a text of its own, what the docs of its module say; a plug-in's author describes it.
     """
     path = HERE / "descriptions" / f"{name}.md"
     if path.parent == HERE / "descriptions" and path.is_file():
@@ -66,14 +66,16 @@ def _lines(report: _Json) -> Iterator[str]:
 
 def _software(report: _Json, name: str) -> Iterator[str]:
     yield (
-        "`ticket_sig`, a Python package under the MIT licence, with its own tests. The mark is used by "
-        f"the verbs `embed`, `train`, `extract` and `verify`; every verb and option is explained by `--help` and in "
-        "docs/guide.md, what a verdict proves in docs/verdicts.md. The figures below come from:"
+        "`ticket_sig`, a Python package under the MIT licence, with its own tests. A mark is used by the "
+        "verbs `embed`, `train`, `extract`, `verify` and `ask`. Each is explained by `--help` and in "
+        "docs/guide.md, and what a verdict proves in docs/verdicts.md. The figures below come from:"
     )
     yield f"```sh\n{report['command']}\n```"
     yield _bullets(report["made_with"])
     options = report["methods"][name]["about"]["options"]
-    yield f"Options of the method: {json.dumps(options)}." if options else "The method has its default options."
+    yield (
+        f"Options of the method: {json.dumps(options)}." if options else "The method has its default options."
+    )
 
 
 def _training(report: _Json, name: str) -> Iterator[str]:
@@ -81,13 +83,14 @@ def _training(report: _Json, name: str) -> Iterator[str]:
     yield "Each network is trained with a seed of its own (seed, seed + 1, ...), by this recipe:"
     yield _bullets(settings["recipe"])
     if about["subject"] == "ticket":
-        yield f"Then its {100 * settings['pruned']:g} % smallest weights of all layers together are pruned in one shot."
+        pruned = f"{100 * settings['pruned']:g} %"
+        yield f"Then the smallest {pruned} of its weights, of all layers together, are pruned in one shot."
     if about["family"] == "passive":
-        yield "The method changes no weight and needs no training. The networks are trained on as those of the others:"
+        yield "The method changes no weight and needs no training. The networks are trained on nevertheless:"
     else:
         yield (
-            "Then the mark is put in and the network is trained on with it. The unmarked networks are trained on "
-            "as long, so that a difference is due to the mark alone:"
+            "Then the mark is put in and the network is trained on with it. The unmarked networks are "
+            "trained on as long, so that a difference is due to the mark alone:"
         )
     yield _bullets(settings["further"])
 

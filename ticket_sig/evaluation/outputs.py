@@ -23,7 +23,7 @@ def check_installed() -> None:
 
 
 def write_outputs(folder: Path, report: Mapping[str, Any], *, dossier: bool = False) -> None:
-    """Writes report.json, report.html, verification-utility.png, workflow/, and dossier.md where it is asked for.
+    """Writes report.json, report.html, verification-utility.png, workflow/, and dossier.md where asked for.
 
     Raises:
         InputError: the report does not answer to the schema, or a package is lacking.

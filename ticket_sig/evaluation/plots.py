@@ -88,7 +88,7 @@ def styles(report: _Json) -> dict[str, Style]:
 
 def verification(report: _Json) -> list[Panel]:
     """Share of marked networks that are found against accuracy, by modification."""
-    return [_panel(report, name, _verification, _found_words) for name in by_modification(report)]
+    return [_panel(report, name, "found", _verification, _found_words) for name in by_modification(report)]
 
 
 def errors(report: _Json, kind: str) -> list[Panel]:
@@ -103,16 +103,18 @@ def errors(report: _Json, kind: str) -> list[Panel]:
         rate = missed(measured(method, step["name"], step["intensity"]), kind)
         return rate and percent(rate["rate"])
 
-    return [_panel(report, name, plot, words) for name in by_modification(report)]
+    return [_panel(report, name, kind, plot, words) for name in by_modification(report)]
 
 
 def draw(path: Path, report: _Json) -> None:
-    """Draws verification against utility of all modifications as one PNG.
+    """Draws verification against utility of all modifications as one PNG; nothing where there are none.
 
     Raises:
         InputError: matplotlib is not installed.
     """
     names, looks = list(by_modification(report)), styles(report)
+    if not names:
+        return
     columns = min(4, len(names) + 1)
     rows = math.ceil((len(names) + 1) / columns)  # one more for the legend
     with _figure(3.1 * columns, 2.9 * rows, layout="constrained") as figure:
@@ -130,19 +132,25 @@ def draw(path: Path, report: _Json) -> None:
 
 
 @contextmanager
-def _figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Iterator[Figure]:
+def _figure(
+    width: float, height: float, salt: str = "", layout: Literal["constrained"] | None = None
+) -> Iterator[Figure]:
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
         raise needs_extra("matplotlib", EXTRA, "the plots of an evaluation") from None
-    # The same report gives the same bytes; words stay words, so that they can be read aloud.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ticket_sig", "font.size": 9}):
+    # The same report gives the same bytes; words stay words. The salt keeps names of two drawings apart.
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": f"ticket_sig {salt}", "font.size": 9}
+    ):
         yield Figure(figsize=(width, height), layout=layout)
 
 
-def _panel(report: _Json, name: str, plot: Draw, words: Callable[[_Json, _Json], str | None]) -> Panel:
-    with _figure(3.6, 2.8) as figure:
+def _panel(
+    report: _Json, name: str, kind: str, plot: Draw, words: Callable[[_Json, _Json], str | None]
+) -> Panel:
+    with _figure(3.6, 2.8, salt=f"{kind} {name}") as figure:
         figure.subplots_adjust(left=0.15, right=0.96, bottom=0.17, top=0.97)
         plot(figure.subplots(), report, name)
         drawn = io.StringIO()
@@ -236,7 +244,11 @@ def _errors(axis: Axes, report: _Json, name: str, kind: str) -> None:
             lw=1.2,
             elinewidth=0.9,
         )
-    _dress(axis, f"{steps[0]['parameter']}, {steps[0]['unit']}", "not found, %" if kind == "detector" else "wrong, %")
+    _dress(
+        axis,
+        f"{steps[0]['parameter']}, {steps[0]['unit']}",
+        "not found, %" if kind == "detector" else "wrong, %",
+    )
     ticks = ["none", *(f"{step['intensity']:g}{'' if step['in_range'] else ' *'}" for step in steps)]
     axis.set_xticks(range(len(ticks)), ticks)
     axis.set_xlim(-0.4, len(ticks) - 0.6)

@@ -88,9 +88,9 @@ def intensity(step: _Json) -> str:
 
 
 def by_modification(report: _Json) -> dict[str, list[_Json]]:
-    """The settings of each modification, the weakest intensity first."""
-    found: dict[str, list[_Json]] = {}
-    for step in report["settings"]["modifications"]:
+    """The settings of each modification, the weakest intensity first; none where robustness was left out."""
+    settings, found = report["settings"], dict[str, list[_Json]]()
+    for step in settings["modifications"] if "robustness" in settings["parts"] else ():
         found.setdefault(step["name"], []).append(step)
     return found
 
@@ -102,7 +102,7 @@ def measured(method: _Json, name: str = NONE, at: float | None = None) -> _Json 
 
 
 def missed(entry: _Json | None, kind: str) -> _Json | None:
-    """How often a mark is not found (`detector`), or a symbol is read wrong (`decoder`); marked networks alone."""
+    """How often a marked network is not found (`detector`), or a symbol of one is wrong (`decoder`)."""
     if entry is None or entry[kind] is None:
         return None
     found: _Json | None = entry[kind]["false_negatives" if kind == "detector" else "marked"]
@@ -110,13 +110,13 @@ def missed(entry: _Json | None, kind: str) -> _Json | None:
 
 
 def verified(entry: _Json | None) -> Cell:
-    """Share of the marked networks that are found; of a method without a detector, of the symbols read right."""
+    """Share of the marked networks that are found; without a detector, of the symbols read right."""
     of = missed(entry, "detector")
     return of_rate(missed(entry, "decoder") if of is None else of, rest=True)
 
 
 def summary(report: _Json) -> Table:
-    """All methods, one a row: what the mark costs the network, and what is left of it after each modification."""
+    """All methods, one a row: what the mark costs, and what is left of it after each modification."""
     steps = [list(one)[len(one) // 2] for one in by_modification(report).values()]
     rows = [
         (
@@ -130,14 +130,13 @@ def summary(report: _Json) -> Table:
     ]
     heads = [f"{step['name']}, {intensity(step)}{'' if step['in_range'] else ' *'}" for step in steps]
     columns = ("method", "accuracy, points", "found", "false claims", *heads)
-    return Table("Summary", columns, tuple(rows), _summary_notes(report, steps))
+    return _without_empty(Table("Summary", columns, tuple(rows), _summary_notes(report, steps)))
 
 
 def _summary_notes(report: _Json, steps: Sequence[_Json]) -> tuple[str, ...]:
     notes = [
-        "Accuracy: marked minus unmarked, paired. Found: marked networks in which the mark is found. False claims: "
-        "unmarked networks in which it is found. Further columns: found after the modification. All with their "
-        "intervals of 95 %.",
+        "Accuracy: marked minus unmarked, paired. Found: marked networks in which the mark is found. False "
+        "claims: unmarked networks in which it is found. Further columns: found after the modification.",
     ]
     blind = [name for name, method in report["methods"].items() if not method["about"]["detector"]]
     if blind:
@@ -150,7 +149,7 @@ def _summary_notes(report: _Json, steps: Sequence[_Json]) -> tuple[str, ...]:
 def symbol_errors(report: _Json) -> Table:
     """Symbols read wrong of marked networks, of each method with a decoder."""
     steps = [list(one)[len(one) // 2] for one in by_modification(report).values()]
-    decoders = {name: one for name, one in report["methods"].items() if one["about"]["decoder"]}
+    decoders = {name: one for name, one in report["methods"].items() if missed(measured(one), "decoder")}
     rows = [
         (
             Cell(name),
@@ -161,7 +160,9 @@ def symbol_errors(report: _Json) -> Table:
         for name, method in decoders.items()
     ]
     heads = (f"{step['name']}, {intensity(step)}" for step in steps)
-    return Table("Symbols read wrong", ("method", "payload", "unmodified", *heads), tuple(rows))
+    return _without_empty(
+        Table("Symbols read wrong", ("method", "payload", "unmodified", *heads), tuple(rows))
+    )
 
 
 def costs(report: _Json) -> Table:
@@ -206,7 +207,12 @@ def quality(method: _Json) -> Table:
             of_stat(told["accuracy"]["marked"]),
             of_stat(told["difference"], "{:+.2f}"),
         ),
-        (Cell("precision, mean of classes"), Cell(), Cell(), of_stat(told["precision_difference"], "{:+.2f}")),
+        (
+            Cell("precision, mean of classes"),
+            Cell(),
+            Cell(),
+            of_stat(told["precision_difference"], "{:+.2f}"),
+        ),
         (Cell("recall, mean of classes"), Cell(), Cell(), of_stat(told["recall_difference"], "{:+.2f}")),
     )
     return Table("Imperceptibility", ("quality", "unmarked", "marked", "difference, points"), rows)
@@ -245,14 +251,16 @@ def robustness(report: _Json, name: str) -> Table:
         "accuracy, %",
     )
     steps = {(one["name"], one["intensity"]): one for one in report["settings"]["modifications"]}
-    rows, notes = [], []
+    rows, why = [], dict[str, list[str]]()
     for entry in method["robustness"] or ():
         step = steps.get((entry["modification"], entry["intensity"]))
         at = intensity(step) if step else ""
         stamp = "" if entry["in_range"] in (None, True) else " (outside the range)"
         rows.append((Cell(entry["modification"]), Cell(f"{at}{stamp}"), *_numbers(entry)))
-        notes += [f"{entry['modification']} {at}: {why}" for why in entry["not_measured"]]
-    return _without_empty(Table("Robustness", columns, tuple(rows), tuple(notes)))
+        for reason in entry["not_measured"]:
+            why.setdefault(reason, []).append(f"{entry['modification']} {at}".rstrip())
+    notes = tuple(f"{reason} ({'; '.join(where)})" for reason, where in why.items())
+    return _without_empty(Table("Robustness", columns, tuple(rows), notes))
 
 
 def _numbers(entry: _Json) -> Iterator[Cell]:
@@ -294,7 +302,11 @@ def _without_empty(table: Table) -> Table:
 def hidden(report: _Json) -> dict[str, str]:
     """What each ratio of the standard hides, in a sentence with the numbers of this report."""
     payloads = report["settings"]["payloads"]
-    of, all_yes, all_no = f"M (D + 1) networks, here D = {payloads}", 1 / (payloads + 1), payloads / (payloads + 1)
+    of, all_yes, all_no = (
+        f"M (D + 1) networks, here D = {payloads}",
+        1 / (payloads + 1),
+        payloads / (payloads + 1),
+    )
     return {
         "false-positive ratio": (
             f"It is counted over all {of}: a detector that always says yes scores {all_yes:.3f} and not 1. "
@@ -305,7 +317,7 @@ def hidden(report: _Json) -> dict[str, str]:
             "Our share of what is found counts marked networks alone."
         ),
         "symbol error rate": (
-            "The unmarked networks enter its average, and there is nothing to read in them: a perfect decoder "
+            "The unmarked networks enter its average, and nothing stands in them: a perfect decoder "
             f"that returns random bits there scores {all_yes / 2:.3f} and not 0. "
             "Our share of wrong symbols counts marked networks alone."
         ),
@@ -319,4 +331,5 @@ def rule_of_ten(report: _Json) -> str:
         f"counted as {way}, {rule[way]:,} entries are {'enough' if rule[f'by_{way}'] else 'too few'}"
         for way in ("samples", "values")
     ]
-    return f"The standard asks for ten entries a weight. The network has {task['weights']:,} weights: {'; '.join(ways)}."
+    weights = f"The network has {task['weights']:,} weights"
+    return f"The standard asks for ten entries a weight. {weights}: {'; '.join(ways)}."

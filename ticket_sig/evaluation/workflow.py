@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ticket_sig.evaluation.report import check_schema
-from ticket_sig.files import write_json, whole_folder
+from ticket_sig.files import whole_folder, write_json
 
 _Json = Mapping[str, Any]
 
@@ -81,13 +81,18 @@ MODULES = {
     "NIRWatermarkDecoder": Module(
         "Reads the payload from parameters.", ("ModifiedParameters",), ("RetrievedPayload",)
     ),
-    "WIRWatermarkDecoder": Module("Reads the payload from answers.", ("ModifiedInference",), ("RetrievedPayload",)),
+    "WIRWatermarkDecoder": Module(
+        "Reads the payload from answers.", ("ModifiedInference",), ("RetrievedPayload",)
+    ),
     "Comparator": Module(
         "Counts the symbols that differ.", ("OriginalPayload", "RetrievedPayload"), ("CountError",)
     ),
 }
 
-_IMPERCEPTIBLE = ("TrainingDataset", "TestingDataset", "Payload"), ("UnwatermarkedInference", "WatermarkedInference")
+_IMPERCEPTIBLE = (
+    ("TrainingDataset", "TestingDataset", "Payload"),
+    ("UnwatermarkedInference", "WatermarkedInference"),
+)
 _ROBUST = ("CountError", "RetrievedPayload")
 WORKFLOWS: dict[str, tuple[str, Module, tuple[str, ...]]] = {
     "NNW-NTI": (
@@ -102,7 +107,11 @@ WORKFLOWS: dict[str, tuple[str, Module, tuple[str, ...]]] = {
     ),
     "NNW-NIR": (
         "No-Inference Robustness",
-        Module("Errors of a payload read from modified parameters.", ("OriginalPayload", "WatermarkedParameters"), _ROBUST),
+        Module(
+            "Errors of a payload read from modified parameters.",
+            ("OriginalPayload", "WatermarkedParameters"),
+            _ROBUST,
+        ),
         ("ModificationModule", "NIRWatermarkDecoder", "Comparator"),
     ),
     "NNW-WIR": (
@@ -118,7 +127,7 @@ WORKFLOWS: dict[str, tuple[str, Module, tuple[str, ...]]] = {
 
 
 def write_workflows(folder: Path, report: _Json) -> None:
-    """Writes the metadata of the four workflows and of the modules in them, a file each; replaces a folder."""
+    """Writes the metadata of the four workflows and of their modules, a file each; replaces a folder."""
     with whole_folder(folder, replace=True) as partial:
         for name, metadata in workflows(report):
             check_schema(metadata, folder / f"{name}.json", "workflow")
@@ -132,19 +141,25 @@ def workflows(report: _Json) -> Iterator[tuple[str, dict[str, Any]]]:
         methods = ", ".join(run[acronym]) or "none"
         page = f"{PAGES}ai-workflows/{title.lower().replace(' ', '-')}"
         told = f"{whole.does} Methods of this evaluation that take it: {methods}."
-        yield acronym, {
-            **_head(report, acronym, acronym, title, whole._replace(does=told)),
-            "SubAIMs": [{"Name": part, "Identifier": _identifier(acronym, part)} for part in parts],
-            "Topology": list(_topology(whole, {part: MODULES[part] for part in parts})),
-            **_tail(report, page),
-        }
+        yield (
+            acronym,
+            {
+                **_head(report, acronym, acronym, title, whole._replace(does=told)),
+                "SubAIMs": [{"Name": part, "Identifier": _identifier(acronym, part)} for part in parts],
+                "Topology": list(_topology(whole, {part: MODULES[part] for part in parts})),
+                **_tail(report, page),
+            },
+        )
         for part in parts:
-            yield f"{acronym}-{part}", {
-                **_head(report, acronym, part, part, MODULES[part]),
-                "SubAIMs": [],
-                "Topology": [],
-                **_tail(report, f"{PAGES}ai-modules"),
-            }
+            yield (
+                f"{acronym}-{part}",
+                {
+                    **_head(report, acronym, part, part, MODULES[part]),
+                    "SubAIMs": [],
+                    "Topology": [],
+                    **_tail(report, f"{PAGES}ai-modules"),
+                },
+            )
 
 
 def _run_by(report: _Json) -> dict[str, list[str]]:
