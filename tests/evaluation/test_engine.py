@@ -74,8 +74,8 @@ def test_nothing_is_trained_or_measured_twice(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    for name in ("find", "retrain"):
-        monkeypatch.setattr(networks_module, name, refuse)
+    monkeypatch.setattr(networks_module, "find", refuse)
+    monkeypatch.setattr(EvaluationTask, "trained_further", refuse)
     monkeypatch.setattr(robustness, "quality", refuse)
     assert evaluate(asked, command="ticket-sig evaluate active") == report
 
@@ -139,7 +139,9 @@ def test_the_rule_of_ten_is_computed_both_ways(report: dict[str, Any]) -> None:
 
 
 def test_keys_that_are_alike_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="method known: keys and payloads: expected 2, all different, found 1"):
+    with pytest.raises(
+        InputError, match="method known: keys and payloads: expected 2, all different, found 1"
+    ):
         evaluate(evaluation(tmp_path / "r", Known(alike=True)))
 
 

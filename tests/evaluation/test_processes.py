@@ -10,7 +10,7 @@ import pytest
 
 from ticket_sig import InputError
 from ticket_sig.errors import bad_input
-from ticket_sig.evaluation.processes import alone, side_by_side
+from ticket_sig.evaluation.processes import _work, alone, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +67,5 @@ def test_a_process_ends_with_the_one_that_began_it() -> None:
 def abandoning(pipe: object) -> None:
     """Begins a process that holds the pipe, and dies."""
     context = multiprocessing.get_context("fork")
-    from ticket_sig.evaluation.processes import _work
-
-    ours, theirs = context.Pipe()
-    context.Process(target=_work, args=(theirs, outcome, ("waits",))).start()
+    context.Process(target=_work, args=(pipe, outcome, ("waits",))).start()
     os._exit(9)

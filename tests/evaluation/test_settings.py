@@ -81,7 +81,9 @@ def test_a_folder_belongs_to_one_evaluation(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="symbols"):
         begin(out, evaluation(out, Known()).settings, {"known": {"symbols": 8}})
     (tmp_path / "full" / "photos").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"expected a new one, or one with settings\.json, found other files"):
+    with pytest.raises(
+        InputError, match=r"expected a new one, or one with settings\.json, found other files"
+    ):
         begin(tmp_path / "full", evaluation(out, Known()).settings, {})
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from support.tiny import TinyNet, tiny_data, tiny_recipe
 
+from support.tiny import TinyNet, tiny_data, tiny_recipe
 from ticket_sig import InputError, Ticket
 from ticket_sig.datasets import Dataset
 from ticket_sig.evaluation.method import EvaluationTask, Found, Instance, Method
@@ -92,7 +92,6 @@ def _take(method: Known) -> None:
 
 def network(seed: int) -> TinyNet:
     return TinyNet(seed)
-
 
 
 def several(*methods: Known) -> Sequence[Method]:

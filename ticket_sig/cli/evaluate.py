@@ -52,9 +52,7 @@ Plugin = Annotated[
 Parts = Annotated[
     str, _option(_MEASURED, "With commas between: imperceptibility, robustness, cost.", show_default="all")
 ]
-Modifications = Annotated[
-    str, _option(_MEASURED, "all, or NAME and NAME=INTENSITY with commas between:")
-]
+Modifications = Annotated[str, _option(_MEASURED, "all, or NAME and NAME=INTENSITY with commas between:")]
 Intensities = Annotated[
     int, _option(_MEASURED, "Where none is named: 3 (weak, middle and strong) or 1 (middle).")
 ]
@@ -130,8 +128,8 @@ def _evaluation(names: Sequence[str], given: Mapping[str, Any]) -> Evaluation:
     from ticket_sig.training.loop import Engine
 
     engine = Engine(device=pick_device(given["device"]))
-    task = (given[name] for name in ("preset", "arch", "dataset", "precision"))
-    recipe = options.recipe(*task, engine, given["epochs"], **options.changes(seed=given["seed"]))
+    task = {name: given[name] for name in ("preset", "arch", "dataset", "precision", "epochs")}
+    recipe = options.recipe(engine=engine, **task, **options.changes(seed=given["seed"]))
     data = load_dataset(given["dataset"], given["data"])
     chosen = method_names(names, given["plugin"])
     settings = Settings(

@@ -27,8 +27,6 @@ from ticket_sig.evaluation.intervals import stat
 from ticket_sig.evaluation.method import EvaluationTask, Method
 from ticket_sig.evaluation.networks import Evaluation, Networks
 from ticket_sig.evaluation.processes import alone
-from ticket_sig.formats.layouts import weights_for
-from ticket_sig.lottery.level import network_of
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.batches import Normaliser, batches_per_epoch
 from ticket_sig.training.steps import Steps
@@ -78,7 +76,9 @@ def section(networks: Networks, store: Store, method: Method) -> dict[str, Any]:
     def of(part: str, *names: str) -> dict[str, Any]:
         return {name: _stat([one[part][name] for one in found]) for name in names}
 
-    injection = of("injection", "host_memory", "device_memory", "epoch_seconds", "epochs", "inference_seconds")
+    injection = of(
+        "injection", "host_memory", "device_memory", "epoch_seconds", "epochs", "inference_seconds"
+    )
     batches = found[0]["injection"]["batches"] if found else None
     detection = of("detection", "host_memory", "seconds")
     return {"injection": {**injection, "batches": batches}, "detection": detection}
@@ -110,7 +110,9 @@ def _injection(networks: Networks, method: Method, model: int, payload: int) -> 
         network = networks.subject(model, method.subject)
     with tempfile.TemporaryDirectory(prefix="ticket_sig-cost-") as folder:
         task = networks.task(model, Path(folder) / "run")
-        warm = replace(task, further=replace(task.further, length=Steps(1, "it")), folder=Path(folder) / "warm")
+        warm = replace(
+            task, further=replace(task.further, length=Steps(1, "it")), folder=Path(folder) / "warm"
+        )
         _inject(networks, method, model, payload, network, warm)
         with spent(task.engine.device) as took:
             marked = _inject(networks, method, model, payload, network, task)
@@ -134,9 +136,7 @@ def _inject(
 
 def _inference(network: Ticket, task: EvaluationTask) -> float:
     """Mean seconds of one image through the network."""
-    device = task.engine.device
-    model = network_of(task.recipe, task.data, task.model, device).to(device).eval()
-    model.load_state_dict(weights_for(model.state_dict(), network.weights))
+    device, model = task.engine.device, task.network(network)
     image = Normaliser(task.data, device)(task.data.test.images[:1].to(device).permute(0, 3, 1, 2))
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ from ticket_sig.evaluation.modifications import FurtherMarks
 from ticket_sig.evaluation.settings import OVERWRITING, Applied, Settings, instance_secret, secret_of
 from ticket_sig.formats import load, save
 from ticket_sig.formats.bundle import is_bundle
-from ticket_sig.lottery import find, retrain
+from ticket_sig.lottery import find
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Ticket
@@ -88,7 +88,7 @@ class Networks:
         )
 
     def subject(self, model: int, kind: str) -> Ticket:
-        """What a mark is put into: the trained dense network, or a ticket that was pruned of it in one shot."""
+        """What a mark is put into: the trained dense network, or a ticket pruned of it in one shot."""
         dense = self._kept("dense", self._dense(model), model, self._trained)
         return dense if kind == "dense" else prune_ticket(dense, self.settings.pruned)
 
@@ -96,9 +96,7 @@ class Networks:
         """The subject trained further without a mark: as long as one with a mark is."""
 
         def further(task: EvaluationTask) -> Ticket:
-            given = self.subject(model, kind)
-            where = {"start": "model", "model": task.model, "engine": task.engine}
-            return retrain(given, task.further, task.data, task.folder, **where)
+            return task.trained_further(self.subject(model, kind))
 
         return self._kept("unmarked", self._unmarked(model, kind), model, further)
 

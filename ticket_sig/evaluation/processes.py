@@ -80,7 +80,9 @@ def _answer(pipe: Connection) -> Any:
         outcome, value = pipe.recv()
     except EOFError:
         hint = "what it had finished is kept; is there enough memory?"
-        raise bad_input("evaluate", "process", "one that ends by itself", "one that was ended", hint=hint) from None
+        raise bad_input(
+            "evaluate", "process", "one that ends by itself", "one that was ended", hint=hint
+        ) from None
     if outcome == _REFUSED:
         raise InputError(value)
     if outcome == _FAILED:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ticket_sig.evaluation.method import EvaluationTask
-from ticket_sig.formats.layouts import weights_for
-from ticket_sig.lottery.level import network_of
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import predicted
 
@@ -20,10 +19,8 @@ def quality(network: Ticket, task: EvaluationTask) -> dict[str, Any]:
     Raises:
         InputError: the weights do not fit the task's network.
     """
-    model = network_of(task.recipe, task.data, task.model, task.engine.device)
-    model.load_state_dict(weights_for(model.state_dict(), network.weights))
     test, device = task.data.test, task.engine.device
-    found = predicted(model.to(device), test, task.data, device, task.recipe.precision).cpu().numpy()
+    found = predicted(task.network(network), test, task.data, device, task.recipe.precision).cpu().numpy()
     return of_answers(test.labels.numpy(), found, task.data.classes)
 
 
@@ -48,6 +45,6 @@ def of_answers(labels: NDArray[np.int64], found: NDArray[np.int64], classes: int
     return {"accuracy": 100 * int(right.sum()) / len(labels), "classes": rows}
 
 
-def macro_mean(measured: dict[str, Any], what: str) -> float:
+def macro_mean(measured: Mapping[str, Any], what: str) -> float:
     """The mean of precision or recall over the classes that have samples, in %."""
     return float(np.mean([row[what] for row in measured["classes"] if row[what] is not None]))

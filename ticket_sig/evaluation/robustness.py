@@ -28,6 +28,7 @@ from ticket_sig.evaluation.settings import Applied
 from ticket_sig.ticket import Ticket
 
 Said = Mapping[str, Any]  # what a method says of one network, as JSON
+Place = tuple[int, int | None]  # model and payload of a network; None: the unmarked one
 
 
 def cell(
@@ -119,8 +120,8 @@ def _entry(
     def measured(model: int, payload: int | None, done: Applied | None = applied) -> Measured:
         return store.measured(cell(networks, method, model, payload, done)) or {}
 
-    marked = {(m, p): measured(m, p) for m in models for p in tried}
-    unmarked = {(m, None): measured(m, None) for m in models}
+    marked: dict[Place, Measured] = {(m, p): measured(m, p) for m in models for p in tried}
+    unmarked: dict[Place, Measured] = {(m, None): measured(m, None) for m in models}
     there = [place for place, found in marked.items() if "said" in found]
     before = [measured(*place, None)["accuracy"] for place in there]
     positives = [_filled(said, known) for found in marked.values() for said in found.get("said", ())]
@@ -150,9 +151,7 @@ def _filled(said: Said, known: Said) -> Said:
     return {**lost, **{name: value for name, value in said.items() if value is not None}}
 
 
-def _reasons(
-    found: Mapping[tuple[int, int | None], Measured], tried: int, payloads: int
-) -> list[str]:
+def _reasons(found: Mapping[Place, Measured], tried: int, payloads: int) -> list[str]:
     reasons = {} if tried == payloads else {f"only {tried} of {payloads} payloads: it trains": 1}
     for (model, payload), measured in found.items():
         network = f"model {model}, {'unmarked' if payload is None else f'payload {payload}'}"

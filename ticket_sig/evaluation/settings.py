@@ -164,7 +164,9 @@ def further_recipe(recipe: Recipe, epochs: int | None = None) -> Recipe:
         InputError: the recipe counts iterations, and nothing says how many epochs.
     """
     if epochs is None and recipe.length.unit != "ep":
-        raise bad_input("evaluation", "further", "a number of epochs", f"none, and a recipe of {recipe.length}")
+        raise bad_input(
+            "evaluation", "further", "a number of epochs", f"none, and a recipe of {recipe.length}"
+        )
     return replace(recipe, length=Steps(epochs if epochs is not None else -(-recipe.length.count // 2)))
 
 
