@@ -140,7 +140,7 @@ def _evaluation(names: Sequence[str], given: Mapping[str, Any]) -> Evaluation:
         images=len(data.train),
         models=given["models"],
         payloads=given["payloads"],
-        trained_payloads=given["trained_payloads"] or given["payloads"],
+        trained_payloads=given["payloads" if given["trained_payloads"] is None else "trained_payloads"],
         pruned=given["pruned"],
         parts=listed(given["parts"]),
         modifications=modifications_of(given["modifications"], given["intensities"]),

@@ -152,15 +152,17 @@ def _filled(said: Said, known: Said) -> Said:
 
 
 def _reasons(found: Mapping[Place, Measured], tried: int, payloads: int) -> list[str]:
-    reasons = {} if tried == payloads else {f"only {tried} of {payloads} payloads: it trains": 1}
-    for (model, payload), measured in found.items():
-        network = f"model {model}, {'unmarked' if payload is None else f'payload {payload}'}"
-        if "could_not" in measured:
-            reasons[f"{network}: {measured['could_not']}"] = 1
-        for said in measured.get("said", ()):
-            if "could_not" in said:
-                reasons[f"{network}: could not be read: {said['could_not']}"] = 1
-    return list(reasons)
+    """Why numbers are missing, or are those of networks that could not be read; each with how many networks."""
+    told = [_told(measured) for measured in found.values()]
+    counts = {reason: sum(reason in one for one in told) for one in told for reason in one}
+    reasons = [f"{count} of {len(found)} networks: {reason}" for reason, count in counts.items()]
+    return [*([f"only {tried} of {payloads} payloads: it trains"] if tried < payloads else []), *reasons]
+
+
+def _told(measured: Measured) -> list[str]:
+    if "could_not" in measured:
+        return [measured["could_not"]]
+    return [f"could not be read: {said['could_not']}" for said in measured["said"] if "could_not" in said]
 
 
 def detector(marked: Sequence[Said], unmarked: Sequence[Sequence[Said]]) -> dict[str, Any]:
