@@ -27,6 +27,7 @@ from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Run, plain_weights
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.teacher import Teacher
 from ticket_sig.transcripts import detectors
 from ticket_sig.transcripts.choice import Choice, chance_missed
 from ticket_sig.transcripts.manifest import code_facts, data_facts, stack
@@ -87,25 +88,26 @@ def audit(
     model: nn.Module | None = None,
     marks: Sequence[KeptMark] = (),
     triggers: TriggerBatch | None = None,
+    teacher: Teacher | None = None,
 ) -> Audit:
     """Checks a transcript against the data it commits to.
 
     Args:
         choice: which segments are trained again; all by default.
         model: the network with its initial weights, where it is none of the registry.
-        marks, triggers: that were trained with; the manifest commits to them.
+        marks, triggers, teacher: that were trained with; the manifest commits to them.
 
     Raises:
         InputError: it could not be decided: other data than those committed to, a file that is missing or
-            damaged, marks that are not shown.
+            damaged, marks or a teacher that are not shown.
     """
     check_kind(transcript)
     _check_data(transcript, data)
-    _check_kept(transcript, marks, triggers)
+    _check_kept(transcript, marks, triggers, teacher)
     recipe = Recipe.from_json(transcript.manifest.recipe)
     engine = engine or Engine()
     network = network_of(recipe, data, model, engine.device)
-    training = _Training(transcript, data, recipe, engine, network, marks, triggers)
+    training = _Training(transcript, data, recipe, engine, network, marks, triggers, teacher)
     with threads(thread_count(transcript)):
         return training.audit(choice or Choice())
 
@@ -142,6 +144,7 @@ class _Training:
     model: nn.Module
     marks: Sequence[KeptMark]
     triggers: TriggerBatch | None
+    teacher: Teacher | None
 
     def audit(self, choice: Choice) -> Audit:
         """All checks, from the cheapest to the replays."""
@@ -167,7 +170,8 @@ class _Training:
         return batches_per_epoch(len(training), self.recipe.batch_size)
 
     def _run(self, mask: Mask) -> Run:
-        return Run(self.model, self.data, self.recipe, self.engine, mask, self.triggers, self.marks)
+        kept = self.triggers, self.marks
+        return Run(self.model, self.data, self.recipe, self.engine, mask, *kept, teacher=self.teacher)
 
     def _differences(self) -> dict[str, tuple[Any, Any]]:
         """What differs between the stack of the manifest and this one."""
@@ -367,11 +371,18 @@ def _check_data(transcript: Transcript, data: Dataset) -> None:
             raise bad_input(where, f"data, {name}", repr(committed)[:90], repr(value)[:90], hint=hint)
 
 
-def _check_kept(transcript: Transcript, marks: Sequence[KeptMark], triggers: TriggerBatch | None) -> None:
-    """Refuses an audit without the marks and triggers that were trained with."""
-    shown = (*(mark.digest for mark in marks), *([triggers.digest] if triggers else []))
+def _check_kept(
+    transcript: Transcript,
+    marks: Sequence[KeptMark],
+    triggers: TriggerBatch | None,
+    teacher: Teacher | None,
+) -> None:
+    """Refuses an audit without the marks, triggers and teacher that were trained with."""
+    shown = (*(mark.digest for mark in marks), *(one.digest for one in (triggers, teacher) if one))
     if shown != transcript.manifest.kept:
-        expected = f"the {len(transcript.manifest.kept)} marks and trigger sets that were trained with"
+        expected = (
+            f"the {len(transcript.manifest.kept)} marks, trigger sets and teachers that were trained with"
+        )
         found = f"{len(shown)} of other digests" if shown else "none"
         hint = "show the claim and the triggers: --claim FILE, --triggers FILE"
         raise bad_input(transcript.folder / MANIFEST, "kept", expected, found, hint=hint)
