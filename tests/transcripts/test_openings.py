@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.command_line import Command, could_not, read_json
+from support.command_line import Command, could_not, next_commands, read_json
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 
 from ticket_sig.digests import json_digest
@@ -29,22 +29,33 @@ from ticket_sig.transcripts.recording import CHAIN, MANIFEST, SIGNATURES
 from ticket_sig.transcripts.spoofs import Scene, spoof
 from ticket_sig.transcripts.transcript import Segment
 
-LETTER = Choice(number=1, seed=b"letter")
-MANY = 96  # samples of the tiny data
+FIRST = Segment(0, 0, 2)
 
 
-def opened(folder: Path, choice: Choice = LETTER, path: Path | None = None) -> Openings:
-    """What an owner opens, through a file if there is a path."""
+def letter(folder: Path) -> Choice:
+    """A choice that draws the first segment; the head, and so every draw, changes with the code."""
     transcript = Transcript.open(folder)
-    found = Openings.of(transcript, tiny_data(), to_open(transcript, choice, model=TinyNet()))
-    if path is None:
-        return found
-    found.write(path)
-    return Openings.read(path)
+    choices = (Choice(number=1, seed=f"letter {n}".encode()) for n in range(1000))
+    head, segments = transcript.chain.head, transcript.segments
+    return next(one for one in choices if one.chosen(segments, {}, head, 1) == [FIRST])
 
 
-def audited(folder: Path, openings: Openings, choice: Choice = LETTER) -> Audit:
+def opened(folder: Path, choice: Choice) -> Openings:
+    """What an owner opens."""
+    transcript = Transcript.open(folder)
+    return Openings.of(transcript, tiny_data(), to_open(transcript, choice, model=TinyNet()))
+
+
+def audited(folder: Path, openings: Openings, choice: Choice) -> Audit:
     return audit(Transcript.open(folder), openings, choice, model=TinyNet())
+
+
+@pytest.fixture(scope="module")
+def given(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Openings:
+    """The samples of the first segment, as they are read from a file."""
+    path = tmp_path_factory.mktemp("openings") / "openings.safetensors"
+    opened(recorded, letter(recorded)).write(path)
+    return Openings.read(path)
 
 
 def without(openings: Openings, row: int) -> Openings:
@@ -62,23 +73,16 @@ def without(openings: Openings, row: int) -> Openings:
     )
 
 
-@pytest.fixture(scope="module")
-def given(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Openings:
-    """The samples of one segment, as they are in a file."""
-    return opened(recorded, path=tmp_path_factory.mktemp("openings") / "openings.safetensors")
-
-
 def test_a_segment_is_trained_again_bit_for_bit_on_its_own_samples_alone(
     recorded: Path, given: Openings
 ) -> None:
-    found = audited(recorded, given)
-    full = audit(Transcript.open(recorded), tiny_data(), LETTER, model=TinyNet())
-    assert found.valid and found.replayed == full.replayed
-    # Batches of 16: a segment of 2 to 5 steps takes no more, and none of them is of the other splits.
-    first, last = found.replayed[0].first, found.replayed[0].last
-    assert 16 < len(given) <= 16 * (last - first) and int(given.numbers.max()) < 58
-    assert to_json(found, LETTER)["opened"] == {"samples": len(given), "of": MANY}
-    assert to_json(full, LETTER)["opened"] is None
+    choice, data = letter(recorded), tiny_data()
+    found = audited(recorded, given, choice)
+    full = audit(Transcript.open(recorded), data, choice, model=TinyNet())
+    assert found.valid and found.replayed == full.replayed == [FIRST]
+    assert len(given) == 32 and given.images.equal(data.train.images[given.numbers])  # two batches of 16
+    assert to_json(found, choice)["opened"] == {"samples": 32, "of": 96}
+    assert to_json(full, choice)["opened"] is None
 
 
 def test_a_forged_segment_is_found_on_its_own_samples(recorded: Path, tmp_path: Path) -> None:
@@ -96,25 +100,26 @@ def test_segments_that_are_drawn_and_not_opened_are_said_by_name(recorded: Path,
     transcript = Transcript.open(recorded)
     missing = [transcript.segment(name.strip()) for name in str(said.value).split("--segment ")[1:]]
     assert missing and all(str(one) in str(said.value) for one in missing)
-    more = Openings.of(transcript, tiny_data(), [*missing, *to_open(transcript, LETTER, model=TinyNet())])
+    more = Openings.of(transcript, tiny_data(), [*missing, FIRST])
     assert audited(recorded, more, Choice()).valid
 
 
 def test_what_an_owner_leaves_out_is_missed_though_the_proof_fits(recorded: Path, given: Openings) -> None:
     with pytest.raises(InputError, match=f"{len(given) - 1} of {len(given)} samples"):
-        audited(recorded, without(given, 0))
+        audited(recorded, without(given, 0), letter(recorded))
 
 
 def test_in_a_search_for_the_extreme_ticket_the_held_out_samples_are_opened_too(tmp_path: Path) -> None:
     recipe = tiny_recipe(rounds=None, rates=(0.9,), length=Steps(1))
     engine = Engine(recorder=TranscriptRecorder(tmp_path / "transcript", every=4))
     find(recipe, tiny_data(), tmp_path / "run", model=TinyNet(), engine=engine)
-    found = opened(tmp_path / "transcript")
+    choice = Choice(number=1, seed=b"letter")
+    found = opened(tmp_path / "transcript", choice)
     assert set(range(58, 72)) <= set(found.numbers.tolist()) and int(found.numbers.max()) < 72
-    assert audited(tmp_path / "transcript", found).valid
+    assert audited(tmp_path / "transcript", found, choice).valid
     # Without them no mask can be checked, whatever else is opened.
     with pytest.raises(InputError, match=r"held-out samples: expected all 14 that decide .*, found 13"):
-        audited(tmp_path / "transcript", without(found, -1))
+        audited(tmp_path / "transcript", without(found, -1), choice)
 
 
 def test_a_training_under_a_mask_is_audited_on_its_opened_samples(recorded: Path, tmp_path: Path) -> None:
@@ -123,8 +128,9 @@ def test_a_training_under_a_mask_is_audited_on_its_opened_samples(recorded: Path
     # Where nothing is held out, and the recipe says no number of rounds, nothing but training takes samples.
     recipe = tiny_recipe(rounds=None, validation=0.0)
     retrain(ticket, recipe, tiny_data(), tmp_path / "run", model=TinyNet(), engine=engine)
-    found = opened(tmp_path / "transcript")
-    assert audited(tmp_path / "transcript", found).valid
+    choice = Choice(number=1, seed=b"letter")
+    found = opened(tmp_path / "transcript", choice)
+    assert audited(tmp_path / "transcript", found, choice).valid
     assert int(found.numbers.max()) < 72
 
 
@@ -188,7 +194,7 @@ def test_a_changed_file_is_refused_with_field_and_index(
     about = {"format": "ticket_sig openings", "version": 1, "head": given.head}
     write_safetensors(path := tmp_path / "changed.safetensors", tensors, json.dumps(about))
     with pytest.raises(InputError, match=f"^{path}: {expected}"):
-        audited(recorded, Openings.read(path))
+        audited(recorded, Openings.read(path), Choice())
 
 
 @pytest.mark.parametrize(
@@ -219,7 +225,7 @@ def test_a_file_of_another_kind_is_refused(
 def test_openings_of_another_transcript_are_refused(recorded: Path, given: Openings) -> None:
     other = replace(given, head=f"sha256:{64 * 'a'}")
     with pytest.raises(InputError, match=r"head: expected sha256:.*they were opened for another transcript"):
-        audited(recorded, other)
+        audited(recorded, other, Choice())
 
 
 def test_other_data_cannot_be_opened(recorded: Path) -> None:
@@ -254,7 +260,7 @@ def test_what_a_manifest_says_of_data_that_nobody_sees_is_checked(
         fields = {"digest": json_digest(manifest)} if entry.kind == "manifest" else entry.fields
         (chain := Chain(transcript / CHAIN)).add(entry.kind, fields)
     with pytest.raises(InputError, match=expected):
-        audited(transcript, replace(given, head=chain.head))
+        audited(transcript, replace(given, head=chain.head), Choice())
 
 
 # From the command line.
@@ -269,29 +275,34 @@ def test_owner_and_auditor_draw_the_same_segments_from_one_letter(
     assert asked["samples"] is None and not file.exists()
     said = ticket_sig("open", on_digits / "T", *drawn, "--out", file)
     assert said.code == 0 and f" samples, {file.stat().st_size} bytes: {file}" in said.out, said.err
-    audit = ("audit", on_digits / "T", "--openings", file)
-    found = read_json(ticket_sig(*audit, *drawn, "--out", tmp_path / "record.json", "--json"))
+    (audit,) = next_commands(said.out)
+    found = read_json(ticket_sig(*audit, "--out", tmp_path / "record.json", "--json"))
     assert (found["outcome"], found["replayed"]) == ("valid", asked["segments"])
     combined = ticket_sig("audit", "--combine", tmp_path / "record.json")
     assert combined.code == 0 and "records of auditors who saw opened samples alone: 1" in combined.out
     # Both levels take the same samples in the same steps: those of one segment open its counterpart, too.
     steps = {tuple(one[1:]) for one in asked["segments"]}
     others = [s for s in Transcript.open(on_digits / "T").segments if (s.first, s.last) not in steps]
-    could_not(ticket_sig(*audit, "--all"), f"{file}: segments", *map(str, others), "0 of")
+    could_not(
+        ticket_sig("audit", on_digits / "T", "--openings", file),
+        f"{file}: segments",
+        *map(str, others),
+        "0 of",
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("open",), "--segments, --top-q, --all, --segment: expected one"),
-        (("open", "--all", "--top-q", 1), "--segments, --top-q, --all, --segment: expected one"),
-        (
-            ("open", "--segments", 1, "--top-q", 1, "--seed-from", "letter"),
-            "--segments, --top-q: expected one",
-        ),
+        (("open", "--segment", "0:0"), "--segments, --top-q, --all: expected one of them"),
+        (("open", "--all", "--top-q", 1), "--segments, --top-q, --all: expected one of them"),
+        (("open", "--segments", 0, "--seed-from", "letter"), "--segments: expected 1 or more, found 0"),
         (("open", "--segments", 1), "--seed-from: expected a file beside --segments"),
         (("open", "--all", "--seed-from", "letter"), "--seed-from: expected a file beside --segments"),
-        (("open", "--segment", "0:1"), "segment: expected LEVEL:STEP, with the first step of a segment"),
+        (
+            ("open", "--all", "--segment", "0:1"),
+            "segment: expected LEVEL:STEP, with the first step of a segment",
+        ),
         (("open", "--all", "--out", "letter"), "letter: output folder: expected a name not taken yet"),
         (("audit", "--openings", "letter", "--data", "DIR"), "--data, --openings: expected one of them"),
         (("audit", "--openings", "letter", "--segments", 1), "--seed-from: expected the file by which"),

@@ -54,21 +54,16 @@ def run(
     from ticket_sig.files import read_bytes
     from ticket_sig.transcripts import Choice, Openings, Transcript, to_open
 
-    drawn = everything or segments is not None or top_q is not None
-    if not (drawn or named) or (everything and (segments or top_q)):
-        found = "several" if drawn else "none"
-        raise bad_input(
-            "", "--segments, --top-q, --all, --segment", "one of the first three, or the last", found
-        )
+    if everything + (segments is not None) + (top_q is not None) != 1:
+        raise bad_input("", "--segments, --top-q, --all", "one of them", "none or several")
     if (segments is None) != (seed_from is None):
         raise bad_input("", "--seed-from", "a file beside --segments, and only there", str(seed_from))
     if file is not None:
         options.check_free(file, force)
     seed = b"" if seed_from is None else read_bytes(seed_from, "seed")
     shown = Transcript.open(transcript)
-    choice = Choice(number=segments, top=top_q, seed=seed)
     also = [shown.segment(name) for name in named or ()]
-    chosen = sorted({*also, *(to_open(shown, choice) if drawn else ())})
+    chosen = sorted({*also, *to_open(shown, Choice(number=segments, top=top_q, seed=seed))})
     openings = None
     if file is not None:
         openings = Openings.of(shown, load_dataset(str(shown.manifest.data.get("name")), data), chosen)
@@ -81,4 +76,5 @@ def run(
         out.print(f"{'opened' if file else 'to open'}: {one}")
     if openings is not None and file is not None:
         out.print(f"{len(openings)} samples, {file.stat().st_size} bytes: {file}")
-        tell_next("audit", transcript, "--openings", file)
+        given = {"--segments": segments, "--seed-from": seed_from, "--top-q": top_q, "--openings": file}
+        tell_next("audit", transcript, *(word for pair in options.changes(**given).items() for word in pair))
