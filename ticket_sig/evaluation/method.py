@@ -1,7 +1,7 @@
 """The face of what is evaluated: a method, and one key and payload of it for one network.
 
-Source: MPAI-NNW Traceability V1.1 (IEEE 3304). A registered mark, a fingerprint and a plug-in of a user answer
-to it alike, so that the evaluator knows none of them.
+Source: MPAI-NNW Traceability V1.1 (IEEE 3304). A registered mark, a fingerprint and a plug-in of a user
+answer to it alike, so that the evaluator knows none of them.
 """
 
 from __future__ import annotations
