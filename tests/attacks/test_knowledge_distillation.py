@@ -124,6 +124,7 @@ def test_a_student_of_another_architecture_is_measured_as_such() -> None:
     assert student.recipe is not None and student.recipe["arch"] == "freezenet"
     report = attack_report(ticket, student, scene)
     assert report.accuracy[1] == student.history[-1].test is not None
+    assert report.kept[1] == report.totals[1] != report.totals[0] == ticket.mask.total
     with pytest.raises(InputError, match=r"arch: expected one of resnet20, .*, found 'lenet'"):
         KnowledgeDistillation(student="lenet")(ticket, scene)
 

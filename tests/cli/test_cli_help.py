@@ -36,6 +36,7 @@ VERBS = [
     "attack",
     "evaluate",
     "keygen",
+    "open",
     "audit",
     "forge",
     "proof-of-work",

@@ -110,7 +110,8 @@ class AttackReport:
             attack is for another data set.
         triggers: share of the trigger set that is answered as taught, in % (before, after); None as above.
         kept: weights kept (before, after), of `total` before.
-        total: prunable weights.
+        total: prunable weights before.
+        total_after: after, where they are others: the thief's network may be of another architecture.
         marks: of the owner's claim, by name, each tried (before, after).
         promised: accuracy in % that the claim promises; None where it promises none.
         locked: whether the model before is the locked ticket of the claim.
@@ -121,6 +122,7 @@ class AttackReport:
     accuracy: _Pair
     kept: tuple[int, int]
     total: int
+    total_after: int | None = None
     triggers: _Pair = (None, None)
     marks: Mapping[str, Tried] = field(default_factory=dict)
     promised: float | None = None
@@ -133,6 +135,11 @@ class AttackReport:
         """Points of accuracy that the attack cost."""
         before, after = self.accuracy
         return None if before is None or after is None else before - after
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """Prunable weights (before, after)."""
+        return self.total, self.total if self.total_after is None else self.total_after
 
     @property
     def pays(self) -> bool | None:
@@ -192,7 +199,12 @@ class AttackReport:
         return {
             "accuracy": {"before": self.accuracy[0], "after": self.accuracy[1], "lost": self.lost},
             "triggers": {"before": self.triggers[0], "after": self.triggers[1]},
-            "kept": {"before": self.kept[0], "after": self.kept[1], "total": self.total},
+            "kept": {
+                "before": self.kept[0],
+                "after": self.kept[1],
+                "total": self.total,
+                "total_after": self.totals[1],
+            },
             "thief_pays": self.pays,
             "marks": {name: tried.to_json() for name, tried in self.marks.items()},
             "forged": self.forged and self.forged.to_json(),
@@ -288,6 +300,7 @@ def attack_report(
         triggers=answers,
         kept=(before.mask.kept, after.mask.kept),
         total=before.mask.total,
+        total_after=None if after.mask.total == before.mask.total else after.mask.total,
         marks=found,
         promised=claim.accuracy if claim else None,
         locked=locks and claim is not None and claim.subject == tensor_digest(before.weights),

@@ -36,6 +36,7 @@ _VERBS = (
         "attack",
         "evaluate",
         "keygen",
+        "open",
         "audit",
         "forge",
     ),

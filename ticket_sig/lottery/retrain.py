@@ -46,7 +46,7 @@ def retrain(
             from the weights it has).
         triggers: trigger images appended to every batch (scheme 3).
         marks: to keep, or to teach (`kept_in_training(claim)`).
-        teacher: whose answers are learnt (knowledge distillation); no audit can do that again.
+        teacher: whose answers are learnt (knowledge distillation).
         model: a network of the user's own in place of `recipe.arch`, as it is (see `find`).
 
     Raises:

@@ -177,9 +177,15 @@ class Run:
         batches = Batches(training, self.data, recipe, device, self.triggers)
         self.per_epoch = len(batches)
         self.total = recipe.length.iterations(self.per_epoch)
-        with_them: dict[str, Any] = {"marks": self.marks, "teacher": self.teacher}
         self.iteration = Iteration(
-            self.model, batches, recipe, device, self.mask, **with_them, capture=self.engine.capture
+            self.model,
+            batches,
+            recipe,
+            device,
+            self.mask,
+            marks=self.marks,
+            teacher=self.teacher,
+            capture=self.engine.capture,
         )
         self.optimizer, self.losses = self.iteration.optimizer, self.iteration.losses
         self.asynchronous = device.type == "cuda"
