@@ -54,6 +54,5 @@ def tiny(tmp_path: Path) -> EvaluationTask:
 def small() -> Ticket:
     """A dense network for it."""
     weights = {name: t.clone() for name, t in TinyNet().state_dict().items()}
-    return replace(
-        tiny_ticket(), weights=weights, mask=Mask.full({n: weights[n] for n in tiny_ticket().mask})
-    )
+    mask = Mask.full({name: weights[name] for name in tiny_ticket().mask})
+    return replace(tiny_ticket(), weights=weights, mask=mask)

@@ -80,7 +80,7 @@ def test_wrapped_names_are_found_and_others_named() -> None:
 def test_a_dense_network_has_no_fingerprint(digits: EvaluationTask, subjects: dict[str, Ticket]) -> None:
     method = MaskFingerprint()
     assert method.passive and method.subject == "ticket"
-    with pytest.raises(InputError, match="^mask fingerprint: mask: expected pruned weights, found none"):
+    with pytest.raises(InputError, match=r"^mask fingerprint: mask: expected pruned weights, found none"):
         method.instance(subjects["dense"], bytes(32), digits)
     one, other = (method.instance(subjects["ticket"], bytes([n]) * 32, digits) for n in (1, 2))
     assert one.digest != other.digest and one.inject(subjects["ticket"], digits) is subjects["ticket"]

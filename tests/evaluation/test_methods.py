@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from support import taught
 from support.extending import SignBits
 
@@ -14,7 +13,7 @@ from ticket_sig import InputError, Ticket
 from ticket_sig.digests import tensor_digest
 from ticket_sig.evaluation.method import EvaluationTask
 from ticket_sig.evaluation.methods import METHODS, method
-from ticket_sig.evaluation.of_mark import OfMark, OneMark
+from ticket_sig.evaluation.of_mark import OfMark, OneMark, batch_for
 from ticket_sig.marks import MARKS, TriggerMark
 from ticket_sig.marks.mark import Mark
 from ticket_sig.training import Steps
@@ -67,32 +66,25 @@ def test_key_and_payload_follow_from_the_secret(
     assert digests[0] == digests[1] and len(set(digests)) == 3
 
 
-def test_triggers_are_asked_of_the_network_in_this_process(digits: EvaluationTask) -> None:
-    def ticket(network: torch.nn.Module) -> Ticket:
-        return Ticket(weights={n: t.detach() for n, t in network.state_dict().items()}, mask=MASK)
+def test_triggers_are_asked_of_the_network_in_this_process(
+    digits: EvaluationTask, subjects: Subjects
+) -> None:
+    def ticket(knows: bool) -> Ticket:
+        tensors = taught.network(taught=knows).state_dict()
+        return Ticket(weights={n: t.detach() for n, t in tensors.items()}, mask=subjects["dense"].mask)
 
-    MASK = digits_mask()
-    one = OfMark(TriggerMark).instance(ticket(taught.network(taught=True)), SECRET, digits)
-    right, wrong = (one.test(ticket(taught.network(taught=yes)), digits) for yes in (True, False))
+    one = OfMark(TriggerMark).instance(ticket(True), SECRET, digits)
+    right, wrong, again = (one.test(ticket(knows), digits) for knows in (True, False, True))
     assert right.detected and not wrong.detected
     assert right.symbols and right.symbols.claimed == tuple(taught.triggers().split.labels.tolist())
     assert right.symbols.errors == 0 and wrong.symbols and wrong.symbols.errors > 50
-    again = one.test(ticket(taught.network(taught=True)), digits)
     assert again == right  # the same decoys
 
 
-def digits_mask():  # type: ignore[no-untyped-def]
-    from support.tickets import digits_ticket
-
-    return digits_ticket().mask
-
-
-def test_a_short_training_sees_each_trigger_often(digits: EvaluationTask, subjects: Subjects) -> None:
-    from ticket_sig.evaluation.of_mark import _batch
-
+def test_a_short_training_sees_each_trigger_often(digits: EvaluationTask) -> None:
     split = taught.triggers().split
     sizes = {
-        epochs: _batch(split, replace(digits, further=replace(digits.further, length=Steps(epochs)))).size
+        epochs: batch_for(split, replace(digits, further=replace(digits.further, length=Steps(epochs)))).size
         for epochs in (1, 9, 200)
     }
     assert sizes == {1: 32, 9: 25, 200: 4}

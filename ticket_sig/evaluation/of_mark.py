@@ -77,7 +77,7 @@ class OneMark(Instance):
         if mark.passive:
             return network
         marked = network if mark.options is None else mark.embed(network)
-        batch = None if taught is None else _batch(taught, task)
+        batch = None if taught is None else batch_for(taught, task)
         return task.trained_further(marked, triggers=batch, marks=[mark])
 
     def test(self, suspect: Ticket, task: EvaluationTask) -> Found:
@@ -101,7 +101,7 @@ class OneMark(Instance):
         return verify_answers(claim_of([self.drawn.mark], {}), ask=ask, nonce=nonce, **self.drawn.shown)
 
 
-def _batch(taught: Split, task: EvaluationTask) -> TriggerBatch:
+def batch_for(taught: Split, task: EvaluationTask) -> TriggerBatch:
     """So many triggers beside each batch that a short training sees each often enough; half of it at most."""
     recipe = task.further
     images, _ = task.data.hold_out(recipe.validation)
