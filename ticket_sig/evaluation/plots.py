@@ -101,7 +101,7 @@ def errors(report: _Json, kind: str) -> list[Panel]:
 
     def words(method: _Json, step: _Json) -> str | None:
         rate = missed(measured(method, step["name"], step["intensity"]), kind)
-        return rate and percent(rate["rate"])
+        return None if rate is None else percent(rate["rate"])
 
     return [_panel(report, name, kind, plot, words) for name in by_modification(report)]
 
@@ -141,9 +141,8 @@ def _figure(
     except ImportError:
         raise needs_extra("matplotlib", EXTRA, "the plots of an evaluation") from None
     # The same report gives the same bytes; words stay words. The salt keeps names of two drawings apart.
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": f"ticket_sig {salt}", "font.size": 9}
-    ):
+    style = {"svg.fonttype": "none", "svg.hashsalt": f"ticket_sig {salt}", "font.size": 9}
+    with matplotlib.rc_context(style):
         yield Figure(figsize=(width, height), layout=layout)
 
 
