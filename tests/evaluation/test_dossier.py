@@ -10,6 +10,7 @@ from support.evaluated import report
 from ticket_sig.errors import InputError
 from ticket_sig.evaluation import outputs
 from ticket_sig.evaluation.dossier import description, write_dossier
+from ticket_sig.evaluation.report import write_report
 from ticket_sig.evaluation.tables import robustness
 from ticket_sig.marks import MARKS
 
@@ -53,3 +54,14 @@ def test_what_is_not_installed_is_said_before_anything_is_measured(monkeypatch: 
     monkeypatch.setattr(outputs, "find_spec", lambda package: None)
     with pytest.raises(InputError, match=r"jsonschema.*pip install 'ticket-sig\[evaluation\]'"):
         outputs.check_installed()
+
+
+def test_a_report_is_read_and_its_outputs_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/evaluation.md says, on a small report."""
+    write_report(tmp_path / "REPORT" / "report.json", report("l1-pruning"))
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    exec(page.split("```python\n")[1].split("```")[0])
+    assert (tmp_path / "AGAIN" / "report.html").is_file()

@@ -91,8 +91,10 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.evaluation.evaluate import evaluate
+    from ticket_sig.evaluation.outputs import check_installed, write_outputs
     from ticket_sig.options import one_of
 
+    check_installed()
     if standard is not None:
         one_of([_DOSSIER])("standard", standard)
     given = {"out": report, "models": models, "payloads": payloads, "arch": arch, "dataset": dataset}
@@ -103,7 +105,7 @@ def run(
     with progress() as bars:
         asked = _evaluation(method or (), given)
         found = evaluate(asked, workers=workers, progress=bars, command=_again(method or (), given))
-    _write(report, found, dossier=standard is not None)
+    write_outputs(report, found, dossier=standard is not None)
     _tell(found, report, as_json)
 
 
@@ -152,19 +154,6 @@ def _evaluation(names: Sequence[str], given: Mapping[str, Any]) -> Evaluation:
         make_data=partial(load_dataset, given["dataset"], given["data"]),
         device=str(engine.device),
     )
-
-
-def _write(folder: Path, found: Mapping[str, Any], dossier: bool) -> None:
-    from ticket_sig.evaluation.dossier import write_dossier
-    from ticket_sig.evaluation.page import write_page
-    from ticket_sig.evaluation.report import write_report
-    from ticket_sig.evaluation.workflow import write_workflows
-
-    write_report(folder / "report.json", found)
-    write_page(folder / "report.html", found)
-    write_workflows(folder / "workflow", found)
-    if dossier:
-        write_dossier(folder / "dossier.md", found)
 
 
 def _again(names: Sequence[str], given: Mapping[str, Any]) -> str:

@@ -101,7 +101,7 @@ def errors(report: _Json, kind: str) -> list[Panel]:
 
     def words(method: _Json, step: _Json) -> str | None:
         rate = missed(measured(method, step["name"], step["intensity"]), kind)
-        return rate and percent(rate["rate"])
+        return None if rate is None else percent(rate["rate"])
 
     return [_panel(report, name, kind, plot, words) for name in by_modification(report)]
 
@@ -125,7 +125,7 @@ def draw(path: Path, report: _Json) -> None:
         for axis in axes[len(names) :]:
             axis.set_axis_off()
         for name, look in looks.items():
-            axes[len(names)].plot([], [], look.marker, color=look.colour, label=name.replace("$", r"\$"))
+            axes[len(names)].plot([], [], look.marker, color=look.colour, label=name)
         axes[len(names)].legend(loc="center", frameon=False, fontsize=9, labelcolor=_INK)
         with whole_file(path) as partial:
             figure.savefig(partial, format="png", dpi=144, facecolor="white")
@@ -141,9 +141,8 @@ def _figure(
     except ImportError:
         raise needs_extra("matplotlib", EXTRA, "the plots of an evaluation") from None
     # The same report gives the same bytes; words stay words. The salt keeps names of two drawings apart.
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": f"ticket_sig {salt}", "font.size": 9}
-    ):
+    own = f"ticket_sig {salt}"
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": own, "text.parse_math": False}):
         yield Figure(figsize=(width, height), layout=layout)
 
 
@@ -174,8 +173,8 @@ def _inline(svg: str) -> str:
 
 
 def _dress(axis: Axes, x: str, y: str) -> None:
-    axis.set_xlabel(x, color=_INK)
-    axis.set_ylabel(y, color=_INK)
+    axis.set_xlabel(x, color=_INK, fontsize=9)
+    axis.set_ylabel(y, color=_INK, fontsize=9)
     axis.tick_params(colors=_INK, labelsize=8, length=0)
     axis.grid(color=_GRID, linewidth=0.8)
     axis.set_axisbelow(True)

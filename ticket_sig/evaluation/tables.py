@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ticket_sig.statistics import format_p
 
 NONE = "none"  # the entry of a report that stands for no modification
@@ -207,15 +209,22 @@ def quality(method: _Json) -> Table:
             of_stat(told["accuracy"]["marked"]),
             of_stat(told["difference"], "{:+.2f}"),
         ),
-        (
-            Cell("precision, mean of classes"),
-            Cell(),
-            Cell(),
-            of_stat(told["precision_difference"], "{:+.2f}"),
+        *(
+            (
+                Cell(f"{what}, % (mean of classes)"),
+                *(Cell(f"{_of_classes(told[networks], what):.2f}") for networks in ("unmarked", "marked")),
+                of_stat(told[f"{what}_difference"], "{:+.2f}"),
+            )
+            for what in ("precision", "recall")
         ),
-        (Cell("recall, mean of classes"), Cell(), Cell(), of_stat(told["recall_difference"], "{:+.2f}")),
     )
     return Table("Imperceptibility", ("quality", "unmarked", "marked", "difference, points"), rows)
+
+
+def _of_classes(networks: Sequence[_Json], what: str) -> float:
+    """Mean over networks of the mean over the classes that have a number."""
+    each = [[row[what] for row in one["classes"] if row[what] is not None] for one in networks]
+    return float(np.mean([np.mean(known) for known in each]))
 
 
 def classes(method: _Json) -> Table:
@@ -251,16 +260,26 @@ def robustness(report: _Json, name: str) -> Table:
         "accuracy, %",
     )
     steps = {(one["name"], one["intensity"]): one for one in report["settings"]["modifications"]}
-    rows, why = [], dict[str, list[str]]()
+    rows = []
     for entry in method["robustness"] or ():
         step = steps.get((entry["modification"], entry["intensity"]))
-        at = intensity(step) if step else ""
-        stamp = "" if entry["in_range"] in (None, True) else " (outside the range)"
-        rows.append((Cell(entry["modification"]), Cell(f"{at}{stamp}"), *_numbers(entry)))
+        stamp = "" if entry["in_range"] in (None, True) else "outside the range"
+        at = Cell(intensity(step) if step else "", stamp)
+        rows.append((Cell(entry["modification"]), at, *_numbers(entry)))
+    return _without_empty(Table("Robustness", columns, tuple(rows), _not_measured(method)))
+
+
+def _not_measured(method: _Json) -> tuple[str, ...]:
+    """Each reason once, with the modifications and intensities that it holds for."""
+    reasons: dict[str, dict[str, list[float | None]]] = {}
+    for entry in method["robustness"] or ():
         for reason in entry["not_measured"]:
-            why.setdefault(reason, []).append(f"{entry['modification']} {at}".rstrip())
-    notes = tuple(f"{reason} ({'; '.join(where)})" for reason, where in why.items())
-    return _without_empty(Table("Robustness", columns, tuple(rows), notes))
+            reasons.setdefault(reason, {}).setdefault(entry["modification"], []).append(entry["intensity"])
+    return tuple(f"{'; '.join(map(_listed, where.items()))}: {why}" for why, where in reasons.items())
+
+
+def _listed(where: tuple[str, Iterable[float | None]]) -> str:
+    return f"{where[0]} {', '.join(f'{at:g}' for at in where[1] if at is not None)}".rstrip()
 
 
 def _numbers(entry: _Json) -> Iterator[Cell]:
