@@ -21,7 +21,7 @@ from ticket_sig.progress import Progress, Silent
 from ticket_sig.training.device import made_with
 from ticket_sig.version import VERSION
 
-_PATIENCE = 5.0  # seconds until a cell that another evaluation is at is looked for again
+_PATIENCE = 20.0  # seconds until a cell that another evaluation is at is looked for again
 
 
 def evaluate(
