@@ -33,7 +33,7 @@ def _option(panel: str, help: str, **more: Any) -> Any:
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="all, or the names of methods; none beside a plug-in:", metavar="METHOD..."),
+    typer.Argument(help="all, or the names of methods; none beside a plug-in:", metavar="METHOD"),
 ]
 Report = Annotated[Path, typer.Option("--out", help="Folder to write, new or of this same evaluation.")]
 Models = Annotated[int, _option(_NETWORKS, "M: networks, each trained from a seed of its own.")]
