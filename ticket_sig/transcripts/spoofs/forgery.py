@@ -117,6 +117,8 @@ class Forgery:
 
         starts = [self._start(number) for number in range(len(self.levels))]
         self.manifest["initial"] = {**self.manifest["initial"], "digest": starts[0]}
+        self.manifest.pop("signer", None)
+        self.manifest |= {} if key is None else {"signer": key.public}
         write_json(folder / MANIFEST, self.manifest)
         self.extra(folder)
         if self.mask is not None:
