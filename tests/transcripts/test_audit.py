@@ -51,9 +51,7 @@ def test_recording_changes_no_bit_of_the_ticket(recorded: Path, tmp_path: Path) 
     assert all(torch.equal(weights[name], tensor) for name, tensor in plain.weights.items())
 
 
-def test_killed_and_resumed_it_is_the_same_transcript(
-    recorded: Path, owner: KeyPair, tmp_path: Path
-) -> None:
+def test_killed_and_resumed_it_is_the_same_transcript(recorded: Path, owner: KeyPair, tmp_path: Path) -> None:
     owner.write(tmp_path / "owner.key")
     code = f"""
 import os, signal
@@ -191,7 +189,7 @@ def test_a_manifest_that_another_version_wrote_is_read_and_none_can_be_added_to(
     assert Transcript.open(transcript).manifest.segment == 5
     value = json.loads((transcript / MANIFEST).read_text())
     (transcript / MANIFEST).write_text(json.dumps({**value, "note": "mine"}))
-    with pytest.raises(InputError, match="manifest.json: digest: expected the chain's"):
+    with pytest.raises(InputError, match=r"manifest\.json: digest: expected the chain's"):
         Transcript.open(transcript)
 
 

@@ -38,6 +38,7 @@ BEGUN = "optimizer/.* of step 0: expected zeros, before any step"
 FOUND_BY = {
     "head-start": (BEGUN, BEGUN),
     "infinitesimal": ("level 0: expected a boundary at step 8, found none", REPLAY),
+    "blindfold": ("level 0: expected a boundary at step 8, found none", REPLAY),
     "bent-data": ("level 0: expected a boundary at step 8, found none", REPLAY),
     "longer": ("boundaries at steps 0 to 12, found 0 to 17", "boundaries at steps 0 to 12, found 0 to 17"),
     # The other run's ticket is so accurate that it would have been taken.
@@ -47,6 +48,7 @@ FOUND_BY = {
 }
 FEWER: dict[str, dict[str, Any]] = {  # segments than by default, to be fast
     "infinitesimal": {"segments": 8},
+    "blindfold": {"segments": 8},
     "bent-data": {"segments": 8, "steps": 1},
 }
 
@@ -199,6 +201,14 @@ def test_a_lie_about_the_stack_makes_no_spoof_consistent(
     spoof(name, **options).forge(forgery, scene)
     forgery.write(tmp_path / "forged")
     assert audited(tmp_path / "forged").outcome == "inconsistent"
+
+
+def test_the_largest_updates_of_an_epoch_are_honest_and_drawn_segments_find_what_is_not(
+    training: Path, scene: Scene, tmp_path: Path
+) -> None:
+    spoof("blindfold", segments=40)(Transcript.open(training), tmp_path / "forged", scene)
+    assert audited(tmp_path / "forged", Choice(top=1)).valid
+    assert audited(tmp_path / "forged", Choice(number=4, seed=b"letter")).outcome == "invalid"
 
 
 def test_a_level_begins_without_a_loss(recorded: Path, tmp_path: Path) -> None:
