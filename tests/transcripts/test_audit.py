@@ -55,11 +55,13 @@ def test_recording_changes_no_bit_of_the_ticket(recorded: Path, tmp_path: Path) 
     assert all(torch.equal(weights[name], tensor) for name, tensor in plain.weights.items())
 
 
-def test_killed_and_resumed_it_is_the_same_transcript(recorded: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_it_is_the_same_transcript(recorded: Path, owner: KeyPair, tmp_path: Path) -> None:
+    owner.write(tmp_path / "owner.key")
     code = f"""
 import os, signal
 from pathlib import Path
 from support.tiny import TinyNet, tiny_data, tiny_recipe
+from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery import find
 from ticket_sig.training.loop import Engine
 from ticket_sig.training.teacher import Teacher
@@ -74,7 +76,8 @@ def killing(self, path):
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, path)
 State.write = killing
-recorder = TranscriptRecorder({str(tmp_path / "transcript")!r}, every=5)
+key = KeyPair.read(Path({str(tmp_path / "owner.key")!r}))
+recorder = TranscriptRecorder({str(tmp_path / "transcript")!r}, every=5, key=key)
 engine = Engine(recorder=recorder, checkpoint_seconds=0)
 find(tiny_recipe(), tiny_data(), Path({str(tmp_path / "run")!r}), model=TinyNet(), engine=engine)
 """
@@ -83,7 +86,9 @@ find(tiny_recipe(), tiny_data(), Path({str(tmp_path / "run")!r}), model=TinyNet(
     assert killed.returncode == -signal.SIGKILL
     with (tmp_path / "transcript" / CHAIN).open("a") as file:
         file.write('{"number": 9, "kind": "bound')  # what a kill in the middle of a line leaves
-    engine = Engine(recorder=TranscriptRecorder(tmp_path / "transcript", every=5))
+    *signatures, last = (tmp_path / "transcript" / SIGNATURES).read_text().splitlines()
+    (tmp_path / "transcript" / SIGNATURES).write_text("\n".join([*signatures, last[:20]]))
+    engine = Engine(recorder=TranscriptRecorder(tmp_path / "transcript", every=5, key=owner))
     find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet(), engine=engine)
     assert audited(tmp_path / "transcript").valid
     heads = [Transcript.open(folder).chain.head for folder in (tmp_path / "transcript", recorded)]
@@ -189,6 +194,24 @@ def test_a_signature_over_what_was_changed_since_is_refused_before_any_tensor_is
         Transcript.open(transcript)
 
 
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_signature_that_was_left_out_is_missed(left: int, transcript: Path, owner: KeyPair) -> None:
+    lines = (transcript / SIGNATURES).read_text().splitlines(keepends=True)
+    (transcript / SIGNATURES).write_text("".join(lines[:left]))
+    expected = rf"signatures.jsonl: signature over entry \d+: expected one by {owner.public}, found none"
+    with pytest.raises(InputError, match=expected):
+        Transcript.open(transcript)
+
+
+def test_a_manifest_that_another_version_wrote_is_read_and_none_can_be_added_to(transcript: Path) -> None:
+    change_manifest(transcript, lambda value: value.update(written_by="ticket_sig 99"))
+    assert Transcript.open(transcript).manifest.segment == 5
+    value = json.loads((transcript / MANIFEST).read_text())
+    (transcript / MANIFEST).write_text(json.dumps({**value, "note": "mine"}))
+    with pytest.raises(InputError, match=r"manifest\.json: digest: expected the chain's"):
+        Transcript.open(transcript)
+
+
 def test_where_digests_alone_are_kept_an_audit_trains_from_one_state_to_the_next(tmp_path: Path) -> None:
     recorder = TranscriptRecorder(tmp_path / "transcript", every=2, keep=3)
     find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet(), engine=Engine(recorder=recorder))
@@ -215,20 +238,22 @@ def change_manifest(folder: Path, change: object) -> None:
     value = json.loads((folder / MANIFEST).read_text())
     change(value)  # type: ignore[operator]
     (folder / MANIFEST).write_text(json.dumps(value))
-    from ticket_sig.digests import json_digest
-
-    digest = json_digest(value)
-    rechain(folder, lambda e: e["fields"].update(digest=digest) if e["kind"] == "manifest" else None)
+    rechain(folder, lambda entry: None)
 
 
 def rechain(folder: Path, change: object, signed: bool = False) -> None:
     """Writes a chain with changed entries; those of which `change` says True are left out."""
+    from ticket_sig.digests import json_digest
     from ticket_sig.transcripts.chain import Chain
 
     entries = [dict(one.content) for one in Chain(folder / CHAIN).entries]
     (folder / CHAIN).unlink()
     if not signed:
         (folder / SIGNATURES).unlink(missing_ok=True)
+        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest.pop("signer", None)
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        entries[0]["fields"] = {"digest": json_digest(manifest)}
     chain = Chain(folder / CHAIN)
     for entry in entries:
         entry["fields"] = dict(entry["fields"])

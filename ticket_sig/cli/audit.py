@@ -3,8 +3,8 @@
 Exit code 0: valid; 1: not; 2: could not be decided. Everything it commits to is computed again: initial
 weights, batches, masks of the search. Segments are trained again from their first boundary, and must give the
 same bits: all of them, or with --segments so many at random, or with --top-q the largest updates of each
-epoch. What the detectors suspect is always trained again. Take the seed of --segments from a file that
-nobody could know when the transcript was made.
+epoch, which a liar can foresee. What the detectors suspect is always trained again. Take the seed of
+--segments from a file that nobody could know when the transcript was made.
 
 An auditor who may not see all the data takes the samples that the owner opened (--openings, see `open`).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from ticket_sig.mask import Mask
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.recorder import Standing
-from ticket_sig.transcripts.chain import Chain, Entry
+from ticket_sig.transcripts.chain import Chain, Entry, cut_unfinished
 from ticket_sig.transcripts.manifest import STEPS, Manifest, code_facts, data_facts, stack
-from ticket_sig.transcripts.signatures import sign_head
+from ticket_sig.transcripts.signatures import read_signatures, sign_head
 from ticket_sig.transcripts.states import State
 
 MANIFEST, CHAIN, SIGNATURES = "manifest.json", "chain.jsonl", "signatures.jsonl"
@@ -53,6 +54,7 @@ class Writer:
 
     def open(self, manifest: Manifest, *, fresh: bool) -> None:
         """Writes the manifest, or checks that it is the one that is there."""
+        manifest = replace(manifest, signer=self.key.public if self.key else None)
         path = self.folder / MANIFEST
         if not path.exists():
             if self.folder.exists() and any(self.folder.iterdir()):
@@ -72,7 +74,18 @@ class Writer:
             clear_partials(place)
         self.chain = Chain(self.folder / CHAIN, mend=True)
         self._known = {entry.place: entry for entry in self.chain.entries}
+        self._sign_unsigned()
         self.enter("manifest", {"digest": json_digest(wanted)}, signed=True)
+
+    def _sign_unsigned(self) -> None:
+        """Signs heads that a kill left without a signature, or with half a line of one."""
+        path = self.folder / SIGNATURES
+        if path.exists():
+            cut_unfinished(path)
+        signed = {one.entry for one in read_signatures(path, self.chain.entries)}
+        for entry in self.chain.entries:
+            if self.key is not None and entry.kind != "boundary" and entry.number not in signed:
+                sign_head(path, entry, self.key)
 
     def boundary(self, state: State, level: int, step: int, keep: bool = True) -> None:
         """Has a state, or its digests alone, written; errors are raised at the next one, or by `flush`."""
