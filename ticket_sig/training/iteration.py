@@ -14,6 +14,7 @@ from ticket_sig.training.batches import Batches, generator
 from ticket_sig.training.capture import CapturedIteration
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.teacher import Teacher
 
 
 class Iteration:
@@ -33,21 +34,25 @@ class Iteration:
         mask: Mask,
         *,
         marks: Sequence[KeptMark] = (),
+        teacher: Teacher | None = None,
         capture: bool = False,
     ) -> None:
         self.model, self.batches, self.recipe, self.device = model, batches, recipe, device
-        self.optimizer = _optimizer(model, recipe, device)
+        self.optimizer = optimizer_of(model, recipe, device)
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
         parameters = dict(model.named_parameters(remove_duplicate=False))  # tied ones under each name
         self.hold = mask.bind(parameters)
         self.marks = [held for mark in marks if (held := mark.bind(model)) is not None]
         if self.marks:
             mask.check(parameters, "mark")  # it would write over the mask at every step
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.move(device)
         self._graphs = CapturedIteration(device) if capture and device.type == "cuda" else None
 
     def __call__(self, step: int) -> None:
         """Does the iteration of this number, counted from 0."""
-        self._set_rate(self.recipe.learning_rate(step, len(self.batches)))
+        set_rate(self.optimizer, self.recipe.learning_rate(step, len(self.batches)))
         first, count = self.batches.begin(step)
         if self._graphs is not None and self._can_capture(self._graphs, count):
             self._graphs.replay(first, count)
@@ -76,19 +81,15 @@ class Iteration:
         # A cast that is kept from one step to the next would be captured with its old value.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=not self.captured):
             logits = self.model(images).float()
+            answers = None if self.teacher is None else self.teacher.answers(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        if self.teacher is not None and answers is not None:
+            loss = self.teacher.loss(logits, answers, loss)
         self.optimizer.zero_grad(set_to_none=True)
         penalties = [p for mark in self.marks if (p := mark.penalty()) is not None]
         sum(penalties, loss).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
-
-    def _set_rate(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
 
     def _can_capture(self, graphs: CapturedIteration, count: int) -> bool:
         """Captures the step, unless it waits for the host or draws random numbers: those are a step's own."""
@@ -111,7 +112,7 @@ class Iteration:
             yield
 
 
-def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
     """SGD in one kernel; on a GPU its learning rate is a tensor and its momentum is there from the start."""
     on_gpu = device.type == "cuda"
     optimizer = torch.optim.SGD(
@@ -127,3 +128,12 @@ def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.
         for parameter in model.parameters():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Gives an optimizer the learning rate of a step, in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
