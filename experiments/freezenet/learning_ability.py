@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from experiments.freezenet import networks
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.showing import Result, line, summary
+from ticket_sig.cells import Cell
 
 TITLE = "FreezeNet: learning ability"
 _ACCURACIES = (0.882, 0.867, 0.844, 0.830, 0.805, 0.784, 0.737, 0.655, 0.396, 0.377, 0.100)

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from experiments.lib.bench import Bench, Trained, dense, written_over
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Line, Result
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.marks import Watermark
 from ticket_sig.training import Recipe, Steps
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from experiments.freezenet import networks
 from experiments.lib.bench import Bench, dense
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, line, summary
+from ticket_sig.cells import Cell, Measured
 
 TITLE = "FreezeNet: signature hit during training"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from experiments.freezenet import blocks
 from experiments.lib.bench import Bench, dense, written_over
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, line, summary
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.errors import InputError
 from ticket_sig.files import write_json
 from ticket_sig.proof_of_work import Difficulty, Solution, check, read_solution, watermark_of, write_solution

@@ -9,8 +9,8 @@ from scipy.optimize import curve_fit
 
 from experiments.freezenet.networks import learned, recipe_of, shown, size, test_accuracy, watermark
 from experiments.lib.bench import Bench, written_over
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Line, Result, line, summary
+from ticket_sig.cells import Cell, Measured
 
 TITLE = "FreezeNet: weak tampering"
 OWNER = 0.1  # share of the owner's own watermark

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 import ticket_sig
 from experiments import CHECKPOINTS
-from experiments.lib.cells import Cell, Measured, Store
 from experiments.lib.scales import Scale, Subject
 from experiments.lib.sturdiest import sturdiest
+from ticket_sig.cells import Cell, Measured, Store
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.digests import json_digest, tensor_digest

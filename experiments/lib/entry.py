@@ -4,9 +4,9 @@
     python -m experiments all --scale smoke --out RUN
     python -m experiments ship_ticket --smoke --out RUN --checkpoints DIR
 
-A result lists its cells (`cells.py`) and says what they show. Every step resumes: finished cells stand in
-`experiments/cells/`, finished and half-finished trainings in RUN. The same command in a second process works
-on the same list.
+A result lists its cells (`ticket_sig.cells`) and says what they show. Every step resumes: finished cells
+stand in `experiments/cells/`, finished and half-finished trainings in RUN. The same command in a second
+process works on the same list.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 from experiments import FOLDER
 from experiments.catalogue import BY_NAME_ALONE, PROGRAMS, RESULTS, in_a_line, module_of
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Store
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import write
+from ticket_sig.cells import Store
 from ticket_sig.cli.output import progress
 from ticket_sig.errors import InputError
 from ticket_sig.training.device import pick_device

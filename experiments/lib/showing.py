@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.sections import table, write_section
+from ticket_sig.cells import Cell
 from ticket_sig.files import whole_file
 from ticket_sig.training import Recipe
 

@@ -8,11 +8,11 @@ from itertools import zip_longest
 from typing import Any
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import TRIGGERS, Subject
 from experiments.lib.showing import Result, summary
 from experiments.neurips21.attacked import FORGED, accuracy, attacked, reading
 from experiments.neurips21.table4 import epochs_on_other
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.marks.trigger_set.reading import matches_needed
 from ticket_sig.verification.fidelity import EPS_F
 

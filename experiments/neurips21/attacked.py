@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import Subject
 from experiments.lib.showing import summary
 from experiments.neurips21.retrained import cell, how_taught, on_triggers, train_intact, train_taught
 from ticket_sig.attacks import Attack, Attacked, Scene, attack
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.report import attack_report
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
 from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.marks.qr_code.reading import CodeReading

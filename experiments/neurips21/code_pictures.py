@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result
 from experiments.neurips21.attacked import reading
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.marks.qr_code.qr import Bits
 from ticket_sig.pictures import codes

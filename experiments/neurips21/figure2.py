@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, line, summary
 from experiments.neurips21.retrained import intacts, locked
+from ticket_sig.cells import Cell
 
 TITLE = "Figure 2: locked tickets retrained without their key"
 SCORES = ("omp", "ewp", "betweenness", "random")

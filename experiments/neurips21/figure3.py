@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result
 from experiments.neurips21 import table6
 from experiments.neurips21.code_pictures import code_result
+from ticket_sig.cells import Cell
 
 TITLE = "Figure 3: codes read after pruning, ResNet-20"
 ARCH = "resnet20"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.showing import Result, not_run
 from experiments.neurips21.code_pictures import code_result
 from experiments.neurips21.figure3 import groups
+from ticket_sig.cells import Cell
 
 TITLE = "Figure 4: codes read after pruning, ResNet-18"
 ARCH = "resnet18"

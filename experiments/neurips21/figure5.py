@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.showing import Result, line, summary
 from experiments.neurips21.retrained import FORGED_BY, forged, intact, intacts, locked
+from ticket_sig.cells import Cell
 
 TITLE = "Figure 5: locked tickets with forged keys (fake1)"
 

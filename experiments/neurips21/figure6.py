@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result
 from experiments.neurips21 import table8
 from experiments.neurips21.code_pictures import code_result
+from ticket_sig.cells import Cell
 
 TITLE = "Figure 6: codes read after add-on"
 NOT = "cannot be read"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.lib.bench import Bench, Trained, plain
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import TRIGGERS, Subject
 from ticket_sig.attacks import Scene
 from ticket_sig.attacks.fake_key import FakeKey
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.marks.key_mask.split import Split, split
 from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet
 from ticket_sig.models import build_for

@@ -13,7 +13,6 @@ from typing import Any
 
 from experiments import CHECKPOINTS
 from experiments.lib.bench import Bench, Trained
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result
 from experiments.neurips21.figure2 import SCORES
@@ -25,6 +24,7 @@ from experiments.neurips21.retrained import (
     train_taught,
     triggers_of,
 )
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.formats import load, save
 from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.serving import serve

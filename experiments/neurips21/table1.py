@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.showing import Line, Result
+from ticket_sig.cells import Cell
 
 TITLE = "Table 1: dense networks and the tickets found"
 # (dense, ticket, kept %, rounds at 0.2, 0.1, 0.05 and 0.01)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, line, not_run, summary
 from experiments.neurips21.retrained import cell, kept_of
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
 
 TITLE = "Table 2: accuracy after embedding the code"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.scales import TRIGGERS
 from experiments.lib.showing import Result, line, not_run, summary
 from experiments.neurips21.retrained import intact, taught
+from ticket_sig.cells import Cell
 from ticket_sig.training.batches import TRIGGER_BATCH
 
 TITLE = "Table 3: scheme 3, test and trigger accuracy"

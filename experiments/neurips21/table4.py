@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, not_run, summary
 from experiments.neurips21.attacked import attacked, reading
@@ -14,6 +13,7 @@ from experiments.neurips21.retrained import cell, parts_of
 from ticket_sig.attacks import Scene
 from ticket_sig.attacks.report import attack_report
 from ticket_sig.attacks.train_on import train_on
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
 
 TITLE = "Table 4: tickets taken to another data set"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, line, not_run
 from experiments.neurips21.attacked import accuracy, at_rate, reading
+from ticket_sig.cells import Cell
 
 TITLE = "Table 6: scheme 2 under one-shot pruning"
 RATES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, summary
 from experiments.neurips21.attacked import FORGED, accuracy, attacked, reading
 from experiments.neurips21.retrained import forged, intacts
+from ticket_sig.cells import Cell
 
 TITLE = "Table 7: ambiguity attacks"
 SHARE, NOISE = 0.05, 0.02

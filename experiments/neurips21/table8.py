@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, line
 from experiments.neurips21.attacked import accuracy, at_rate, reading
+from ticket_sig.cells import Cell
 
 TITLE = "Table 8: scheme 2 under add-on"
 RATES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Line, Result
 from experiments.pol.recordings import OTHERS, Runs, recipe_of, recorded
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.training import Recipe, Steps
 from ticket_sig.training.batches import batches_per_epoch, generator
 from ticket_sig.transcripts import Choice, Transcript

@@ -7,10 +7,10 @@ import time
 from dataclasses import replace
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, line, summary
 from experiments.pol.paper_protocol import THRESHOLDS, distances_of, reproduce
 from experiments.pol.recordings import OTHERS, SIZES, Runs, recipe_of, recorded, run_of
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.training.loop import Engine, train
 from ticket_sig.training.steps import Steps
 from ticket_sig.transcripts import Transcript, audit

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result
 from experiments.pol.paper_protocol import THRESHOLDS, accepted, looks_initial, reproduce
 from experiments.pol.recordings import OTHERS, SIZES, Runs, recipe_of, recorded, run_of
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.errors import InputError
 from ticket_sig.transcripts import Choice, Transcript, audit
 from ticket_sig.transcripts.spoofs import Scene, spoof

@@ -13,8 +13,8 @@ from torch import Tensor
 from experiments import CHECKPOINTS
 from experiments.freezenet import networks as freezenet
 from experiments.lib.bench import Bench, Trained, dense, written_over
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result, summary
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import load
 from ticket_sig.marks import Mark, Uchida

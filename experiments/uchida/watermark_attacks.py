@@ -6,11 +6,11 @@ import hashlib
 from typing import Any
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result
 from experiments.uchida import bits_by_fine_tuning as uchida
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.attacks.own_watermark import OwnWatermark, sized
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
 from ticket_sig.marks import Mark, claim_of, marks_of
 from ticket_sig.statistics import format_p

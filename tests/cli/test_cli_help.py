@@ -34,6 +34,7 @@ VERBS = [
     "ask",
     "queries",
     "attack",
+    "evaluate",
     "keygen",
     "open",
     "audit",

@@ -16,9 +16,9 @@ from support.tiny import tiny_data
 
 import experiments.lib.bench
 from experiments.lib.bench import Bench, dense
-from experiments.lib.cells import Store
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import line, summary
+from ticket_sig.cells import Store
 from ticket_sig.progress import Silent
 from ticket_sig.training import Steps, preset
 from ticket_sig.training.loop import Engine

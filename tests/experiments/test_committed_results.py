@@ -14,9 +14,9 @@ import torch
 from experiments import FOLDER
 from experiments.catalogue import RESULTS, module_of
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured, Store
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import write
+from ticket_sig.cells import Cell, Measured, Store
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
 from ticket_sig.progress import Silent

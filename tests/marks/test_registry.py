@@ -168,6 +168,9 @@ def test_a_reading_is_for_people_and_for_machines(name: str) -> None:
         assert isinstance(verdict, Verdict) and verdict.reading is reading and verdict.mark == name
         assert verdict.log10_p == reading.log10_p
         assert verdict.statistic and verdict.proves and verdict.does_not_prove
+        symbols = reading.symbols
+        assert symbols is not None and len(symbols.claimed) == len(symbols.read) > 1
+        assert 1 - symbols.errors / len(symbols.claimed) == pytest.approx(reading.agreement)
     whole = marked.mark.read(marked.ticket)
     assert whole.agreement > marked.mark.read(before).agreement
     assert (whole.message == MESSAGE) is (MARKS[name].carries == "bits")

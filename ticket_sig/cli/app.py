@@ -34,6 +34,7 @@ _VERBS = (
         "ask",
         "queries",
         "attack",
+        "evaluate",
         "keygen",
         "open",
         "audit",
@@ -202,7 +203,10 @@ def _known(error: Any) -> list[str]:
 
 
 def _stopped() -> int:
-    print("\nstopped; find, train, attack and data go on from here with the same command", file=sys.stderr)
+    print(
+        "\nstopped; find, train, attack, evaluate and data go on from here with the same command",
+        file=sys.stderr,
+    )
     return _INTERRUPTED
 
 

@@ -17,21 +17,26 @@ from ticket_sig.training.batches import Normaliser
 _BATCH = 500
 
 
-@torch.no_grad()
 def accuracy(model: nn.Module, split: Split, data: Dataset, device: torch.device, precision: str) -> float:
     """Share of the images that are classified right, in %."""
+    labels = split.labels.to(device)
+    return 100 * int((predicted(model, split, data, device, precision) == labels).sum()) / len(split)
+
+
+@torch.no_grad()
+def predicted(model: nn.Module, split: Split, data: Dataset, device: torch.device, precision: str) -> Tensor:
+    """The class that the network gives each image: int64 [n], on the device."""
     was_training = model.training
     model.eval()
     normalise = Normaliser(data, device)
-    right = torch.zeros((), dtype=torch.int64, device=device)
+    found = []
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for start in range(0, len(split), _BATCH):
-            part = split[start : start + _BATCH]
-            answer = model(normalise(part.images.to(device).permute(0, 3, 1, 2)))
-            logits = logits_of(answer, len(part))
-            right += (logits.argmax(1) == part.labels.to(device)).sum()
+            images = split.images[start : start + _BATCH]
+            answer = model(normalise(images.to(device).permute(0, 3, 1, 2)))
+            found.append(logits_of(answer, len(images)).argmax(1))
     model.train(was_training)
-    return 100 * int(right) / len(split)
+    return torch.cat(found)
 
 
 def weights_accuracy(

@@ -64,15 +64,19 @@ def _check_identity(path: Path, identity: Mapping[str, Any], begun_with: Mapping
         write_json(path / _IDENTITY, {**record, "begun_with": begun_with})
     kept = read_json(path / _IDENTITY)
     before = kept.pop("begun_with", {})
-    found, wanted = _flat(kept), _flat(record)
-    differ = [
-        f"{name}: expected {found.get(name)!r}, found {wanted.get(name)!r}"
-        for name in sorted(found.keys() | wanted.keys(), key=lambda n: (not n.startswith("recipe."), n))
-        if name != "digest" and found.get(name) != wanted.get(name)
-    ]
-    if differ:
+    if differ := differences(kept, record):
         raise InputError(f"{path}: belongs to another run: " + "; ".join(differ) + "; choose another folder")
     return dict(before)
+
+
+def differences(kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The fields in which what a folder was begun with is not what is wanted now, those of a recipe first."""
+    found, now = _flat(kept), _flat(wanted)
+    return [
+        f"{name}: expected {found.get(name)!r}, found {now.get(name)!r}"
+        for name in sorted(found.keys() | now.keys(), key=lambda n: (not n.startswith("recipe."), n))
+        if name != "digest" and found.get(name) != now.get(name)
+    ]
 
 
 def _holds_other_files(path: Path) -> bool:

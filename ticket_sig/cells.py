@@ -1,4 +1,4 @@
-"""Measured cells: what was asked and what came out; each a small file of its own, kept in the repository.
+"""Measured cells: what was asked and what came out; each a small file of its own.
 
 A cell is found by the digest of what was asked: asked again it is read, not measured again; asked otherwise
 it is another cell. Several processes can work on one list: each takes the next cell that nobody holds.

@@ -1,0 +1,30 @@
+"""The verb `evaluate`: the folder that it writes, and that it belongs to one evaluation."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+from support.command_line import Command, could_not, read_json
+
+SMALL = ("--models", 1, "--payloads", 1, "--epochs", 1, "--further", 1, "--parts", "imperceptibility,robustness")
+ASKED = ("evaluate", "uchida", *SMALL, "--modifications", "quantization=8,gaussian-noise", "--intensities", 1)
+
+
+def test_a_mark_is_evaluated_and_the_folder_is_its_own(tmp_path: Path, ticket_sig: Command) -> None:
+    out = tmp_path / "report"
+    report = read_json(ticket_sig(*ASKED, "--out", out, "--standard", "nnw-tec", "--json"))
+    assert report == json.loads((out / "report.json").read_text())
+    done = [entry["modification"] for entry in report["methods"]["uchida"]["robustness"]]
+    assert done == ["none", "quantization", "gaussian-noise"]
+    assert "--modifications quantization=8,gaussian-noise" in report["command"]
+    assert (out / "report.html").exists() and (out / "dossier.md").exists()
+    assert list((out / "workflow").glob("*.json"))
+    assert stat.S_IMODE((out / "secret.json").stat().st_mode) == 0o600
+    # For people, and nothing is measured again: the same command goes on.
+    cells = {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    told = ticket_sig(*ASKED, "--out", out, "--standard", "nnw-tec")
+    assert told.code == 0 and "uchida" in told.out and "report.html" in told.out
+    assert cells == {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    could_not(ticket_sig(*ASKED, "--out", out, "--seed", 1), "settings", "seed: expected 0, found 1", "--out")

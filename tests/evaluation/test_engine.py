@@ -1,0 +1,188 @@
+"""An evaluation as a whole: what is shared, kept and gone on with, and what each part says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.known_methods import Known, KnownInstance, evaluation
+from support.tiny import tiny_data
+
+from ticket_sig import InputError, Ticket
+from ticket_sig.evaluation import networks as networks_module
+from ticket_sig.evaluation import robustness
+from ticket_sig.evaluation.evaluate import cells, evaluate
+from ticket_sig.evaluation.method import EvaluationTask
+from ticket_sig.evaluation.networks import Evaluation, Networks
+from ticket_sig.evaluation.report import check_schema
+from ticket_sig.evaluation.settings import Applied, begin
+
+
+class Watched:
+    """Progress that is kept."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.details: list[str] = []
+
+    def begin(self, label: str, total: int) -> None:
+        self.total = total
+
+    def advance(self, done: int, detail: str = "") -> None:
+        self.done.append(done)
+        self.details.append(detail)
+
+    def note(self, text: str) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """Two networks; an active method, one that is passive, and one that few networks can be read with."""
+    return evaluation(
+        tmp_path_factory.mktemp("engine") / "report",
+        Known(name="active", symbols=16),
+        Known(name="passive", passive=True),
+        Known(name="shy", symbols=4, unreadable=0.3),
+        models=2,
+        modifications=(Applied("l1-pruning", 50), Applied("quantization", 40), Applied("fine-tuning", 0.5)),
+    )
+
+
+@pytest.fixture(scope="module")
+def report(asked: Evaluation) -> dict[str, Any]:
+    return evaluate(asked, command="ticket-sig evaluate active")
+
+
+def entry(report: Mapping[str, Any], method: str, modification: str) -> dict[str, Any]:
+    found = (e for e in report["methods"][method]["robustness"] if e["modification"] == modification)
+    return next(found)
+
+
+def test_the_report_answers_to_the_schema(report: dict[str, Any]) -> None:
+    check_schema(report, "report")
+    assert report["settings"]["models"] == 2 and report["command"] == "ticket-sig evaluate active"
+
+
+def test_nothing_is_trained_or_measured_twice(
+    asked: Evaluation, report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(networks_module, "find", refuse)
+    monkeypatch.setattr(EvaluationTask, "trained_further", refuse)
+    monkeypatch.setattr(robustness, "quality", refuse)
+    assert evaluate(asked, command="ticket-sig evaluate active") == report
+
+
+def test_methods_share_the_unmarked_networks(asked: Evaluation, report: dict[str, Any]) -> None:
+    work = asked.out / "work"
+    bundles = [path.name.rsplit("-", 1)[0] for path in work.iterdir() if (path / "ticket.json").exists()]
+    # Two of each model; of the passive method nothing is trained beside them.
+    assert bundles.count("dense") == bundles.count("unmarked") == 2
+    assert bundles.count("marked-active") == bundles.count("marked-shy") == 4
+    assert "marked-passive" not in bundles
+    # Fine-tuned: the unmarked ones, and of each active method one payload of each model.
+    assert bundles.count("fine-tuning") == 6
+    assert not list(work.glob("*.run"))
+
+
+def test_only_some_payloads_are_trained(report: dict[str, Any]) -> None:
+    found = entry(report, "active", "fine-tuning")
+    assert found["detector"]["false_negatives"]["of"] == found["detector"]["false_positives"]["of"] == 2
+    assert found["not_measured"] == ["only 1 of 2 payloads: it trains"]
+    assert entry(report, "active", "l1-pruning")["detector"]["false_negatives"]["of"] == 4
+
+
+def test_outside_the_range_of_the_standard_is_stamped(report: dict[str, Any]) -> None:
+    assert entry(report, "active", "quantization")["in_range"] is False
+    assert entry(report, "active", "l1-pruning")["in_range"] is True
+    assert entry(report, "active", "none")["in_range"] is None
+
+
+def test_a_passive_method_costs_no_accuracy_and_is_tried_on_another_network(report: dict[str, Any]) -> None:
+    found = report["methods"]["passive"]
+    assert found["about"]["family"] == "passive"
+    assert found["imperceptibility"]["difference"]["values"] == [0.0] * 4
+    assert report["methods"]["active"]["imperceptibility"]["difference"]["n"] == 4
+
+
+def test_what_cannot_be_read_after_a_modification_is_lost_and_says_why(report: dict[str, Any]) -> None:
+    assert entry(report, "shy", "none")["detector"]["false_negatives"]["rate"] == 0.0
+    found = entry(report, "shy", "l1-pruning")
+    assert found["detector"]["false_negatives"]["rate"] == 1.0
+    assert found["detector"]["false_positives"]["rate"] == 0.0
+    assert found["decoder"]["marked"]["errors"] == found["decoder"]["marked"]["symbols"] == 16
+    assert found["log10_p"]["marked"] == [None] * 4
+    assert found["not_measured"] == ["6 of 6 networks: could not be read: known: too many zeros"]
+
+
+def test_a_modification_that_cannot_be_done_is_none(tmp_path: Path) -> None:
+    done = (Applied("overwriting", 2),)
+    report = evaluate(evaluation(tmp_path / "r", Known(name="p", passive=True), modifications=done))
+    found = entry(report, "p", "overwriting")
+    assert found["detector"] is found["accuracy"]["after"] is None
+    told = [line for line in found["not_measured"] if line.endswith("found p, which is passive")]
+    assert len(told) == 1 and told[0].startswith("2 of 2 networks: overwriting: ")
+
+
+def test_the_rule_of_ten_is_computed_both_ways(report: dict[str, Any]) -> None:
+    task = report["task"]
+    assert task["weights"] == 36 + 8 + 296 + 108 + 52
+    samples = {"samples": 72, "values": 72 * 64, "by_samples": False, "by_values": False}
+    assert task["rule_of_ten"] == samples
+
+
+def test_keys_that_are_alike_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="method known: keys and payloads: expected 2, all different, found 1"
+    ):
+        evaluate(evaluation(tmp_path / "r", Known(alike=True)))
+
+
+def test_interrupted_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, calls = evaluation(tmp_path / "r", Known()), 0
+
+    def interrupted(self: KnownInstance, network: Ticket, task: EvaluationTask) -> Ticket:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return KnownInstance.plain(self, network, task)
+
+    monkeypatch.setattr(KnownInstance, "plain", KnownInstance.inject, raising=False)
+    monkeypatch.setattr(KnownInstance, "inject", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(asked)
+    begun = {path: path.read_bytes() for path in (asked.out / "cells").iterdir()}
+    watched = Watched()
+    evaluate(asked, progress=watched)
+    assert len(begun) == 2 and all(path.read_bytes() == kept for path, kept in begun.items())
+    assert calls == 3  # what was injected is injected no more
+    assert watched.done[-1] == watched.total and watched.done[0] >= 2
+    assert any(detail.startswith("about ") for detail in watched.details)
+
+
+def test_what_cannot_be_marked_or_read_as_it_is_stops_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="known: too many zeros"):
+        evaluate(evaluation(tmp_path / "r", Known(unreadable=-1.0)))
+    with pytest.raises(InputError, match="workers: expected 1 or more, found 0"):
+        evaluate(evaluation(tmp_path / "r", Known()), workers=0)
+
+
+def test_other_settings_and_another_secret_are_other_cells(tmp_path: Path) -> None:
+    first = evaluation(tmp_path / "a", Known())
+    for out, asked in {"a": first, "b": replace(first, out=tmp_path / "b")}.items():
+        begin(tmp_path / out, asked.settings, {})
+    other = replace(first, make_data=partial(tiny_data, seed=1))
+    one, secret, data = (
+        {cell.file for cell in cells(Networks(asked))}
+        for asked in (first, replace(first, out=tmp_path / "b"), other)
+    )
+    assert not one & data
+    assert {name.rsplit("-", 1)[0] for name in one & secret} == {"unmarked-dense-0"}

@@ -1,0 +1,173 @@
+"""The evaluation as a list of cells: measured by one process or several, and the report of what was found."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from ticket_sig.cells import Cell, Store
+from ticket_sig.errors import bad_input
+from ticket_sig.evaluation import cost, imperceptibility, robustness
+from ticket_sig.evaluation.method import Method
+from ticket_sig.evaluation.networks import Evaluation, Networks
+from ticket_sig.evaluation.processes import side_by_side
+from ticket_sig.evaluation.report import FORMAT, FORMAT_VERSION
+from ticket_sig.evaluation.settings import begin
+from ticket_sig.lottery.level import network_of
+from ticket_sig.progress import Progress, Silent
+from ticket_sig.training.device import made_with
+from ticket_sig.version import VERSION
+
+_PATIENCE = 5.0  # seconds until a cell that another evaluation is at is looked for again
+
+
+def evaluate(
+    evaluation: Evaluation, *, workers: int = 1, progress: Progress | None = None, command: str = ""
+) -> dict[str, Any]:
+    """Measures what is not measured yet, and returns the report (`report.schema.json`).
+
+    Killed at any point and started again with the same settings it goes on. Two calls, and so two machines
+    that share the folder, can work on it side by side.
+
+    Args:
+        workers: processes that work side by side, each with one thread; 1: this process does it.
+        command: what to run to get the report again.
+
+    Raises:
+        InputError: the folder belongs to other settings, a method cannot be injected or read, or does not
+            make the keys and payloads that differ.
+    """
+    if workers < 1:
+        raise bad_input("", "workers", "1 or more", str(workers))
+    options = {method.name: dict(method.options) for method in evaluation.make_methods()}
+    begin(evaluation.out, evaluation.settings, options)
+    networks = Networks(evaluation)
+    store, told = _store(evaluation), progress or Silent()
+    every = cells(networks)
+    while any(store.measured(cell) is None for cell in every):
+        _measure(evaluation, networks, store, every, workers, told)
+    for method in networks.methods.values():
+        imperceptibility.check_unlike(networks, store, method)
+    return _report(networks, store, command)
+
+
+def cells(networks: Networks) -> list[Cell]:
+    """All that is measured, in the order in which it is: first the networks that all else stands on.
+
+    Each is there once, though several methods may share it.
+    """
+    found = {cell.file: cell for cell in _cells(networks)}
+    return list(found.values())
+
+
+def _cells(networks: Networks) -> Iterator[Cell]:
+    settings, methods = networks.settings, networks.methods.values()
+    for method in methods:
+        yield from imperceptibility.cells(networks, method)
+        yield from robustness.cells(networks, method, None)
+    if "robustness" in settings.parts:
+        for applied in settings.modifications:
+            for method in methods:
+                yield from robustness.cells(networks, method, applied)
+    if "cost" in settings.parts:
+        for method in methods:
+            yield from cost.cells(networks, method)
+
+
+def _store(evaluation: Evaluation) -> Store:
+    return Store(evaluation.out / "cells", evaluation.out / "work", Silent())
+
+
+def _measure(
+    evaluation: Evaluation, networks: Networks, store: Store, every: list[Cell], workers: int, told: Progress
+) -> None:
+    """One walk through the list; what another process is at is left to it."""
+    told.begin("evaluation", len(every))
+    show = _estimating(store, every, told)
+    if workers > 1:
+        side_by_side(work, [(evaluation,)] * workers, show)
+    else:
+        for cell in every:
+            store.measure([cell])
+            show()
+    if any(store.measured(cell) is None for cell in every):
+        time.sleep(_PATIENCE)
+
+
+def work(evaluation: Evaluation) -> None:
+    """Walks through the list and measures what nobody else is at."""
+    networks = Networks(evaluation)
+    _store(evaluation).measure(cells(networks))
+
+
+def _estimating(store: Store, every: list[Cell], told: Progress) -> Callable[[], None]:
+    """Shows how many cells are done, and about how long the others take."""
+
+    def done() -> int:
+        return sum((store.folder / cell.file).exists() for cell in every)
+
+    start, before = time.monotonic(), done()
+
+    def show() -> None:
+        now = done()
+        told.advance(now, _left(time.monotonic() - start, now - before, len(every) - now))
+
+    return show
+
+
+def _left(seconds: float, done: int, left: int) -> str:
+    if not done or not left:
+        return ""
+    minutes = math.ceil(seconds / done * left / 60)
+    return f"about {minutes} min left" if minutes < 120 else f"about {round(minutes / 60)} h left"
+
+
+def _report(networks: Networks, store: Store, command: str) -> dict[str, Any]:
+    settings, engine = networks.settings, networks.engine
+    sections: dict[str, Callable[[Method], Any]] = {
+        "imperceptibility": partial(imperceptibility.section, networks, store),
+        "robustness": partial(robustness.section, networks, store),
+        "cost": partial(cost.section, networks, store),
+    }
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "written_by": f"ticket_sig {VERSION}",
+        "made_with": made_with(engine.device, settings.recipe.precision),
+        "command": command,
+        "settings": settings.to_json(),
+        "task": _task(networks),
+        "methods": {
+            name: {
+                "about": _about(networks, store, method),
+                **{part: make(method) if part in settings.parts else None for part, make in sections.items()},
+            }
+            for name, method in networks.methods.items()
+        },
+    }
+
+
+def _about(networks: Networks, store: Store, method: Method) -> dict[str, Any]:
+    return {
+        "family": "passive" if method.passive else "active",
+        "stands_in": method.stands_in,
+        "carries": method.carries,
+        "subject": method.subject,
+        **robustness.about(networks, store, method),
+        "options": dict(method.options),
+    }
+
+
+def _task(networks: Networks) -> dict[str, Any]:
+    """How large the network is, and whether the data set is ten times larger, as the standard asks."""
+    task = networks.task(0, networks.work)
+    model = network_of(task.recipe, task.data, task.model, task.engine.device)
+    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    height, width, channels = task.data.size
+    samples = len(task.data.train)
+    values = samples * height * width * channels
+    enough = {"by_samples": samples >= 10 * weights, "by_values": values >= 10 * weights}
+    return {"weights": weights, "rule_of_ten": {"samples": samples, "values": values, **enough}}
