@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ticket_sig.lottery import find, retrain
 from ticket_sig.training.loop import Engine
 from ticket_sig.transcripts import Audit, Choice, Transcript, TranscriptRecorder, audit
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, SIGNATURES, state_file
+from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.transcript import Segment
 
 
@@ -187,6 +189,21 @@ def test_where_digests_alone_are_kept_an_audit_trains_from_one_state_to_the_next
     rechain(tmp_path / "transcript", change)
     found = audited(tmp_path / "transcript")
     assert found.outcome == "invalid" and "losses (a digest) of step 10" in found.reasons[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which cores a process may use")
+def test_with_fewer_cores_than_threads_it_is_valid_and_the_threads_take_turns(tmp_path: Path) -> None:
+    # Threads of oneDNN wait in a loop: where they share a core, a step takes seconds unless something wakes.
+    cores, before = os.sched_getaffinity(0), set(threading.enumerate())
+    recorder = TranscriptRecorder(tmp_path / "transcript", every=6)
+    with threads(len(cores) + 1):
+        engine = Engine(recorder=recorder)
+        find(tiny_recipe(rounds=0), tiny_data(), tmp_path / "run", model=TinyNet(), engine=engine)
+        others = {one.native_id for one in set(threading.enumerate()) - before}
+        pinned = [os.sched_getaffinity(one) for one in others if one]
+    assert all({core} in pinned for core in cores)
+    found = audited(tmp_path / "transcript")
+    assert (found.outcome, found.transcript.manifest.stack["threads"]) == ("valid", len(cores) + 1)
 
 
 # Tampering, as whoever writes a whole new chain does it.
