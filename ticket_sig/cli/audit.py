@@ -4,7 +4,8 @@ Exit code 0: valid; 1: not; 2: could not be decided. Everything it commits to is
 weights, batches, masks of the search. Segments are trained again from their first boundary, and must give the
 same bits: all of them, or with --segments so many at random, or with --top-q the largest updates of each
 epoch. What the detectors suspect is always trained again. Take the seed of --segments from a file that
-nobody could know when the transcript was made.
+nobody could know when the transcript was made. Show the marks and triggers that the training kept or taught:
+--claim and --triggers, the latter with the --trigger-batch of the training.
 
 On another numerical stack (torch, processor, kernels) bits may differ. Then it is "consistent" at most, and
 the exit code is 1. --combine adds up the records of several audits.
@@ -15,7 +16,7 @@ Example: ticket-sig audit TRANSCRIPT --data DIR --segments 20 --seed-from beacon
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -40,6 +41,15 @@ Record = Annotated[Path | None, typer.Option("--out", help="Audit record to writ
 Combine = Annotated[list[Path] | None, typer.Option("--combine", help="Record to add up; may be repeated.")]
 
 
+class Taught(NamedTuple):
+    """The options that say which triggers were taught, and how they are read."""
+
+    path: Path | None
+    size: int | None
+    order: str | None
+    fit: str | None
+
+
 def run(
     folder: Folder = None,
     everything: Everything = False,
@@ -48,6 +58,10 @@ def run(
     seed_from: SeedFrom = None,
     data: options.Data = None,
     claim: Claim = None,
+    triggers: Triggers = None,
+    trigger_batch: options.TriggerSize = None,
+    trigger_order: options.TriggerOrder = None,
+    trigger_fit: options.TriggerFit = None,
     record: Record = None,
     sign: options.SignWith = None,
     passphrase_env: options.PassphraseEnv = None,
@@ -68,7 +82,8 @@ def run(
     key = options.key_pair(sign, passphrase_env)
     if record is not None:
         options.check_free(record, force=False)
-    value = _audited(folder, segments, top_q, seed_from, data, claim, device)
+    taught = Taught(triggers, trigger_batch, trigger_order, trigger_fit)
+    value = _audited(folder, segments, top_q, seed_from, data, claim, taught, device)
     if record is not None:
         from ticket_sig.transcripts.record import write_record
 
@@ -84,6 +99,7 @@ def _audited(
     seed_from: Path | None,
     data: Path | None,
     claim: Path | None,
+    taught: Taught,
     device: str,
 ) -> dict[str, Any]:
     import secrets
@@ -103,7 +119,10 @@ def _audited(
     marks = kept_in_training(Claim.read(claim)) if claim else ()
     images = load_dataset(str(transcript.manifest.data.get("name")), data)
     with options.engine(device, 0) as engine:
-        return to_json(audit(transcript, images, choice, engine=engine, marks=marks), choice)
+        batch = options.trigger_batch(
+            options.trigger_set(taught.path, images, taught.order, taught.fit), taught.size
+        )
+        return to_json(audit(transcript, images, choice, engine=engine, marks=marks, triggers=batch), choice)
 
 
 def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:

@@ -63,8 +63,8 @@ def _cores() -> Collection[int]:
 def _wake(core: int, over: Event, seconds: float) -> None:
     """Wakes on a core again and again, so that the threads on it take short turns.
 
-    Kernels of oneDNN wait for each other in a loop that never sleeps. Where two of their threads share a core,
-    one waits in vain until the system takes the core from it, after 4 ms, and that many times a step.
+    Kernels of oneDNN wait for each other in a loop that never sleeps. Where two of their threads share a
+    core, one waits in vain until the system takes the core from it, after 4 ms, hundreds of times a step.
     """
     with suppress(OSError):  # this process may no longer use it
         os.sched_setaffinity(0, {core})  # of this thread alone
