@@ -87,7 +87,7 @@ def _tell_transcript(folder: Path, as_json: bool) -> None:
     counts = {"segments": len(transcript.segments), "ended": transcript.end is not None, "signer": signer}
     longest = max((one.last - one.first for one in transcript.segments), default=0)
     size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
-    counts |= {"steps trained at a time": longest, "bytes": size}
+    counts |= {"steps_trained_at_a_time": longest, "bytes": size}
     if as_json:
         print_json(
             {"kind": "transcript", "head": transcript.chain.head, **counts, "levels": levels, **manifest}
@@ -95,7 +95,7 @@ def _tell_transcript(folder: Path, as_json: bool) -> None:
         return
     out.print(f"transcript of a {manifest['kind']}, not audited")
     for name, value in (*counts.items(), ("head", transcript.chain.head)):
-        out.print(printable(f"{name}: {value}"))
+        out.print(printable(f"{name.replace('_', ' ')}: {value}"))
     for name in ("recipe", "initial", "data", "segment", "stack", "code"):
         out.print(printable(f"{name}: {manifest[name]}"))
     rows = [

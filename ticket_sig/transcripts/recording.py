@@ -103,9 +103,10 @@ class Writer:
             if signed and self.key is not None:
                 sign_head(self.folder / SIGNATURES, known, self.key)
         elif known.fields != fields:
-            differ = ", ".join(name for name in fields if known.fields.get(name) != fields[name])
+            both = {**known.fields, **fields}
+            differ = ", ".join(name for name in both if known.fields.get(name) != fields.get(name))
             where = f"{kind} of level {fields.get('level', 0)}, step {fields.get('step', 0)}: {differ}"
-            hint = "other bits than before: was the stack changed, or the transcript?"
+            hint = "other bits than before: was the stack changed, the transcript, or what it keeps?"
             raise bad_input(self.chain.path, where, "those of this training", "others", hint=hint)
 
 
