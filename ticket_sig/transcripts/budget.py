@@ -96,14 +96,14 @@ def levels(plan: Plan) -> int:
     recipe, done = plan.recipe, 0
     if not plan.search:
         return 1
-    if (count := recipe.rounds) is None and recipe.density is None:
+    if recipe.extreme:
         expected = (
             "a number of states, as nobody knows how many rounds the search for the extreme ticket takes"
         )
         raise bad_input("", "keep", expected, "a size", hint="or give --rounds or --density")
     sizes = [layer.numel() for layer in plan.mask.values()]
     kept = sizes if recipe.scope == "layerwise" else [sum(sizes)]
-    density = recipe.density or 0.0
+    count, density = recipe.rounds, recipe.density or 0.0
     while done < count if count is not None else sum(kept) > density * sum(sizes):
         fewer = [weights - round(recipe.rates[0] * weights) for weights in kept]
         if fewer == kept:
