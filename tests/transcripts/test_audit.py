@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.stops import Notes
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 
 from ticket_sig.errors import InputError
@@ -21,11 +23,14 @@ from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery import find, retrain
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Ticket
-from ticket_sig.training import Steps
+from ticket_sig.training import Recipe, Steps
 from ticket_sig.training.loop import Engine
+from ticket_sig.training.recorder import Plan
 from ticket_sig.training.teacher import Teacher
 from ticket_sig.transcripts import Audit, Choice, Transcript, TranscriptRecorder, audit
+from ticket_sig.transcripts.budget import levels
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, SIGNATURES, state_file
+from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.transcript import Segment
 
 
@@ -229,6 +234,55 @@ def test_where_digests_alone_are_kept_an_audit_trains_from_one_state_to_the_next
     rechain(tmp_path / "transcript", change)
     found = audited(tmp_path / "transcript")
     assert found.outcome == "invalid" and "losses (a digest) of step 10" in found.reasons[0]
+
+
+def test_a_size_decides_how_many_states_are_kept_and_holds(tmp_path: Path) -> None:
+    def recorded_within(size: str, recipe: Recipe) -> tuple[str, int]:
+        folder, said = tmp_path / size, Notes()
+        engine = Engine(recorder=TranscriptRecorder(folder, every=1, keep=size), progress=said)
+        find(recipe, tiny_data(), tmp_path / f"{size}.run", model=TinyNet(), engine=engine)
+        return said.notes[0], sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+    dense = tiny_recipe(rounds=0)
+    with pytest.raises(InputError, match=r"keep: expected 52kB or more, for first, .* states, found 9kB"):
+        recorded_within("9kB", dense)
+    assert not (tmp_path / "9kB").exists()
+    note, most = recorded_within("1 MB", dense)
+    assert note.startswith("transcript: the state of every boundary is kept, ")
+    note, size = recorded_within("80kB", dense)
+    assert size <= 80_000 < most
+    assert "the state of one in 3 boundaries is kept" in note and note.endswith("trains 3 steps at a time")
+    assert Transcript.open(tmp_path / "80kB").levels[0].steps == [0, 2, 3, 6, 9, 12]
+    with pytest.raises(InputError, match=r"keep: .*nobody knows how many rounds .* or give --rounds"):
+        recorded_within("1GiB", tiny_recipe(rounds=None))
+    with pytest.raises(InputError, match=r"keep: expected 1 or more, for every N-th state, or a size in kB"):
+        recorded_within("2 miles", dense)
+
+
+@pytest.mark.parametrize("changes", [{"scope": "layerwise"}, {"density": 0.4, "rounds": None}, {"rounds": 2}])
+def test_the_rounds_of_a_recipe_are_known_before_the_first_step(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe, data, model = tiny_recipe(length=Steps(1), **changes), tiny_data(), TinyNet()
+    ticket = find(recipe, data, tmp_path, model=model)
+    mask = Mask.full({name: model.get_parameter(name) for name in ticket.mask})
+    plan = Plan(recipe, data, {}, mask, {}, derived=False, search=True, fresh=True)
+    assert levels(plan) == len(list((tmp_path / "levels").iterdir()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which cores a process may use")
+def test_with_fewer_cores_than_threads_it_is_valid_and_the_threads_take_turns(tmp_path: Path) -> None:
+    # Threads of oneDNN wait in a loop: where they share a core, a step takes seconds unless something wakes.
+    cores, before = os.sched_getaffinity(0), set(threading.enumerate())
+    recorder = TranscriptRecorder(tmp_path / "transcript", every=6)
+    with threads(len(cores) + 1):
+        engine = Engine(recorder=recorder)
+        find(tiny_recipe(rounds=0), tiny_data(), tmp_path / "run", model=TinyNet(), engine=engine)
+        others = {one.native_id for one in set(threading.enumerate()) - before}
+        pinned = [os.sched_getaffinity(one) for one in others if one]
+    assert all({core} in pinned for core in cores)
+    found = audited(tmp_path / "transcript")
+    assert (found.outcome, found.transcript.manifest.stack["threads"]) == ("valid", len(cores) + 1)
 
 
 # Tampering, as whoever writes a whole new chain does it.
