@@ -86,9 +86,14 @@ class Verdict:
         return corrected(self.reading.log10_p, math.log10(self.tried))
 
     @property
+    def stands_out(self) -> bool:
+        """Whether the p-value is below the threshold, whatever else is lacking."""
+        return self.log10_p < LOG10_THRESHOLD
+
+    @property
     def verified(self) -> bool:
-        """Whether the p-value is below the threshold, and nothing else that is required is lacking."""
-        return self.log10_p < LOG10_THRESHOLD and not self.lacking
+        """Whether it is, and nothing else that is required is lacking."""
+        return self.stands_out and not self.lacking
 
     @property
     def outcome(self) -> str:

@@ -59,6 +59,7 @@ class Mark(ABC):
         options: what `embed` takes; None for a mark that is not put in by `embed`.
         needs: what a reading takes beside the suspect, by name, with a help text.
         locks: whether the claim's model is one that the mark was taken out of, to be handed out.
+        passive: whether `embed` leaves the network as it is, so that the claim alone is new.
     """
 
     name: ClassVar[str]
@@ -67,6 +68,7 @@ class Mark(ABC):
     options: ClassVar[type[Options] | None] = None
     needs: ClassVar[Mapping[str, str]] = {}
     locks: ClassVar[bool] = False
+    passive: ClassVar[bool] = False
 
     @classmethod
     def make(cls: type[Own], model: Model, options: Any, secret: bytes | None = None) -> Own:
@@ -199,6 +201,20 @@ def layer_of(model: Model, name: str) -> Tensor:
         raise bad_input("model", "layer", repr(name)[:80], "none of that name")
     check_dtype("model", name, weights.dtypes[found])
     return weights.tensor(found)
+
+
+def claimed_layer(weights: Weights, layer: str, shape: tuple[int, ...]) -> str:
+    """The name that a claimed layer has in a network, which may be wrapped.
+
+    Raises:
+        InputError: there is none of that name, or several that could be the one, or it has another shape.
+    """
+    name = find_in(weights, {layer: shape}).get(layer)
+    if name is None:
+        raise bad_input("model", "layer", f"the claim's {layer}", "none of that name")
+    if (found := weights.shapes[name]) != shape:
+        raise bad_input("model", layer, f"the mark's shape {list(shape)}", str(list(found)))
+    return name
 
 
 def signed(ticket: Ticket, written: Mapping[str, Tensor]) -> Ticket:
