@@ -98,10 +98,10 @@ _RANGE = {
         "uchida --strength nan": f"strength: {_POSITIVE} nan",
         "uchida --strength inf": f"strength: {_POSITIVE} inf",
         "nct --per-bit 7": "per_bit: expected 8 to 256, found 7",
-        "nct --per-bit 256 --random 5": "nct: shape of a.weight: expected at least 1280 weights, 256 for each "
-        "of 5 bits, found 1200",
+        "nct --per-bit 256 --random 5": "nct: shape of a.weight: expected at least 1280 weights, 256 for "
+        "each of 5 bits, found 1200",
         "nct --hidden 0": "hidden: expected 1 to 256, found 0",
-        "nct --hidden 1 --random 100": "nct: classifier: expected one that learns all bits, found ",
+        "nct --hidden 1 --random 100": "nct: classifier: expected one that learns all 100 bits, found one",
         "nct --layer gone": "net.safetensors: model: layer: expected 'gone', found none of that name",
         "uchida --layer gone": "net.safetensors: model: layer: expected 'gone', found none of that name",
     },

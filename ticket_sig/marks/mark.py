@@ -217,6 +217,15 @@ def claimed_layer(weights: Weights, layer: str, shape: tuple[int, ...]) -> str:
     return name
 
 
+def matrices_of(weights: Weights) -> list[str]:
+    """The layers that a claimant could have chosen: floats of two dimensions or more.
+
+    Of tied weights and equal copies each: a file and its tensors in memory then have as many.
+    """
+    shapes, dtypes = weights.shapes, weights.dtypes
+    return [n for n in weights.names if len(shapes[n]) >= 2 and dtypes[n].is_floating_point]
+
+
 def signed(ticket: Ticket, written: Mapping[str, Tensor]) -> Ticket:
     """The ticket with these tensors in place of its own, and one more entry of history."""
     entry = HistoryEntry(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)

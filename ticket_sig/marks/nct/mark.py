@@ -29,7 +29,7 @@ from ticket_sig.formats.names import found_elsewhere
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import Weights, find_in
 from ticket_sig.marks.bits import digits_of
-from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, claimed_layer, signed
+from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, claimed_layer, matrices_of, signed
 from ticket_sig.marks.nct.classifier import HIDDEN, MOST_HIDDEN, Classifier, trained
 from ticket_sig.marks.nct.reading import Classified
 from ticket_sig.marks.nct.selection import LEAST, MOST, Selection
@@ -125,7 +125,7 @@ class Nct(Mark):
             right=tuple((np.array(labels) == (logits > 0)).tolist()),
             labels=labels,
             logits=tuple(logits.tolist()),
-            layers=len(weights.shapes),
+            layers=len(matrices_of(weights)),
             found_as=found_elsewhere({self.layer: name}),
         )
 

@@ -17,9 +17,10 @@ class Classified(BitsRead):
     """What a classifier says of the parameters of each bit.
 
     The p-value is that of a network which is younger than the classifier, and has nothing to do with it. One
-    classifier reads all bits, and does not learn which bit it reads. In such a network the vectors are in
-    random order for it, however it was made: given how many 1 it says, every choice of places for them is
-    equally likely. That is Fisher's exact test; a classifier that says 1 of everything gains nothing.
+    classifier reads all bits, and is not told which bit it reads. In such a network the vectors are in
+    random order for it: given how many 1 it says, each choice of bits for them is equally likely. That is
+    Fisher's exact test; a classifier that says 1 of everything gains nothing. Of a network that is older it
+    says nothing: whoever had that could train the classifier for it.
 
     Attributes:
         labels: what it is to say.
@@ -48,9 +49,10 @@ class Classified(BitsRead):
         """Never verified by itself: the p-value holds for a dated classifier alone, and none has a date."""
         return replace(
             super().verdict(),
-            lacking="a date of the classifier before the dispute: whoever has a network can train one for it",
-            proves="nothing by itself; beside a record of the claim that is older than the network in "
-            "dispute: these weights are those that the classifier was trained for, or come from them",
-            does_not_prove="who trained the network. Nothing stands in it: whoever has any network can "
-            "train a classifier that reads any message there, in a second. Not verified clears nobody",
+            lacking="a date of the classifier from before others had the network: whoever has it can train "
+            "one",
+            proves="nothing by itself; beside such a date: the claimant had these weights then, or weights "
+            "that they come from",
+            does_not_prove="who trained the network. Nothing stands in it: whoever has any network can train "
+            "a classifier that reads any message there, in a second. Not verified clears nobody",
         )

@@ -32,7 +32,16 @@ from ticket_sig.fields import entry, hexadecimal, number
 from ticket_sig.formats.names import found_elsewhere
 from ticket_sig.formats.weights import InMemory, tensors_of
 from ticket_sig.marks.bits import Bits, digits_of
-from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, check_dtype, claimed_layer, signed
+from ticket_sig.marks.mark import (
+    DTYPES,
+    Mark,
+    Model,
+    as_weights,
+    check_dtype,
+    claimed_layer,
+    matrices_of,
+    signed,
+)
 from ticket_sig.marks.payload import (
     BITS,
     MOST_BITS,
@@ -234,15 +243,12 @@ class Uchida(Mark):
         signs = np.where(self.payload, 1.0, -1.0)
         logits = np.array([row @ scaled for row in self._rows()])
         margins = signs * logits / length if length else np.zeros(len(signs))
-        shapes, dtypes = weights.shapes, weights.dtypes
-        # Of tied weights and equal copies each: a file and its tensors in memory then read the same.
-        matrices = [n for n in weights.names if len(shapes[n]) >= 2 and dtypes[n].is_floating_point]
         return Decoded(
             payload=self.payload,
             right=tuple((margins > 0).tolist()),
             margins=tuple(margins.tolist()),
             size=largest * length,
-            layers=len(matrices),
+            layers=len(matrices_of(weights)),
             found_as=found_elsewhere({self.layer: name}),
         )
 
