@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,9 +67,9 @@ def pruned(layer: Tensor, share: float) -> Tensor:
     ],
     ids=["noise", "half pruned", "80 % pruned", "4 bits", "2 bits", "bfloat16", "scaled"],
 )
-def test_the_bits_outlive_small_changes(change: object, most: float, mark: Nct) -> None:
+def test_the_bits_outlive_small_changes(change: Callable[[Tensor], Tensor], most: float, mark: Nct) -> None:
     torch.manual_seed(5)
-    reading = mark.read(changed(change(network()[CONV])))  # type: ignore[operator]
+    reading = mark.read(changed(change(network()[CONV])))
     assert reading.error_rate <= most
     assert (reading.message == MESSAGE) is (reading.wrong == 0)
 
@@ -144,6 +145,7 @@ def test_a_file_is_copied_as_it_is_and_what_is_put_in_next_leaves_it_claimed(tmp
     options = NctOptions(message=MESSAGE)
     first = embed_in_files(source, tmp_path / "read", "nct", options, secret=SECRET)
     assert (tmp_path / "read" / "model.safetensors").read_bytes() == source.read_bytes()
+    assert isinstance(first.mark, Nct)
     in_parts = first.mark.read(open_weights(tmp_path / "read"))
     assert in_parts == first.mark.read(network()) and in_parts.wrong == 0
     written = tmp_path / "both"

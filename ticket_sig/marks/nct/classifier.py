@@ -5,6 +5,7 @@ It has one hidden layer and no biases: v tanh(W x). So it is odd, and says 1 of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,8 +87,8 @@ def trained(vectors: NDArray[np.float64], labels: NDArray[np.bool_], hidden: int
     inputs = vectors.shape[1]
     words = keyed_words(key, "nct classifier", (inputs + 1) * hidden + 1)
     start = torch.from_numpy(ndtri(((words[:-1] >> np.uint64(12)) + 0.5) / 2.0**52))
-    inner = (start[:-hidden].view(inputs, hidden) / inputs**0.5).requires_grad_()
-    outer = (start[-hidden:] / hidden**0.5).requires_grad_()
+    inner = (start[:-hidden].view(inputs, hidden) / math.sqrt(inputs)).requires_grad_()
+    outer = (start[-hidden:] / math.sqrt(hidden)).requires_grad_()
     clean, signs = torch.from_numpy(vectors), torch.from_numpy(np.where(labels, 1.0, -1.0))
     rng = torch.Generator().manual_seed(int(words[-1] >> np.uint64(1)))
     optimizer = torch.optim.Adam([inner, outer], lr=_RATE)
@@ -118,4 +119,5 @@ def _disturbed(vectors: Tensor, prune: bool, rng: torch.Generator) -> Tensor:
     if prune:
         gone = moved.abs().argsort(1).argsort(1) < _PRUNED * uniform() * inputs
         moved = moved.masked_fill(gone, 0.0)
-    return moved / moved.norm(dim=1, keepdim=True).clamp(min=1e-12) * inputs**0.5
+    length: Tensor = moved.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return moved / length * math.sqrt(inputs)
