@@ -1,1 +1,1 @@
-"""Uchida: bits in the mean filter of one layer (Uchida et al., ICMR 2017)."""
+"""NCT: bits that a classifier reads off a network that is not changed (MPAI-NNW, NNW-TEC V1.0)."""

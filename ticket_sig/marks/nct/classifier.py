@@ -26,7 +26,7 @@ _NOISE, _PRUNED = 1.0, 0.95  # the most of each in training
 _BYTES = np.dtype("<f4")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Classifier:
     """Its weights.
 

@@ -57,7 +57,7 @@ class NctOptions(PayloadOptions):
     hidden: int = option("Hidden units of the classifier.", default=HIDDEN, check=within(1, MOST_HIDDEN))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Nct(Mark):
     """A classifier that reads bits off parameters which a key selects; the network is not changed.
 
@@ -111,7 +111,7 @@ class Nct(Mark):
         return signed(ticket, {})
 
     def entries(self, weights: Weights) -> Mapping[str, Entries]:
-        """None: a file is copied as it is."""
+        """No entry: a file is copied as it is, and only what is selected is read."""
         return {}
 
     def read(self, suspect: Model) -> Classified:
