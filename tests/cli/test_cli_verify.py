@@ -128,12 +128,12 @@ def test_a_mark_of_another_package_is_named_with_its_writer(
     signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
     value = json.loads((signed / "claim.json").read_text()) | {"written_by": "ticket_sig 9.9"}
-    value["marks"][0]["mark"] = "nct"
+    value["marks"][0]["mark"] = "halo"
     (tmp_path / "claim.json").write_text(json.dumps(value))
     could_not(
         ticket_sig("verify", signed, "--claim", tmp_path / "claim.json"),
         "claim.json: claim: mark: expected one of qr-code, ",
-        "found 'nct', written by ticket_sig 9.9",
+        "found 'halo', written by ticket_sig 9.9",
     )
 
 
