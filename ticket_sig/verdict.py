@@ -49,6 +49,10 @@ class Reading(Protocol):
     def log10_p(self) -> float:
         """log10 of the chance of as much in an unrelated network, with all the freedom a claimant had."""
 
+    @property
+    def symbols(self) -> Symbols | None:
+        """The payload symbol by symbol; None where the mark carries nothing."""
+
     def rows(self) -> Rows:
         """What it rests on, for people."""
 
@@ -70,6 +74,7 @@ class Verdict:
         proves, does_not_prove: what it means to be verified, and what that leaves open.
         lacking: what is required beside the p-value and is not there, in words; empty where nothing is.
         tried: how many marks of the claim were, each of which is a chance to be verified.
+        undated: whether all that is lacking is a date: nothing in the check says what is older.
     """
 
     mark: str
@@ -79,6 +84,7 @@ class Verdict:
     does_not_prove: str
     lacking: str = ""
     tried: int = 1
+    undated: bool = False
 
     @property
     def log10_p(self) -> float:
@@ -86,14 +92,14 @@ class Verdict:
         return corrected(self.reading.log10_p, math.log10(self.tried))
 
     @property
-    def stands_out(self) -> bool:
-        """Whether the p-value is below the threshold, whatever else is lacking."""
-        return self.log10_p < LOG10_THRESHOLD
+    def verified(self) -> bool:
+        """Whether the p-value is below the threshold, and nothing else that is required is lacking."""
+        return self.log10_p < LOG10_THRESHOLD and not self.lacking
 
     @property
-    def verified(self) -> bool:
-        """Whether it is, and nothing else that is required is lacking."""
-        return self.stands_out and not self.lacking
+    def detected(self) -> bool:
+        """Whether it is verified, for one who knows himself that the mark is older than the suspect."""
+        return self.log10_p < LOG10_THRESHOLD and (self.undated or not self.lacking)
 
     @property
     def outcome(self) -> str:

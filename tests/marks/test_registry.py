@@ -156,9 +156,9 @@ def test_it_verifies_where_it_was_put_in_and_not_before(name: str) -> None:
     assert marked.ticket.mask.kept == before.mask.kept
     marked.ticket.mask.check(marked.ticket.weights)
     verdict, other = (verify(one, marked.claim) for one in (marked.ticket, unmarked(name, before)))
-    assert verdict.stands_out and verdict.mark == name and verdict.to_json()["mark"] == name
+    assert verdict.detected and verdict.mark == name and verdict.to_json()["mark"] == name
     assert verdict.verified is not MARKS[name].passive
-    assert not other.stands_out and not other.verified and other.to_json()["proves"] == "nothing"
+    assert not other.detected and not other.verified and other.to_json()["proves"] == "nothing"
     assert verify(dict(marked.ticket.weights), marked.claim).log10_p == verdict.log10_p
 
 
@@ -176,6 +176,9 @@ def test_a_reading_is_for_people_and_for_machines(name: str) -> None:
         assert isinstance(verdict, Verdict) and verdict.reading is reading and verdict.mark == name
         assert verdict.log10_p == reading.log10_p
         assert verdict.statistic and verdict.proves and verdict.does_not_prove
+        symbols = reading.symbols
+        assert symbols is not None and len(symbols.claimed) == len(symbols.read) > 1
+        assert 1 - symbols.errors / len(symbols.claimed) == pytest.approx(reading.agreement)
     whole = marked.mark.read(marked.ticket)
     assert whole.agreement > marked.mark.read(other).agreement
     assert (whole.message == MESSAGE) is (MARKS[name].carries == "bits")

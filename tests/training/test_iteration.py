@@ -17,7 +17,7 @@ from ticket_sig import Mask
 from ticket_sig.digests import tensor_digest
 from ticket_sig.models import build
 from ticket_sig.training.batches import Batches
-from ticket_sig.training.iteration import Iteration
+from ticket_sig.training.iteration import Iteration, set_rate
 from ticket_sig.training.loop import Engine, train
 
 _CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ def test_rows_by_number_are_the_rows_of_a_slice() -> None:
     for number in range(7):
         one(number)
         first, count = two.batches.begin(number)
-        two._set_rate(two.recipe.learning_rate(number, len(two.batches)))
+        set_rate(two.optimizer, two.recipe.learning_rate(number, len(two.batches)))
         two.work(torch.tensor(first) + torch.arange(count))
     assert tensor_digest(one.model.state_dict()) == tensor_digest(two.model.state_dict())
     assert torch.equal(one.losses, two.losses)

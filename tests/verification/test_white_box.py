@@ -248,9 +248,9 @@ def test_the_message_is_read_while_the_code_corrects_and_not_after() -> None:
         assert reading.matches == reading.modules - wrong
         assert reading.agreement == reading.matches / reading.modules
         if wrong <= corrections // 2:
-            assert (reading.message, reading.corrected, reading.symbols) == ("corrected", wrong, symbols)
+            assert (reading.message, reading.corrected, reading.codewords) == ("corrected", wrong, symbols)
         else:
-            assert (reading.message, reading.corrected, reading.symbols) == (None, None, None)
+            assert (reading.message, reading.corrected, reading.codewords) == (None, None, None)
             assert verify(model(weights), embedded.claim).verified  # the evidence does not hang on it
 
 

@@ -38,4 +38,4 @@ class OwnWatermark(Attack):
 
 def sized(mark: str, size: int, model: Model, secret: bytes) -> Mark:
     """A mark of so many values or bits, under a secret; InputError where it does not fit the model."""
-    return MARKS[mark].make(model, _sizes()[mark](size), secret)
+    return MARKS[mark].drawn(model, secret, size).mark

@@ -122,7 +122,7 @@ def _report(made: Written, bundle: Path, as_json: bool) -> None:
         return
     out.print(printable(str(made.mark)))
     print_rows([*made.facts, *verdict.rows()[1:]])
-    if not verdict.stands_out:
+    if not verdict.detected:
         out.print(f"too weak to verify: it takes {made.mark.remedy()}")
     if made.dropped:
         out.print(f"no longer claimed, as it no longer stands: {', '.join(made.dropped)}")

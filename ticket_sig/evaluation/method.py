@@ -1,13 +1,13 @@
 """The face of what is evaluated: a method, and one key and payload of it for one network.
 
-Source: MPAI-NNW Traceability V1.1 (IEEE 3304). A registered mark, a fingerprint and a plug-in of a user answer
-to it alike, so that the evaluator knows none of them.
+Source: MPAI-NNW Traceability V1.1 (IEEE 3304). A registered mark, a fingerprint and a plug-in of a user
+answer to it alike, so that the evaluator knows none of them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,14 @@ from typing import Any
 from torch import nn
 
 from ticket_sig.datasets import Dataset
+from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.formats.layouts import weights_for
+from ticket_sig.lottery.level import network_of
+from ticket_sig.lottery.retrain import retrain
 from ticket_sig.ticket import Ticket
+from ticket_sig.training.batches import TriggerBatch
 from ticket_sig.training.loop import Engine
+from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.verdict import Symbols
 
@@ -40,6 +46,32 @@ class EvaluationTask:
     engine: Engine
     folder: Path
     model: nn.Module | None = None
+
+    def network(self, ticket: Ticket) -> nn.Module:
+        """A network of its own with a ticket's weights, on the engine's device, in evaluation mode."""
+        network = network_of(self.recipe, self.data, self.model, self.engine.device)
+        network.load_state_dict(weights_for(network.state_dict(), ticket.weights))
+        return network.to(self.engine.device).eval()
+
+    def trained_further(
+        self, network: Ticket, *, triggers: TriggerBatch | None = None, marks: Sequence[KeptMark] = ()
+    ) -> Ticket:
+        """The network trained by `further`, from where it stands; started again, it goes on in its folder."""
+        kept = [mark.digest for mark in marks] + ([triggers.digest] if triggers else [])
+        identity = {"weights": tensor_digest(network.weights), "mask": tensor_digest(network.mask)}
+        identity |= {"recipe": json_digest(self.further.to_json()), "kept": ", ".join(kept)}
+        folder = self.folder / json_digest(identity).partition(":")[2][:16]
+        return retrain(
+            network,
+            self.further,
+            self.data,
+            folder,
+            start="model",
+            triggers=triggers,
+            marks=marks,
+            model=self.model,
+            engine=self.engine,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 from ticket_sig.formats.names import rows_of
 from ticket_sig.marks.mark import Mark, Model, as_weights
 from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_tails
-from ticket_sig.verdict import Rows, Verdict
+from ticket_sig.verdict import Rows, Symbols, Verdict
 
 Bits = tuple[bool, ...]
 
@@ -106,6 +106,11 @@ class BitsRead:
     def message(self) -> str | None:
         """The bits as they are read: a text, or None, where the payload is one; else digits."""
         return digits_of(self.bits) if text_of(self.payload) is None else text_of(self.bits)
+
+    @property
+    def symbols(self) -> Symbols:
+        """The bits, claimed and read."""
+        return Symbols(tuple(map(int, self.payload)), tuple(map(int, self.bits)))
 
     def rows(self) -> Rows:
         """What it rests on, for people."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ticket_sig.claim import MOST_TIED, Claim, ClaimedMark
+from ticket_sig.datasets import Dataset
+from ticket_sig.datasets.data import Split
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import SHOWN, hexadecimal
@@ -26,12 +28,13 @@ from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Renamed, Weights, find_in
 from ticket_sig.mask import dtype_name, not_yet_shaped
 from ticket_sig.models.own import parameters_of, plain
-from ticket_sig.options import Options, options_of, unicode_text
+from ticket_sig.options import Options, made, options_of, unicode_text
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import HistoryEntry, Ticket, retie, ties
 from ticket_sig.training.marks import Held
 from ticket_sig.verdict import Reading, Rows, Verdict
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"  # of random texts
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # that can carry a mark
 
 Model = Ticket | nn.Module | Mapping[str, Tensor] | Weights
@@ -49,6 +52,21 @@ class Frame:
     side: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A mark of random payload for one network, with all that it takes to try it.
+
+    Attributes:
+        mark: made for the network.
+        shown: what its reading needs beside the suspect, by the names of `Mark.needs`.
+        taught: images and labels that the network learns beside its data, where the mark is put in so.
+    """
+
+    mark: Mark
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    taught: Split | None = None
+
+
 class Mark(ABC):
     """What an owner puts into a model, or teaches it, to know it again.
 
@@ -59,7 +77,8 @@ class Mark(ABC):
         options: what `embed` takes; None for a mark that is not put in by `embed`.
         needs: what a reading takes beside the suspect, by name, with a help text.
         locks: whether the claim's model is one that the mark was taken out of, to be handed out.
-        passive: whether `embed` leaves the network as it is, so that the claim alone is new.
+        passive: whether nothing is put in: the network stays as it is.
+        usual_size: of a payload that is drawn (`drawn`): bits, numbers or labels; None where it has no size.
     """
 
     name: ClassVar[str]
@@ -69,11 +88,38 @@ class Mark(ABC):
     needs: ClassVar[Mapping[str, str]] = {}
     locks: ClassVar[bool] = False
     passive: ClassVar[bool] = False
+    usual_size: ClassVar[int | None] = 128
 
     @classmethod
     def make(cls: type[Own], model: Model, options: Any, secret: bytes | None = None) -> Own:
         """A mark for a model; the secret decides all its pseudo-random choices, and is fresh by default."""
         raise NotImplementedError(f"{cls.name} is not made for `embed`")
+
+    @classmethod
+    def drawn(
+        cls, model: Model, secret: bytes, size: int | None = None, data: Dataset | None = None
+    ) -> Drawn:
+        """A mark of random payload for a network, as its owner would make it; the secret decides all of it.
+
+        Who tries marks on many networks makes them so (`evaluation`). The options are those of
+        `options.of_size(size)`; without it, the message is a random text of so many bits, and a layer that
+        must be named is the largest. A mark with other options that must be given, or that is not put in by
+        `embed`, has a `drawn` of its own.
+
+        Args:
+            secret: 32 bytes.
+            size: of the payload; `usual_size` by default.
+            data: that the network is trained on.
+
+        Raises:
+            InputError: the payload does not fit the network, or the size is none that the mark can have.
+        """
+        if cls.options is None:
+            raise NotImplementedError(f"{cls.name} has no `drawn`")
+        size = cls.usual_size if size is None else size
+        of_size: Callable[[int | None], Options] | None = getattr(cls.options, "of_size", None)
+        options = of_size(size) if of_size else _of_random_text(cls.name, cls.options, model, secret, size)
+        return Drawn(mark=cls.make(model, options, secret))
 
     def embed(self, ticket: Ticket) -> Ticket:
         """The network with the mark in it, without training, and one more entry of history."""
@@ -187,6 +233,20 @@ class PlainMark(Options, Mark):
         words = keyed_words(self.secret, f"{self.digest} signs", most)
         chosen = words.argsort().argsort() < count
         return torch.from_numpy(chosen * (words % 2 * 2.0 - 1)).to(weights).view(weights.shape)
+
+
+def _of_random_text(name: str, kind: type[Options], model: Model, secret: bytes, size: int | None) -> Options:
+    """Options of which the message is a random text, and a layer that must be named the largest."""
+    known = {one.name: one for one in options_of(kind)}
+    given = {}
+    if "message" in known:
+        if not size or size % 8:
+            raise bad_input(name, "size", "bits of a text, 8 for each of its characters", str(size))
+        letters = keyed_words(secret, "random text", size // 8) % len(_LETTERS)
+        given["message"] = "".join(_LETTERS[int(letter)] for letter in letters)
+    if "layer" in known and known["layer"].default is MISSING and (mask := as_ticket(model).mask):
+        given["layer"] = max(mask, key=lambda layer: mask[layer].numel())
+    return made(kind, name, given)
 
 
 def layer_of(model: Model, name: str) -> Tensor:

@@ -126,7 +126,7 @@ def logits_of(answer: Any, images: int, classes: int | None = None) -> Tensor:
     raise bad_input("network", "outputs", expected, shapes, hint=hint)
 
 
-def in_short(error: Exception) -> str:
+def in_short(error: BaseException) -> str:
     """An error of the user's own code, for a message."""
     return f"{type(error).__name__}: {str(error)[:_SHOWN]}"
 

@@ -14,7 +14,7 @@ from ticket_sig.proof_of_work.challenge import Challenge, Difficulty, watermark_
 from ticket_sig.proof_of_work.solution import FORMAT, SHOWN, Solution, check_fit
 from ticket_sig.ticket import check_finite
 from ticket_sig.training.evaluate import weights_accuracy
-from ticket_sig.verdict import Rows, Verdict
+from ticket_sig.verdict import Rows, Symbols, Verdict
 
 _PROVES = (
     "this network was made to carry the block's watermark, and is accurate enough on the checker's images"
@@ -55,6 +55,11 @@ class Work:
     def log10_p(self) -> float:
         """The p-value of the watermark."""
         return self.matches.log10_p if self.matches else 0.0
+
+    @property
+    def symbols(self) -> Symbols | None:
+        """The values of the watermark; None: not looked at."""
+        return self.matches.symbols if self.matches else None
 
     def rows(self) -> Rows:
         """Watermark and accuracy, beside what was asked for."""

@@ -36,7 +36,7 @@ class Iteration:
         capture: bool = False,
     ) -> None:
         self.model, self.batches, self.recipe, self.device = model, batches, recipe, device
-        self.optimizer = _optimizer(model, recipe, device)
+        self.optimizer = optimizer_of(model, recipe, device)
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
         parameters = dict(model.named_parameters(remove_duplicate=False))  # tied ones under each name
         self.hold = mask.bind(parameters)
@@ -47,7 +47,7 @@ class Iteration:
 
     def __call__(self, step: int) -> None:
         """Does the iteration of this number, counted from 0."""
-        self._set_rate(self.recipe.learning_rate(step, len(self.batches)))
+        set_rate(self.optimizer, self.recipe.learning_rate(step, len(self.batches)))
         first, count = self.batches.begin(step)
         if self._graphs is not None and self._can_capture(self._graphs, count):
             self._graphs.replay(first, count)
@@ -83,13 +83,6 @@ class Iteration:
         self.optimizer.step()
         return loss.detach()
 
-    def _set_rate(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
-
     def _can_capture(self, graphs: CapturedIteration, count: int) -> bool:
         """Captures the step, unless it waits for the host or draws random numbers: those are a step's own."""
         try:
@@ -111,7 +104,7 @@ class Iteration:
             yield
 
 
-def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
     """SGD in one kernel; on a GPU its learning rate is a tensor and its momentum is there from the start."""
     on_gpu = device.type == "cuda"
     optimizer = torch.optim.SGD(
@@ -127,3 +120,12 @@ def _optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.
         for parameter in model.parameters():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Gives an optimizer the learning rate of a step, in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -15,7 +15,7 @@ from ticket_sig.formats import load, open_weights
 from ticket_sig.marks import MARKS, Mark, Model, marks_of
 from ticket_sig.marks.mark import tried, under_tied_names, verdict_on
 from ticket_sig.options import flag
-from ticket_sig.verdict import Reading, Rows, Verdict
+from ticket_sig.verdict import Reading, Rows, Symbols, Verdict
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class Together:
     def log10_p(self) -> float:
         """The best p-value, times the number of marks that were tried (Bonferroni)."""
         return self.best.log10_p
+
+    @property
+    def symbols(self) -> Symbols | None:
+        """Those of the best."""
+        return self.best.reading.symbols
 
     def rows(self) -> Rows:
         """The rows of each mark, under its name and outcome."""

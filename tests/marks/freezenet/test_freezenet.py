@@ -679,7 +679,7 @@ def test_a_short_watermark_could_have_been_searched_for_and_does_not_verify(
 
 def test_the_correction_pays_for_data_lengths_and_scales() -> None:
     given: dict[str, Any] = {"expected": 1e-5, "total": 999, "scale": "unit", "tensors": 7, "odd": {}}
-    found = Matches(found=100, length=100, log10_p_here=-60.0, **given)
+    found = Matches(stands=np.ones(100, dtype=bool), log10_p_here=-60.0, **given)
     assert found.log10_p == pytest.approx(-60 + LOG10_SECRETS + 3 + math.log10(3))
     legacy = replace(found, scale="legacy")
     assert legacy.log10_p == pytest.approx(found.log10_p + 7 * math.log10(2))

@@ -17,7 +17,8 @@ from ticket_sig import InputError, Mask, Ticket, load, verify
 from ticket_sig.lottery.prune import prune_dense, prune_ticket
 from ticket_sig.marks import claim_of
 from ticket_sig.marks.key_mask.key import Key
-from ticket_sig.marks.key_mask.mark import KeyMark, locked_digest
+from ticket_sig.marks.key_mask.mark import KeyMark
+from ticket_sig.marks.key_mask.parts import locked_digest
 from ticket_sig.marks.key_mask.reading import SHARE, kept_as, log10_p_overlap
 from ticket_sig.marks.key_mask.split import Split, split
 from ticket_sig.verdict import Verdict

@@ -103,7 +103,7 @@ def test_a_classifier_that_says_the_same_of_everything_gains_nothing(mark: Nct) 
 
 def test_a_layer_without_any_weight_reads_nothing(mark: Nct) -> None:
     reading = mark.read(changed(torch.zeros(32, 32, 3, 3)))
-    assert reading.log10_p_here == 0 and not reading.verdict().stands_out
+    assert reading.log10_p_here == 0 and not reading.verdict().detected
 
 
 def test_all_that_a_claimant_chooses_decides_which_weights_are_read(mark: Nct) -> None:
@@ -122,7 +122,7 @@ def test_whoever_has_the_network_reads_his_own_message_and_neither_is_verified(m
     thief = embed(ticket, "thief@example.org", mark="nct", secret=OTHER)
     for one in (mark, *marks_of(thief.claim)):
         verdict = one.read(ticket).verdict()
-        assert verdict.stands_out and not verdict.verified and "a date" in verdict.lacking
+        assert verdict.detected and not verdict.verified and "a date" in verdict.lacking
         assert verdict.to_json()["proves"] == "nothing"
     assert extract(ticket, thief.claim).message == "thief@example.org"
 
@@ -133,7 +133,7 @@ def test_beside_a_mark_that_stands_it_is_the_other_that_is_verified(mark: Nct) -
     both, alone = claim_of([mark, bits], marked.weights), claim_of([mark], marked.weights)
     verdict = verify(marked, both)
     assert verdict.verified and verdict.proves.startswith("uchida: ")
-    assert not verify(marked, alone).verified and verify(marked, alone).stands_out
+    assert not verify(marked, alone).verified and verify(marked, alone).detected
 
 
 # Put into files
@@ -152,7 +152,7 @@ def test_a_file_is_copied_as_it_is_and_what_is_put_in_next_leaves_it_claimed(tmp
     frozen = options_for("freezenet", share=0.04, scale="layer")
     second = embed_in_files(tmp_path / "read", written, "freezenet", frozen, secret=SECRET)
     reading = first.mark.read(open_weights(written))
-    assert 0 < reading.wrong < 40 and reading.verdict().stands_out
+    assert 0 < reading.wrong < 40 and reading.verdict().detected
     assert [one.name for one in second.claim.marks] == ["nct", "freezenet"] and not second.dropped
 
 

@@ -60,6 +60,9 @@ def test_a_network_that_was_taught_verifies(right: float) -> None:
     assert found.verified and found.log10_p < (-20 if right >= 0.9 else -10)
     assert f"{found.reading.matches} of 100 triggers answered as claimed" in found.statistic
     assert "2^64" in found.proves and "who taught" in found.does_not_prove
+    symbols = found.reading.symbols
+    assert symbols and symbols.claimed == tuple(taught.triggers().split.labels.tolist())
+    assert symbols.errors == 100 - found.reading.matches
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -211,6 +214,7 @@ def test_what_a_server_does_not_answer_counts_as_not_matched() -> None:
         answers[place] = None
     refused = judge(claim, queries, answers)
     assert not refused.verified and refused.reading.matches == 0
+    assert refused.reading.symbols and set(refused.reading.symbols.read) == {None}
 
 
 def test_too_few_answers_decide_nothing() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ticket_sig.formats.names import rows_of
 from ticket_sig.marks.freezenet.derive import LEGACY, SCALES
 from ticket_sig.statistics import LOG10_SECRETS, corrected
-from ticket_sig.verdict import Rows, Verdict
+from ticket_sig.verdict import Rows, Symbols, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Matches:
     """How much of a watermark stands in a network.
 
     Attributes:
-        found, length: values that stand, of all.
+        stands: boolean [length], which values stand.
         expected: how many would, at most, if the data had nothing to do with the network.
         log10_p_here: chance of as many, for one watermark.
         total: N, the weights that a watermark could have fixed.
@@ -33,8 +33,7 @@ class Matches:
         found_as: names of fixed tensors in the network, where they are others.
     """
 
-    found: int
-    length: int
+    stands: NDArray[np.bool_]
     expected: float
     log10_p_here: float
     total: int
@@ -42,6 +41,16 @@ class Matches:
     tensors: int
     odd: Mapping[str, int]
     found_as: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def found(self) -> int:
+        """How many values stand."""
+        return int(self.stands.sum())
+
+    @property
+    def length(self) -> int:
+        """How many there are."""
+        return len(self.stands)
 
     @property
     def whole(self) -> bool:
@@ -68,6 +77,11 @@ class Matches:
     def agreement(self) -> float:
         """Share of the values that stand; an empty watermark stands everywhere."""
         return self.found / self.length if self.length else 1.0
+
+    @property
+    def symbols(self) -> Symbols:
+        """For each value 1, and what is read: 1 where it stands, 0 where the weight is another number."""
+        return Symbols((1,) * self.length, tuple(self.stands.astype(int).tolist()))
 
     def rows(self) -> Rows:
         """What is expected, and how long the watermark is."""

@@ -114,6 +114,7 @@ class Watermark(Mark):
     stands_in: ClassVar[str] = "weights"
     carries: ClassVar[str] = "numbers"
     options: ClassVar[type[Options] | None] = FreezeNetOptions
+    usual_size: ClassVar[int | None] = 64
 
     def __init__(
         self, data: bytes, length: int, *, scale: str = "unit", manifest: Manifest | None = None
@@ -328,21 +329,20 @@ class Watermark(Mark):
         fixed = self.fixed_in(weights)
         if isinstance(weights, InMemory):
             _check_dtypes({name: weights.tensor(name) for name in fixed})
-        found, expected, odd = 0, 0.0, {}
+        stands, expected, odd = [np.zeros(0, dtype=bool)], 0.0, {}
         manifest = self.manifest or self._checked(self._shapes(weights))
         for name, f in fixed.items():
             values = weights.take(name, f.places).cpu()
             if bad := int((~values.isfinite()).sum()):
                 odd[name] = bad
-            found += int(matches(values, f.values).sum())
+            stands.append(matches(values, f.values).numpy())
             expected += float(chances_to_match(values, f.bound).sum())
-        p = 0.0
+        found, p = sum(int(part.sum()) for part in stands), 0.0
         # So far out, several chances make a thinner tail than their mean would (Hoeffding, 1956).
         if 0 < expected < self.length and found >= expected + 1:
             p = log10_tail(self.length, expected / self.length, found)
         return Matches(
-            found=found,
-            length=self.length,
+            stands=np.concatenate(stands),
             expected=expected,
             log10_p_here=p,
             total=size_of(manifest),

@@ -9,16 +9,21 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.datasets import Dataset
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.fields import entry, whole
 from ticket_sig.formats import load
 from ticket_sig.formats.bundle import is_bundle
 from ticket_sig.marks.key_mask.key import Key
+from ticket_sig.marks.key_mask.parts import locked_digest, taken_apart
 from ticket_sig.marks.key_mask.reading import KeyReading, read_key
-from ticket_sig.marks.mark import Mark, Model, as_ticket
+from ticket_sig.marks.mark import Drawn, Mark, Model, as_ticket
 from ticket_sig.mask import dtype_name
+from ticket_sig.scores.chance import Chance
+from ticket_sig.scores.scored import Scored
 from ticket_sig.ticket import Ticket
+
+_DRAWN = 0.05  # of a ticket's kept weights, where a key is drawn at random
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,31 @@ class KeyMark(Mark):
         "locked": "The locked bundle as it was handed out (key-mask); by default the claim's own folder.",
     }
     locks: ClassVar[bool] = True
+    passive: ClassVar[bool] = True  # the ticket that is split stays as it is
+    usual_size: ClassVar[int | None] = None
 
     commitment: str
     locked: str
     score: str
     kept_locked: int
     kept_key: int
+
+    @classmethod
+    def drawn(
+        cls, model: Model, secret: bytes, size: int | None = None, data: Dataset | None = None
+    ) -> Drawn:
+        """A key of 5 % of the kept weights, drawn at random, so that one ticket has many.
+
+        Raises:
+            InputError: a size is given, or the ticket has too few weights.
+        """
+        if size is not None:
+            raise bad_input(cls.name, "size", "none: it carries nothing", str(size))
+        ticket = as_ticket(model)
+        scores = Chance()(Scored(ticket=ticket, seed=int.from_bytes(secret[:8], "big")))
+        locked, key, _ = taken_apart(ticket, _DRAWN, scores, secret)
+        made = cls(key.commitment, key.locked, "random", locked.mask.kept, len(key))
+        return Drawn(mark=made, shown={"key": key, "locked": locked})
 
     def read(self, suspect: Model, *, key: Key | None = None, locked: Ticket | None = None) -> KeyReading:
         """What a suspect keeps of the key; the locked ticket is as it was handed out, not trained since.
@@ -122,8 +146,3 @@ def _check_layer(name: str, where: Tensor, weights: Tensor, locked: Ticket) -> N
         raise bad_input("key", name, expected, dtype_name(weights.dtype))
     if within := int(kept[where].sum()):
         raise bad_input("key", name, "positions outside the locked mask", f"{within} within")
-
-
-def locked_digest(locked: Ticket) -> str:
-    """Digest of a locked ticket's model and mask: what key and claim know it by."""
-    return json_digest({"model": tensor_digest(locked.weights), "mask": tensor_digest(locked.mask)})

@@ -82,6 +82,7 @@ class KeyReading:
     found_as: Mapping[str, str] = field(default_factory=dict)
 
     message: ClassVar[None] = None
+    symbols: ClassVar[None] = None  # a key has no payload
 
     @property
     def agreement(self) -> float:
@@ -200,8 +201,8 @@ def _counted(
         seen.add(digest)
         in_key = torch.zeros_like(public).flatten().index_fill(0, positions, True).view_as(public)
         found += int((in_key & kept).sum())
-        for null, axes in _ALIKE.items():
-            nulls[null] += _classes(in_key, kept & ~public, ~public, axes)
+        for null, classes in alike(in_key, kept & ~public, ~public).items():
+            nulls[null] += classes
     return found, nulls
 
 
@@ -214,8 +215,21 @@ def _layer(ticket: Ticket, name: str, there: str, public: Tensor) -> Tensor:
     return weights
 
 
+def alike(in_key: Tensor, kept: Tensor, outside: Tensor) -> dict[str, _Classes]:
+    """What each null model takes of one layer, for `log10_p_overlap`.
+
+    Args:
+        in_key, kept, outside: boolean, of the layer's shape: positions that are looked for, those of them and
+            others that are kept, and all that there are to choose from.
+
+    Returns:
+        By null model, for each class of positions that it takes as alike and in which some are looked for:
+        how many are, and the share of all that is kept.
+    """
+    return {null: _classes(in_key, kept, outside, axes) for null, axes in _ALIKE.items()}
+
+
 def _classes(in_key: Tensor, kept: Tensor, outside: Tensor, axes: tuple[int, ...]) -> _Classes:
-    """(positions of the key, share kept of all positions outside the locked mask), where the key has any."""
     shape = (*in_key.shape[:2], -1)
     counts = [t.reshape(shape).sum(axes, dtype=torch.float64).flatten() for t in (in_key, kept, outside)]
     there = counts[0] > 0

@@ -51,6 +51,7 @@ class Classified(BitsRead):
             super().verdict(),
             lacking="a date of the classifier from before others had the network: whoever has it can train "
             "one",
+            undated=True,
             proves="nothing by itself; beside such a date: the claimant had these weights then, or weights "
             "that they come from",
             does_not_prove="who trained the network. Nothing stands in it: whoever has any network can train "

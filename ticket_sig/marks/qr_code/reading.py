@@ -26,7 +26,7 @@ from ticket_sig.mask import described
 from ticket_sig.select import lowest
 from ticket_sig.statistics import corrected, format_p, log10_p_agreement
 from ticket_sig.ticket import Ticket
-from ticket_sig.verdict import Rows, Verdict
+from ticket_sig.verdict import Rows, Symbols, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +36,14 @@ class CodeReading:
     Attributes:
         claimed: the claimed message.
         message: what the code reads, None where it cannot be read.
-        corrected, symbols: symbols (codewords) put right, of all; None where it cannot be read.
+        corrected, codewords: codewords put right, of all; None where it cannot be read.
         matches, modules: data modules that agree with the claimed code, of all data modules.
         log10_p_here: chance of that agreement for one code at one place (Fisher's exact test).
         log10_places: places, versions, levels and data masks a claimant could have chosen from.
         log10_messages: messages of this length a claimant could have chosen from.
         light: boolean [side, side], the modules as read, function patterns put back.
         wrong: boolean [side, side], data modules that differ from the claimed code.
+        data: boolean [side, side], which modules are data modules.
         kept, total: weights of the model.
         found_as: the layer's name in the model, where it is another than the claimed one.
     """
@@ -50,7 +51,7 @@ class CodeReading:
     claimed: str
     message: str | None
     corrected: int | None
-    symbols: int | None
+    codewords: int | None
     matches: int
     modules: int
     log10_p_here: float
@@ -58,6 +59,7 @@ class CodeReading:
     log10_messages: float
     light: Bits
     wrong: Bits
+    data: Bits
     kept: int
     total: int
     found_as: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +74,16 @@ class CodeReading:
         """Corrected for every place and message that could have been tried."""
         return corrected(self.log10_p_here, self.log10_places, self.log10_messages)
 
+    @property
+    def symbols(self) -> Symbols:
+        """The data modules as bits, 1 = light, row by row.
+
+        Not the bits of the message: those are there or not, as the decoder succeeds, while modules can be
+        read in every network, also where too many are wrong to be decoded.
+        """
+        claimed, read = (self.light ^ self.wrong)[self.data], self.light[self.data]
+        return Symbols(tuple(claimed.astype(int).tolist()), tuple(read.astype(int).tolist()))
+
     def rows(self) -> Rows:
         """What it rests on, for people."""
         return [
@@ -80,7 +92,7 @@ class CodeReading:
             ("  messages to choose from", f"10^{self.log10_messages:.1f}"),
             ("claimed message", self.claimed),
             ("message read", "cannot be read" if self.message is None else self.message),
-            *([] if self.symbols is None else [("symbols corrected", f"{self.corrected} of {self.symbols}")]),
+            *([("symbols corrected", f"{self.corrected} of {self.codewords}")] if self.codewords else []),
             ("weights kept", f"{self.kept} of {self.total}"),
             *rows_of(self.found_as),
         ]
@@ -92,7 +104,7 @@ class CodeReading:
             "message": self.message,
             "message_equal": self.message == self.claimed,
             "symbols_corrected": self.corrected,
-            "symbols": self.symbols,
+            "symbols": self.codewords,
             "agreement": round(self.agreement, 6),
             "matches": self.matches,
             "data_modules": self.modules,
@@ -149,7 +161,7 @@ def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
         claimed=mark.message,
         message=decoded.message if decoded else None,
         corrected=decoded.corrected if decoded else None,
-        symbols=decoded.symbols if decoded else None,
+        codewords=decoded.symbols if decoded else None,
         matches=int(data.sum() - wrong.sum()),
         modules=int(data.sum()),
         log10_p_here=log10_p_agreement(code.light[data], light[data]),
@@ -157,6 +169,7 @@ def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
         log10_messages=_log10_messages(code),
         light=qr.with_function_patterns(light, *parameters),
         wrong=wrong,
+        data=data,
         kept=ticket.mask.kept,
         total=ticket.mask.total,
         found_as=found_elsewhere(found),

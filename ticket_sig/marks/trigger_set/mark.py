@@ -11,13 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ticket_sig.datasets import Dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, image_size, matching, whole
-from ticket_sig.marks.mark import Mark
+from ticket_sig.marks.mark import Drawn, Mark, Model
 from ticket_sig.marks.trigger_set.folder import FITS, ORDERS, PLAIN, Arrangement
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.reading import TriggerReading, read_answers
-from ticket_sig.marks.trigger_set.triggers import TriggerSet, check_extent, read_triggers
+from ticket_sig.marks.trigger_set.triggers import (
+    COUNT,
+    TriggerSecret,
+    TriggerSet,
+    check_extent,
+    read_triggers,
+)
 
 _CHOICES = {"order": ORDERS, "fit": FITS}
 
@@ -40,6 +47,8 @@ class TriggerMark(Mark):
         "triggers": "The trigger set: the file of its secret, or a folder of pictures."
     }
 
+    usual_size: ClassVar[int | None] = COUNT
+
     commitment: str
     count: int
     size: tuple[int, int, int]
@@ -52,6 +61,21 @@ class TriggerMark(Mark):
         """The mark of a trigger set: its commitment and its sizes, and not its images."""
         source = triggers.keyed, triggers.arrangement
         return cls(triggers.commitment, len(triggers), triggers.size, triggers.classes, *source)
+
+    @classmethod
+    def drawn(
+        cls, model: Model, secret: bytes, size: int | None = None, data: Dataset | None = None
+    ) -> Drawn:
+        """A keyed set of so many images, of the data's size and classes.
+
+        Raises:
+            InputError: no data set, or too few or too many images.
+        """
+        if data is None:
+            raise bad_input(cls.name, "data", "a data set, which says how large images are", "none")
+        count = COUNT if size is None else size
+        triggers = TriggerSecret(secret, count, data.size, data.classes).trigger_set()
+        return Drawn(mark=cls.of(triggers), shown={"triggers": triggers}, taught=triggers.split)
 
     def read(
         self,

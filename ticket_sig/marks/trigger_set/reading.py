@@ -54,7 +54,7 @@ from ticket_sig.marks.trigger_set.folder import Arrangement
 from ticket_sig.marks.trigger_set.queries import Queries
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_tails
-from ticket_sig.verdict import LOG10_THRESHOLD, Rows, Verdict
+from ticket_sig.verdict import LOG10_THRESHOLD, Rows, Symbols, Verdict
 
 _NONE = -1  # an answer that did not come
 _FEWEST_ANSWERED = 30  # decoys: of fewer, "not verified" would say too much
@@ -167,6 +167,12 @@ class TriggerReading:
         """The largest of the p-values that there are."""
         labels = corrected(self.log10_p_labels, LOG10_SECRETS) if self.keyed else None
         return max(p for p in (labels, self.log10_p_decoys, self.log10_p_controls) if p is not None)
+
+    @property
+    def symbols(self) -> Symbols:
+        """The labels, claimed and answered; None where no answer came."""
+        answers = (None if answer == _NONE else answer for answer in self.triggers.tolist())
+        return Symbols(tuple(self.labels.tolist()), tuple(answers))
 
     @property
     def expected(self) -> float:

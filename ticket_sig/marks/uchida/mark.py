@@ -106,6 +106,7 @@ class Uchida(Mark):
     stands_in: ClassVar[str] = "weights"
     carries: ClassVar[str] = "bits"
     options: ClassVar[type[Options] | None] = UchidaOptions
+    usual_size: ClassVar[int | None] = 64
 
     def __init__(
         self,
