@@ -40,7 +40,7 @@ def test_who_does_what_the_page_says_has_it_in_every_help(tmp_path: Path) -> Non
         (tmp_path / file).write_text(code)
     for verb, says in (
         (["embed"], "sign-bits"),
-        (["attack", "quantization"], "--bits"),
+        (["attack", "rounding"], "--bits"),
         (["split"], "relative-magnitude"),
         (["find"], "small-net"),
         (["find"], "mnist"),

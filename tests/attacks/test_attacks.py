@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.extending import Quantization
+from support.extending import Rounding
 from support.tickets import HISTORY, sparse_ticket, tiny_ticket
 from support.tiny import TinyNet, tiny_data
 
@@ -36,17 +36,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "own-watermark": {"mark": "uchida", "size": 4},
     "cast": {"precision": "bf16"},
     "sign-flip": {},
-    "quantization": {},
+    "gaussian-noise": {"scale": 0.1},
+    "quantization": {"bits": 4},
+    "knowledge-distillation": {"epochs": 1},
+    "rounding": {},
 }
-NAMES = [*ATTACKS, "quantization"]
-TRAINED = ("fine-tuning", "trigger-removal")
-DRAWS = [name for name in ATTACKS if name not in ("magnitude-pruning", "cast")]
+NAMES = [*ATTACKS, "rounding"]
+TRAINED = ("fine-tuning", "trigger-removal", "knowledge-distillation")
+DRAWS = [name for name in ATTACKS if name not in ("magnitude-pruning", "cast", "quantization")]
 
 
 @pytest.fixture(autouse=True)
 def one_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The attack of the worked example, registered by one line."""
-    monkeypatch.setitem(ATTACKS, "quantization", Quantization)
+    monkeypatch.setitem(ATTACKS, "rounding", Rounding)
     yield
 
 
@@ -114,7 +117,7 @@ def test_every_option_has_a_help_and_no_other_is_taken(name: str) -> None:
 
 
 def test_what_an_attack_left_at_zero_is_not_kept(tmp_path: Path) -> None:
-    ticket, quantize = sparse_ticket(), attack("quantization", bits=3)
+    ticket, quantize = sparse_ticket(), attack("rounding", bits=3)
     left = quantize.attacked(ticket, Scene()).ticket
     zeros = sum(int((kept & (left.weights[n] == 0)).sum()) for n, kept in left.mask.items())
     assert zeros > 0, "or nothing is tested here"
@@ -186,6 +189,6 @@ def test_to_carry_an_attack_out_gives_the_claim_of_a_thief_who_writes_a_code() -
 
 
 def test_insiders_are_those_whose_attack_reads_the_place() -> None:
-    ours = {name: made for name, made in ATTACKS.items() if made is not Quantization}
+    ours = {name: made for name, made in ATTACKS.items() if made is not Rounding}
     used = {name for name, made in ours.items() if "scene.place" in inspect.getsource(made)}
     assert used == {name for name, made in ours.items() if made.of_insiders}

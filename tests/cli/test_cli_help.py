@@ -35,6 +35,7 @@ VERBS = [
     "queries",
     "attack",
     "keygen",
+    "open",
     "audit",
     "forge",
     "proof-of-work",

@@ -21,7 +21,7 @@ for _name, _text in EXAMPLES.items():
     Path(_FOLDER, f"{_name}.py").write_text(_text)
 
 SignBits = importlib.import_module("sign_bits").SignBits
-Quantization = importlib.import_module("quantization").Quantization
+Rounding = importlib.import_module("rounding").Rounding
 RelativeMagnitude = importlib.import_module("relative_magnitude").RelativeMagnitude
 SmallNet = importlib.import_module("small_net").SmallNet
 PathCount = importlib.import_module("path_count").PathCount

@@ -19,6 +19,7 @@ from ticket_sig.models import build
 from ticket_sig.training.batches import Batches
 from ticket_sig.training.iteration import Iteration, set_rate
 from ticket_sig.training.loop import Engine, train
+from ticket_sig.training.teacher import Teacher
 
 _CPU = torch.device("cpu")
 
@@ -78,9 +79,9 @@ def test_without_a_gpu_nothing_is_captured() -> None:
     assert not step.captured
 
 
-def on_gpu(model: nn.Module, capture: bool) -> dict[str, Tensor]:
+def on_gpu(model: nn.Module, capture: bool, teacher: Teacher | None = None) -> dict[str, Tensor]:
     engine = Engine(device=torch.device("cuda"), capture=capture, checkpoint_seconds=0)
-    return train(model, tiny_data(), tiny_recipe(precision="bf16"), engine).weights
+    return train(model, tiny_data(), tiny_recipe(precision="bf16"), engine, teacher=teacher).weights
 
 
 def captures(model: nn.Module) -> bool:
@@ -90,9 +91,11 @@ def captures(model: nn.Module) -> bool:
 
 
 @pytest.mark.gpu
-def test_captured_or_not_a_training_ends_with_the_same_bits() -> None:
+@pytest.mark.parametrize("taught", [False, True])
+def test_captured_or_not_a_training_ends_with_the_same_bits(taught: bool) -> None:
     assert captures(build("resnet20", 4, 1, seed=0))
-    captured, eager = (on_gpu(build("resnet20", 4, 1, seed=0), on) for on in (True, False))
+    teacher = Teacher(build("resnet20", 4, 1, seed=1), temperature=4.0, share=0.9) if taught else None
+    captured, eager = (on_gpu(build("resnet20", 4, 1, seed=0), on, teacher) for on in (True, False))
     assert tensor_digest(captured) == tensor_digest(eager)
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.command_line import FIND, done
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 
 from ticket_sig.key_pair import KeyPair
@@ -28,6 +29,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, owner: KeyPair) -> Path:
     engine = Engine(recorder=TranscriptRecorder(folder / "transcript", every=EVERY, key=owner))
     find(tiny_recipe(), tiny_data(), folder / "run", model=TinyNet(), engine=engine)
     return folder / "transcript"
+
+
+@pytest.fixture(scope="session")
+def on_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search on digits, recorded by the command line: the folders RUN and T, and the key that signed."""
+    home = tmp_path_factory.mktemp("digits")
+    done(["keygen", "--out", home / "owner.key"])
+    recording = ("--transcript", home / "T", "--every", 9, "--sign", home / "owner.key")
+    done([*FIND, "--out", home / "RUN", *recording])
+    return home
 
 
 @pytest.fixture

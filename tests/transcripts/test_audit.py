@@ -19,7 +19,11 @@ from ticket_sig.errors import InputError
 from ticket_sig.formats.safetensors_file import read_safetensors
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery import find, retrain
+from ticket_sig.mask import Mask
+from ticket_sig.ticket import Ticket
+from ticket_sig.training import Steps
 from ticket_sig.training.loop import Engine
+from ticket_sig.training.teacher import Teacher
 from ticket_sig.transcripts import Audit, Choice, Transcript, TranscriptRecorder, audit
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, SIGNATURES, state_file
 from ticket_sig.transcripts.transcript import Segment
@@ -58,6 +62,7 @@ from pathlib import Path
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 from ticket_sig.lottery import find
 from ticket_sig.training.loop import Engine
+from ticket_sig.training.teacher import Teacher
 from ticket_sig.transcripts import TranscriptRecorder
 from ticket_sig.transcripts.states import State
 import torch
@@ -97,6 +102,20 @@ def test_a_training_under_a_mask_is_audited_from_its_files_alone(tmp_path: Path)
     retrain(ticket, tiny_recipe(), tiny_data(), tmp_path / "retrain", model=TinyNet(), engine=engine)
     found = audited(tmp_path / "transcript")
     assert (found.outcome, found.segments) == ("valid", 3)
+
+
+def test_a_student_is_audited_with_its_teacher_alone(tmp_path: Path) -> None:
+    weights = {name: t.clone() for name, t in TinyNet().state_dict().items()}
+    ticket, teacher = Ticket(weights=weights, mask=Mask({})), Teacher(TinyNet(1), temperature=4.0, share=0.9)
+    given: dict[str, Any] = {"start": "model", "model": TinyNet(), "teacher": teacher}
+    engine = Engine(recorder=TranscriptRecorder(tmp_path / "transcript", every=4))
+    recipe = tiny_recipe(retrain="start", length=Steps(1))
+    retrain(ticket, recipe, tiny_data(), tmp_path / "run", engine=engine, **given)
+    transcript = Transcript.open(tmp_path / "transcript")
+    assert audit(transcript, tiny_data(), model=TinyNet(), teacher=teacher).valid
+    for shown in (None, Teacher(TinyNet(2), temperature=4.0, share=0.9)):
+        with pytest.raises(InputError, match="kept: expected the 1 marks"):
+            audit(transcript, tiny_data(), model=TinyNet(), teacher=shown)
 
 
 @pytest.mark.parametrize("group", ["parameters", "buffers", "optimizer"])

@@ -6,24 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from support.command_line import Command, could_not, read_json
-
-FIND = ("find", "--rounds", 1, "--rate", 0.5, "--epochs", 1, "--every", 9)
+from support.command_line import FIND, Command, could_not, done, read_json
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recorded search on digits, its signed ticket, and an audit record of it."""
-    from support.command_line import done
-
-    home = tmp_path_factory.mktemp("link")
-    done(["keygen", "--out", home / "owner.key"])
-    key = ("--sign", home / "owner.key")
-    done([*FIND, "--out", home / "RUN", "--transcript", home / "T", *key])
-    done(["audit", home / "T", "--segments", 2, *key, "--out", home / "record.json"])
-    signing = ("--message", "signature", "--transcript", home / "T", "--out", home / "SIGNED")
-    done(["embed", home / "RUN" / "ticket", *signing])
-    return home
+def folder(on_digits: Path) -> Path:
+    """The recorded search, with its signed ticket and an audit record of it."""
+    key, shown = ("--sign", on_digits / "owner.key"), ("--transcript", on_digits / "T")
+    done(["audit", on_digits / "T", "--segments", 2, *key, "--out", on_digits / "record.json"])
+    signing = ("--message", "signature", *shown, "--out", on_digits / "SIGNED")
+    done(["embed", on_digits / "RUN" / "ticket", *signing])
+    return on_digits
 
 
 def verify(folder: Path, *more: object, model: str = "SIGNED") -> list[object]:

@@ -10,10 +10,13 @@ from ticket_sig.attacks.cast import Cast
 from ticket_sig.attacks.erase import Erase
 from ticket_sig.attacks.fake_key import FakeKey
 from ticket_sig.attacks.fine_tuning import FineTuning
+from ticket_sig.attacks.gaussian_noise import GaussianNoise
+from ticket_sig.attacks.knowledge_distillation import KnowledgeDistillation
 from ticket_sig.attacks.magnitude_pruning import MagnitudePruning
 from ticket_sig.attacks.noise import Noise
 from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.own_watermark import OwnWatermark
+from ticket_sig.attacks.quantization import Quantization
 from ticket_sig.attacks.random_pruning import RandomPruning
 from ticket_sig.attacks.scene import Scene
 from ticket_sig.attacks.sign_flip import SignFlip
@@ -29,6 +32,9 @@ ATTACKS: dict[str, type[Attack]] = {
     "trigger-removal": TriggerRemoval,
     "cast": Cast,
     "sign-flip": SignFlip,
+    "gaussian-noise": GaussianNoise,
+    "quantization": Quantization,
+    "knowledge-distillation": KnowledgeDistillation,
     # add-on
     "add-on": AddOn,
     # ambiguity

@@ -27,6 +27,7 @@ from ticket_sig.formats.layouts import weights_for
 from ticket_sig.marks import marks_of
 from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
+from ticket_sig.models import build
 from ticket_sig.options import flag
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.evaluate import accuracy
@@ -109,7 +110,8 @@ class AttackReport:
             attack is for another data set.
         triggers: share of the trigger set that is answered as taught, in % (before, after); None as above.
         kept: weights kept (before, after), of `total` before.
-        total: prunable weights.
+        total: prunable weights before.
+        total_after: after, where they are others: the thief's network may be of another architecture.
         marks: of the owner's claim, by name, each tried (before, after).
         promised: accuracy in % that the claim promises; None where it promises none.
         locked: whether the model before is the locked ticket of the claim.
@@ -120,6 +122,7 @@ class AttackReport:
     accuracy: _Pair
     kept: tuple[int, int]
     total: int
+    total_after: int | None = None
     triggers: _Pair = (None, None)
     marks: Mapping[str, Tried] = field(default_factory=dict)
     promised: float | None = None
@@ -132,6 +135,11 @@ class AttackReport:
         """Points of accuracy that the attack cost."""
         before, after = self.accuracy
         return None if before is None or after is None else before - after
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """Prunable weights (before, after)."""
+        return self.total, self.total if self.total_after is None else self.total_after
 
     @property
     def pays(self) -> bool | None:
@@ -191,7 +199,12 @@ class AttackReport:
         return {
             "accuracy": {"before": self.accuracy[0], "after": self.accuracy[1], "lost": self.lost},
             "triggers": {"before": self.triggers[0], "after": self.triggers[1]},
-            "kept": {"before": self.kept[0], "after": self.kept[1], "total": self.total},
+            "kept": {
+                "before": self.kept[0],
+                "after": self.kept[1],
+                "total": self.total,
+                "total_after": self.totals[1],
+            },
             "thief_pays": self.pays,
             "marks": {name: tried.to_json() for name, tried in self.marks.items()},
             "forged": self.forged and self.forged.to_json(),
@@ -287,6 +300,7 @@ def attack_report(
         triggers=answers,
         kept=(before.mask.kept, after.mask.kept),
         total=before.mask.total,
+        total_after=None if after.mask.total == before.mask.total else after.mask.total,
         marks=found,
         promised=claim.accuracy if claim else None,
         locked=locks and claim is not None and claim.subject == tensor_digest(before.weights),
@@ -328,7 +342,8 @@ def _taught(
 
     # Of a model that served another task the own recipe tells more than the thief's data.
     own = None if task and task.fresh else task
-    return Tried(decided(_ask(before, own, scene)), decided(_ask(after, task, scene)))
+    done = task and _of_the_thief(task, after, scene.recipe_for(before).arch)
+    return Tried(decided(_ask(before, own, scene)), decided(_ask(after, done, scene)))
 
 
 def _ask(ticket: Ticket, task: Task | None, scene: Scene) -> Ask:
@@ -353,7 +368,8 @@ def _measured(
     if task is None:
         return (None, None), (None, None)
     data, precision, device = task.data, scene.recipe_for(before).precision, scene.engine.device
-    networks = [None if task.fresh else _network(before, task), _network(after, task)]
+    done = _of_the_thief(task, after, scene.recipe_for(before).arch)
+    networks = [None if task.fresh else _network(before, task), _network(after, done)]
     for network in filter(None, networks):
         scene.engine.prepare(network, precision)
 
@@ -362,6 +378,14 @@ def _measured(
         return found[0], found[1]
 
     return on(data.test), on(triggers.split if triggers else None)
+
+
+def _of_the_thief(task: Task, after: Ticket, arch: str) -> Task:
+    """The task with the network that the thief has then: it may be of another architecture."""
+    own = (after.recipe or {}).get("arch", arch)
+    if own == arch:
+        return task
+    return replace(task, network=build(own, task.data.classes, task.data.channels))
 
 
 def _network(ticket: Ticket, task: Task) -> nn.Module:

@@ -85,10 +85,7 @@ def train_on(
         InputError: no data or recipe, or weights that do not fit the network.
     """
     task = task_of(ticket, scene)
-    changes: dict[str, Any] = {"dataset": task.data.name, "seed": scene.seed, "lr": lr}
-    changes["length"] = None if epochs is None else Steps(epochs)
-    own = scene.recipe_for(ticket)
-    recipe = replace(own, **{name: value for name, value in changes.items() if value is not None})
+    recipe = thief_recipe(ticket, scene, task, epochs, lr)
     with scene.folder() as run:
         return retrain(
             _fitted(ticket, task),
@@ -100,6 +97,14 @@ def train_on(
             model=scene.model,
             engine=scene.engine,
         )
+
+
+def thief_recipe(ticket: Ticket, scene: Scene, task: Task, epochs: int | None, lr: float | None) -> Recipe:
+    """How a thief trains: his recipe or the ticket's, with his seed, and another length and rate if given."""
+    changes: dict[str, Any] = {"dataset": task.data.name, "seed": scene.seed, "lr": lr}
+    changes["length"] = None if epochs is None else Steps(epochs)
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(scene.recipe_for(ticket), **given)
 
 
 def _fitted(ticket: Ticket, task: Task) -> Ticket:

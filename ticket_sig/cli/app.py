@@ -35,6 +35,7 @@ _VERBS = (
         "queries",
         "attack",
         "keygen",
+        "open",
         "audit",
         "forge",
     ),

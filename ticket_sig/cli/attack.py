@@ -128,7 +128,10 @@ def _tell(name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json
     rows: list[Sequence[object]] = [
         ("test accuracy, %", *map(percent, report.accuracy)),
         ("triggers, %", *map(percent, report.triggers)),
-        ("weights kept, %", *(percent(100 * kept / max(1, report.total)) for kept in report.kept)),
+        (
+            "weights kept, %",
+            *(percent(100 * kept / max(1, of)) for kept, of in zip(report.kept, report.totals, strict=True)),
+        ),
     ]
     decisions: list[Decision] = []
     for what, tried in report.marks.items():

@@ -6,6 +6,8 @@ same bits: all of them, or with --segments so many at random, or with --top-q th
 epoch. What the detectors suspect is always trained again. Take the seed of --segments from a file that
 nobody could know when the transcript was made.
 
+An auditor who may not see all the data takes the samples that the owner opened (--openings, see `open`).
+
 On another numerical stack (torch, processor, kernels) bits may differ. Then it is "consistent" at most, and
 the exit code is 1. --combine adds up the records of several audits.
 
@@ -32,6 +34,9 @@ TopQ = Annotated[int | None, typer.Option("--top-q", help="Train the Q largest u
 SeedFrom = Annotated[
     Path | None, typer.Option(help="File that the random choice follows from; fresh random bytes by default.")
 ]
+OpeningsFile = Annotated[
+    Path | None, typer.Option("--openings", help="Samples that the owner opened, in place of --data.")
+]
 Claim = Annotated[
     Path | None, typer.Option("--claim", help="Claim of marks that the training kept or taught.")
 ]
@@ -47,6 +52,7 @@ def run(
     top_q: TopQ = None,
     seed_from: SeedFrom = None,
     data: options.Data = None,
+    openings: OpeningsFile = None,
     claim: Claim = None,
     record: Record = None,
     sign: options.SignWith = None,
@@ -65,10 +71,14 @@ def run(
         raise typer.Exit(0 if _combine(combine or [], as_json) else 1)
     if everything and (segments or top_q):
         raise bad_input("", "--all, --segments, --top-q", "one of them", "several")
+    if openings is not None and data is not None:
+        raise bad_input("", "--data, --openings", "one of them", "both")
+    if openings is not None and segments is not None and seed_from is None:
+        raise bad_input("", "--seed-from", "the file by which the owner opened segments", "none")
     key = options.key_pair(sign, passphrase_env)
     if record is not None:
         options.check_free(record, force=False)
-    value = _audited(folder, segments, top_q, seed_from, data, claim, device)
+    value = _audited(folder, segments, top_q, seed_from, data, openings, claim, device)
     if record is not None:
         from ticket_sig.transcripts.record import write_record
 
@@ -83,6 +93,7 @@ def _audited(
     top_q: int | None,
     seed_from: Path | None,
     data: Path | None,
+    openings: Path | None,
     claim: Path | None,
     device: str,
 ) -> dict[str, Any]:
@@ -92,16 +103,17 @@ def _audited(
     from ticket_sig.datasets import load_dataset
     from ticket_sig.files import read_bytes
     from ticket_sig.marks.trained import kept_in_training
-    from ticket_sig.transcripts import Choice, Transcript, audit
-    from ticket_sig.transcripts.audit import check_kind
+    from ticket_sig.transcripts import Choice, Openings, Transcript, audit
     from ticket_sig.transcripts.record import to_json
+    from ticket_sig.transcripts.transcript import check_kind
 
     seed = secrets.token_bytes(32) if seed_from is None else read_bytes(seed_from, "seed")
     choice = Choice(number=segments, top=top_q, seed=seed)
     transcript = Transcript.open(folder)
     check_kind(transcript)
     marks = kept_in_training(Claim.read(claim)) if claim else ()
-    images = load_dataset(str(transcript.manifest.data.get("name")), data)
+    name = str(transcript.manifest.data.get("name"))
+    images = Openings.read(openings) if openings else load_dataset(name, data)
     with options.engine(device, 0) as engine:
         return to_json(audit(transcript, images, choice, engine=engine, marks=marks), choice)
 
@@ -114,6 +126,8 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
     out.print(f"{value['outcome']}: {count} of {total} segments trained again")
     rows = [("signed by", value["signer"] or "nobody"), ("entries of the chain", value["entries"])]
     rows += [("ended", "yes" if value["ended"] else "no: the training is not finished")]
+    if opened := value["opened"]:
+        rows += [("samples opened, the others not seen", f"{opened['samples']} of {opened['of']}")]
     rows += [("suspected by detectors", len(value["suspected"]))]
     rows += [(f"chance to miss {b} forged", f"{p:.3g}") for b, p in value["chance_missed"].items()]
     rows += [
@@ -124,6 +138,8 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
         out.print(printable(reason))
     out.print("proves: what was trained again follows, bit for bit, from what the manifest commits to")
     out.print("does not prove: who trained it, or when; have the first signed head dated by somebody else")
+    if opened:
+        out.print("does not prove: what the samples are that were not opened")
     if record:
         out.print(f"record: {record}")
 
@@ -135,7 +151,8 @@ def _combine(paths: list[Path], as_json: bool) -> bool:
     missed = {str(b): found.missed(b) for b in FORGED if b <= found.segments}
     if as_json:
         covered = sorted([s.level, s.first, s.last] for s in found.covered)
-        counts = {"segments": found.segments, "covered": covered, "invalid": found.invalid}
+        counts = {"segments": found.segments, "covered": covered}
+        counts |= {"invalid": found.invalid, "opened": found.opened}
         print_json(
             {
                 "valid": found.valid,
@@ -154,4 +171,6 @@ def _combine(paths: list[Path], as_json: bool) -> bool:
         out.print(f"chance to miss {number} forged: {chance:.3g}")
     if found.invalid:
         out.print(f"records that say invalid: {found.invalid}")
+    if found.opened:
+        out.print(f"records of auditors who saw opened samples alone: {found.opened}")
     return found.valid

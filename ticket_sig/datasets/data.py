@@ -30,6 +30,37 @@ class Split:
         """The same images in one fixed order: a validation split cut from its end holds every class."""
         return self[torch.from_numpy(np.random.RandomState(0).permutation(len(self)))]
 
+    def places(self, numbers: Tensor) -> Tensor:
+        """The rows of `images` and `labels` in which the samples of these numbers lie."""
+        return numbers
+
+
+@dataclass(frozen=True)
+class PartialSplit(Split):
+    """A split of `count` samples, of which images and labels hold some alone.
+
+    Attributes:
+        numbers: of these, int64 [n], ascending.
+    """
+
+    numbers: Tensor
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, rows: slice | Tensor) -> PartialSplit:
+        wanted = torch.arange(self.count)[rows]
+        held = torch.isin(wanted, self.numbers)
+        places = self.places(wanted[held])
+        return PartialSplit(self.images[places], self.labels[places], held.nonzero().flatten(), len(wanted))
+
+    def places(self, numbers: Tensor) -> Tensor:
+        """As of any split; of a sample that is not there, a row behind the last one."""
+        rows = torch.full((self.count,), len(self.numbers))
+        rows[self.numbers] = torch.arange(len(self.numbers))
+        return rows[numbers]
+
 
 def by_name(train: Split, test: Split) -> dict[str, Tensor]:
     """The tensors of two splits, for digests and files."""
@@ -60,10 +91,11 @@ class Dataset:
     def __post_init__(self) -> None:
         for part, split in (("train", self.train), ("test", self.test)):
             images, labels = split.images, split.labels
-            if images.dtype != torch.uint8 or images.ndim != 4 or not len(images) == len(labels) > 0:
+            fits = images.dtype == torch.uint8 and images.ndim == 4 and len(images) == len(labels)
+            if not (fits and len(split)):
                 found = f"{images.dtype} {list(images.shape)} and {len(labels)}"
                 raise bad_input(self.name, part, "uint8 images [n, h, w, c] and n labels", found)
-            low, high = int(labels.min()), int(labels.max())
+            low, high = map(int, labels.aminmax()) if len(labels) else (0, 0)
             if low < 0 or high >= self.classes:
                 expected = f"0 to {self.classes - 1}"
                 raise bad_input(self.name, f"{part} labels", expected, f"{low} to {high}")

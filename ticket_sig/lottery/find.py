@@ -103,7 +103,7 @@ def tries(recipe: Recipe, dense: Ticket, train: Train) -> Iterator[Tried]:
         return prune(ticket.weights, ticket.mask, rate, scope=recipe.scope, seed=recipe.seed)
 
     rate, count, density, tolerance = recipe.rates[0], recipe.rounds, recipe.density, recipe.tolerance
-    if count is None and density is None:
+    if recipe.extreme:
         return extreme_ticket(dense, train, shrink, rates=recipe.rates, tolerance=tolerance)
     return rounds(dense, train, shrink, rate=rate, count=count, density=density, tolerance=tolerance)
 

@@ -20,12 +20,13 @@ from ticket_sig.formats.safetensors_file import read_safetensors, write_safetens
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
 from ticket_sig.ticket import HistoryEntry, Ticket, tie, ties
-from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
+from ticket_sig.training.batches import TriggerBatch, iterations_of
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.own import trainable
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.teacher import Teacher
 
 _MASK, _MODEL, _REWIND = "mask.safetensors", "model.safetensors", "rewind.safetensors"
 _STATE, _RESULT = "state.safetensors", "result.json"
@@ -42,8 +43,7 @@ def first_step(recipe: Recipe, data: Dataset, *, dense: bool) -> int:
     """The step that a training starts at: a ticket's may be the rewind step."""
     if dense or recipe.retrain == "start":
         return 0
-    training, _ = data.hold_out(recipe.validation)
-    return recipe.rewind.iterations(batches_per_epoch(len(training), recipe.batch_size))
+    return iterations_of(recipe.rewind, recipe, data)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Trainer:
     engine: Engine
     triggers: TriggerBatch | None = None
     marks: Sequence[KeptMark] = ()
+    teacher: Teacher | None = None
 
     def train_level(
         self,
@@ -110,6 +111,7 @@ class Trainer:
             mask=mask,
             triggers=self.triggers,
             marks=self.marks,
+            teacher=self.teacher,
             start=first_step(self.recipe, self.data, dense=dense),
             state=folder / _STATE,
             label=label,

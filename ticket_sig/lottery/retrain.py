@@ -20,6 +20,7 @@ from ticket_sig.training.loop import Engine
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import run_folder
+from ticket_sig.training.teacher import Teacher
 
 STARTS = ("rewind", "model")
 
@@ -33,6 +34,7 @@ def retrain(
     start: str = "rewind",
     triggers: TriggerBatch | None = None,
     marks: Sequence[KeptMark] = (),
+    teacher: Teacher | None = None,
     model: nn.Module | None = None,
     engine: Engine | None = None,
 ) -> Ticket:
@@ -44,6 +46,7 @@ def retrain(
             from the weights it has).
         triggers: trigger images appended to every batch (scheme 3).
         marks: to keep, or to teach (`kept_in_training(claim)`).
+        teacher: whose answers are learnt (knowledge distillation).
         model: a network of the user's own in place of `recipe.arch`, as it is (see `find`).
 
     Raises:
@@ -66,15 +69,17 @@ def retrain(
     if digests := [mark.digest for mark in marks]:
         # One alone is written as version 0.1 wrote it, so that what it began goes on.
         identity |= {"mark": digests[0]} if len(digests) == 1 else {"marks": digests}
+    if teacher is not None:
+        identity["teacher"] = teacher.digest
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         if engine.recorder:
-            kept = tuple(digests + ([triggers.digest] if triggers else []))
+            kept = tuple(digests + [one.digest for one in (triggers, teacher) if one])
             fresh = not (run / "level").exists()
             facts = recipe, data, weights, begun_with
             engine.recorder.begin(*facts, derived=False, search=False, fresh=fresh, kept=kept)
         label = f"ticket, {100 * mask.density:.2f} % kept"
-        level, trainer = run / "level", Trainer(model, data, recipe, engine, triggers, marks)
+        level, trainer = run / "level", Trainer(model, data, recipe, engine, triggers, marks, teacher)
         trained = trainer.train_level(level, weights, mask, step="train", label=label, rewind=weights)
         if engine.recorder:
             engine.recorder.end(trained)

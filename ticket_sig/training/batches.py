@@ -14,6 +14,7 @@ from ticket_sig.datasets.data import Split
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.steps import Steps
 
 TRIGGER_BATCH = 4  # chosen by our Table 3: more cost accuracy, fewer are not learnt in a short schedule
 
@@ -28,6 +29,28 @@ def batches_per_epoch(images: int, batch_size: int) -> int:
     """The last batch may be smaller; an image alone, too little for batch norm, joins the batch before."""
     full, rest = divmod(images, batch_size)
     return full + (rest > 1 or (rest == 1 and not full))
+
+
+def iterations_of(length: Steps, recipe: Recipe, data: Dataset) -> int:
+    """A length in iterations of a recipe on a data set."""
+    training, _ = data.hold_out(recipe.validation)
+    return length.iterations(batches_per_epoch(len(training), recipe.batch_size))
+
+
+def rows_of(step: int, images: int, batch_size: int) -> tuple[int, slice]:
+    """The epoch of an iteration, counted from 0, and its rows in the order of that epoch."""
+    per_epoch = batches_per_epoch(images, batch_size)
+    epoch, index = divmod(step, per_epoch)
+    first = index * batch_size
+    return epoch, slice(first, images if index == per_epoch - 1 else first + batch_size)
+
+
+def draw_epoch(recipe: Recipe, images: int, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Order, crops (down, right) and flips of an epoch; each [images], on the CPU."""
+    draw = generator(recipe.seed, "epoch", epoch)
+    order = torch.randperm(images, generator=draw)
+    down, right = torch.randint(2 * recipe.crop + 1, (2, images), generator=draw)
+    return order, down, right, torch.rand(images, generator=draw) < 0.5
 
 
 class Normaliser:
@@ -88,7 +111,7 @@ class Batches:
     ) -> None:
         self._recipe = recipe
         self._normalise = Normaliser(data, device)
-        self._labels = split.labels.to(device)
+        self._split, self._labels = split, split.labels.to(device)
         height, width = split.images.shape[1:3]
         pad = recipe.crop
         padded = F.pad(split.images.to(device), (0, 0, pad, pad, pad, pad))
@@ -104,7 +127,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches per epoch; the last one may be smaller."""
-        return batches_per_epoch(len(self._labels), self._recipe.batch_size)
+        return batches_per_epoch(len(self._split), self._recipe.batch_size)
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """Returns (images, labels) of an iteration, counted from the start of training."""
@@ -113,16 +136,14 @@ class Batches:
 
     def begin(self, step: int) -> tuple[int, int]:
         """Draws the epoch of an iteration; returns the iteration's first row in it, and how many it has."""
-        epoch, index = divmod(step, len(self))
+        epoch, rows = rows_of(step, len(self._split), self._recipe.batch_size)
         if epoch != self._epoch:
             for kept, drawn in zip(self._draw, self._draw_epoch(epoch), strict=True):
                 kept.copy_(drawn)
             self._epoch = epoch
         if self._triggers is not None:
             self._triggers.begin(step)
-        first = index * self._recipe.batch_size
-        last = len(self._labels) if index == len(self) - 1 else first + self._recipe.batch_size
-        return first, last - first
+        return rows.start, rows.stop - rows.start
 
     def take(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Returns these rows of the epoch, then the step's triggers.
@@ -137,11 +158,8 @@ class Batches:
         return (images, labels) if self._triggers is None else self._triggers.append(images, labels)
 
     def _draw_epoch(self, epoch: int) -> tuple[Tensor, ...]:
-        n, shifts = len(self._labels), 2 * self._recipe.crop + 1
-        draw = generator(self._recipe.seed, "epoch", epoch)
-        order = torch.randperm(n, generator=draw)
-        down, right = torch.randint(shifts, (2, n), generator=draw)
-        return order, down, right, torch.rand(n, generator=draw) < 0.5
+        order, *others = draw_epoch(self._recipe, len(self._split), epoch)
+        return self._split.places(order), *others
 
 
 class _TriggerQueue:

@@ -14,6 +14,7 @@ from ticket_sig.training.batches import Batches, generator
 from ticket_sig.training.capture import CapturedIteration
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.teacher import Teacher
 
 
 class Iteration:
@@ -33,6 +34,7 @@ class Iteration:
         mask: Mask,
         *,
         marks: Sequence[KeptMark] = (),
+        teacher: Teacher | None = None,
         capture: bool = False,
     ) -> None:
         self.model, self.batches, self.recipe, self.device = model, batches, recipe, device
@@ -43,6 +45,9 @@ class Iteration:
         self.marks = [held for mark in marks if (held := mark.bind(model)) is not None]
         if self.marks:
             mask.check(parameters, "mark")  # it would write over the mask at every step
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.move(device)
         self._graphs = CapturedIteration(device) if capture and device.type == "cuda" else None
 
     def __call__(self, step: int) -> None:
@@ -76,7 +81,10 @@ class Iteration:
         # A cast that is kept from one step to the next would be captured with its old value.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=not self.captured):
             logits = self.model(images).float()
+            answers = None if self.teacher is None else self.teacher.answers(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        if self.teacher is not None and answers is not None:
+            loss = self.teacher.loss(logits, answers, loss)
         self.optimizer.zero_grad(set_to_none=True)
         penalties = [p for mark in self.marks if (p := mark.penalty()) is not None]
         sum(penalties, loss).backward()  # type: ignore[no-untyped-call]

@@ -28,6 +28,7 @@ from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.memory import keep_freed_memory
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.recorder import Recorder
+from ticket_sig.training.teacher import Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ def train(
     mask: Mask | None = None,
     triggers: TriggerBatch | None = None,
     marks: Sequence[KeptMark] = (),
+    teacher: Teacher | None = None,
     start: int = 0,
     state: Path | None = None,
     label: str = "training",
@@ -93,6 +95,7 @@ def train(
         mask: weights it prunes are zero after every step (promise 1).
         triggers: appended to every batch (scheme 3).
         marks: to keep or to teach.
+        teacher: whose answers are learnt (knowledge distillation).
         state: checkpoint file; where it exists, training goes on from it with the same bits.
         snapshot: called with the weights at the recipe's rewind step.
 
@@ -102,7 +105,7 @@ def train(
     """
     trained_with = engine.prepare(model, recipe.precision)
     mask = mask or Mask({})
-    run = Run(model, data, recipe, engine, mask, triggers, marks, state, start)
+    run = Run(model, data, recipe, engine, mask, triggers, marks, state, start, teacher)
     rewind = recipe.rewind.iterations(run.per_epoch)
     if (snapshot and rewind > run.total) or start > run.total:
         raise bad_input("recipe", "rewind", f"at most the length, {recipe.length}", str(recipe.rewind))
@@ -163,6 +166,7 @@ class Run:
     marks: Sequence[KeptMark] = ()
     state: Path | None = None
     start: int = 0
+    teacher: Teacher | None = None
 
     def __post_init__(self) -> None:
         recipe, device = self.recipe, self.engine.device
@@ -174,7 +178,14 @@ class Run:
         self.per_epoch = len(batches)
         self.total = recipe.length.iterations(self.per_epoch)
         self.iteration = Iteration(
-            self.model, batches, recipe, device, self.mask, marks=self.marks, capture=self.engine.capture
+            self.model,
+            batches,
+            recipe,
+            device,
+            self.mask,
+            marks=self.marks,
+            teacher=self.teacher,
+            capture=self.engine.capture,
         )
         self.optimizer, self.losses = self.iteration.optimizer, self.iteration.losses
         self.asynchronous = device.type == "cuda"

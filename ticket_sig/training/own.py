@@ -33,7 +33,9 @@ def trainable(model: nn.Module, data: Dataset, device: torch.device, seed: int) 
         own = own.to(device).float()
     except Exception as error:
         raise bad_input("", "model", f"a module that can be moved to {device}", in_short(error)) from None
-    images = Normaliser(data, device)(data.train.images[[0, -1]].to(device).permute(0, 3, 1, 2))
+    known = data.train.images
+    pixels = known[[0, -1]] if len(known) else known.new_zeros(2, *data.size)  # none is opened yet
+    images = Normaliser(data, device)(pixels.to(device).permute(0, 3, 1, 2))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         if any(is_lazy(t) for t in (*own.parameters(), *own.buffers())):

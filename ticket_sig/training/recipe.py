@@ -103,6 +103,11 @@ class Recipe:
     def _refuse(self, wrong: Mapping[str, str]) -> None:
         refuse("recipe", (f"{n}: expected {e}, found {getattr(self, n)!r}" for n, e in wrong.items()))
 
+    @property
+    def extreme(self) -> bool:
+        """Whether the extreme ticket is searched: accuracy decides, then, which mask is tried next."""
+        return self.rounds is None and self.density is None
+
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON, defaults included."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}

@@ -8,7 +8,7 @@ et al., S&P 2022). Source: Jia et al., Proof-of-Learning, S&P 2021, and what is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -27,14 +27,23 @@ from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Run, plain_weights
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.teacher import Teacher
 from ticket_sig.transcripts import detectors
-from ticket_sig.transcripts.choice import Choice, chance_missed
-from ticket_sig.transcripts.manifest import code_facts, data_facts, stack
+from ticket_sig.transcripts.choice import Choice, chance_missed, to_replay
+from ticket_sig.transcripts.manifest import code_facts, stack
+from ticket_sig.transcripts.openings import Openings, undisclosed
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, state_file
 from ticket_sig.transcripts.replay import replay, threads
 from ticket_sig.transcripts.retrace import Retracer
 from ticket_sig.transcripts.states import GROUPS, State
-from ticket_sig.transcripts.transcript import Forged, Segment, Transcript, forged
+from ticket_sig.transcripts.transcript import (
+    Forged,
+    Segment,
+    Transcript,
+    check_data,
+    check_kind,
+    forged,
+)
 
 VALID, INVALID = "valid", "invalid"
 CONSISTENT, INCONSISTENT = "consistent", "inconsistent"
@@ -53,6 +62,7 @@ class Audit:
         suspected: by detectors, and why.
         differences: what is another in this stack than in the manifest's, {name: (theirs, ours)}.
         errors: of replays that were not exact, by segment: norms of the difference of the parameters.
+        opened: where not all of the data set was seen: numbers of the samples that were, and of all.
     """
 
     transcript: Transcript
@@ -62,6 +72,7 @@ class Audit:
     suspected: Mapping[Segment, str] = field(default_factory=dict)
     differences: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     errors: Mapping[Segment, Mapping[str, float]] = field(default_factory=dict)
+    opened: tuple[int, int] | None = None
 
     @property
     def valid(self) -> bool:
@@ -80,34 +91,60 @@ class Audit:
 
 def audit(
     transcript: Transcript,
-    data: Dataset,
+    data: Dataset | Openings,
     choice: Choice | None = None,
     *,
     engine: Engine | None = None,
     model: nn.Module | None = None,
     marks: Sequence[KeptMark] = (),
     triggers: TriggerBatch | None = None,
+    teacher: Teacher | None = None,
 ) -> Audit:
     """Checks a transcript against the data it commits to.
 
     Args:
+        data: or the samples of the segments that are trained again, which its owner opened.
         choice: which segments are trained again; all by default.
         model: the network with its initial weights, where it is none of the registry.
-        marks, triggers: that were trained with; the manifest commits to them.
+        marks, triggers, teacher: that were trained with; the manifest commits to them.
 
     Raises:
-        InputError: it could not be decided: other data than those committed to, a file that is missing or
-            damaged, marks that are not shown.
+        InputError: it could not be decided: other data than those committed to, samples that are not opened,
+            a file that is missing or damaged, marks or a teacher that are not shown.
     """
     check_kind(transcript)
-    _check_data(transcript, data)
-    _check_kept(transcript, marks, triggers)
+    openings = None
+    if isinstance(data, Openings):
+        openings, data = data, data.checked(transcript)
+    else:
+        check_data(transcript, data)
+    _check_kept(transcript, marks, triggers, teacher)
     recipe = Recipe.from_json(transcript.manifest.recipe)
     engine = engine or Engine()
     network = network_of(recipe, data, model, engine.device)
-    training = _Training(transcript, data, recipe, engine, network, marks, triggers)
+    training = _Training(transcript, data, recipe, engine, network, marks, triggers, teacher, openings)
     with threads(thread_count(transcript)):
         return training.audit(choice or Choice())
+
+
+def to_open(
+    transcript: Transcript, choice: Choice | None = None, *, model: nn.Module | None = None
+) -> list[Segment]:
+    """The segments that an audit trains again with this choice, those that detectors suspect among them.
+
+    It needs no data; an audit needs the samples of these (`Openings`).
+
+    Args:
+        model: the network, where it is none of the registry.
+
+    Raises:
+        InputError: a file is missing or damaged, or more segments are asked for than there are.
+        Forged: the transcript contradicts itself.
+    """
+    check_kind(transcript)
+    recipe, data, engine = Recipe.from_json(transcript.manifest.recipe), undisclosed(transcript), Engine()
+    network = network_of(recipe, data, model, engine.device)
+    return _Training(transcript, data, recipe, engine, network).chosen(choice or Choice())
 
 
 @dataclass(frozen=True)
@@ -140,26 +177,41 @@ class _Training:
     recipe: Recipe
     engine: Engine
     model: nn.Module
-    marks: Sequence[KeptMark]
-    triggers: TriggerBatch | None
+    marks: Sequence[KeptMark] = ()
+    triggers: TriggerBatch | None = None
+    teacher: Teacher | None = None
+    openings: Openings | None = None
 
     def audit(self, choice: Choice) -> Audit:
         """All checks, from the cheapest to the replays."""
         initial = plain_weights(self.model, Mask({}))
         differences = self._differences()
-        for level, step in self.transcript.places:
-            State.check_layout(state_file(self.transcript.folder, level, step), self.model)
+        self._check_layouts()
         try:
             self._check_steps()
             masks = self._retracer(initial).masks()
-            seen = list(self._look(masks))
+            seen = list(self._look(partial(self._state, masks)))
         except Forged as error:
-            return Audit(
+            found = Audit(
                 transcript=self.transcript, outcome=INVALID, reasons=[str(error)], differences=differences
             )
-        return judged(
-            self.transcript, seen, choice, self._per_epoch, differences, partial(self._replays, masks)
-        )
+        else:
+            replays = partial(self._replays, masks)
+            found = judged(self.transcript, seen, choice, self._per_epoch, differences, replays)
+        if self.openings is None:
+            return found
+        return replace(found, opened=(len(self.openings), len(self.data.train) + len(self.data.test)))
+
+    def chosen(self, choice: Choice) -> list[Segment]:
+        """The segments that an audit trains again."""
+        self._check_layouts()
+        self._check_steps()
+        seen = list(self._look(self.transcript.state))
+        return to_replay(self.transcript, seen, choice, self._per_epoch)[0]
+
+    def _check_layouts(self) -> None:
+        for level, step in self.transcript.places:
+            State.check_layout(state_file(self.transcript.folder, level, step), self.model)
 
     @property
     def _per_epoch(self) -> int:
@@ -167,7 +219,8 @@ class _Training:
         return batches_per_epoch(len(training), self.recipe.batch_size)
 
     def _run(self, mask: Mask) -> Run:
-        return Run(self.model, self.data, self.recipe, self.engine, mask, self.triggers, self.marks)
+        kept = self.triggers, self.marks
+        return Run(self.model, self.data, self.recipe, self.engine, mask, *kept, teacher=self.teacher)
 
     def _differences(self) -> dict[str, tuple[Any, Any]]:
         """What differs between the stack of the manifest and this one."""
@@ -210,22 +263,20 @@ class _Training:
         )
 
     def _accuracy(self, weights: Mapping[str, Tensor]) -> float:
+        """What decides in a search for the extreme ticket; in no other does anything rest on it."""
+        if not self.recipe.extreme:
+            return 0.0
+        if self.openings is not None:
+            self.openings.check_deciding(self.data, self.recipe)
         self.model.load_state_dict(weights)
         _, held_out = self.data.hold_out(self.recipe.validation)
         split = held_out if len(held_out) else self.data.test
         return accuracy(self.model, split, self.data, self.engine.device, self.recipe.precision)
 
-    def _look(self, masks: Sequence[Mask]) -> Iterator[detectors.Seen]:
-        """What the detectors see; reads every boundary once, and holds two."""
-        for level in self.transcript.levels:
-            before: State | None = None
-            for step, segment in zip(level.steps, [None, *level.segments()], strict=False):
-                state = self._state(level.number, step, masks)
-                if before is not None and segment is not None:
-                    yield detectors.look(segment, before, state, self.recipe, self._per_epoch)
-                before = state
+    def _look(self, state: Callable[[int, int], State]) -> Iterator[detectors.Seen]:
+        return detectors.look_at_all(self.transcript, state, self.recipe, self._per_epoch)
 
-    def _state(self, level: int, step: int, masks: Sequence[Mask]) -> State:
+    def _state(self, masks: Sequence[Mask], level: int, step: int) -> State:
         """A state, pruned weights zero in it (promise 1)."""
         state = self.transcript.state(level, step)
         try:
@@ -236,6 +287,8 @@ class _Training:
         return state
 
     def _replays(self, masks: Sequence[Mask], chosen: Sequence[Segment]) -> Iterator[Replayed]:
+        if self.openings is not None:
+            self.openings.check_segments(self.data, self.recipe, chosen)
         self.engine.progress.begin("audit", sum(s.last - s.first for s in chosen))
         run, done = None, 0
         for segment in chosen:
@@ -281,12 +334,7 @@ def judged(
     Raises:
         InputError: there are no segments, or fewer than are asked for.
     """
-    if not transcript.segments:
-        raise bad_input(transcript.folder / CHAIN, "segments", "one or more", "none")
-    suspected = detectors.suspects(seen)
-    updates = {one.segment: one.update for one in seen}
-    drawn = choice.chosen(transcript.segments, updates, transcript.chain.head, per_epoch)
-    chosen = sorted({*drawn, *suspected})
+    chosen, suspected = to_replay(transcript, seen, choice, per_epoch)
     wrong = [one for one in replays(chosen) if one.differ]
     errors = {one.segment: one.norms for one in wrong}
     return Audit(
@@ -351,27 +399,18 @@ def thread_count(transcript: Transcript) -> int:
     return count
 
 
-def check_kind(transcript: Transcript) -> None:
-    """Refuses one that only a user's own step function can train again."""
-    if transcript.manifest.kind == "own":
-        hint = "audit it in Python, with its step function: audit_own"
-        raise bad_input(transcript.folder / MANIFEST, "kind", "search or training", "own", hint=hint)
-
-
-def _check_data(transcript: Transcript, data: Dataset) -> None:
-    """Refuses another data set than the one committed to."""
-    for name, value in data_facts(data).items():
-        if (committed := transcript.manifest.data.get(name)) != value:
-            hint = "show the very data set that was trained on"
-            where = transcript.folder / MANIFEST
-            raise bad_input(where, f"data, {name}", repr(committed)[:90], repr(value)[:90], hint=hint)
-
-
-def _check_kept(transcript: Transcript, marks: Sequence[KeptMark], triggers: TriggerBatch | None) -> None:
-    """Refuses an audit without the marks and triggers that were trained with."""
-    shown = (*(mark.digest for mark in marks), *([triggers.digest] if triggers else []))
+def _check_kept(
+    transcript: Transcript,
+    marks: Sequence[KeptMark],
+    triggers: TriggerBatch | None,
+    teacher: Teacher | None,
+) -> None:
+    """Refuses an audit without the marks, triggers and teacher that were trained with."""
+    shown = (*(mark.digest for mark in marks), *(one.digest for one in (triggers, teacher) if one))
     if shown != transcript.manifest.kept:
-        expected = f"the {len(transcript.manifest.kept)} marks and trigger sets that were trained with"
+        expected = (
+            f"the {len(transcript.manifest.kept)} marks, trigger sets and teachers that were trained with"
+        )
         found = f"{len(shown)} of other digests" if shown else "none"
         hint = "show the claim and the triggers: --claim FILE, --triggers FILE"
         raise bad_input(transcript.folder / MANIFEST, "kept", expected, found, hint=hint)

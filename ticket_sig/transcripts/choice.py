@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from ticket_sig.errors import bad_input
 from ticket_sig.prf import keyed_words
-from ticket_sig.transcripts.transcript import Segment
+from ticket_sig.transcripts import detectors
+from ticket_sig.transcripts.recording import CHAIN
+from ticket_sig.transcripts.transcript import Segment, Transcript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,25 @@ class Choice:
             raise bad_input("", "--top-q", f"at most {most}, the segments of an epoch", str(self.top))
         largest = [sorted(own, key=lambda s: -updates[s])[: self.top] for own in epochs.values()]
         return sorted(segment for own in largest for segment in own)
+
+
+def to_replay(
+    transcript: Transcript, seen: Sequence[detectors.Seen], choice: Choice, per_epoch: int
+) -> tuple[list[Segment], dict[Segment, str]]:
+    """The segments to train again, in order: those chosen and those suspected; and why these are.
+
+    Args:
+        seen: what the detectors saw, of all segments.
+
+    Raises:
+        InputError: there are no segments, or fewer than are asked for.
+    """
+    if not transcript.segments:
+        raise bad_input(transcript.folder / CHAIN, "segments", "one or more", "none")
+    suspected = detectors.suspects(seen)
+    updates = {one.segment: one.update for one in seen}
+    drawn = choice.chosen(transcript.segments, updates, transcript.chain.head, per_epoch)
+    return sorted({*drawn, *suspected}), suspected
 
 
 def chance_missed(segments: int, replayed: int, forged: int) -> float:

@@ -14,7 +14,7 @@ go 30 % of the way, 240 of 240; 10 %, 234; 3 %, 92; 1 %, 59.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.transcripts.states import State
-from ticket_sig.transcripts.transcript import Segment
+from ticket_sig.transcripts.transcript import Segment, Transcript
 
 FAR = 6.0
 # Where honest segments vary less than that, they are few, or alike by chance.
@@ -54,6 +54,23 @@ class Seen:
     update: float
     measures: Mapping[str, float]
     odd: Sequence[str]
+
+
+def look_at_all(
+    transcript: Transcript, state: Callable[[int, int], State], recipe: Rates, per_epoch: int
+) -> Iterator[Seen]:
+    """Measures every segment; reads every boundary once, and holds two.
+
+    Args:
+        state: reads that of a level and step.
+    """
+    for level in transcript.levels:
+        before: State | None = None
+        for step, segment in zip(level.steps, [None, *level.segments()], strict=False):
+            after = state(level.number, step)
+            if before is not None and segment is not None:
+                yield look(segment, before, after, recipe, per_epoch)
+            before = after
 
 
 def look(segment: Segment, before: State, after: State, recipe: Rates, per_epoch: int) -> Seen:

@@ -45,6 +45,7 @@ def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
         "chosen": {"segments": choice.number, "top_q": choice.top, "seed": bytes_digest(choice.seed)},
         "chance_missed": {str(b): audit.missed(b) for b in FORGED if b <= audit.segments},
         "differences": {name: list(values) for name, values in audit.differences.items()},
+        "opened": audit.opened and dict(zip(("samples", "of"), audit.opened, strict=True)),
         "errors": {str(segment): _finite(norms) for segment, norms in audit.errors.items()},
     }
 
@@ -70,6 +71,7 @@ class Record:
     Attributes:
         covered: segments that were found exact; none of an audit that is not valid.
         auditor: public key of who signed it; None where nobody did.
+        opened: whether he saw opened samples alone, not the whole data set.
     """
 
     head: str
@@ -77,6 +79,7 @@ class Record:
     segments: int
     covered: frozenset[Segment]
     auditor: str | None
+    opened: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -94,18 +97,24 @@ class Record:
                 raise bad_input("record", "replayed", f"at most {segments} segments", str(len(replayed)))
             head = matching(value, "head", _HEAD, "record")
             covered = replayed if outcome == VALID else frozenset[Segment]()
-            return cls(head, outcome, segments, covered, _auditor(value, signature))
+            opened = value.get("opened") is not None and bool(entry(value, "opened", dict, "record"))
+            return cls(head, outcome, segments, covered, _auditor(value, signature), opened)
 
 
 @dataclass(frozen=True)
 class Combined:
-    """What several records on one transcript say together."""
+    """What several records on one transcript say together.
+
+    Attributes:
+        invalid, opened: how many say invalid; how many are of an auditor who saw opened samples alone.
+    """
 
     head: str
     segments: int
     covered: frozenset[Segment]
     auditors: Sequence[str | None]
     invalid: int
+    opened: int
 
     @property
     def valid(self) -> bool:
@@ -131,6 +140,7 @@ def combine(records: Mapping[Path, Record]) -> Combined:
         covered=frozenset[Segment]().union(*(record.covered for record in records.values())),
         auditors=[record.auditor for record in records.values()],
         invalid=sum(record.outcome == INVALID for record in records.values()),
+        opened=sum(record.opened for record in records.values()),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from ticket_sig.datasets import Dataset
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import entry as field
@@ -14,7 +15,7 @@ from ticket_sig.fields import whole
 from ticket_sig.formats.safetensors_file import read_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.transcripts.chain import Chain, Entry
-from ticket_sig.transcripts.manifest import Manifest
+from ticket_sig.transcripts.manifest import Manifest, data_facts
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, SIGNATURES, state_file
 from ticket_sig.transcripts.signatures import Signature, read_signatures
 from ticket_sig.transcripts.states import State
@@ -124,6 +125,14 @@ class Transcript:
             raise forged(self.folder / MASK, "mask", f"the chain's {said}", digest)
         return Mask(found)
 
+    def segment(self, name: str) -> Segment:
+        """The one that is named by level and first step, as `1:500`; InputError where there is none."""
+        for one in self.segments:
+            if name == f"{one.level}:{one.first}":
+                return one
+        expected = "LEVEL:STEP, with the first step of a segment"
+        raise bad_input(self.folder, "segment", expected, repr(name)[:80])
+
     @property
     def places(self) -> list[tuple[int, int]]:
         """Level and step of every boundary."""
@@ -140,6 +149,22 @@ class Transcript:
                     path, f"{name} of step {step}", f"the chain's {committed.fields.get(name)}", str(found)
                 )
         return state
+
+
+def check_kind(transcript: Transcript) -> None:
+    """Refuses one that only a user's own step function can train again."""
+    if transcript.manifest.kind == "own":
+        hint = "audit it in Python, with its step function: audit_own"
+        raise bad_input(transcript.folder / MANIFEST, "kind", "search or training", "own", hint=hint)
+
+
+def check_data(transcript: Transcript, data: Dataset) -> None:
+    """Refuses another data set than the one committed to."""
+    for name, value in data_facts(data).items():
+        if (committed := transcript.manifest.data.get(name)) != value:
+            hint = "show the very data set that was trained on"
+            where = transcript.folder / MANIFEST
+            raise bad_input(where, f"data, {name}", repr(committed)[:90], repr(value)[:90], hint=hint)
 
 
 def _levels(chain: Chain, path: Path) -> tuple[list[Level], Entry | None]:
