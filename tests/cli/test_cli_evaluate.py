@@ -8,8 +8,9 @@ from pathlib import Path
 
 from support.command_line import Command, could_not, read_json
 
-SMALL = ("--models", 1, "--payloads", 1, "--epochs", 1, "--further", 1, "--parts", "imperceptibility,robustness")
-ASKED = ("evaluate", "uchida", *SMALL, "--modifications", "quantization=8,gaussian-noise", "--intensities", 1)
+SMALL = ("--models", 1, "--payloads", 1, "--epochs", 1, "--further", 1)
+PARTS = ("--parts", "imperceptibility,robustness", "--intensities", 1)
+ASKED = ("evaluate", "uchida", *SMALL, *PARTS, "--modifications", "quantization=8,gaussian-noise")
 
 
 def test_a_mark_is_evaluated_and_the_folder_is_its_own(tmp_path: Path, ticket_sig: Command) -> None:

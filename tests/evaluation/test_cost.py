@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from support.known_methods import Known, evaluation
 
+from ticket_sig.evaluation import cost
 from ticket_sig.evaluation.evaluate import evaluate, work
 from ticket_sig.evaluation.processes import alone
 from ticket_sig.evaluation.settings import begin, secret_of
@@ -31,3 +33,12 @@ def test_known_time_and_memory_are_recovered_within_a_tenth(tmp_path: Path) -> N
     assert detection["host_memory"]["mean"] == pytest.approx(MEMORY, rel=0.1)
     assert detection["seconds"]["mean"] == pytest.approx(SECONDS, rel=0.1)
     assert 0 < injection["inference_seconds"]["mean"] < 1
+
+
+def test_memory_is_not_known_where_the_system_does_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "_PROCESS", tmp_path / "none")
+    with cost.spent(torch.device("cpu")) as took:
+        pass
+    assert took.host is None and took.device is None and took.seconds > 0

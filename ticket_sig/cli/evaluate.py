@@ -171,6 +171,11 @@ def _tell(found: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         return
     from ticket_sig.evaluation.tables import summary
 
-    shown = summary(found)
-    out.print(table(shown.title, [head or "" for head in shown.columns], shown.rows))
+    # Methods side by side, without intervals: a terminal is not wide enough for the table of the page.
+    whole = summary(found)
+    heads, *rows = zip(whole.columns, *whole.rows, strict=True)
+    shown = [[head, *(cell.text for cell in cells)] for head, *cells in rows]
+    out.print(table(whole.title, ["", *(cell.text for cell in heads[1:])], shown))
+    for note in whole.notes:
+        out.print(note)
     out.print(f"report: {folder / 'report.html'}")

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,13 +36,13 @@ _PROCESS = Path("/proc/self")
 
 @dataclass
 class Spent:
-    """What a block took: seconds, bytes of the host's memory and of the device's (None: it has none).
+    """What a block took: seconds, and bytes of the host's memory and of the device's (None: not known).
 
     Memory is the peak of the block over what the process held before.
     """
 
     seconds: float = 0.0
-    host: int = 0
+    host: int | None = None
     device: int | None = None
 
 
@@ -157,8 +156,8 @@ def spent(device: torch.device) -> Iterator[Spent]:
     """Measures a block: time, and peak memory over what is held before it.
 
     What was freed before is handed back to the system first; else the block would take it unseen. The host's
-    peak is the kernel's high-water mark, reset before (Linux); elsewhere, or where it cannot be reset, it is
-    what the block adds to the peak of the process, which may be less than it took.
+    peak is the kernel's high-water mark, which Linux lets a process reset. Where that cannot be done it is
+    not known: the peak of the process so far may be that of the warm-up.
     """
     took, on_gpu = Spent(), device.type == "cuda"
     gc.collect()
@@ -167,28 +166,23 @@ def spent(device: torch.device) -> Iterator[Spent]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         held = torch.cuda.memory_allocated(device)
-    peak, before = _host_memory()
+    resettable = _reset_high_water()
+    before = _high_water() if resettable else 0
     _wait_for(device)
     start = time.perf_counter()
     yield took
     _wait_for(device)
     took.seconds = time.perf_counter() - start
-    took.host = max(0, peak() - before)
+    took.host = _high_water() - before if resettable else None
     if on_gpu:
         took.device = torch.cuda.max_memory_allocated(device) - held
 
 
-def _host_memory() -> tuple[Callable[[], int], int]:
-    """How to ask for the peak of this process in bytes, and what to take from it."""
+def _reset_high_water() -> bool:
     with suppress(OSError):
         (_PROCESS / "clear_refs").write_text("5")
-        return _high_water, _high_water()
-    unit = 1 if sys.platform == "darwin" else 1024
-
-    def peak() -> int:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-    return peak, peak()
+        return True
+    return False
 
 
 def _high_water() -> int:

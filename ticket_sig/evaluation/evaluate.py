@@ -21,7 +21,7 @@ from ticket_sig.progress import Progress, Silent
 from ticket_sig.training.device import made_with
 from ticket_sig.version import VERSION
 
-_PATIENCE = 5.0  # seconds until a cell that another evaluation is at is looked for again
+_PATIENCE = 20.0  # seconds until a cell that another evaluation is at is looked for again
 
 
 def evaluate(
@@ -51,7 +51,7 @@ def evaluate(
         _measure(evaluation, networks, store, every, workers, told)
     for method in networks.methods.values():
         imperceptibility.check_unlike(networks, store, method)
-    return _report(networks, store, command)
+    return _report(networks, store, command, workers)
 
 
 def cells(networks: Networks) -> list[Cell]:
@@ -125,8 +125,9 @@ def _left(seconds: float, done: int, left: int) -> str:
     return f"about {minutes} min left" if minutes < 120 else f"about {round(minutes / 60)} h left"
 
 
-def _report(networks: Networks, store: Store, command: str) -> dict[str, Any]:
-    settings, engine = networks.settings, networks.engine
+def _report(networks: Networks, store: Store, command: str, workers: int) -> dict[str, Any]:
+    settings = networks.settings
+    made = made_with(networks.engine.device, settings.recipe.precision)
     sections: dict[str, Callable[[Method], Any]] = {
         "imperceptibility": partial(imperceptibility.section, networks, store),
         "robustness": partial(robustness.section, networks, store),
@@ -136,7 +137,7 @@ def _report(networks: Networks, store: Store, command: str) -> dict[str, Any]:
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "written_by": f"ticket_sig {VERSION}",
-        "made_with": made_with(engine.device, settings.recipe.precision),
+        "made_with": {**made, "threads": 1} if workers > 1 else made,
         "command": command,
         "settings": settings.to_json(),
         "task": _task(networks),

@@ -152,7 +152,7 @@ def _filled(said: Said, known: Said) -> Said:
 
 
 def _reasons(found: Mapping[Place, Measured], tried: int, payloads: int) -> list[str]:
-    """Why numbers are missing, or are those of networks that could not be read; each with how many networks."""
+    """Why numbers are missing, or are those of networks that could not be read, and of how many networks."""
     told = [_told(measured) for measured in found.values()]
     counts = {reason: sum(reason in one for one in told) for one in told for reason in one}
     reasons = [f"{count} of {len(found)} networks: {reason}" for reason, count in counts.items()]
