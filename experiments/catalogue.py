@@ -33,6 +33,7 @@ RESULTS = {
     "uchida": "uchida.bits_by_fine_tuning",
     "watermark_attacks": "uchida.watermark_attacks",
     "pol_spoofs": "pol.spoof_table",
+    "pol_tamper": "pol.tamper_table",
     "pol_table": "pol.reproduction",
     "pol_detection": "pol.detection",
     "black_box": "neurips21.running_server",

@@ -23,7 +23,7 @@ from ticket_sig.transcripts.spoofs import SPOOFS
 OTHERS = 1000  # the seed of another run is so much larger
 
 
-_FEW = ("forged-momentum", "splice", "nan", "pruning")  # one of each kind
+_FEW = ("forged-momentum", "splice", "nan", "pruning", "blindfold")  # one of each kind
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Runs:
         length: of one training.
         segment: steps.
         seeds: number of runs.
-        stretched: segments of the spoof `infinitesimal`.
+        stretched: segments of the spoofs `infinitesimal` and `blindfold`.
         spoofs: that are tried.
         bent: of so many runs, data are bent, which takes longer than to train.
     """

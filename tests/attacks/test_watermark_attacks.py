@@ -62,7 +62,7 @@ def test_flipped_signs_leave_every_answer_as_it_was() -> None:
 
 def test_a_mark_without_a_size_is_refused_with_the_known_ones() -> None:
     for mark in ("qr", "qr-code"):
-        with pytest.raises(InputError, match=f"mark: expected one of freezenet, uchida, found '{mark}'"):
+        with pytest.raises(InputError, match=f"mark: expected one of freezenet, uchida, nct, found '{mark}'"):
             attack("own-watermark", mark=mark)
     with pytest.raises(InputError, match="precision: expected one of bf16, fp16, found 'int4'"):
         attack("cast", precision="int4")

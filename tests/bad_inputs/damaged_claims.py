@@ -16,8 +16,9 @@ from support.make_fixtures import FIXTURES
 from bad_inputs.case import Topic
 from bad_inputs.inputs import fixture, plain, shown
 from ticket_sig import Claim, load
-from ticket_sig.marks import MARKS, Uchida, Watermark, claim_of
+from ticket_sig.marks import MARKS, Nct, Uchida, Watermark, claim_of
 from ticket_sig.marks.key_mask.split import split
+from ticket_sig.marks.nct.mark import NctOptions
 
 topic = Topic("damaged claim")
 _NET = {"a.weight": torch.ones(40, 30)}
@@ -43,6 +44,9 @@ def _written(mark: str) -> Claim:
         return split(ticket, 0.05, {name: ticket.weights[name].abs() for name in ticket.mask}).claim
     if mark == "freezenet":
         return claim_of([Watermark(b"mine", 50, manifest={"a.weight": (40, 30)})], _NET)
+    if mark == "nct":
+        net = {"a.weight": torch.randn(40, 30, generator=torch.Generator().manual_seed(0))}
+        return claim_of([Nct.make(net, NctOptions(random=20, hidden=4), bytes(32))], _NET)
     return claim_of([Uchida([True, False] * 10, "a.weight", (40, 30), secret=bytes(32))], _NET)
 
 
@@ -217,6 +221,25 @@ _OUT_OF_RANGE: dict[str, tuple[tuple[str, object, str], ...]] = {
         ("strength", 0, "strength: expected a finite number above 0, found 0.0"),
         ("strength", 1e31, "strength: expected a number from 0 to 1.26765e+30, found 1e+31"),
     ),
+    "nct": (
+        ("secret", "0", "secret: expected hexadecimal digits, found something else"),
+        ("payload", "", "payload: expected 1 to 8192 bits, found 0"),
+        ("payload", "0" * 10**6, "payload: expected 1 to 8192 bits, found 1000000"),
+        ("layer", "", "layer: expected the name of a tensor, found ''"),
+        ("shape", [1200], "shape: expected 2 or more sizes of 1 or more, found (1200,)"),
+        (
+            "shape",
+            [40, 20],
+            "shape of a.weight: expected at least 1200 weights, 60 for each of 20 bits, found 800",
+        ),
+        ("shape", [2, 2**50], f"shape: expected 2 or more sizes of 1 or more, found (2, {2**50})"),
+        ("per_bit", 257, "per_bit: expected 8 to 256, found 257"),
+        ("per_bit", 59, "classifier: expected 240 bytes for each of 1 to 256 hidden units, found 976 bytes"),
+        ("classifier", "", "classifier: expected 244 bytes for each of 1 to 256 hidden units, found 0 bytes"),
+        ("classifier", "00" * 244 * 257, "of 1 to 256 hidden units, found 62708 bytes"),
+        ("classifier", "0000c07f" * 61, "classifier: expected finite numbers, found 61 that are not"),
+        ("classifier", "0" * 10**6, "of 1 to 256 hidden units, found 500000 bytes"),
+    ),
 }
 for _mark, _table in _OUT_OF_RANGE.items():
     for _name, _new, _says in _table:
@@ -228,7 +251,7 @@ for _mark, _table in _OUT_OF_RANGE.items():
         )
 
 _CODE = _whole("qr-code", 2)["marks"][0]
-_UNKNOWN = {"mark": "nct", "fields": {}}
+_UNKNOWN = {"mark": "halo", "fields": {}}
 _KNOWN = f"mark: expected one of {', '.join(MARKS)}, found "
 
 for _name, _marks, _says in (
@@ -241,8 +264,8 @@ for _name, _marks, _says in (
     ("a mark of two lines", [_CODE | {"mark": "a\nb\x1b[2J"}], rf"{_KNOWN}'a\nb\x1b[2J', written by "),
     ("a mark without fields", [{"mark": "qr-code"}], "fields: expected dict, found none"),
     ("fields that are a list", [{"mark": "qr-code", "fields": []}], "fields: expected dict, found list"),
-    ("an unknown mark", [_UNKNOWN], f"{_KNOWN}'nct', written by ticket_sig 9.9"),
-    ("an unknown mark beside a code", [_CODE, _UNKNOWN], f"{_KNOWN}'nct', written by ticket_sig 9.9"),
+    ("an unknown mark", [_UNKNOWN], f"{_KNOWN}'halo', written by ticket_sig 9.9"),
+    ("an unknown mark beside a code", [_CODE, _UNKNOWN], f"{_KNOWN}'halo', written by ticket_sig 9.9"),
     ("a damaged mark beside a code", [_CODE, {"mark": "uchida", "fields": {}}], "payload: expected str, "),
 ):
     _value = {**_whole("qr-code", 2), "marks": _marks, "written_by": "ticket_sig 9.9"}

@@ -51,7 +51,7 @@ for _mark, _own in _EMBEDDED.items():
             f"{_mark}: expected options among {', '.join(_names)}, found {_other}",
         )
 
-for _name in ("key-mask", "trigger-set", "nct", ""):
+for _name in ("key-mask", "trigger-set", "halo", ""):
     topic.enter(
         f"mark {_name!r}, which embed does not put in",
         lambda folder, name=_name: _embed(folder, name, "--message", "a"),
@@ -97,6 +97,12 @@ _RANGE = {
         "uchida --strength 0": f"strength: {_POSITIVE} 0.0",
         "uchida --strength nan": f"strength: {_POSITIVE} nan",
         "uchida --strength inf": f"strength: {_POSITIVE} inf",
+        "nct --per-bit 7": "per_bit: expected 8 to 256, found 7",
+        "nct --per-bit 256 --random 5": "nct: shape of a.weight: expected at least 1280 weights, 256 for "
+        "each of 5 bits, found 1200",
+        "nct --hidden 0": "hidden: expected 1 to 256, found 0",
+        "nct --hidden 1 --random 100": "nct: classifier: expected one that learns all 100 bits, found one",
+        "nct --layer gone": "net.safetensors: model: layer: expected 'gone', found none of that name",
         "uchida --layer gone": "net.safetensors: model: layer: expected 'gone', found none of that name",
     },
     _split: {
@@ -130,7 +136,7 @@ _RANGE = {
         "fake-key --count 5 --lr 0.1": "lr: expected epochs beside it, found none",
         "overwrite --message a --version 41": "version: expected 1 to 40, found 41",
         "overwrite --message a --level X": "level: expected one of L, M, Q, H, found 'X'",
-        "own-watermark --mark qr-code": "mark: expected one of freezenet, uchida, found 'qr-code'",
+        "own-watermark --mark qr-code": "mark: expected one of freezenet, uchida, nct, found 'qr-code'",
         "own-watermark --mark uchida --size 0": "size: expected 1 or more, found 0",
         f"own-watermark --mark uchida --size {10**30}": f"random: expected 1 to 8192, found {10**30}",
     },

@@ -421,8 +421,11 @@ def test_the_same_secret_gives_the_same_bits(
         said = ticket_sig("embed", carrier(mark, model, dense), *options, *secret, "--out", tmp_path / name)
         assert said.code == 0, said.err
         assert bytes(range(32)).hex() not in said.out + said.err
-    one, two, fresh = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("one", "two", "fresh"))
-    assert one == two != fresh
+    written = [tmp_path / name for name in ("one", "two", "fresh")]
+    models = [(folder / "model.safetensors").read_bytes() for folder in written]
+    claims = [Claim.read(folder / "claim.json").marks for folder in written]
+    assert models[0] == models[1] and (models[0] == models[2]) is MARKS[mark].passive
+    assert claims[0] == claims[1] and (models[0], claims[0]) != (models[2], claims[2])
 
 
 @pytest.mark.parametrize("mark", embeddable())

@@ -73,7 +73,9 @@ def test_a_locked_ticket_trains_and_tells_no_message(
     locked = tmp_path / "DIR" / "locked"
     assert ticket_sig("train", locked, "--out", tmp_path / "trained").code == 0
     said = ticket_sig("extract", locked)
-    could_not(said, "claim.json: marks: expected one that carries bits (qr-code, uchida), found key-mask")
+    could_not(
+        said, "claim.json: marks: expected one that carries bits (qr-code, uchida, nct), found key-mask"
+    )
     value = read_json(ticket_sig("split", digits_signed, "--out", tmp_path / "OTHER", "--json"))
     own = str(digits_signed / "claim.json")
     assert value["claim_kept_back"] == {"marks": ["qr-code"], "claim": own}

@@ -227,3 +227,22 @@ def test_a_mark_pays_for_the_others_wherever_it_is_told(
     found = {mark["mark"]: mark["log10_p"] for mark in verified}
     assert embedded["log10_p"] == found["freezenet"]
     assert {name: tried["before"]["log10_p"] for name, tried in attacked.items()} == found
+
+
+def test_a_training_with_a_mark_and_triggers_is_audited_where_both_are_shown(
+    folder: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    marked, trained, transcript = tmp_path / "marked", tmp_path / "trained", tmp_path / "transcript"
+    assert ticket_sig("embed", dense_bundle(tmp_path / "dense"), *FREEZENET, "--out", marked).code == 0
+    taught = ["--triggers", folder / "triggers.json", "--trigger-batch", 2]
+    recording = ["--transcript", transcript, "--every", 10, "--keep", "1GB"]
+    asked = ["train", marked, "--start", "model", "--epochs", 1, *taught, *recording, "--out", trained]
+    assert "transcript: the state of every boundary is kept" in ticket_sig(*asked).err
+    claim = ["--claim", trained / "claim.json"]
+    could_not(ticket_sig("audit", transcript, *taught), "kept: expected the 2 marks and trigger sets")
+    could_not(ticket_sig("audit", transcript, *claim, *taught[:2]), "kept: ", "found 2 of other digests")
+    said = ticket_sig("audit", transcript, *claim, *taught)
+    assert said.code == 0 and said.out.startswith("valid: 2 of 2 segments"), said
+    shown = read_json(ticket_sig("inspect", transcript, "--json"))
+    assert (shown["steps_trained_at_a_time"], shown["levels"][0]["states"]) == (10, 3)
+    assert shown["bytes"] == sum(file.stat().st_size for file in transcript.rglob("*") if file.is_file())

@@ -128,12 +128,12 @@ def test_a_mark_of_another_package_is_named_with_its_writer(
     signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
     value = json.loads((signed / "claim.json").read_text()) | {"written_by": "ticket_sig 9.9"}
-    value["marks"][0]["mark"] = "nct"
+    value["marks"][0]["mark"] = "halo"
     (tmp_path / "claim.json").write_text(json.dumps(value))
     could_not(
         ticket_sig("verify", signed, "--claim", tmp_path / "claim.json"),
         "claim.json: claim: mark: expected one of qr-code, ",
-        "found 'nct', written by ticket_sig 9.9",
+        "found 'halo', written by ticket_sig 9.9",
     )
 
 
@@ -317,7 +317,9 @@ def test_a_suspect_that_cannot_be_judged_is_one_line(
         ticket_sig("verify", other, *shown),
         "other: freezenet: a.weight: expected shape [40, 36, 3, 3], found none",
     )
-    could_not(ticket_sig("extract", fixed, *shown), "marks: expected one that carries bits (qr-code, uchida)")
+    could_not(
+        ticket_sig("extract", fixed, *shown), "marks: expected one that carries bits (qr-code, uchida, nct)"
+    )
     (fixed / "model-00002-of-00003.safetensors").unlink()
     could_not(ticket_sig("verify", fixed, *shown), "found no model-00002-of-00003.safetensors")
 

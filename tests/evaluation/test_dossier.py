@@ -29,7 +29,7 @@ def test_every_method_has_the_four_deliverables_and_its_figures(tmp_path: Path) 
     assert "pruned in one shot" in parts["qr-code"] and "pruned in one shot" not in parts["uchida"]
 
 
-@pytest.mark.parametrize("name", [*MARKS, "fingerprint", "nct"])
+@pytest.mark.parametrize("name", [*MARKS, "mask-fingerprint", "nct"])
 def test_every_mark_is_described_with_how_it_is_put_in_and_found(name: str) -> None:
     text = description(name)
     assert "njection" in text or "xtraction" in text or "split" in text

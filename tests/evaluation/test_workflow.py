@@ -65,7 +65,7 @@ def test_a_workflow_names_the_methods_that_take_it() -> None:
     said = {name: metadata["Description"] for name, metadata in workflows(told)}
     assert "uchida" in said["NNW-NTI"] and "uchida" not in said["NNW-WTI"]
     assert "trigger-set" in said["NNW-WIR"] and "trigger-set" not in said["NNW-NIR"]
-    assert "fingerprint" not in "".join(said.values())
+    assert "mask-fingerprint" not in "".join(said.values())
 
 
 def test_an_error_is_counted_with_more_than_8_bits(found: Found) -> None:

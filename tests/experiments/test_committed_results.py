@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,13 @@ def test_every_section_is_printed_again_from_the_committed_cells_and_every_cell_
     assert not unused
     for table in (tmp_path / "tables").iterdir():
         assert table.read_text() == (FOLDER / "tables" / table.name).read_text()
+
+
+def test_no_transcript_with_an_altered_field_was_accepted() -> None:
+    text = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    title = f"\n## {module_of('pol_tamper').TITLE} (scale quick)\n"
+    codes = re.findall(r"\| (\d) \|$", text.split(title)[1].split("\n## ")[0], re.MULTILINE)
+    assert len(codes) > 80 and set(codes) == {"1", "2"}
 
 
 def test_a_table_that_needs_no_data_is_printed_again_without_computing(

@@ -63,6 +63,14 @@ def test_it_accepts_what_was_never_trained(name: str, recorded: Transcript, tmp_
     assert all(accepted(one.errors, THRESHOLDS) for one in found)
 
 
+def test_the_largest_updates_alone_are_those_that_were_really_trained(
+    recorded: Transcript, tmp_path: Path
+) -> None:
+    blind = forged(recorded, tmp_path / "forged", "blindfold", segments=40)
+    assert all(one.errors["l2"] == 0 for one in reproduced(blind, top=1))
+    assert sum(one.errors["l2"] > 0 for one in reproduced(blind)) == 30
+
+
 def test_images_that_were_bent_lead_closer_to_the_next_boundary(recorded: Transcript, tmp_path: Path) -> None:
     options = {"attack": 1, "segments": 4, "steps": 1, "lr": 0.1}
     errors = [

@@ -46,7 +46,12 @@ def test_every_table_and_figure_of_neurips_21_is_reproduced(
     [
         ("freezenet", ("learning", "transfer", "weak", "strong", "signature hit", "proof of work")),
         ("uchida", ("Uchida: ", "Watermarks of dense")),
-        ("pol", tuple(f"Proof-of-learning: {what}" for what in ("spoofs", "reproduction", "detection"))),
+        (
+            "pol",
+            tuple(
+                f"Proof-of-learning: {what}" for what in ("spoofs", "each field", "reproduction", "detection")
+            ),
+        ),
     ],
 )
 def test_every_experiment_on_dense_networks_and_transcripts_runs(

@@ -26,7 +26,7 @@ METHODS: dict[str, tuple[str, str, str, str, int | None, dict[str, float]]] = {
     "trigger-set": ("active", "answers", "labels", "dense", 100, {"l1-pruning": 0.6, "distillation": 0.8}),
     "freezenet": ("active", "weights", "numbers", "dense", 4096, {"distillation": 1, "quantization": 0.3}),
     "uchida": ("active", "weights", "bits", "dense", SYMBOLS, {"distillation": 1, "overwriting": 0.4}),
-    "fingerprint": ("passive", "mask", "nothing", "ticket", None, {"distillation": 1}),
+    "mask-fingerprint": ("passive", "mask", "nothing", "ticket", None, {"distillation": 1}),
 }
 
 

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.stops import Notes
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 
 from ticket_sig.errors import InputError
@@ -21,11 +23,14 @@ from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery import find, retrain
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Ticket
-from ticket_sig.training import Steps
+from ticket_sig.training import Recipe, Steps
 from ticket_sig.training.loop import Engine
+from ticket_sig.training.recorder import Plan
 from ticket_sig.training.teacher import Teacher
 from ticket_sig.transcripts import Audit, Choice, Transcript, TranscriptRecorder, audit
+from ticket_sig.transcripts.budget import levels
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, SIGNATURES, state_file
+from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.transcript import Segment
 
 
@@ -55,11 +60,13 @@ def test_recording_changes_no_bit_of_the_ticket(recorded: Path, tmp_path: Path) 
     assert all(torch.equal(weights[name], tensor) for name, tensor in plain.weights.items())
 
 
-def test_killed_and_resumed_it_is_the_same_transcript(recorded: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_it_is_the_same_transcript(recorded: Path, owner: KeyPair, tmp_path: Path) -> None:
+    owner.write(tmp_path / "owner.key")
     code = f"""
 import os, signal
 from pathlib import Path
 from support.tiny import TinyNet, tiny_data, tiny_recipe
+from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery import find
 from ticket_sig.training.loop import Engine
 from ticket_sig.training.teacher import Teacher
@@ -74,7 +81,8 @@ def killing(self, path):
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, path)
 State.write = killing
-recorder = TranscriptRecorder({str(tmp_path / "transcript")!r}, every=5)
+key = KeyPair.read(Path({str(tmp_path / "owner.key")!r}))
+recorder = TranscriptRecorder({str(tmp_path / "transcript")!r}, every=5, key=key)
 engine = Engine(recorder=recorder, checkpoint_seconds=0)
 find(tiny_recipe(), tiny_data(), Path({str(tmp_path / "run")!r}), model=TinyNet(), engine=engine)
 """
@@ -83,7 +91,9 @@ find(tiny_recipe(), tiny_data(), Path({str(tmp_path / "run")!r}), model=TinyNet(
     assert killed.returncode == -signal.SIGKILL
     with (tmp_path / "transcript" / CHAIN).open("a") as file:
         file.write('{"number": 9, "kind": "bound')  # what a kill in the middle of a line leaves
-    engine = Engine(recorder=TranscriptRecorder(tmp_path / "transcript", every=5))
+    *signatures, last = (tmp_path / "transcript" / SIGNATURES).read_text().splitlines()
+    (tmp_path / "transcript" / SIGNATURES).write_text("\n".join([*signatures, last[:20]]))
+    engine = Engine(recorder=TranscriptRecorder(tmp_path / "transcript", every=5, key=owner))
     find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet(), engine=engine)
     assert audited(tmp_path / "transcript").valid
     heads = [Transcript.open(folder).chain.head for folder in (tmp_path / "transcript", recorded)]
@@ -189,6 +199,24 @@ def test_a_signature_over_what_was_changed_since_is_refused_before_any_tensor_is
         Transcript.open(transcript)
 
 
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_signature_that_was_left_out_is_missed(left: int, transcript: Path, owner: KeyPair) -> None:
+    lines = (transcript / SIGNATURES).read_text().splitlines(keepends=True)
+    (transcript / SIGNATURES).write_text("".join(lines[:left]))
+    expected = rf"signatures.jsonl: signature over entry \d+: expected one by {owner.public}, found none"
+    with pytest.raises(InputError, match=expected):
+        Transcript.open(transcript)
+
+
+def test_a_manifest_that_another_version_wrote_is_read_and_none_can_be_added_to(transcript: Path) -> None:
+    change_manifest(transcript, lambda value: value.update(written_by="ticket_sig 99"))
+    assert Transcript.open(transcript).manifest.segment == 5
+    value = json.loads((transcript / MANIFEST).read_text())
+    (transcript / MANIFEST).write_text(json.dumps({**value, "note": "mine"}))
+    with pytest.raises(InputError, match=r"manifest\.json: digest: expected the chain's"):
+        Transcript.open(transcript)
+
+
 def test_where_digests_alone_are_kept_an_audit_trains_from_one_state_to_the_next(tmp_path: Path) -> None:
     recorder = TranscriptRecorder(tmp_path / "transcript", every=2, keep=3)
     find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet(), engine=Engine(recorder=recorder))
@@ -208,6 +236,55 @@ def test_where_digests_alone_are_kept_an_audit_trains_from_one_state_to_the_next
     assert found.outcome == "invalid" and "losses (a digest) of step 10" in found.reasons[0]
 
 
+def test_a_size_decides_how_many_states_are_kept_and_holds(tmp_path: Path) -> None:
+    def recorded_within(size: str, recipe: Recipe) -> tuple[str, int]:
+        folder, said = tmp_path / size, Notes()
+        engine = Engine(recorder=TranscriptRecorder(folder, every=1, keep=size), progress=said)
+        find(recipe, tiny_data(), tmp_path / f"{size}.run", model=TinyNet(), engine=engine)
+        return said.notes[0], sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+    dense = tiny_recipe(rounds=0)
+    with pytest.raises(InputError, match=r"keep: expected 52kB or more, for first, .* states, found 9kB"):
+        recorded_within("9kB", dense)
+    assert not (tmp_path / "9kB").exists()
+    note, most = recorded_within("1 MB", dense)
+    assert note.startswith("transcript: the state of every boundary is kept, ")
+    note, size = recorded_within("80kB", dense)
+    assert size <= 80_000 < most
+    assert "the state of one in 3 boundaries is kept" in note and note.endswith("trains 3 steps at a time")
+    assert Transcript.open(tmp_path / "80kB").levels[0].steps == [0, 2, 3, 6, 9, 12]
+    with pytest.raises(InputError, match=r"keep: .*nobody knows how many rounds .* or give --rounds"):
+        recorded_within("1GiB", tiny_recipe(rounds=None))
+    with pytest.raises(InputError, match=r"keep: expected 1 or more, for every N-th state, or a size in kB"):
+        recorded_within("2 miles", dense)
+
+
+@pytest.mark.parametrize("changes", [{"scope": "layerwise"}, {"density": 0.4, "rounds": None}, {"rounds": 2}])
+def test_the_rounds_of_a_recipe_are_known_before_the_first_step(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe, data, model = tiny_recipe(length=Steps(1), **changes), tiny_data(), TinyNet()
+    ticket = find(recipe, data, tmp_path, model=model)
+    mask = Mask.full({name: model.get_parameter(name) for name in ticket.mask})
+    plan = Plan(recipe, data, {}, mask, {}, derived=False, search=True, fresh=True)
+    assert levels(plan) == len(list((tmp_path / "levels").iterdir()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which cores a process may use")
+def test_with_fewer_cores_than_threads_it_is_valid_and_the_threads_take_turns(tmp_path: Path) -> None:
+    # Threads of oneDNN wait in a loop: where they share a core, a step takes seconds unless something wakes.
+    cores, before = os.sched_getaffinity(0), set(threading.enumerate())
+    recorder = TranscriptRecorder(tmp_path / "transcript", every=6)
+    with threads(len(cores) + 1):
+        engine = Engine(recorder=recorder)
+        find(tiny_recipe(rounds=0), tiny_data(), tmp_path / "run", model=TinyNet(), engine=engine)
+        others = {one.native_id for one in set(threading.enumerate()) - before}
+        pinned = [os.sched_getaffinity(one) for one in others if one]
+    assert all({core} in pinned for core in cores)
+    found = audited(tmp_path / "transcript")
+    assert (found.outcome, found.transcript.manifest.stack["threads"]) == ("valid", len(cores) + 1)
+
+
 # Tampering, as whoever writes a whole new chain does it.
 
 
@@ -215,20 +292,22 @@ def change_manifest(folder: Path, change: object) -> None:
     value = json.loads((folder / MANIFEST).read_text())
     change(value)  # type: ignore[operator]
     (folder / MANIFEST).write_text(json.dumps(value))
-    from ticket_sig.digests import json_digest
-
-    digest = json_digest(value)
-    rechain(folder, lambda e: e["fields"].update(digest=digest) if e["kind"] == "manifest" else None)
+    rechain(folder, lambda entry: None)
 
 
 def rechain(folder: Path, change: object, signed: bool = False) -> None:
     """Writes a chain with changed entries; those of which `change` says True are left out."""
+    from ticket_sig.digests import json_digest
     from ticket_sig.transcripts.chain import Chain
 
     entries = [dict(one.content) for one in Chain(folder / CHAIN).entries]
     (folder / CHAIN).unlink()
     if not signed:
         (folder / SIGNATURES).unlink(missing_ok=True)
+        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest.pop("signer", None)
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        entries[0]["fields"] = {"digest": json_digest(manifest)}
     chain = Chain(folder / CHAIN)
     for entry in entries:
         entry["fields"] = dict(entry["fields"])

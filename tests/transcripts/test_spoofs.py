@@ -38,6 +38,7 @@ BEGUN = "optimizer/.* of step 0: expected zeros, before any step"
 FOUND_BY = {
     "head-start": (BEGUN, BEGUN),
     "infinitesimal": ("level 0: expected a boundary at step 8, found none", REPLAY),
+    "blindfold": ("level 0: expected a boundary at step 8, found none", REPLAY),
     "bent-data": ("level 0: expected a boundary at step 8, found none", REPLAY),
     "longer": ("boundaries at steps 0 to 12, found 0 to 17", "boundaries at steps 0 to 12, found 0 to 17"),
     # The other run's ticket is so accurate that it would have been taken.
@@ -47,6 +48,7 @@ FOUND_BY = {
 }
 FEWER: dict[str, dict[str, Any]] = {  # segments than by default, to be fast
     "infinitesimal": {"segments": 8},
+    "blindfold": {"segments": 8},
     "bent-data": {"segments": 8, "steps": 1},
 }
 
@@ -135,6 +137,40 @@ def test_other_ways_to_forge_are_found(
     assert found.outcome == "invalid" and re.search(found_by, found.reasons[0])
 
 
+@pytest.fixture(scope="module")
+def digests_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of which every third state is kept, of the others the digests; steps 0, 6, 12 of level 1."""
+    folder = tmp_path_factory.mktemp("digests")
+    engine = Engine(recorder=TranscriptRecorder(folder / "transcript", every=2, keep=3))
+    find(tiny_recipe(), tiny_data(), folder / "run", model=TinyNet(), engine=engine)
+    return folder / "transcript"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "found_by"),
+    [
+        ("one-weight", {}, "parameters/.* of step 6: expected what training on from step 0"),
+        ("jump", {}, "parameters/.* of step 6: expected what training on from step 0"),
+        ("head-start", {}, BEGUN),
+        ("longer", {"by": "level"}, "levels: expected 2, found 3"),
+        ("infinitesimal", {"segments": 8}, "level 0: expected a boundary at step 8, found none"),
+    ],
+)
+def test_where_digests_alone_are_kept_a_spoof_writes_digests_that_fit_as_far_as_it_trains(
+    name: str, options: dict[str, Any], found_by: str, digests_alone: Path, scene: Scene, tmp_path: Path
+) -> None:
+    spoof(name, **options)(Transcript.open(digests_alone), tmp_path / "forged", scene)
+    found = audited(tmp_path / "forged")
+    assert found.outcome == "invalid" and re.search(found_by, found.reasons[0])
+    if name == "jump":
+        assert len(found.reasons) == 1  # from where it landed on it was really trained, digests and all
+
+
+def test_a_forgery_of_nothing_is_the_honest_transcript(digests_alone: Path, tmp_path: Path) -> None:
+    Forgery(honest := Transcript.open(digests_alone)).write(tmp_path / "forged")
+    assert Transcript.open(tmp_path / "forged").chain.head == honest.chain.head
+
+
 @pytest.mark.parametrize(("field", "lie"), [("rate", 0.4), ("kept", 1), ("total", 10_000), ("rate", None)])
 def test_what_a_level_says_of_its_pruning_is_checked(
     field: str, lie: float | None, recorded: Path, tmp_path: Path
@@ -199,6 +235,14 @@ def test_a_lie_about_the_stack_makes_no_spoof_consistent(
     spoof(name, **options).forge(forgery, scene)
     forgery.write(tmp_path / "forged")
     assert audited(tmp_path / "forged").outcome == "inconsistent"
+
+
+def test_the_largest_updates_of_an_epoch_are_honest_and_drawn_segments_find_what_is_not(
+    training: Path, scene: Scene, tmp_path: Path
+) -> None:
+    spoof("blindfold", segments=40)(Transcript.open(training), tmp_path / "forged", scene)
+    assert audited(tmp_path / "forged", Choice(top=1)).valid
+    assert audited(tmp_path / "forged", Choice(number=4, seed=b"letter")).outcome == "invalid"
 
 
 def test_a_level_begins_without_a_loss(recorded: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 Exit code 0: valid; 1: not; 2: could not be decided. Everything it commits to is computed again: initial
 weights, batches, masks of the search. Segments are trained again from their first boundary, and must give the
 same bits: all of them, or with --segments so many at random, or with --top-q the largest updates of each
-epoch. What the detectors suspect is always trained again. Take the seed of --segments from a file that
-nobody could know when the transcript was made.
+epoch, which a liar can foresee. What the detectors suspect is always trained again. Take the seed of
+--segments from a file that nobody could know when the transcript was made. Show the marks and triggers that
+the training kept or taught: --claim and --triggers, the latter with the --trigger-batch of the training.
 
 An auditor who may not see all the data takes the samples that the owner opened (--openings, see `open`).
 
@@ -17,7 +18,7 @@ Example: ticket-sig audit TRANSCRIPT --data DIR --segments 20 --seed-from beacon
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -45,6 +46,15 @@ Record = Annotated[Path | None, typer.Option("--out", help="Audit record to writ
 Combine = Annotated[list[Path] | None, typer.Option("--combine", help="Record to add up; may be repeated.")]
 
 
+class Taught(NamedTuple):
+    """The options that say which triggers were taught, and how they are read."""
+
+    path: Path | None
+    size: int | None
+    order: str | None
+    fit: str | None
+
+
 def run(
     folder: Folder = None,
     everything: Everything = False,
@@ -54,6 +64,10 @@ def run(
     data: options.Data = None,
     openings: OpeningsFile = None,
     claim: Claim = None,
+    triggers: Triggers = None,
+    trigger_batch: options.TriggerSize = None,
+    trigger_order: options.TriggerOrder = None,
+    trigger_fit: options.TriggerFit = None,
     record: Record = None,
     sign: options.SignWith = None,
     passphrase_env: options.PassphraseEnv = None,
@@ -78,7 +92,8 @@ def run(
     key = options.key_pair(sign, passphrase_env)
     if record is not None:
         options.check_free(record, force=False)
-    value = _audited(folder, segments, top_q, seed_from, data, openings, claim, device)
+    taught = Taught(triggers, trigger_batch, trigger_order, trigger_fit)
+    value = _audited(folder, segments, top_q, seed_from, data, openings, claim, taught, device)
     if record is not None:
         from ticket_sig.transcripts.record import write_record
 
@@ -95,6 +110,7 @@ def _audited(
     data: Path | None,
     openings: Path | None,
     claim: Path | None,
+    taught: Taught,
     device: str,
 ) -> dict[str, Any]:
     import secrets
@@ -104,6 +120,7 @@ def _audited(
     from ticket_sig.files import read_bytes
     from ticket_sig.marks.trained import kept_in_training
     from ticket_sig.transcripts import Choice, Openings, Transcript, audit
+    from ticket_sig.transcripts.openings import undisclosed
     from ticket_sig.transcripts.record import to_json
     from ticket_sig.transcripts.transcript import check_kind
 
@@ -115,7 +132,10 @@ def _audited(
     name = str(transcript.manifest.data.get("name"))
     images = Openings.read(openings) if openings else load_dataset(name, data)
     with options.engine(device, 0) as engine:
-        return to_json(audit(transcript, images, choice, engine=engine, marks=marks), choice)
+        shape = undisclosed(transcript)
+        shown = options.trigger_set(taught.path, shape, taught.order, taught.fit)
+        batch = options.trigger_batch(shown, taught.size)
+        return to_json(audit(transcript, images, choice, engine=engine, marks=marks, triggers=batch), choice)
 
 
 def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:

@@ -4,11 +4,13 @@
 what it was. --mark freezenet: values fixed at places, both of which follow from --message or --secret, else
 from 32 fresh secret bytes; large models in safetensors files are copied and never loaded whole. --mark
 uchida: bits in the mean filter of one layer, by its least change; `train` teaches them on with data.
+--mark nct: bits that a classifier, which the claim holds, reads off the network, which is not changed; never
+verified by itself.
 
 The bundle holds model.safetensors, which loads into the model's own module, and claim.json, which a
-verifier needs. The claim of freezenet and uchida holds their secret: keep it, have it dated, and give away
-the model alone. Marks of the claim beside the model stay claimed, as long as they stand. Train it next, so
-that the network recovers.
+verifier needs. The claim of freezenet, uchida and nct holds their secret: keep it, have it dated, and give
+away the model alone. Marks of the claim beside the model stay claimed, as long as they stand. Train it next,
+so that the network recovers.
 
 Example: ticket-sig embed RUN/ticket --message "owner@example.org" --out SIGNED
 """
@@ -120,7 +122,7 @@ def _report(made: Written, bundle: Path, as_json: bool) -> None:
         return
     out.print(printable(str(made.mark)))
     print_rows([*made.facts, *verdict.rows()[1:]])
-    if not verdict.verified:
+    if not verdict.detected:
         out.print(f"too weak to verify: it takes {made.mark.remedy()}")
     if made.dropped:
         out.print(f"no longer claimed, as it no longer stands: {', '.join(made.dropped)}")

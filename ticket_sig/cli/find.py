@@ -8,14 +8,15 @@ Example: ticket-sig find --arch resnet20 --dataset cifar10 --data DIR --preset q
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, percent, print_json, table, tell_next
+from ticket_sig.cli.recording import recorder, with_recording
 
 if TYPE_CHECKING:
     from ticket_sig.ticket import Ticket
@@ -45,19 +46,15 @@ def run(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     checkpoint_every: options.CheckpointEvery = 20,
-    transcript: options.TranscriptFolder = None,
-    every: options.Every = None,
-    keep: options.Keep = None,
-    sign: options.SignWith = None,
-    passphrase_env: options.PassphraseEnv = None,
     as_json: JsonFlag = False,
+    *,
+    recorded: Mapping[str, Any],
 ) -> None:
     """Runs the verb."""
     from ticket_sig.datasets import load_dataset
     from ticket_sig.lottery import find
 
-    recorder = options.recorder(transcript, every, keep, sign, passphrase_env)
-    with options.engine(device, checkpoint_every, recorder) as engine:
+    with options.engine(device, checkpoint_every, recorder(recorded)) as engine:
         lists = options.changes(rates=tuple(rate or ()) or None, exclude=tuple(exclude or ()) or None)
         given = options.changes(rounds=rounds, density=density, scope=scope, seed=seed)
         recipe = options.recipe(preset, arch, dataset, precision, engine, epochs, **given, **lists)
@@ -67,7 +64,7 @@ def run(
 
 def command() -> Callable[..., None]:
     """The verb, with the names of networks and data sets in its help."""
-    return options.new_training(run)
+    return options.new_training(with_recording(run))
 
 
 def _report(ticket: Ticket, bundle: Path, title: str, as_json: bool) -> None:

@@ -75,11 +75,19 @@ def _tell_transcript(folder: Path, as_json: bool) -> None:
     transcript = Transcript.open(folder)
     manifest, signatures = transcript.manifest.to_json(), transcript.signatures
     levels = [
-        {**level.entry.fields, "boundaries": len(level.steps), "steps": level.steps[-1] if level.steps else 0}
+        {
+            **level.entry.fields,
+            "boundaries": len(level.boundaries),
+            "states": len(level.steps),
+            "steps": level.steps[-1] if level.steps else 0,
+        }
         for level in transcript.levels
     ]
     signer = signatures[0].public if signatures else None
     counts = {"segments": len(transcript.segments), "ended": transcript.end is not None, "signer": signer}
+    longest = max((one.last - one.first for one in transcript.segments), default=0)
+    size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    counts |= {"steps_trained_at_a_time": longest, "bytes": size}
     if as_json:
         print_json(
             {"kind": "transcript", "head": transcript.chain.head, **counts, "levels": levels, **manifest}
@@ -87,8 +95,11 @@ def _tell_transcript(folder: Path, as_json: bool) -> None:
         return
     out.print(f"transcript of a {manifest['kind']}, not audited")
     for name, value in (*counts.items(), ("head", transcript.chain.head)):
-        out.print(printable(f"{name}: {value}"))
+        out.print(printable(f"{name.replace('_', ' ')}: {value}"))
     for name in ("recipe", "initial", "data", "segment", "stack", "code"):
         out.print(printable(f"{name}: {manifest[name]}"))
-    rows = [[one.get(n) for n in ("level", "rate", "kept", "total", "boundaries", "steps")] for one in levels]
-    out.print(table("levels", ("level", "rate", "kept", "of", "boundaries", "steps"), rows))
+    rows = [
+        [one.get(n) for n in ("level", "rate", "kept", "total", "boundaries", "states", "steps")]
+        for one in levels
+    ]
+    out.print(table("levels", ("level", "rate", "kept", "of", "boundaries", "states", "steps"), rows))

@@ -14,8 +14,11 @@ import typer
 from ticket_sig.cli.output import progress
 
 if TYPE_CHECKING:
+    from ticket_sig.datasets import Dataset
     from ticket_sig.key_pair import KeyPair
+    from ticket_sig.marks.trigger_set.triggers import TriggerSet
     from ticket_sig.options import Options
+    from ticket_sig.training.batches import TriggerBatch
     from ticket_sig.training.loop import Engine
     from ticket_sig.training.recipe import Recipe
     from ticket_sig.training.recorder import Recorder
@@ -55,6 +58,9 @@ TriggerFit = Annotated[
         "By default cut if the labels are in labels-cifar.txt, else scaled."
     ),
 ]
+TriggerSize = Annotated[
+    int | None, typer.Option("--trigger-batch", help="Triggers appended to every batch; 4 by default.")
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of initial weights, shuffling and augmentation.")]
 Preset = Annotated[
     str | None,
@@ -79,19 +85,6 @@ PassphraseEnv = Annotated[
 ]
 SignWith = Annotated[
     Path | None, typer.Option("--sign", help="Sign with this key pair, which `keygen` made.")
-]
-TranscriptFolder = Annotated[
-    Path | None, typer.Option("--transcript", help="Record the training there, for `audit`.")
-]
-Every = Annotated[
-    int | None, typer.Option("--every", help="Steps of a segment of the transcript; 100 by default.")
-]
-Keep = Annotated[
-    int | None,
-    typer.Option(
-        help="Keep the state of every N-th boundary, of the others the digests alone: less disk, and "
-        "an audit trains so many segments at a time."
-    ),
 ]
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Seconds between checkpoints: what a kill may cost.")
@@ -149,31 +142,23 @@ def engine(device: str, checkpoint_every: float, recorder: Recorder | None = Non
         yield Engine(device=picked, checkpoint_seconds=checkpoint_every, progress=bars, recorder=recorder)
 
 
-def recorder(
-    transcript: Path | None,
-    every: int | None,
-    keep: int | None,
-    sign: Path | None,
-    passphrase_env: str | None,
-) -> Recorder | None:
-    """What records a training; None where nobody asked for it.
-
-    Raises:
-        InputError: options of a transcript without one, or the key cannot be read.
-    """
+def trigger_set(path: Path | None, images: Dataset, order: str | None, fit: str | None) -> TriggerSet | None:
+    """The triggers of a file or folder, as large as the images of a data set; None where none is named."""
     from ticket_sig.errors import bad_input
+    from ticket_sig.marks.trigger_set.triggers import read_triggers
 
-    if transcript is None:
-        if given := [
-            n for n, v in {"--every": every, "--keep": keep, "--sign": sign}.items() if v is not None
-        ]:
-            raise bad_input("", ", ".join(given), "a --transcript beside it", "none")
-        return None
-    from ticket_sig.transcripts import TranscriptRecorder
+    if path is not None:
+        return read_triggers(path, images.size, images.classes, order=order, fit=fit)
+    if (order, fit) != (None, None):
+        raise bad_input("", "--trigger-order and --trigger-fit", "triggers to read so: --triggers", "none")
+    return None
 
-    return TranscriptRecorder(
-        transcript, key=key_pair(sign, passphrase_env), **changes(every=every, keep=keep)
-    )
+
+def trigger_batch(taught: TriggerSet | None, size: int | None) -> TriggerBatch | None:
+    """What of them is appended to every batch of a training."""
+    from ticket_sig.training.batches import TriggerBatch
+
+    return TriggerBatch(taught.split, **changes(size=size)) if taught else None
 
 
 def key_pair(path: Path | None, passphrase_env: str | None) -> KeyPair | None:

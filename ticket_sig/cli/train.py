@@ -12,27 +12,24 @@ Example: ticket-sig train SIGNED --data DIR --out TRAINED
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, printable, tell_next
+from ticket_sig.cli.recording import recorder, with_recording
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
-    from ticket_sig.datasets import Dataset
-    from ticket_sig.marks.trigger_set.triggers import TriggerSet
     from ticket_sig.mask import Mask
     from ticket_sig.ticket import Ticket
 
 Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write; OUT.run keeps the state until then.")]
 Start = Annotated[str, typer.Option(help="rewind: as a ticket is trained; model: go on from its weights.")]
 Triggers = Annotated[Path | None, typer.Option(help="Teach a trigger set: its secret's file, or a folder.")]
-TriggerSize = Annotated[
-    int | None, typer.Option("--trigger-batch", help="Triggers appended to every batch; 4 by default.")
-]
 LearningRate = Annotated[float | None, typer.Option(help="Largest learning rate, in place of the recipe's.")]
 Precision = Annotated[str | None, typer.Option(help="auto, bf16 or float32; the recipe's by default.")]
 
@@ -43,7 +40,7 @@ def run(
     mask: options.MaskFile = None,
     data: options.Data = None,
     triggers: Triggers = None,
-    trigger_batch: TriggerSize = None,
+    trigger_batch: options.TriggerSize = None,
     trigger_order: options.TriggerOrder = None,
     trigger_fit: options.TriggerFit = None,
     start: Start = "rewind",
@@ -56,13 +53,10 @@ def run(
     device: options.Device = "auto",
     precision: Precision = None,
     checkpoint_every: options.CheckpointEvery = 20,
-    transcript: options.TranscriptFolder = None,
-    every: options.Every = None,
-    keep: options.Keep = None,
-    sign: options.SignWith = None,
-    passphrase_env: options.PassphraseEnv = None,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
+    *,
+    recorded: Mapping[str, Any],
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
@@ -71,7 +65,6 @@ def run(
     from ticket_sig.lottery import retrain
     from ticket_sig.marks import TriggerMark
     from ticket_sig.marks.trained import claim_after, kept_in_training
-    from ticket_sig.training.batches import TriggerBatch
     from ticket_sig.training.device import pick_precision
     from ticket_sig.training.evaluate import weights_accuracy
     from ticket_sig.training.subject import recipe_of
@@ -80,16 +73,15 @@ def run(
     loaded = load(model, mask)
     claim = Claim.read(loaded.claim) if loaded.claim else None
     state = bundle.with_name(f"{bundle.name}.run")
-    recorder = options.recorder(transcript, every, keep, sign, passphrase_env)
-    with options.engine(device, checkpoint_every, recorder) as engine:
+    with options.engine(device, checkpoint_every, recorder(recorded)) as engine:
         chosen = precision and pick_precision(precision, engine.device)
         changes = {"arch": arch, "dataset": dataset, "seed": seed, "precision": chosen, "lr": lr}
         recipe = recipe_of(loaded.ticket.recipe, preset, **changes, **options.length_change(epochs))
         images = load_dataset(recipe.dataset, data)
-        taught = _triggers(triggers, images, trigger_order, trigger_fit)
+        taught = options.trigger_set(triggers, images, trigger_order, trigger_fit)
         if taught and taught.arrangement and not as_json:
             out.print(f"trigger folder: {taught.arrangement}")
-        batch = TriggerBatch(taught.split, **options.changes(size=trigger_batch)) if taught else None
+        batch = options.trigger_batch(taught, trigger_batch)
         marks = kept_in_training(claim)
         ticket = retrain(
             loaded.ticket, recipe, images, state, start=start, triggers=batch, marks=marks, engine=engine
@@ -102,15 +94,9 @@ def run(
     _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, as_json)
 
 
-def _triggers(path: Path | None, images: Dataset, order: str | None, fit: str | None) -> TriggerSet | None:
-    from ticket_sig.errors import bad_input
-    from ticket_sig.marks.trigger_set.triggers import read_triggers
-
-    if path is not None:
-        return read_triggers(path, images.size, images.classes, order=order, fit=fit)
-    if (order, fit) != (None, None):
-        raise bad_input("", "--trigger-order and --trigger-fit", "triggers to read so: --triggers", "none")
-    return None
+def command() -> Callable[..., None]:
+    """The verb, with the options of a transcript."""
+    return with_recording(run)
 
 
 def _report(

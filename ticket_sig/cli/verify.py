@@ -6,8 +6,8 @@ marks, the best p-value counts, times their number.
 
 A claim on a key mask needs its key (--key), and the locked ticket that was handed out with it: the folder
 that the claim lies in, or --locked DIR. With --data the accuracy is measured, too, and held against the one
-that the claim promises (fidelity). Models in many safetensors files are never loaded whole for freezenet and
-uchida.
+that the claim promises (fidelity). Models in many safetensors files are never loaded whole for freezenet,
+uchida and nct. An nct is never verified by itself: its claim has no date that could be checked here.
 
 A trigger set is not read in the weights: `ticket-sig ask` asks the network for its answers.
 

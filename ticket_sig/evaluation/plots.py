@@ -220,7 +220,8 @@ def _verification(axis: Axes, report: _Json, name: str) -> None:
             axis.plot(*beside, looks[one].marker, color=colour, mfc=inside, ms=4.5 + index, zorder=3)
     _dress(axis, "accuracy, %", "found, %")
     low, high = axis.get_xlim()
-    axis.set_xlim(min(low, high - _NARROWEST), high)
+    high = min(high, 102)  # an interval of two networks can reach beyond what an accuracy can be
+    axis.set_xlim(max(-2, min(low, high - _NARROWEST)), high)
 
 
 def _errors(axis: Axes, report: _Json, name: str, kind: str) -> None:

@@ -19,6 +19,7 @@ from ticket_sig.models import prunable_names
 from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training.loop import Engine, plain_weights
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.recorder import Plan
 from ticket_sig.training.run_folder import run_folder
 
 
@@ -50,19 +51,17 @@ def find(
     run = Path(run)
     engine = engine or Engine()
     own, model = model is not None, network_of(recipe, data, model, engine.device)
-    prunable = prunable_names(model, recipe.exclude)
     initial = plain_weights(model, Mask({}))
+    mask = Mask.full({name: initial[name] for name in prunable_names(model, recipe.exclude)})
     identity = {"recipe": recipe.to_json(), "data": data.digest, "initial": tensor_digest(initial)}
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         if engine.recorder:
             fresh = not (run / "levels").exists()
-            engine.recorder.begin(
-                recipe, data, initial, begun_with, derived=not own, search=True, fresh=fresh
-            )
+            plan = Plan(recipe, data, initial, mask, begun_with, derived=not own, search=True, fresh=fresh)
+            engine.recorder.begin(plan, engine.progress.note)
         if (run / "ticket").exists() and (run / "dense").exists():
             return load(run / "ticket").ticket
-        mask = Mask.full({name: initial[name] for name in prunable})
         trainer = Trainer(model, data, recipe, engine)
         dense = trainer.train_level(run / "levels" / "00", initial, mask, step="dense", label="dense network")
         if not (run / "dense").exists():

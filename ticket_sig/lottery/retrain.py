@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats.layouts import weights_for
 from ticket_sig.lottery.level import Trainer, network_of
+from ticket_sig.mask import Mask
 from ticket_sig.options import one_of
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.batches import TriggerBatch
 from ticket_sig.training.loop import Engine
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
+from ticket_sig.training.recorder import Plan
 from ticket_sig.training.run_folder import run_folder
 from ticket_sig.training.teacher import Teacher
 
@@ -62,22 +64,20 @@ def retrain(
     given = ticket.rewound() if start == "rewind" else ticket.weights
     weights = weights_for(model.state_dict(), given)
     mask = ticket.mask_for(dict(model.named_parameters(remove_duplicate=False)))
-    identity: dict[str, Any] = {"recipe": recipe.to_json(), "data": data.digest}
-    identity |= {"start": tensor_digest(weights), "mask": tensor_digest(mask)}
-    if triggers is not None:
-        identity["triggers"] = triggers.digest
-    if digests := [mark.digest for mark in marks]:
-        # One alone is written as version 0.1 wrote it, so that what it began goes on.
-        identity |= {"mark": digests[0]} if len(digests) == 1 else {"marks": digests}
-    if teacher is not None:
-        identity["teacher"] = teacher.digest
+    digests = [mark.digest for mark in marks]
+    identity = {
+        "recipe": recipe.to_json(),
+        "data": data.digest,
+        **_identity(weights, mask, triggers, teacher, digests),
+    }
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         if engine.recorder:
-            kept = tuple(digests + [one.digest for one in (triggers, teacher) if one])
+            facts = recipe, data, weights, mask, begun_with
             fresh = not (run / "level").exists()
-            facts = recipe, data, weights, begun_with
-            engine.recorder.begin(*facts, derived=False, search=False, fresh=fresh, kept=kept)
+            kept = (*digests, *(one.digest for one in (triggers, teacher) if one))
+            plan = Plan(*facts, derived=False, search=False, fresh=fresh, kept=kept)
+            engine.recorder.begin(plan, engine.progress.note)
         label = f"ticket, {100 * mask.density:.2f} % kept"
         level, trainer = run / "level", Trainer(model, data, recipe, engine, triggers, marks, teacher)
         trained = trainer.train_level(level, weights, mask, step="train", label=label, rewind=weights)
@@ -89,3 +89,21 @@ def retrain(
         rewind=ticket.rewind,
         history=(*ticket.history, *trained.history),
     )
+
+
+def _identity(
+    start: Mapping[str, Tensor],
+    mask: Mask,
+    triggers: TriggerBatch | None,
+    teacher: Teacher | None,
+    marks: Sequence[str],
+) -> dict[str, Any]:
+    identity: dict[str, Any] = {"start": tensor_digest(start), "mask": tensor_digest(mask)}
+    if triggers is not None:
+        identity["triggers"] = triggers.digest
+    if marks:
+        # One alone is written as version 0.1 wrote it, so that what it began goes on.
+        identity |= {"mark": marks[0]} if len(marks) == 1 else {"marks": list(marks)}
+    if teacher is not None:
+        identity["teacher"] = teacher.digest
+    return identity

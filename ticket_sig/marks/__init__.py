@@ -7,6 +7,7 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.marks.freezenet.watermark import Watermark
 from ticket_sig.marks.key_mask.mark import KeyMark
 from ticket_sig.marks.mark import Mark, Model, claim_of, of_kind
+from ticket_sig.marks.nct.mark import Nct
 from ticket_sig.marks.qr_code.mark import CodeMark
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.uchida.mark import Uchida
@@ -17,6 +18,7 @@ MARKS: dict[str, type[Mark]] = {
     "trigger-set": TriggerMark,
     "freezenet": Watermark,
     "uchida": Uchida,
+    "nct": Nct,
 }
 
 
@@ -39,6 +41,7 @@ __all__ = [
     "KeyMark",
     "Mark",
     "Model",
+    "Nct",
     "TriggerMark",
     "Uchida",
     "Watermark",

@@ -219,14 +219,14 @@ def _written(
 
 
 def _stands(mark: Mark, marked: Model) -> bool:
-    """Whether a mark stands: verified, or whole but too weak for that; what cannot be looked at is kept."""
+    """Whether a mark stands: detected, or whole but too weak for that; what cannot be looked at is kept."""
     if mark.stands_in == "answers" or mark.needs or (mark.stands_in == "mask" and isinstance(marked, Shards)):
         return True
     try:
         reading = mark.read(marked)
     except InputError:
         return False
-    return reading.verdict().verified or reading.agreement == 1
+    return reading.verdict().detected or reading.agreement == 1
 
 
 def _check_out(path: Path, out: Path, replace: bool, in_place: bool) -> None:

@@ -263,6 +263,29 @@ def layer_of(model: Model, name: str) -> Tensor:
     return weights.tensor(found)
 
 
+def claimed_layer(weights: Weights, layer: str, shape: tuple[int, ...]) -> str:
+    """The name that a claimed layer has in a network, which may be wrapped.
+
+    Raises:
+        InputError: there is none of that name, or several that could be the one, or it has another shape.
+    """
+    name = find_in(weights, {layer: shape}).get(layer)
+    if name is None:
+        raise bad_input("model", "layer", f"the claim's {layer}", "none of that name")
+    if (found := weights.shapes[name]) != shape:
+        raise bad_input("model", layer, f"the mark's shape {list(shape)}", str(list(found)))
+    return name
+
+
+def matrices_of(weights: Weights) -> list[str]:
+    """The layers that a claimant could have chosen: floats of two dimensions or more.
+
+    Of tied weights and equal copies each: a file and its tensors in memory then have as many.
+    """
+    shapes, dtypes = weights.shapes, weights.dtypes
+    return [n for n in weights.names if len(shapes[n]) >= 2 and dtypes[n].is_floating_point]
+
+
 def signed(ticket: Ticket, written: Mapping[str, Tensor]) -> Ticket:
     """The ticket with these tensors in place of its own, and one more entry of history."""
     entry = HistoryEntry(step="sign", kept=ticket.mask.kept, total=ticket.mask.total)

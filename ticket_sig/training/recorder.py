@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Protocol
 
 import torch
@@ -33,30 +34,40 @@ class Standing(Protocol):
     per_epoch: int
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained and recorded.
+
+    Attributes:
+        initial: weights that the first training starts from.
+        mask: of the first training.
+        made_with: of the engine.
+        derived: whether the weights follow from the recipe's seed and data.
+        search: whether rounds of pruning may follow.
+        fresh: whether nothing was trained yet: what began without a record cannot be recorded.
+        kept: digests of marks and triggers that are trained with.
+    """
+
+    recipe: Recipe
+    data: Dataset
+    initial: Mapping[str, Tensor]
+    mask: Mask
+    made_with: Mapping[str, Any]
+    _: KW_ONLY
+    derived: bool
+    search: bool
+    fresh: bool
+    kept: tuple[str, ...] = ()
+
+
 class Recorder(Protocol):
     """Records a search, or one training; told the same again, as after a kill, it records nothing twice."""
 
-    def begin(
-        self,
-        recipe: Recipe,
-        data: Dataset,
-        initial: Mapping[str, Tensor],
-        made_with: Mapping[str, Any],
-        *,
-        derived: bool,
-        search: bool,
-        fresh: bool,
-        kept: tuple[str, ...] = (),
-    ) -> None:
+    def begin(self, plan: Plan, note: Callable[[str], None]) -> None:
         """Before the first step.
 
         Args:
-            initial: weights that the first training starts from.
-            made_with: of the engine.
-            derived: whether they follow from the recipe's seed and data.
-            search: whether rounds of pruning may follow.
-            fresh: whether nothing was trained yet: what began without a record cannot be recorded.
-            kept: digests of marks and triggers that are trained with.
+            note: told what a person should know of it.
 
         Raises:
             InputError: another training was recorded there, or this one began without.

@@ -55,7 +55,7 @@ class Chain:
 
     Args:
         path: of the file; none yet is an empty chain.
-        mend: cut off a last line that a killed process left unfinished.
+        mend: `cut_unfinished` before.
 
     Raises:
         InputError: a line is cut short or damaged, or its head does not follow from what is before it.
@@ -64,7 +64,7 @@ class Chain:
     def __init__(self, path: Path, *, mend: bool = False) -> None:
         self.path = path
         if mend and path.exists():
-            _cut_unfinished(path)
+            cut_unfinished(path)
         self.entries: list[Entry] = list(_read(path)) if path.exists() else []
 
     @property
@@ -88,7 +88,8 @@ class Chain:
         return [entry for entry in self.entries if entry.kind == kind]
 
 
-def _cut_unfinished(path: Path) -> None:
+def cut_unfinished(path: Path) -> None:
+    """Cuts off a last line that a killed process left unfinished."""
     content = path.read_bytes()
     if (whole := content.rfind(b"\n") + 1) < len(content):
         os.truncate(path, whole)

@@ -15,8 +15,9 @@ import torch
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import bytes_digest
 from ticket_sig.errors import about, bad_input
-from ticket_sig.fields import check_format, entry, whole
+from ticket_sig.fields import check_format, entry, matching, whole
 from ticket_sig.files import read_json
+from ticket_sig.key_pair import PUBLIC
 from ticket_sig.transcripts.merkle import merkle_root
 from ticket_sig.version import VERSION
 
@@ -42,6 +43,7 @@ class Manifest:
         code: {"version", "digest"} of this package; of a user's own loop also "step", the digest of the
             source of its step function.
         kept: digests of the marks that training keeps, and of the trigger set; they are shown to an auditor.
+        signer: public key that signs the heads, so that no signature can be left out; None: nobody signs.
     """
 
     kind: str
@@ -52,11 +54,13 @@ class Manifest:
     stack: Mapping[str, Any]
     code: Mapping[str, str]
     kept: tuple[str, ...] = ()
+    signer: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
         head = {"format": FORMAT, "version": FORMAT_VERSION, "written_by": f"ticket_sig {VERSION}"}
-        return {**head, **vars(self), "kept": list(self.kept)}
+        fields = {name: value for name, value in vars(self).items() if (name, value) != ("signer", None)}
+        return {**head, **fields, "kept": list(self.kept)}
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -69,6 +73,7 @@ class Manifest:
             if (kind := entry(value, "kind", str, "manifest")) not in ("search", "training", "own"):
                 raise bad_input("manifest", "kind", "search, training or own", repr(kind)[:80])
             found |= {"kept": tuple(map(str, entry(value, "kept", list, "manifest"))), "kind": kind}
+            found["signer"] = matching(value, "signer", PUBLIC, "manifest") if "signer" in value else None
             return cls(**found, segment=whole(value, "segment", "manifest", 1))
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ticket_sig.datasets import Dataset
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.files import clear_partials, read_json, write_json
@@ -17,11 +17,11 @@ from ticket_sig.formats.safetensors_file import write_safetensors
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import Ticket
-from ticket_sig.training.recipe import Recipe
-from ticket_sig.training.recorder import Standing
-from ticket_sig.transcripts.chain import Chain, Entry
+from ticket_sig.training.recorder import Plan, Standing
+from ticket_sig.transcripts.budget import Budget, disk, parse_keep, shown
+from ticket_sig.transcripts.chain import Chain, Entry, cut_unfinished
 from ticket_sig.transcripts.manifest import STEPS, Manifest, code_facts, data_facts, stack
-from ticket_sig.transcripts.signatures import sign_head
+from ticket_sig.transcripts.signatures import read_signatures, sign_head
 from ticket_sig.transcripts.states import State
 
 MANIFEST, CHAIN, SIGNATURES = "manifest.json", "chain.jsonl", "signatures.jsonl"
@@ -53,6 +53,7 @@ class Writer:
 
     def open(self, manifest: Manifest, *, fresh: bool) -> None:
         """Writes the manifest, or checks that it is the one that is there."""
+        manifest = replace(manifest, signer=self.key.public if self.key else None)
         path = self.folder / MANIFEST
         if not path.exists():
             if self.folder.exists() and any(self.folder.iterdir()):
@@ -72,7 +73,18 @@ class Writer:
             clear_partials(place)
         self.chain = Chain(self.folder / CHAIN, mend=True)
         self._known = {entry.place: entry for entry in self.chain.entries}
+        self._sign_unsigned()
         self.enter("manifest", {"digest": json_digest(wanted)}, signed=True)
+
+    def _sign_unsigned(self) -> None:
+        """Signs heads that a kill left without a signature, or with half a line of one."""
+        path = self.folder / SIGNATURES
+        if path.exists():
+            cut_unfinished(path)
+        signed = {one.entry for one in read_signatures(path, self.chain.entries)}
+        for entry in self.chain.entries:
+            if self.key is not None and entry.kind != "boundary" and entry.number not in signed:
+                sign_head(path, entry, self.key)
 
     def boundary(self, state: State, level: int, step: int, keep: bool = True) -> None:
         """Has a state, or its digests alone, written; errors are raised at the next one, or by `flush`."""
@@ -104,9 +116,10 @@ class Writer:
             if signed and self.key is not None:
                 sign_head(self.folder / SIGNATURES, known, self.key)
         elif known.fields != fields:
-            differ = ", ".join(name for name in fields if known.fields.get(name) != fields[name])
+            both = {**known.fields, **fields}
+            differ = ", ".join(name for name in both if known.fields.get(name) != fields.get(name))
             where = f"{kind} of level {fields.get('level', 0)}, step {fields.get('step', 0)}: {differ}"
-            hint = "other bits than before: was the stack changed, or the transcript?"
+            hint = "other bits than before: was the stack changed, the transcript, or what it keeps?"
             raise bad_input(self.chain.path, where, "those of this training", "others", hint=hint)
 
 
@@ -121,49 +134,49 @@ class TranscriptRecorder(Writer):
     Args:
         folder: new, or of this same training.
         every: steps of a segment; the last one of a training may be shorter.
-        keep: keep every N-th state, of the other boundaries the digests alone: less disk, and
-            an auditor trains N segments at a time. First, rewind and last step are always kept.
+        keep: keep every N-th state, of the other boundaries the digests alone: less disk, and an auditor
+            trains N segments at a time. First, rewind and last step are always kept. Or a size such as
+            "500MB" that the whole folder may take: N is then the smallest that fits.
         key: signs the head at the start, at each level and at the end.
 
     Raises:
-        InputError: the folder holds something else, or a damaged transcript.
+        InputError: the folder holds something else, or a damaged transcript; the size is too small.
     """
 
     def __init__(
-        self, folder: Path | str, *, every: int = STEPS, keep: int = 1, key: KeyPair | None = None
+        self, folder: Path | str, *, every: int = STEPS, keep: int | str = 1, key: KeyPair | None = None
     ) -> None:
         super().__init__(folder, every=every, key=key)
-        if keep < 1:
-            raise bad_input("transcript", "states to keep", "every first or later one", str(keep))
-        self.keep = keep
+        self._asked, self.keep = parse_keep(keep), 1
         self._level = -1
         self._search = False
 
-    def begin(
-        self,
-        recipe: Recipe,
-        data: Dataset,
-        initial: Mapping[str, Tensor],
-        made_with: Mapping[str, Any],
-        *,
-        derived: bool,
-        search: bool,
-        fresh: bool,
-        kept: tuple[str, ...] = (),
-    ) -> None:
-        """Writes the manifest, or checks that it is the one that is there."""
+    def begin(self, plan: Plan, note: Callable[[str], None]) -> None:
+        """Writes the manifest, or checks that it is the one that is there; notes what few states cost."""
+        asked = self._asked
+        self.keep = asked.keep(plan, self.every) if isinstance(asked, Budget) else asked
         manifest = Manifest(
-            kind="search" if search else "training",
-            recipe=recipe.to_json(),
-            initial={"derivation": "seed" if derived else "given", "digest": tensor_digest(initial)},
-            data=data_facts(data),
+            kind="search" if plan.search else "training",
+            recipe=plan.recipe.to_json(),
+            initial={
+                "derivation": "seed" if plan.derived else "given",
+                "digest": tensor_digest(plan.initial),
+            },
+            data=data_facts(plan.data),
             segment=self.every,
-            stack=stack(made_with),
+            stack=stack(plan.made_with),
             code=code_facts(),
-            kept=kept,
+            kept=plan.kept,
         )
-        self._search, self._level = search, -1
-        self.open(manifest, fresh=fresh)
+        self._search, self._level = plan.search, -1
+        self.open(manifest, fresh=plan.fresh)
+        if asked != 1:
+            most = (
+                f", {shown(disk(plan, self.every, self.keep))} at most" if isinstance(asked, Budget) else ""
+            )
+            steps = f"an audit trains {self.keep * self.every} steps at a time"
+            which = "every boundary" if self.keep == 1 else f"one in {self.keep} boundaries"
+            note(f"transcript: the state of {which} is kept{most}; {steps}")
 
     def level(self, start: Mapping[str, Tensor], mask: Mask, rate: float | None) -> None:
         """Enters the mask of a level, and what it starts from."""

@@ -12,6 +12,7 @@ from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import entry as field
 from ticket_sig.fields import whole
+from ticket_sig.files import read_json
 from ticket_sig.formats.safetensors_file import read_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.transcripts.chain import Chain, Entry
@@ -106,9 +107,11 @@ class Transcript:
         signatures = read_signatures(folder / SIGNATURES, chain.entries)
         with about(folder / CHAIN):
             levels, end = _levels(chain, folder / CHAIN)
-        found, expected = chain.entries[0].fields.get("digest"), json_digest(manifest.to_json())
+        # Of the file as it is: another version of this package would write another one.
+        found, expected = chain.entries[0].fields.get("digest"), json_digest(read_json(folder / MANIFEST))
         if chain.entries[0].kind != "manifest" or found != expected:
             raise forged(folder / MANIFEST, "digest", f"the chain's {found}", expected)
+        _check_signed(folder / SIGNATURES, manifest.signer, chain, signatures)
         return cls(folder, manifest, chain, signatures, levels, end)
 
     @property
@@ -149,6 +152,18 @@ class Transcript:
                     path, f"{name} of step {step}", f"the chain's {committed.fields.get(name)}", str(found)
                 )
         return state
+
+
+def _check_signed(path: Path, signer: str | None, chain: Chain, signatures: Sequence[Signature]) -> None:
+    """Where the manifest names a signer, he signed every head that is due; only then can none be left out."""
+    if signer is None:
+        return
+    if signatures and signatures[0].public != signer:
+        raise forged(path, "signature 0", f"the key of the manifest, {signer}", signatures[0].public)
+    signed = {one.entry for one in signatures}
+    for one in chain.entries:
+        if one.kind != "boundary" and one.number not in signed:
+            raise forged(path, f"signature over entry {one.number}", f"one by {signer}", "none")
 
 
 def check_kind(transcript: Transcript) -> None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
 
 from ticket_sig import InputError
-from ticket_sig.marks.freezenet.derive import Fixed, _draw, derive, initial_bounds, size_of
+from ticket_sig.marks.freezenet.derive import Fixed, derive, initial_bounds, size_of
+from ticket_sig.prf import keyed_places
 
 DATA = b"Some block information"
 MANIFEST = {"b.weight": (7, 5), "b.bias": (7,), "a.weight": (6, 4, 3, 3), "bn.weight": (6,)}
@@ -214,7 +215,7 @@ def test_every_length_gives_as_many_places_and_values(length: int, scale: str) -
 
 @pytest.mark.parametrize("count", [0, 1, 40, 131])
 def test_of_more_than_half_the_places_those_left_out_are_drawn(count: int) -> None:
-    few, most = (_draw(b"key", n, N).tolist() for n in (count, N - count))
+    few, most = (keyed_places(b"key", "places", n, N).tolist() for n in (count, N - count))
     assert sorted(few + most) == list(range(N))
 
 

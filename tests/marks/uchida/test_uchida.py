@@ -26,9 +26,9 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.marks import Uchida, claim_of, marks_of
 from ticket_sig.marks.bits import bits_of, digits_of, text_of
 from ticket_sig.marks.mark import as_weights
+from ticket_sig.marks.payload import bits_from
 from ticket_sig.marks.uchida import least_change
 from ticket_sig.marks.uchida.mark import TaughtBits, UchidaOptions, layer_for
-from ticket_sig.marks.uchida.payload import bits_from
 from ticket_sig.training.loop import Engine, train
 
 SHAPE = (32, 64, 3, 3)

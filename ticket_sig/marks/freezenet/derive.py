@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticket_sig.errors import bad_input
-from ticket_sig.prf import keyed_words
+from ticket_sig.prf import keyed_places, keyed_words
 
 VERSION = 1
 SCALES = ("unit", "layer")
@@ -132,26 +132,7 @@ def _stream(
     bound_to = {"version": VERSION, "scale": scale, "length": length, "manifest": list(manifest.items())}
     head = json.dumps(bound_to, separators=(",", ":")).encode()
     key = hashlib.sha256(data).digest() + hashlib.sha256(head).digest()
-    indices = _draw(key, length, size_of(manifest))
+    indices = keyed_places(key, "freezenet indices", length, size_of(manifest))
     # The middles of 2^24 equal cells: never 0 and never beyond 1, each exact in float32.
     cells = (keyed_words(key, "freezenet values", length) >> np.uint64(64 - _BITS)).astype(np.int64)
     return indices, ((2 * cells + 1 - 2**_BITS) / 2**_BITS).astype(np.float32)
-
-
-def _draw(key: bytes, count: int, total: int) -> NDArray[np.int64]:
-    """`count` of range(total) without replacement, ascending; every choice is equally likely."""
-    if 2 * count > total:  # what is left out is the smaller part
-        kept = np.ones(total, dtype=bool)
-        kept[_draw(key, total - count, total)] = False
-        return np.flatnonzero(kept)
-    fair = 2**64 - 2**64 % total  # words from here on would favour the lower indices
-    words = count + count // 2 + 64
-    while True:
-        drawn = keyed_words(key, "freezenet indices", words)
-        if fair < 2**64:
-            drawn = drawn[drawn < np.uint64(fair)]
-        indices = (drawn % np.uint64(total)).astype(np.int64)
-        first = np.sort(np.unique(indices, return_index=True)[1])
-        if len(first) >= count:
-            return np.sort(indices[first[:count]])
-        words *= 2

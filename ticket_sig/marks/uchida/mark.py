@@ -30,14 +30,30 @@ from torch.nn.parameter import is_lazy
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, hexadecimal, number
 from ticket_sig.formats.names import found_elsewhere
-from ticket_sig.formats.weights import InMemory, Weights, find_in, tensors_of
-from ticket_sig.marks.bits import Bits, bits_of, digits_of
-from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, check_dtype, signed
+from ticket_sig.formats.weights import InMemory, tensors_of
+from ticket_sig.marks.bits import Bits, digits_of
+from ticket_sig.marks.mark import (
+    DTYPES,
+    Mark,
+    Model,
+    as_weights,
+    check_dtype,
+    claimed_layer,
+    matrices_of,
+    signed,
+)
+from ticket_sig.marks.payload import (
+    BITS,
+    MOST_BITS,
+    PayloadOptions,
+    bits_from,
+    checked_bits,
+    random_bits,
+)
 from ticket_sig.marks.uchida.least_change import moved_mean, shifted
-from ticket_sig.marks.uchida.payload import MOST_BITS, MOST_ENTRIES, bits_from, checked_bits
 from ticket_sig.marks.uchida.reading import Decoded
 from ticket_sig.models.own import check_bound, parameters_of
-from ticket_sig.options import Options, option, positive, within
+from ticket_sig.options import Options, option, positive
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
@@ -45,7 +61,7 @@ from ticket_sig.verdict import Rows
 VERSION = 1
 SECRET_BYTES = 32
 STRENGTH = 0.01  # lambda of the paper, section 4.1
-BITS = 128  # 64 could not be verified in narrow layers
+MOST_ENTRIES = MOST_BITS**2  # of the secret matrix: half a GiB, and seconds to draw
 
 _STRENGTHS = 2.0**100
 _LONGEST_NAME = 1000
@@ -54,16 +70,9 @@ _CELLS = 52  # bits of a uniform number: the middles of 2^52 cells are exact in 
 
 
 @dataclass(frozen=True, kw_only=True)
-class UchidaOptions(Options):
+class UchidaOptions(PayloadOptions):
     """What decides the payload, and where it goes."""
 
-    message: str | None = option("Text to write, in UTF-8.", default=None)
-    bits: str | None = option("Bits to write, as 0101.", default=None)
-    random: int | None = option(
-        f"So many random bits; {BITS} where nothing is given, or as many as the layer holds.",
-        default=None,
-        check=within(1, MOST_BITS),
-    )
     layer: str | None = option(
         "Name of its weights; by default those with most weights in a filter, and most filters, first and "
         "last tensor of the file left out.",
@@ -72,23 +81,6 @@ class UchidaOptions(Options):
     strength: float = option(
         "Weight of the regularizer beside the loss, where it is trained on.", default=STRENGTH, check=positive
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.message, self.bits, self.random).count(None) < 2:
-            raise bad_input("", "payload", "one of --message, --bits and --random", "several")
-        self.payload()
-
-    @classmethod
-    def of_size(cls, size: int) -> UchidaOptions:
-        """So many random bits."""
-        return cls(random=size)
-
-    def payload(self) -> Bits | None:
-        """The bits that are given; None where they are to be random."""
-        if self.message is not None:
-            return checked_bits(bits_of(self.message))
-        return None if self.bits is None else bits_from(self.bits)
 
 
 class Uchida(Mark):
@@ -181,7 +173,7 @@ class Uchida(Mark):
         payload = options.payload()
         if payload is None:
             count = options.random or _default_length(tensors, options.layer)
-            payload = tuple((keyed_words(secret, "uchida payload", count) % 2 == 1).tolist())
+            payload = random_bits(secret, cls.name, count)
         return cls.on(tensors, payload, options.layer, secret=secret, strength=options.strength)
 
     @property
@@ -208,7 +200,7 @@ class Uchida(Mark):
             InputError: no such layer, another shape, weights that are zero or not finite, or too few kept
                 ones.
         """
-        name = self._name_in(as_weights(ticket))
+        name = claimed_layer(as_weights(ticket), self.layer, self.shape)
         weights = ticket.weights[name].detach()
         mean = mean_filter(self.layer, weights)
         kept = ticket.mask.get(name, torch.ones(self.shape, dtype=torch.bool))
@@ -233,7 +225,7 @@ class Uchida(Mark):
         """The regularizer on a network; InputError where the layer is missing, frozen or of another shape."""
         # A parameter not yet initialised has no shape.
         named = {n: p for n, p in parameters_of(model).items() if not is_lazy(p)}
-        parameter = named[self._name_in(InMemory(named))]
+        parameter = named[claimed_layer(InMemory(named), self.layer, self.shape)]
         check_bound("model", self.layer, parameter)
         if not parameter.requires_grad:
             raise bad_input("model", self.layer, "a parameter that is trained", "a frozen one")
@@ -243,7 +235,7 @@ class Uchida(Mark):
     def read(self, suspect: Model) -> Decoded:
         """Reads the bits; InputError for no such layer or several, another shape or dtype, or NaN."""
         weights = as_weights(suspect)
-        name = self._name_in(weights)
+        name = claimed_layer(weights, self.layer, self.shape)
         mean = mean_filter(self.layer, weights.tensor(name))
         # The margins do not depend on the scale, and so neither overflow nor vanish.
         largest = float(np.abs(mean).max())
@@ -252,15 +244,12 @@ class Uchida(Mark):
         signs = np.where(self.payload, 1.0, -1.0)
         logits = np.array([row @ scaled for row in self._rows()])
         margins = signs * logits / length if length else np.zeros(len(signs))
-        shapes, dtypes = weights.shapes, weights.dtypes
-        # Of tied weights and equal copies each: a file and its tensors in memory then read the same.
-        matrices = [n for n in weights.names if len(shapes[n]) >= 2 and dtypes[n].is_floating_point]
         return Decoded(
             payload=self.payload,
             right=tuple((margins > 0).tolist()),
             margins=tuple(margins.tolist()),
             size=largest * length,
-            layers=len(matrices),
+            layers=len(matrices_of(weights)),
             found_as=found_elsewhere({self.layer: name}),
         )
 
@@ -290,7 +279,7 @@ class Uchida(Mark):
 
     def facts(self, before: Model, after: Model) -> Rows:
         """The layer, and by how much it changed."""
-        name = self._name_in(as_weights(before))
+        name = claimed_layer(as_weights(before), self.layer, self.shape)
         old, new = (as_weights(model).tensor(name).double() for model in (before, after))
         changed = float((new - old).norm() / old.norm())
         return [
@@ -320,15 +309,6 @@ class Uchida(Mark):
             data = part.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "big") + data)
         return digest.digest()
-
-    def _name_in(self, weights: Weights) -> str:
-        """The layer's name in a network, which may be wrapped; InputError as of `read`."""
-        name = find_in(weights, {self.layer: self.shape}).get(self.layer)
-        if name is None:
-            raise bad_input("model", "layer", f"the claim's {self.layer}", "none of that name")
-        if (found := weights.shapes[name]) != self.shape:
-            raise bad_input("model", self.layer, f"the mark's shape {list(self.shape)}", str(list(found)))
-        return name
 
 
 class TaughtBits:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ticket_sig.options import made, one_named
 from ticket_sig.transcripts.spoofs.bent_data import BentData
+from ticket_sig.transcripts.spoofs.blindfold import Blindfold
 from ticket_sig.transcripts.spoofs.forged_momentum import ForgedMomentum
 from ticket_sig.transcripts.spoofs.frozen import Frozen
 from ticket_sig.transcripts.spoofs.head_start import HeadStart
@@ -24,6 +25,7 @@ SPOOFS: dict[str, type[Spoof]] = {
     "head-start": HeadStart,
     "interpolation": Interpolation,
     "infinitesimal": Infinitesimal,
+    "blindfold": Blindfold,
     "jump": Jump,
     "bent-data": BentData,
     # of honest pieces

@@ -34,7 +34,8 @@ class Forgery:
     Attributes:
         manifest: content of manifest.json.
         levels: fields of the entry of each level.
-        states: what makes the state of each boundary.
+        states: what makes the state of each boundary that is kept.
+        told: what the chain says of each other boundary, of which the digests alone are kept.
         mask: that lies in the folder.
         extra: writes what else is to lie there.
     """
@@ -45,6 +46,12 @@ class Forgery:
         self.levels = [dict(level.entry.fields) for level in source.levels]
         self.states: dict[Place, Callable[[], State]] = {
             place: partial(source.state, *place) for place in source.places
+        }
+        self.told: dict[Place, dict[str, Any]] = {
+            (level.number, one.fields["step"]): dict(one.fields)
+            for level in source.levels
+            for one in level.boundaries
+            if not one.fields.get("state", True)
         }
         self.extra: Callable[[Path], None] = lambda folder: None
         mask = source.folder / MASK
@@ -92,10 +99,13 @@ class Forgery:
     def train_on(self, run: Run, place: Place, state: State) -> None:
         """Puts a state there, and trains honestly from there to the end of the level."""
         self.put(place, state)
-        places = self.boundaries()
-        for (_, first), after in pairwise(places[places.index(place) :]):
+        places = sorted(p for p in {**self.states, **self.told} if place <= p and p[0] == self.last)
+        for (_, first), after in pairwise(places):
             state = replay(run, state, first, after[1])
-            self.put(after, state)
+            if after in self.told:
+                self.told[after] |= state.digests()
+            else:
+                self.put(after, state)
 
     def write(self, folder: Path, key: KeyPair | None = None, *, replace: bool = False) -> None:
         """Writes it with a manifest and a chain that fit, signed by a key where there is one.
@@ -117,6 +127,8 @@ class Forgery:
 
         starts = [self._start(number) for number in range(len(self.levels))]
         self.manifest["initial"] = {**self.manifest["initial"], "digest": starts[0]}
+        self.manifest.pop("signer", None)
+        self.manifest |= {} if key is None else {"signer": key.public}
         write_json(folder / MANIFEST, self.manifest)
         self.extra(folder)
         if self.mask is not None:
@@ -125,7 +137,10 @@ class Forgery:
         weights: dict[int, str] = {}
         for number, fields in enumerate(self.levels):
             enter("level", {**fields, "level": number, "start": starts[number]})
-            for place in sorted(p for p in self.states if p[0] == number):
+            for place in sorted(p for p in {**self.states, **self.told} if p[0] == number):
+                if place in self.told:
+                    chain.add("boundary", {**self.told[place], "level": number})
+                    continue
                 state = self.state(place)
                 state.write(state_file(folder, *place))
                 chain.add("boundary", {"level": number, "step": place[1], **state.digests()})

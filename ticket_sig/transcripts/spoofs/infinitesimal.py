@@ -47,6 +47,7 @@ def stretch(forgery: Forgery, segments: int, steps: int, lr: float) -> list[Plac
     length = Steps(begun + segments * steps, "it")
     recipe = {**slowed(forgery.manifest["recipe"], lr), "length": str(length)}
     forgery.manifest |= {"recipe": recipe, "segment": steps}
-    for place in places:
-        del forgery.states[place]
+    for made in (forgery.states, forgery.told):
+        for place in [place for place in made if place[0] == level]:
+            del made[place]
     return [(level, begun + n * steps) for n in range(segments + 1)]

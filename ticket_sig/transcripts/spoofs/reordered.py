@@ -43,5 +43,6 @@ class Longer(Spoof):
             forgery.states[level, last + forgery.manifest["segment"]] = forgery.states[places[-1]]
             return
         forgery.levels.append(dict(forgery.levels[-1]))
-        for level, step in places:
-            forgery.states[level + 1, step] = forgery.states[level, step]
+        level = places[0][0]
+        forgery.states |= {(level + 1, n): one for (of, n), one in forgery.states.items() if of == level}
+        forgery.told |= {(level + 1, n): one for (of, n), one in forgery.told.items() if of == level}
