@@ -22,6 +22,7 @@ from ticket_sig.training.device import made_with
 
 FORGED = "my network"
 FINE_TUNING_RATE = 0.02
+_LATER = {("scope", "global")}  # options of attacks that were not there when the first cells were measured
 
 MODELS: dict[str, Callable[[Bench, Subject, int], Ticket]] = {
     "shipped": lambda bench, subject, _: bench.signed(subject).ticket,
@@ -40,7 +41,9 @@ def attacked(
     """
     scene: dict[str, Any] = {key: options.pop(key) for key in ("insider", "other", "then") if key in options}
     made = attack(name, **options) if name else None
-    decides: dict[str, Any] = {"model": model, "attack": name, "options": vars(made) if made else {}, **scene}
+    # An option that came later, and is left as it always was, decides nothing.
+    given = {key: value for key, value in vars(made).items() if (key, value) not in _LATER} if made else {}
+    decides: dict[str, Any] = {"model": model, "attack": name, "options": given, **scene}
     if model == "taught":
         decides["triggers"] = how_taught(bench, subject)
     if "then" in scene:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from experiments.lib.bench import Bench
-from experiments.lib.cells import Cell, Measured
 from experiments.lib.showing import Result
 from experiments.pol.recordings import Runs, recipe_of, recorded
+from ticket_sig.cells import Cell, Measured
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError
