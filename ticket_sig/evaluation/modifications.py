@@ -36,11 +36,13 @@ class FurtherMarks:
         method: the owner's; his instance of it is not shown, and so cannot change.
         task: how the method trains.
         secret: from it follow the secrets of all further marks.
+        there: how many of them are in the network already.
     """
 
     method: Method
     task: EvaluationTask
     secret: bytes
+    there: int = 0
 
 
 Change = Callable[[Ticket, float, Scene, FurtherMarks | None], Ticket]
@@ -130,7 +132,7 @@ def _overwritten(network: Ticket, count: float, scene: Scene, further: FurtherMa
         expected = "a method that puts marks into networks"
         raise bad_input("overwriting", "method", expected, f"{method.name}, which is passive")
     marked = stolen(network)
-    for number in range(1, int(count) + 1):
+    for number in range(further.there + 1, int(count) + 1):
         secret = keyed_words(further.secret, f"overwriting {number}", 4).tobytes()
         own = replace(task, folder=task.folder / f"overwriting-{number}")
         try:

@@ -155,6 +155,11 @@ class Networks:
             return as_it_is()
         identity = self._modified(method, own, payload, applied)
         further = instance_secret(self._secret, method.name, (own, payload, "further marks"))
+        # W marks are written over the network that W - 1 have been written over.
+        there = max(0, int(applied.intensity) - 1) if applied.name == OVERWRITING else 0
+
+        def before() -> Ticket:
+            return self.modified(method, model, payload, Applied(OVERWRITING, there)) if there else as_it_is()
 
         def change(task: EvaluationTask) -> Ticket:
             scene = Scene(
@@ -165,8 +170,8 @@ class Networks:
                 run=task.folder,
                 seed=int(json_digest(identity).removeprefix("sha256:")[:8], 16),
             )
-            marks = FurtherMarks(method=method, task=task, secret=further)
-            return applied.modification.apply(as_it_is(), applied.intensity, scene, marks)
+            marks = FurtherMarks(method=method, task=task, secret=further, there=there)
+            return applied.modification.apply(before(), applied.intensity, scene, marks)
 
         if not applied.modification.trained:
             return change(self.task(own, self.work / "modified"))
