@@ -1,0 +1,190 @@
+"""What the evaluations share: one cell that holds the report of `ticket-sig evaluate`, and its table."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from experiments.lib.bench import Bench
+from experiments.lib.showing import Result
+from ticket_sig.cells import Cell, Measured
+from ticket_sig.datasets import load_dataset
+from ticket_sig.evaluation.chosen import method_names, methods_named
+from ticket_sig.evaluation.evaluate import evaluate
+from ticket_sig.evaluation.networks import Evaluation
+from ticket_sig.evaluation.plots import draw
+from ticket_sig.evaluation.settings import PARTS, Settings, further_recipe, modifications_of
+from ticket_sig.evaluation.tables import (
+    NONE,
+    by_modification,
+    measured,
+    missed,
+    of_rate,
+    of_stat,
+    rule_of_ten,
+    verified,
+)
+from ticket_sig.statistics import format_p
+from ticket_sig.training import Steps
+
+_Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large an evaluation is.
+
+    Attributes:
+        models, payloads: M and D; `trained_payloads` of the D where a modification trains.
+        epochs: of the initial training; the preset's own where None.
+        further: epochs in which a mark is injected; half of the initial ones where None.
+    """
+
+    dataset: str
+    preset: str
+    limits: str
+    models: int
+    payloads: int
+    trained_payloads: int
+    intensities: int
+    epochs: int | None = None
+    further: int | None = None
+    methods: tuple[str, ...] = ("all",)
+    modifications: str = "all"
+    parts: tuple[str, ...] = PARTS
+
+
+SMOKE = Size(
+    "digits",
+    "demo",
+    "Shows that the script runs, and nothing else.",
+    *(1, 1, 1, 1),
+    epochs=1,
+    further=1,
+    methods=("uchida", "mask-fingerprint"),
+    modifications="quantization,l1-pruning",
+    parts=("imperceptibility", "robustness"),
+)
+
+
+def evaluated(bench: Bench, size: Size) -> Cell:
+    """The report of an evaluation; what it measures stands in RUN, and is found again."""
+    recipe = bench.preset(size.preset, "resnet20", size.dataset)
+    recipe = recipe if size.epochs is None else replace(recipe, length=Steps(size.epochs))
+    names = method_names(size.methods)
+
+    def measure() -> Measured:
+        data = bench.data(size.dataset)
+        settings = Settings(
+            methods=names,
+            recipe=recipe,
+            further=further_recipe(recipe, size.further),
+            data_digest=data.digest,
+            images=len(data.train),
+            models=size.models,
+            payloads=size.payloads,
+            trained_payloads=size.trained_payloads,
+            parts=size.parts,
+            modifications=modifications_of(size.modifications, size.intensities),
+        )
+        folder = None if size.dataset == "digits" or bench.folder is None else bench.folder / size.dataset
+        evaluation = Evaluation(
+            settings=settings,
+            out=bench.run / f"evaluation-{size.dataset}",
+            make_methods=partial(methods_named, names),
+            make_data=partial(load_dataset, size.dataset, folder),
+            device=str(bench.engine.device),
+        )
+        workers = 1 if bench.scale.name == "smoke" else _cores()
+        return evaluate(evaluation, workers=workers, progress=bench.engine.progress, command=_command(size))
+
+    asked = {**vars(size), "methods": list(names), "parts": list(size.parts)}
+    words = [size.dataset, f"{size.models} networks"]
+    return bench.cell("mpai evaluation", measure, recipe, words=words, **asked)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _command(size: Size) -> str:
+    """The same by the command line."""
+    words = [f"ticket-sig evaluate {' '.join(size.methods)} --dataset {size.dataset} --preset {size.preset}"]
+    words += [f"--{name} {size.__dict__[name]}" for name in ("epochs", "further") if size.__dict__[name]]
+    words += [f"--models {size.models} --payloads {size.payloads} --intensities {size.intensities}"]
+    words += [f"--trained-payloads {size.trained_payloads} --modifications {size.modifications}"]
+    words += [f"--parts {','.join(size.parts)}"]
+    words += [] if size.dataset == "digits" else [f"--data DATA/{size.dataset}"]
+    return " ".join([*words, "--workers 2 --out REPORT"])
+
+
+def shown(bench: Bench, size: Size) -> Result:
+    """One row a method and modification."""
+    report = bench.store.measured(evaluated(bench, size))
+    columns = (
+        "method | modification | intensities | found | false claims | symbols wrong | accuracy, % "
+        "| p-value, largest of marked"
+    )
+    if report is None:
+        return Result(columns, [], limits=size.limits)
+    rows = [row for name, method in report["methods"].items() for row in _rows(report, name, method)]
+    notes = (
+        f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of each "
+        f"method ({size.trained_payloads} where a modification trains). `a / b / c` are three intensities.",
+        "Found: marked networks in which the detector finds the mark. False claims: networks without it in "
+        "which it does. Symbols wrong: of the marked networks. p-value: at the last intensity. A network "
+        "that cannot be read counts as not found. * outside the range of the standard.",
+        *_imperceptibility(report),
+        *_cost(report),
+        rule_of_ten(report),
+        f"By the command line, with a page to look at: `{report['command']}`.",
+    )
+    return Result(columns, rows, notes, draw=partial(draw, report=report), limits=size.limits)
+
+
+def _rows(report: _Json, name: str, method: _Json) -> Iterator[tuple[str, ...]]:
+    yield (name, NONE, "", *_entries([measured(method)]))
+    for modification, steps in by_modification(report).items():
+        found = [measured(method, modification, step["intensity"]) for step in steps]
+        at = " / ".join(f"{one['intensity']:g}{'' if one['in_range'] else ' *'}" for one in steps)
+        yield (name, modification, f"{steps[0]['parameter']} = {at}", *_entries(found))
+
+
+def _entries(entries: Sequence[_Json | None]) -> tuple[str, ...]:
+    there = [one for one in entries if one is not None]
+    detectors = [one["detector"] for one in there if one["detector"]]
+    tails = [p for one in there[-1:] for p in one["log10_p"]["marked"] if p is not None]
+    return (
+        _each(verified(one).text for one in there),
+        _each(of_rate(one["false_positives"]).text for one in detectors),
+        _each(of_rate(missed(one, "decoder")).text for one in there),
+        _each(of_stat(one["accuracy"]["after"], "{:.1f}").text for one in there),
+        format_p(max(tails)) if tails else "",
+    )
+
+
+def _each(texts: Iterable[str]) -> str:
+    """The texts of all intensities; nothing where none has one."""
+    each = list(texts)
+    return " / ".join(text or "-" for text in each) if any(each) else ""
+
+
+def _imperceptibility(report: _Json) -> Iterator[str]:
+    parts = {name: method["imperceptibility"] for name, method in report["methods"].items()}
+    told = [f"{name} {of_stat(one['difference'], '{:+.2f}')}" for name, one in parts.items() if one]
+    if told:
+        yield f"Accuracy, marked minus unmarked, paired, in points (interval of 95 %): {', '.join(told)}."
+
+
+def _cost(report: _Json) -> Iterator[str]:
+    told = []
+    for name, method in report["methods"].items():
+        if one := method["cost"]:
+            detection = of_stat(one["detection"]["seconds"], "{:.3f}")
+            told.append(f"{name} {of_stat(one['injection']['epoch_seconds'])} and {detection}")
+    if told:
+        yield f"Seconds for an epoch of injection, and for a detection (interval of 95 %): {', '.join(told)}."
