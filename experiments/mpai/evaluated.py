@@ -133,7 +133,7 @@ def shown(bench: Bench, size: Size) -> Result:
         return Result(columns, [], limits=size.limits)
     rows = [row for name, method in report["methods"].items() for row in _rows(report, name, method)]
     notes = (
-        f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of each "
+        f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of a "
         f"method ({size.trained_payloads} where a modification trains). `a / b / c` are three intensities.",
         "Found: marked networks in which the detector finds the mark. False claims: networks without it in "
         "which it does. Symbols wrong: of the marked networks. p-value: at the last intensity. A network "

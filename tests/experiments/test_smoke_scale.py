@@ -46,6 +46,7 @@ def test_every_table_and_figure_of_neurips_21_is_reproduced(
     [
         ("freezenet", ("learning", "transfer", "weak", "strong", "signature hit", "proof of work")),
         ("uchida", ("Uchida: ", "Watermarks of dense")),
+        ("mpai", ("MPAI-NNW: all methods on digits", "MPAI-NNW: all methods on CIFAR-10")),
         (
             "pol",
             tuple(
