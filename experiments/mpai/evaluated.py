@@ -65,8 +65,8 @@ SMOKE = Size(
     *(1, 1, 1, 1),
     epochs=1,
     further=1,
-    methods=("uchida", "mask-fingerprint"),
-    modifications="quantization,l1-pruning",
+    methods=("uchida",),
+    modifications="quantization",
     parts=("imperceptibility", "robustness"),
 )
 
