@@ -144,9 +144,12 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
         return
     count, total = len(value["replayed"]), value["segments"]
     out.print(f"{value['outcome']}: {count} of {total} segments trained again")
-    rows = [("signed by", value["signer"] or "nobody"), ("entries of the chain", value["entries"])]
+    rows = [("signed by", value["signer"] or "nobody")]
+    rows += [("entries of the chain", f"{value['entries']}, {value['signed_entries']} of them signed")]
     rows += [("ended", "yes" if value["ended"] else "no: the training is not finished")]
     if opened := value["opened"]:
+        data = value["data"]
+        rows += [("data, by its owner", f"{data['name']}, {data['train']} to train on, {data['test']} to test")]
         rows += [("samples opened, the others not seen", f"{opened['samples']} of {opened['of']}")]
     rows += [("suspected by detectors", len(value["suspected"]))]
     rows += [(f"chance to miss {b} forged", f"{p:.3g}") for b, p in value["chance_missed"].items()]
@@ -189,6 +192,8 @@ def _combine(paths: list[Path], as_json: bool) -> bool:
     )
     for number, chance in missed.items():
         out.print(f"chance to miss {number} forged: {chance:.3g}")
+    for number, auditor in enumerate(found.auditors, 1):
+        out.print(f"record {number} signed by: {auditor or 'nobody, so anybody may have written it'}")
     if found.invalid:
         out.print(f"records that say invalid: {found.invalid}")
     if found.opened:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ _HEAD = "sha256:[0-9a-f]{64}"
 def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
     """A record of one audit."""
     transcript = audit.transcript
-    signer = transcript.signatures[0].public if transcript.signatures else None
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -37,8 +37,10 @@ def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
         "head": transcript.chain.head,
         "entries": len(transcript.chain.entries),
         "ended": transcript.end is not None,
-        "signer": signer,
+        "signer": transcript.signer,
         "signed_heads": len(transcript.signatures),
+        "signed_entries": transcript.signed_entries,
+        "data": dict(transcript.manifest.data),
         "segments": audit.segments,
         "replayed": [[s.level, s.first, s.last] for s in audit.replayed],
         "suspected": {str(segment): why for segment, why in audit.suspected.items()},
@@ -93,8 +95,7 @@ class Record:
                 raise bad_input("record", "outcome", " or ".join(known), repr(outcome)[:80])
             segments = whole(value, "segments", "record", 0)
             replayed = frozenset(_segment(one) for one in entry(value, "replayed", list, "record"))
-            if len(replayed) > segments:
-                raise bad_input("record", "replayed", f"at most {segments} segments", str(len(replayed)))
+            _check_apart(replayed, segments)
             head = matching(value, "head", _HEAD, "record")
             covered = replayed if outcome == VALID else frozenset[Segment]()
             opened = value.get("opened") is not None and bool(entry(value, "opened", dict, "record"))
@@ -134,18 +135,30 @@ def combine(records: Mapping[Path, Record]) -> Combined:
     for path, record in others:
         if (record.head, record.segments) != (first[1].head, first[1].segments):
             raise bad_input(path, "head", f"that of {first[0]}, {first[1].head}", record.head)
+    covered = frozenset[Segment]().union(*(record.covered for record in records.values()))
+    _check_apart(covered, first[1].segments)
     return Combined(
         head=first[1].head,
         segments=first[1].segments,
-        covered=frozenset[Segment]().union(*(record.covered for record in records.values())),
+        covered=covered,
         auditors=[record.auditor for record in records.values()],
         invalid=sum(record.outcome == INVALID for record in records.values()),
         opened=sum(record.opened for record in records.values()),
     )
 
 
+def _check_apart(covered: Collection[Segment], segments: int) -> None:
+    """Refuses more segments than there are, and such that share a step: they are of no one transcript."""
+    if len(covered) > segments:
+        raise bad_input("record", "replayed", f"at most {segments} segments", str(len(covered)))
+    for one, other in pairwise(sorted(covered)):
+        if one.level == other.level and other.first < one.last:
+            raise bad_input("record", "replayed", f"no other segment beside {one}", str(other))
+
+
 def _segment(value: Any) -> Segment:
-    if not isinstance(value, list) or len(value) != 3 or any(type(n) is not int for n in value):
+    numbers = isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value)
+    if not (numbers and 0 <= value[0] and 0 <= value[1] < value[2]):
         raise bad_input("record", "replayed", "[level, first, last]", repr(value)[:80])
     return Segment(*value)
 

@@ -91,8 +91,11 @@ class Transcript:
     end: Entry | None
 
     @classmethod
-    def open(cls, folder: Path | str) -> Transcript:
+    def open(cls, folder: Path | str, *, going_on: bool = False) -> Transcript:
         """Reads all but the states.
+
+        Args:
+            going_on: it is still written: a kill may have left a head without its signature.
 
         Raises:
             InputError: a file is missing, damaged, or of another version; a signature or a head is wrong.
@@ -111,8 +114,19 @@ class Transcript:
         found, expected = chain.entries[0].fields.get("digest"), json_digest(read_json(folder / MANIFEST))
         if chain.entries[0].kind != "manifest" or found != expected:
             raise forged(folder / MANIFEST, "digest", f"the chain's {found}", expected)
-        _check_signed(folder / SIGNATURES, manifest.signer, chain, signatures)
+        if not going_on:
+            _check_signed(folder / SIGNATURES, manifest.signer, chain, signatures)
         return cls(folder, manifest, chain, signatures, levels, end)
+
+    @property
+    def signer(self) -> str | None:
+        """Public key that signed heads of it; None where nobody did."""
+        return self.signatures[0].public if self.signatures else None
+
+    @property
+    def signed_entries(self) -> int:
+        """How many entries the last signed head covers; whoever has the folder can add others behind it."""
+        return max((one.entry + 1 for one in self.signatures), default=0)
 
     @property
     def segments(self) -> list[Segment]:
