@@ -149,7 +149,9 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
     rows += [("ended", "yes" if value["ended"] else "no: the training is not finished")]
     if opened := value["opened"]:
         data = value["data"]
-        rows += [("data, by its owner", f"{data['name']}, {data['train']} to train on, {data['test']} to test")]
+        rows += [
+            ("data, by its owner", f"{data['name']}, {data['train']} to train on, {data['test']} to test")
+        ]
         rows += [("samples opened, the others not seen", f"{opened['samples']} of {opened['of']}")]
     rows += [("suspected by detectors", len(value["suspected"]))]
     rows += [(f"chance to miss {b} forged", f"{p:.3g}") for b, p in value["chance_missed"].items()]
@@ -159,8 +161,12 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
     out.print(table("transcript", ("evidence", "value"), [(name, printable(str(v))) for name, v in rows]))
     for reason in value["reasons"]:
         out.print(printable(reason))
+    if value["damaged"]:
+        out.print("the folder is damaged, or was changed: that says nothing of who made its chain")
     out.print("proves: what was trained again follows, bit for bit, from what the manifest commits to")
     out.print("does not prove: who trained it, or when; have the first signed head dated by somebody else")
+    if value["kind"] == "training":
+        out.print("does not prove: where the weights come from that it starts from")
     if opened:
         out.print("does not prove: what the samples are that were not opened")
     if record:

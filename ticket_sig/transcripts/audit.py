@@ -39,6 +39,7 @@ from ticket_sig.transcripts.replay import replay, threads
 from ticket_sig.transcripts.retrace import Retracer
 from ticket_sig.transcripts.states import GROUPS, State
 from ticket_sig.transcripts.transcript import (
+    Damaged,
     Forged,
     Segment,
     Transcript,
@@ -65,6 +66,7 @@ class Audit:
         suspected: by detectors, and why.
         differences: what is another in this stack than in the manifest's, {name: (theirs, ours)}.
         errors: of replays that were not exact, by segment: norms of the difference of the parameters.
+        damaged: a file is another than the chain says, which anybody can have done who had the folder.
         opened: where not all of the data set was seen: numbers of the samples that were, and of all.
     """
 
@@ -75,6 +77,7 @@ class Audit:
     suspected: Mapping[Segment, str] = field(default_factory=dict)
     differences: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     errors: Mapping[Segment, Mapping[str, float]] = field(default_factory=dict)
+    damaged: bool = False
     opened: tuple[int, int] | None = None
 
     @property
@@ -195,7 +198,11 @@ class _Training:
             seen = list(self._look(partial(self._state, masks)))
         except Forged as error:
             found = Audit(
-                transcript=self.transcript, outcome=INVALID, reasons=[str(error)], differences=differences
+                transcript=self.transcript,
+                outcome=INVALID,
+                reasons=[str(error)],
+                differences=differences,
+                damaged=isinstance(error, Damaged),
             )
         else:
             replays = partial(self._replays, masks)
@@ -426,7 +433,9 @@ def thread_count(transcript: Transcript) -> int:
 def _check_kept(transcript: Transcript, marks: Sequence[KeptMark], triggers: TriggerBatch | None) -> None:
     """Refuses an audit without the marks and triggers that were trained with; no search has any."""
     if transcript.manifest.kind == "search" and transcript.manifest.kept:
-        raise bad_input(transcript.folder / MANIFEST, "kept", "none in a search", str(len(transcript.manifest.kept)))
+        raise bad_input(
+            transcript.folder / MANIFEST, "kept", "none in a search", str(len(transcript.manifest.kept))
+        )
     shown = (*(mark.digest for mark in marks), *([triggers.digest] if triggers else []))
     if shown != transcript.manifest.kept:
         expected = f"the {len(transcript.manifest.kept)} marks and trigger sets that were trained with"

@@ -17,7 +17,6 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import matching, whole
 from ticket_sig.mask import Mask
-from ticket_sig.transcripts.audit import INVALID
 from ticket_sig.transcripts.record import Record
 from ticket_sig.transcripts.transcript import Segment, Transcript
 
@@ -104,7 +103,8 @@ class Linked:
         """For people."""
         own = {self.signer: f"{self.signer}, who signed the transcript, too"}
         audited = [
-            f"{count} of {self.segments} segments, by {own.get(key, key)}" for key, count in self.audits.items()
+            f"{count} of {self.segments} segments, by {own.get(key, key)}"
+            for key, count in self.audits.items()
         ]
         chance = f"{self.by_chance:.0f} in a network that has nothing to do with it"
         found = [("found invalid by", ", ".join(own.get(key, key) for key in self.invalid))]
@@ -125,13 +125,16 @@ class Linked:
         return {**self.link.to_json(), **counts, "fits": not self.problems, "problems": list(self.problems)}
 
 
-def linked(claim: Claim, transcript: Transcript, suspect: Mask, records: Sequence[Record] = ()) -> Linked:
+def linked(
+    claim: Claim, transcript: Transcript, suspect: Mask, movable: int, records: Sequence[Record] = ()
+) -> Linked:
     """Checks that the signed mask is the searched one but for the swaps of signing.
 
     A copy that was pruned further keeps fewer weights, and none elsewhere.
 
     Args:
         suspect: mask of the network that is verified.
+        movable: weights at the places that the claimed marks stand in: signing moves no more.
         records: of audits of this transcript.
 
     Raises:
@@ -150,6 +153,8 @@ def linked(claim: Claim, transcript: Transcript, suspect: Mask, records: Sequenc
         problems.append("no claimed message carries its head")
     if link.kept != searched.kept:
         problems.append(f"its mask keeps {searched.kept} weights, by the claim {link.kept}")
+    if link.moved > movable:
+        problems.append(f"its marks have room for {movable} weights, by the claim signing moved {link.moved}")
     if outside > link.moved:
         problems.append(f"{outside} weights lie outside its mask, and signing moved {link.moved}")
     by_chance = sum(int(suspect[n].sum()) * float((~kept).double().mean()) for n, kept in searched.items())
@@ -169,6 +174,6 @@ def linked(claim: Claim, transcript: Transcript, suspect: Mask, records: Sequenc
         by_chance,
         len(transcript.segments),
         {key: len(segments) for key, segments in covered.items()},
-        [str(one.auditor) for one in own if one.outcome == INVALID],
+        [str(one.auditor) for one in own if one.against],
         transcript.signer,
     )

@@ -34,6 +34,9 @@ def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
         "written_by": f"ticket_sig {VERSION}",
         "outcome": audit.outcome,
         "reasons": list(audit.reasons),
+        "damaged": audit.damaged,
+        "kind": transcript.manifest.kind,
+        "initial": transcript.manifest.initial.get("derivation"),
         "head": transcript.chain.head,
         "entries": len(transcript.chain.entries),
         "ended": transcript.end is not None,
@@ -74,6 +77,7 @@ class Record:
         covered: segments that were found exact; none of an audit that is not valid.
         auditor: public key of who signed it; None where nobody did.
         opened: whether he saw opened samples alone, not the whole data set.
+        damaged: whether a file was another than the chain says: then he said nothing of the chain.
     """
 
     head: str
@@ -82,6 +86,12 @@ class Record:
     covered: frozenset[Segment]
     auditor: str | None
     opened: bool = False
+    damaged: bool = False
+
+    @property
+    def against(self) -> bool:
+        """Whether he found that the chain itself is wrong."""
+        return self.outcome == INVALID and not self.damaged
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -99,7 +109,8 @@ class Record:
             head = matching(value, "head", _HEAD, "record")
             covered = replayed if outcome == VALID else frozenset[Segment]()
             opened = value.get("opened") is not None and bool(entry(value, "opened", dict, "record"))
-            return cls(head, outcome, segments, covered, _auditor(value, signature), opened)
+            damaged = value.get("damaged") is True
+            return cls(head, outcome, segments, covered, _auditor(value, signature), opened, damaged)
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,7 @@ def combine(records: Mapping[Path, Record]) -> Combined:
         segments=first[1].segments,
         covered=covered,
         auditors=[record.auditor for record in records.values()],
-        invalid=sum(record.outcome == INVALID for record in records.values()),
+        invalid=sum(record.against for record in records.values()),
         opened=sum(record.opened for record in records.values()),
     )
 
@@ -158,7 +169,7 @@ def _check_apart(covered: Collection[Segment], segments: int) -> None:
 
 def _segment(value: Any) -> Segment:
     numbers = isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value)
-    if not (numbers and 0 <= value[0] and 0 <= value[1] < value[2]):
+    if not (numbers and value[0] >= 0 and 0 <= value[1] < value[2]):
         raise bad_input("record", "replayed", "[level, first, last]", repr(value)[:80])
     return Segment(*value)
 

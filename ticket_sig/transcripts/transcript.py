@@ -26,6 +26,10 @@ class Forged(InputError):
     """Something in a transcript contradicts what it commits to: it is not valid."""
 
 
+class Damaged(Forged):
+    """A file is another than the chain says. That speaks against the folder, not against who made the chain."""
+
+
 def forged(where: object, name: str, expected: str, found: str) -> Forged:
     """The error of one contradiction; it names file, field and step."""
     return Forged(str(bad_input(where, name, expected, found)), named=True)
@@ -134,12 +138,12 @@ class Transcript:
         return [segment for level in self.levels for segment in level.segments()]
 
     def mask(self) -> Mask:
-        """The mask that came out; InputError where the training has not ended, Forged where it is another."""
+        """The mask that came out; InputError where the training has not ended, Damaged where it is another."""
         if self.end is None:
             raise bad_input(self.folder / CHAIN, "end", "a training that has ended", "none")
         found = read_safetensors(self.folder / MASK)
         if (said := self.end.fields.get("mask")) != (digest := tensor_digest(found)):
-            raise forged(self.folder / MASK, "mask", f"the chain's {said}", digest)
+            raise Damaged(str(forged(self.folder / MASK, "mask", f"the chain's {said}", digest)), named=True)
         return Mask(found)
 
     def segment(self, name: str) -> Segment:
@@ -156,15 +160,15 @@ class Transcript:
         return [(level.number, step) for level in self.levels for step in level.steps]
 
     def state(self, level: int, step: int) -> State:
-        """The state of a boundary, checked against the chain; errors as of `State.read`, or Forged."""
+        """The state of a boundary, checked against the chain; errors as of `State.read`, or Damaged."""
         path = state_file(self.folder, level, step)
         state = State.read(path)
         committed = next(one for one in self.levels[level].boundaries if one.fields["step"] == step)
         for name, found in state.digests().items():
             if found != committed.fields.get(name):
-                raise forged(
-                    path, f"{name} of step {step}", f"the chain's {committed.fields.get(name)}", str(found)
-                )
+                expected = f"the chain's {committed.fields.get(name)}"
+                error = forged(path, f"{name} of step {step}", expected, str(found))
+                raise Damaged(str(error), named=True)
         return state
 
 
