@@ -123,13 +123,13 @@ def test_numbers_of_a_recipe_that_nobody_can_compute_with(
 
 def test_a_segment_that_nobody_could_train_is_refused(transcript: Path) -> None:
     far = {"length": f"{10**15}it", "schedule": "step"}
-    forge(
-        transcript,
-        lambda manifest: (manifest["recipe"].update(far), manifest.update(segment=2**62)),
-        lambda kind, f: (
-            kind == "end" or f["level"] == 1 or (f.update(step=10**15) if f.get("step") == 12 else 0)
-        ),
-    )
+
+    def later(kind: str, fields: Fields) -> bool:
+        if fields.get("step") == 12:
+            fields["step"] = 10**15
+        return kind == "end" or fields["level"] == 1
+
+    forge(transcript, lambda value: (value["recipe"].update(far), value.update(segment=2**62)), later)
     shutil.copy(state_file(transcript, 0, 12), state_file(transcript, 0, 10**15))
     with pytest.raises(InputError, match=f"level 0, steps 10 to {10**15}: expected at most 10000000 steps"):
         to_open(Transcript.open(transcript), model=TinyNet())
@@ -179,9 +179,7 @@ def test_a_search_keeps_no_marks(transcript: Path) -> None:
         audited(transcript)
 
 
-def test_counts_that_the_root_does_not_bind_are_told_to_who_sees_opened_samples_alone(
-    transcript: Path,
-) -> None:
+def test_counts_are_told_to_who_sees_opened_samples_alone(transcript: Path) -> None:
     # One root, another border between train and test: trained on what others are tested on.
     data = tiny_data()
     both = Split(*(torch.cat([getattr(s, n) for s in (data.train, data.test)]) for n in ("images", "labels")))

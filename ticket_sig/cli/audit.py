@@ -149,9 +149,8 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
     rows += [("ended", "yes" if value["ended"] else "no: the training is not finished")]
     if opened := value["opened"]:
         data = value["data"]
-        rows += [
-            ("data, by its owner", f"{data['name']}, {data['train']} to train on, {data['test']} to test")
-        ]
+        split = f"{data['train']} samples to train on, {data['test']} to test"
+        rows += [("data, by its owner", f"{data['name']}, {split}")]
         rows += [("samples opened, the others not seen", f"{opened['samples']} of {opened['of']}")]
     rows += [("suspected by detectors", len(value["suspected"]))]
     rows += [(f"chance to miss {b} forged", f"{p:.3g}") for b, p in value["chance_missed"].items()]
@@ -196,8 +195,8 @@ def _combine(paths: list[Path], as_json: bool) -> bool:
         f"{'valid' if found.valid else 'not valid'}: "
         f"{len(found.covered)} of {found.segments} segments covered"
     )
-    for number, chance in missed.items():
-        out.print(f"chance to miss {number} forged: {chance:.3g}")
+    for forged, chance in missed.items():
+        out.print(f"chance to miss {forged} forged: {chance:.3g}")
     for number, auditor in enumerate(found.auditors, 1):
         out.print(f"record {number} signed by: {auditor or 'nobody, so anybody may have written it'}")
     if found.invalid:

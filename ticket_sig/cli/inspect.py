@@ -83,9 +83,9 @@ def _tell_transcript(folder: Path, as_json: bool) -> None:
         }
         for level in transcript.levels
     ]
-    counts = {"segments": len(transcript.segments), "ended": transcript.end is not None}
-    counts |= {"signer": transcript.signer, "entries": len(transcript.chain.entries)}
-    counts |= {"signed_entries": transcript.signed_entries}
+    chain = {"signer": transcript.signer, "entries": len(transcript.chain.entries)}
+    counts: dict[str, object] = {"segments": len(transcript.segments), "ended": transcript.end is not None}
+    counts |= {**chain, "signed_entries": transcript.signed_entries}
     longest = max((one.last - one.first for one in transcript.segments), default=0)
     size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
     counts |= {"steps_trained_at_a_time": longest, "bytes": size}

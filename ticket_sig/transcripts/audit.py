@@ -432,13 +432,12 @@ def thread_count(transcript: Transcript) -> int:
 
 def _check_kept(transcript: Transcript, marks: Sequence[KeptMark], triggers: TriggerBatch | None) -> None:
     """Refuses an audit without the marks and triggers that were trained with; no search has any."""
-    if transcript.manifest.kind == "search" and transcript.manifest.kept:
-        raise bad_input(
-            transcript.folder / MANIFEST, "kept", "none in a search", str(len(transcript.manifest.kept))
-        )
+    path, kept = transcript.folder / MANIFEST, transcript.manifest.kept
+    if kept and transcript.manifest.kind == "search":
+        raise bad_input(path, "kept", "none in a search", str(len(kept)))
     shown = (*(mark.digest for mark in marks), *([triggers.digest] if triggers else []))
-    if shown != transcript.manifest.kept:
-        expected = f"the {len(transcript.manifest.kept)} marks and trigger sets that were trained with"
+    if shown != kept:
+        expected = f"the {len(kept)} marks and trigger sets that were trained with"
         found = f"{len(shown)} of other digests" if shown else "none"
         hint = "show the claim and the triggers: --claim FILE, --triggers FILE"
-        raise bad_input(transcript.folder / MANIFEST, "kept", expected, found, hint=hint)
+        raise bad_input(path, "kept", expected, found, hint=hint)

@@ -102,10 +102,8 @@ class Linked:
     def rows(self) -> list[tuple[str, object]]:
         """For people."""
         own = {self.signer: f"{self.signer}, who signed the transcript, too"}
-        audited = [
-            f"{count} of {self.segments} segments, by {own.get(key, key)}"
-            for key, count in self.audits.items()
-        ]
+        covered = {own.get(key, key): f"{n} of {self.segments} segments" for key, n in self.audits.items()}
+        audited = [f"{segments}, by {key}" for key, segments in covered.items()]
         chance = f"{self.by_chance:.0f} in a network that has nothing to do with it"
         found = [("found invalid by", ", ".join(own.get(key, key) for key in self.invalid))]
         return [

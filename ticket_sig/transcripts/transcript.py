@@ -27,7 +27,7 @@ class Forged(InputError):
 
 
 class Damaged(Forged):
-    """A file is another than the chain says. That speaks against the folder, not against who made the chain."""
+    """A file is another than the chain says: it speaks against the folder, not against who made the chain."""
 
 
 def forged(where: object, name: str, expected: str, found: str) -> Forged:
@@ -138,7 +138,7 @@ class Transcript:
         return [segment for level in self.levels for segment in level.segments()]
 
     def mask(self) -> Mask:
-        """The mask that came out; InputError where the training has not ended, Damaged where it is another."""
+        """The mask that came out; InputError where the training has not ended, Damaged where another."""
         if self.end is None:
             raise bad_input(self.folder / CHAIN, "end", "a training that has ended", "none")
         found = read_safetensors(self.folder / MASK)
