@@ -14,6 +14,7 @@ from typing import Any
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import parse_json
 
+_LONGEST = 1 << 28  # bytes of JSON; a sparse file may have any length
 SECRET = 0o600  # the mode of files that only their owner may read
 PARTIAL = ".partial-"  # what an interrupted write leaves behind begins with this
 
@@ -133,6 +134,13 @@ def write_json(path: Path, value: Mapping[str, Any], mode: int = 0o644) -> None:
         partial.write_text(f"{text}\n", encoding="utf-8")
 
 
+def is_there(path: Path, what: str) -> bool:
+    """Whether there is a file; InputError where something else has its name: to open a pipe is to wait."""
+    if path.exists() and not path.is_file():
+        raise bad_input(path, what, "a file", "something else")
+    return path.is_file()
+
+
 def read_bytes(path: Path, what: str) -> bytes:
     """Returns the bytes of a file; InputError where there are none, or it is no file."""
     found = path.read_bytes() if path.is_file() else b""
@@ -145,10 +153,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """Returns the JSON object in a file.
 
     Raises:
-        InputError: missing, not UTF-8, not JSON, or not an object.
+        InputError: missing, too long, not UTF-8, not JSON, or not an object.
     """
     if not path.is_file():
         raise bad_input(path, "file", "a JSON file", "none")
+    if (size := path.stat().st_size) > _LONGEST:
+        raise bad_input(path, "file", f"at most {_LONGEST} bytes of JSON", str(size))
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
         json.dumps(value, ensure_ascii=False).encode()  # refuses halves of surrogate pairs

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.command_line import FIND, Command, could_not, done, read_json
+
+from ticket_sig.claim import Claim
+from ticket_sig.errors import InputError
+from ticket_sig.formats import load
+from ticket_sig.transcripts import Transcript
+from ticket_sig.transcripts.link import linked, tagged
+from ticket_sig.transcripts.record import Record
+from ticket_sig.transcripts.transcript import Segment
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +68,28 @@ def test_another_transcript_does_not_fit(folder: Path, tmp_path: Path, ticket_si
     signing = ("--message", "x", "--transcript", other, "--out", tmp_path / "S")
     refused = ticket_sig("embed", folder / "RUN" / "ticket", *signing)
     could_not(refused, "transcript: expected the one of this ticket's search, found another mask")
+    # Who writes a claim writes what he likes of how much signing moved.
+    told, claim = Transcript.open(other), Claim.read(folder / "SIGNED" / "claim.json")
+    mark = replace(claim.marks[0], fields={**claim.marks[0].fields, "message": tagged("x", told)})
+    link = {"head": told.chain.head, "kept": told.mask().kept, "moved": 10**6}
+    lie, stolen = replace(claim, marks=(mark,), transcript=link), load(folder / "SIGNED").ticket.mask
+    (problem,) = linked(lie, told, stolen, movable=10**6).problems
+    assert re.fullmatch(r"\d+ weights lie outside its mask, \d+ do by chance", problem)
+    small, _ = linked(lie, told, stolen, movable=100).problems
+    assert small == "its marks have room for 100 weights, by the claim signing moved 1000000"
+
+
+def test_who_audited_what_is_added_up_by_key_and_only_of_segments_that_there_are(folder: Path) -> None:
+    told, claim = Transcript.open(folder / "T"), Claim.read(folder / "SIGNED" / "claim.json")
+    key, head, suspect = "02" + 64 * "a", told.chain.head, load(folder / "SIGNED").ticket.mask
+    one, other = (Record(head, "valid", 4, frozenset([s]), key) for s in told.segments[:2])
+    against = Record(head, "invalid", 4, frozenset(), told.signer)
+    found = linked(claim, told, suspect, 10**6, [one, other, against])
+    assert found.audits == {key: 2} and not found.problems
+    assert ("found invalid by", f"{told.signer}, who signed the transcript, too") in found.rows
+    strange = Record(head, "valid", 4, frozenset([Segment(9, 0, 1)]), key)
+    with pytest.raises(InputError, match="replayed: expected segments of it, found level 9, steps 0 to 1"):
+        linked(claim, told, suspect, 10**6, [strange])
 
 
 def test_a_claim_without_a_transcript_says_how_to_sign_with_one(

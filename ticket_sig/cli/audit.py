@@ -144,9 +144,13 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
         return
     count, total = len(value["replayed"]), value["segments"]
     out.print(f"{value['outcome']}: {count} of {total} segments trained again")
-    rows = [("signed by", value["signer"] or "nobody"), ("entries of the chain", value["entries"])]
+    rows = [("signed by", value["signer"] or "nobody")]
+    rows += [("entries of the chain", f"{value['entries']}, {value['signed_entries']} of them signed")]
     rows += [("ended", "yes" if value["ended"] else "no: the training is not finished")]
     if opened := value["opened"]:
+        data = value["data"]
+        split = f"{data['train']} samples to train on, {data['test']} to test"
+        rows += [("data, by its owner", f"{data['name']}, {split}")]
         rows += [("samples opened, the others not seen", f"{opened['samples']} of {opened['of']}")]
     rows += [("suspected by detectors", len(value["suspected"]))]
     rows += [(f"chance to miss {b} forged", f"{p:.3g}") for b, p in value["chance_missed"].items()]
@@ -156,8 +160,12 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
     out.print(table("transcript", ("evidence", "value"), [(name, printable(str(v))) for name, v in rows]))
     for reason in value["reasons"]:
         out.print(printable(reason))
+    if value["damaged"]:
+        out.print("the folder is damaged, or was changed: that says nothing of who made its chain")
     out.print("proves: what was trained again follows, bit for bit, from what the manifest commits to")
     out.print("does not prove: who trained it, or when; have the first signed head dated by somebody else")
+    if value["kind"] == "training":
+        out.print("does not prove: where the weights come from that it starts from")
     if opened:
         out.print("does not prove: what the samples are that were not opened")
     if record:
@@ -187,8 +195,10 @@ def _combine(paths: list[Path], as_json: bool) -> bool:
         f"{'valid' if found.valid else 'not valid'}: "
         f"{len(found.covered)} of {found.segments} segments covered"
     )
-    for number, chance in missed.items():
-        out.print(f"chance to miss {number} forged: {chance:.3g}")
+    for forged, chance in missed.items():
+        out.print(f"chance to miss {forged} forged: {chance:.3g}")
+    for number, auditor in enumerate(found.auditors, 1):
+        out.print(f"record {number} signed by: {auditor or 'nobody, so anybody may have written it'}")
     if found.invalid:
         out.print(f"records that say invalid: {found.invalid}")
     if found.opened:

@@ -73,7 +73,7 @@ def _tell_transcript(folder: Path, as_json: bool) -> None:
     from ticket_sig.transcripts import Transcript
 
     transcript = Transcript.open(folder)
-    manifest, signatures = transcript.manifest.to_json(), transcript.signatures
+    manifest = transcript.manifest.to_json()
     levels = [
         {
             **level.entry.fields,
@@ -83,8 +83,9 @@ def _tell_transcript(folder: Path, as_json: bool) -> None:
         }
         for level in transcript.levels
     ]
-    signer = signatures[0].public if signatures else None
-    counts = {"segments": len(transcript.segments), "ended": transcript.end is not None, "signer": signer}
+    chain = {"signer": transcript.signer, "entries": len(transcript.chain.entries)}
+    counts: dict[str, object] = {"segments": len(transcript.segments), "ended": transcript.end is not None}
+    counts |= {**chain, "signed_entries": transcript.signed_entries}
     longest = max((one.last - one.first for one in transcript.segments), default=0)
     size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
     counts |= {"steps_trained_at_a_time": longest, "bytes": size}

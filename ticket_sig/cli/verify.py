@@ -96,12 +96,18 @@ def run(
 
 def _linked(model: Path, claim: Claim, transcript: Path, audits: list[Path], mask: Path | None) -> Linked:
     from ticket_sig.formats import load
+    from ticket_sig.marks import marks_of
     from ticket_sig.transcripts import Transcript
     from ticket_sig.transcripts.link import linked
     from ticket_sig.transcripts.record import Record
 
     suspect = load(model, mask).ticket.mask
-    return linked(claim, Transcript.open(transcript), suspect, [Record.read(path) for path in audits])
+    frames = [frame for mark in marks_of(claim) if (frame := mark.frame())]
+    kernels = [(one.side**2, suspect[one.layer].shape[2:].numel()) for one in frames if one.layer in suspect]
+    movable = sum(count * size for count, size in kernels)
+    return linked(
+        claim, Transcript.open(transcript), suspect, movable, [Record.read(path) for path in audits]
+    )
 
 
 def command() -> Callable[..., None]:

@@ -61,7 +61,10 @@ def find(
             plan = Plan(recipe, data, initial, mask, begun_with, derived=not own, search=True, fresh=fresh)
             engine.recorder.begin(plan, engine.progress.note)
         if (run / "ticket").exists() and (run / "dense").exists():
-            return load(run / "ticket").ticket
+            ticket = load(run / "ticket").ticket
+            if engine.recorder:  # a kill may have come before its end was entered
+                engine.recorder.end(ticket)
+            return ticket
         trainer = Trainer(model, data, recipe, engine)
         dense = trainer.train_level(run / "levels" / "00", initial, mask, step="dense", label="dense network")
         if not (run / "dense").exists():

@@ -113,7 +113,8 @@ class Batches:
         self._normalise = Normaliser(data, device)
         self._split, self._labels = split, split.labels.to(device)
         height, width = split.images.shape[1:3]
-        pad = recipe.crop
+        if (pad := recipe.crop) > (side := max(height, width)):
+            raise bad_input("recipe", "crop", f"at most {side}, the side of an image", str(pad))
         padded = F.pad(split.images.to(device), (0, 0, pad, pad, pad, pad))
         # A view of every crop of every image: [n, 2 * pad + 1, 2 * pad + 1, channels, height, width].
         self._crops = padded.unfold(1, height, 1).unfold(2, width, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
@@ -80,10 +81,11 @@ class Recipe:
         limits = {
             "length": (self.length.count >= 1, "1 or more"),
             "batch_size": (self.batch_size >= 1, "1 or more"),
-            "lr": (0 < self.lr < math.inf, "more than 0"),
+            "seed": (-(2**63) <= self.seed < 2**64, "a number of 64 bits"),
+            "lr": (0 < self.lr <= sys.float_info.max, "more than 0"),
             "momentum": (0 <= self.momentum < 1, "0 or more, less than 1"),
             "nesterov": (not self.nesterov or self.momentum > 0, "momentum with it"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "weight_decay": (0 <= self.weight_decay <= sys.float_info.max, "0 or more"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more, less than 1"),
             "schedule": (self.schedule in SCHEDULES, " or ".join(SCHEDULES)),
             "gamma": (0 < self.gamma <= 1, "more than 0, at most 1"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from ticket_sig.datasets import Dataset
+from ticket_sig.datasets.registry import DATASETS
 from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.formats.safetensors_file import read_layout
 from ticket_sig.lottery.level import first_step, network_of
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
@@ -32,11 +35,12 @@ from ticket_sig.transcripts import detectors
 from ticket_sig.transcripts.choice import Choice, chance_missed, to_replay
 from ticket_sig.transcripts.manifest import code_facts, stack
 from ticket_sig.transcripts.openings import Openings, undisclosed
-from ticket_sig.transcripts.recording import CHAIN, MANIFEST, state_file
+from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, state_file
 from ticket_sig.transcripts.replay import replay, threads
 from ticket_sig.transcripts.retrace import Retracer
 from ticket_sig.transcripts.states import GROUPS, State
 from ticket_sig.transcripts.transcript import (
+    Damaged,
     Forged,
     Segment,
     Transcript,
@@ -48,6 +52,7 @@ from ticket_sig.transcripts.transcript import (
 VALID, INVALID = "valid", "invalid"
 CONSISTENT, INCONSISTENT = "consistent", "inconsistent"
 _OVER_UPDATE = "l2 over update"
+_MOST_STEPS = 10**7
 _NEAR = 0.5  # of a segment's own update: a replay on another stack that is farther off is inconsistent
 
 
@@ -62,6 +67,7 @@ class Audit:
         suspected: by detectors, and why.
         differences: what is another in this stack than in the manifest's, {name: (theirs, ours)}.
         errors: of replays that were not exact, by segment: norms of the difference of the parameters.
+        damaged: a file is another than the chain says, which anybody can have done who had the folder.
         opened: where not all of the data set was seen: numbers of the samples that were, and of all.
     """
 
@@ -72,6 +78,7 @@ class Audit:
     suspected: Mapping[Segment, str] = field(default_factory=dict)
     differences: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     errors: Mapping[Segment, Mapping[str, float]] = field(default_factory=dict)
+    damaged: bool = False
     opened: tuple[int, int] | None = None
 
     @property
@@ -188,12 +195,17 @@ class _Training:
         differences = self._differences()
         self._check_layouts()
         try:
+            self._check_names()
             self._check_steps()
             masks = self._retracer(initial).masks()
             seen = list(self._look(partial(self._state, masks)))
         except Forged as error:
             found = Audit(
-                transcript=self.transcript, outcome=INVALID, reasons=[str(error)], differences=differences
+                transcript=self.transcript,
+                outcome=INVALID,
+                reasons=[str(error)],
+                differences=differences,
+                damaged=isinstance(error, Damaged),
             )
         else:
             replays = partial(self._replays, masks)
@@ -212,6 +224,16 @@ class _Training:
     def _check_layouts(self) -> None:
         for level, step in self.transcript.places:
             State.check_layout(state_file(self.transcript.folder, level, step), self.model)
+        if self.transcript.manifest.kind == "training" or self.transcript.end is not None:
+            self._check_mask_layout(self.transcript.folder / MASK)
+
+    def _check_mask_layout(self, path: Path) -> None:
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        for name, (kind, shape) in read_layout(path).items():
+            parameter = parameters.get(name)
+            if kind != "BOOL" or parameter is None or shape != tuple(parameter.shape):
+                expected = f"BOOL {list(parameter.shape)}" if parameter is not None else "nothing"
+                raise bad_input(path, name[:80], expected, f"{kind} {list(shape)}"[:80])
 
     @property
     def _per_epoch(self) -> int:
@@ -232,6 +254,15 @@ class _Training:
         theirs = {**manifest.stack, "code": manifest.code.get("digest")}
         both = {**theirs, **ours}
         return {n: (theirs.get(n), ours.get(n)) for n in both if theirs.get(n) != ours.get(n)}
+
+    def _check_names(self) -> None:
+        """What `inspect` shows and nothing is computed from: a data set by another name, another start."""
+        manifest, path = self.transcript.manifest, self.transcript.folder / MANIFEST
+        named, derived = {self.recipe.dataset, self.data.name}, manifest.initial.get("derivation")
+        if len(named & DATASETS.keys()) > 1:
+            raise forged(path, "recipe, dataset", f"the data's name, {self.data.name}", self.recipe.dataset)
+        if derived not in ("seed", "given"):
+            raise forged(path, "initial, derivation", "seed or given", repr(derived)[:80])
 
     def _check_steps(self) -> None:
         """Every level begins and ends where the recipe says, and no segment is longer than promised."""
@@ -308,7 +339,11 @@ class _Training:
 
 
 def check_lengths(transcript: Transcript) -> None:
-    """Forged where a segment is longer than the manifest says."""
+    """Forged where a segment is longer than the manifest says; InputError where nobody could train it."""
+    for segment in transcript.segments:
+        if segment.last - segment.first > _MOST_STEPS:
+            expected = f"at most {_MOST_STEPS} steps from state to state"
+            raise bad_input(transcript.folder / CHAIN, str(segment)[:80], expected, "more")
     for level in transcript.levels:
         for first, last in pairwise(one.fields["step"] for one in level.boundaries):
             if last - first > transcript.manifest.segment:
@@ -405,12 +440,13 @@ def _check_kept(
     triggers: TriggerBatch | None,
     teacher: Teacher | None,
 ) -> None:
-    """Refuses an audit without the marks, triggers and teacher that were trained with."""
+    """Refuses an audit without the marks, triggers and teacher that were trained with; no search has any."""
+    path, kept = transcript.folder / MANIFEST, transcript.manifest.kept
+    if kept and transcript.manifest.kind == "search":
+        raise bad_input(path, "kept", "none in a search", str(len(kept)))
     shown = (*(mark.digest for mark in marks), *(one.digest for one in (triggers, teacher) if one))
-    if shown != transcript.manifest.kept:
-        expected = (
-            f"the {len(transcript.manifest.kept)} marks, trigger sets and teachers that were trained with"
-        )
+    if shown != kept:
+        expected = f"the {len(kept)} marks, trigger sets and teachers that were trained with"
         found = f"{len(shown)} of other digests" if shown else "none"
         hint = "show the claim and the triggers: --claim FILE, --triggers FILE"
-        raise bad_input(transcript.folder / MANIFEST, "kept", expected, found, hint=hint)
+        raise bad_input(path, "kept", expected, found, hint=hint)

@@ -12,6 +12,7 @@ from typing import Any
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.fields import parse_json
+from ticket_sig.files import is_there
 
 FIRST = "sha256:" + 64 * "0"  # what the first entry holds as the head before it
 _LONGEST = 1 << 20  # bytes of a line
@@ -63,9 +64,10 @@ class Chain:
 
     def __init__(self, path: Path, *, mend: bool = False) -> None:
         self.path = path
-        if mend and path.exists():
+        there = is_there(path, "chain")
+        if mend and there:
             cut_unfinished(path)
-        self.entries: list[Entry] = list(_read(path)) if path.exists() else []
+        self.entries: list[Entry] = list(_read(path)) if there else []
 
     @property
     def head(self) -> str:
@@ -115,12 +117,13 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
         typed = isinstance(entry.kind, str) and isinstance(entry.fields, dict)
         if not typed or type(entry.number) is not int or not isinstance(entry.previous, str):
             raise TypeError
-    except (ValueError, KeyError, TypeError):
+        head = entry.head
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise _broken(path, number, "number, kind, fields, previous and head", "something else") from None
     if entry.number != number:
         raise _broken(path, number, f"entry {number}", f"entry {entry.number}")
-    if value.get("head") != entry.head:
-        raise _broken(path, number, f"the head {entry.head}", str(value.get("head"))[:80])
+    if value.get("head") != head:
+        raise _broken(path, number, f"the head {head}", str(value.get("head"))[:80])
     return entry
 
 

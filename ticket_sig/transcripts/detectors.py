@@ -82,7 +82,7 @@ def look(segment: Segment, before: State, after: State, recipe: Rates, per_epoch
     towards = momenta[1] if momenta[1].numel() == change.numel() else torch.zeros_like(change)
     cosine = float(-(change @ towards) / max(update * float(towards.norm()), _TINY))
     measures = {
-        "step length": math.log(max(update, _TINY) / max(rates * pull, _TINY)) if pull else math.nan,
+        "step length": math.log(max(update / max(rates * pull, _TINY), _TINY)) if pull else math.nan,
         "momentum": cosine if pull else math.nan,
         "loss": _loss(before.losses, after.losses),
         "batches": _batches(before, after) / (segment.last - segment.first),

@@ -18,8 +18,9 @@ from ticket_sig.errors import bad_input
 from ticket_sig.fields import matching, whole
 from ticket_sig.mask import Mask
 from ticket_sig.transcripts.record import Record
-from ticket_sig.transcripts.transcript import Transcript
+from ticket_sig.transcripts.transcript import Segment, Transcript
 
+_FEW = 0.5  # of the weights that lie outside by chance: independent searches leave nearly all of them there
 TAG = 8  # bytes of the head that the message carries
 
 
@@ -82,38 +83,56 @@ class Linked:
     Attributes:
         problems: why they do not; none where they do.
         outside: weights of the suspect outside the mask that was searched.
+        by_chance: as many lie there in a network that keeps as much of each layer, wherever.
         audits: what signed records of exact audits cover, {public key of the auditor: segments}.
+        invalid: public keys of auditors whose signed records say so.
+        signer: public key that signed the transcript; None: nobody did.
     """
 
     link: Link
     problems: Sequence[str]
     outside: int
+    by_chance: float
     segments: int
     audits: Mapping[str, int]
+    invalid: Sequence[str]
+    signer: str | None
 
     @property
     def rows(self) -> list[tuple[str, object]]:
         """For people."""
-        audited = [f"{count} of {self.segments} segments, by {key}" for key, count in self.audits.items()]
+        own = {self.signer: f"{self.signer}, who signed the transcript, too"}
+        covered = {own.get(key, key): f"{n} of {self.segments} segments" for key, n in self.audits.items()}
+        audited = [f"{segments}, by {key}" for key, segments in covered.items()]
+        chance = f"{self.by_chance:.0f} in a network that has nothing to do with it"
+        found = [("found invalid by", ", ".join(own.get(key, key) for key in self.invalid))]
         return [
             ("transcript", "; ".join(self.problems) or "fits the claim"),
-            ("weights outside the searched mask", f"{self.outside}, {self.link.moved} moved by signing"),
+            (
+                "weights outside the searched mask",
+                f"{self.outside}, {self.link.moved} moved by signing; {chance}",
+            ),
             ("audited", "; ".join(audited) or "no: chain only"),
+            *(found if self.invalid else ()),
         ]
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
         counts = {"segments": self.segments, "outside": self.outside, "audits": dict(self.audits)}
+        counts |= {"by_chance": self.by_chance, "found_invalid": list(self.invalid)}
         return {**self.link.to_json(), **counts, "fits": not self.problems, "problems": list(self.problems)}
 
 
-def linked(claim: Claim, transcript: Transcript, suspect: Mask, records: Sequence[Record] = ()) -> Linked:
+def linked(
+    claim: Claim, transcript: Transcript, suspect: Mask, movable: int, records: Sequence[Record] = ()
+) -> Linked:
     """Checks that the signed mask is the searched one but for the swaps of signing.
 
     A copy that was pruned further keeps fewer weights, and none elsewhere.
 
     Args:
         suspect: mask of the network that is verified.
+        movable: weights at the places that the claimed marks stand in: signing moves no more.
         records: of audits of this transcript.
 
     Raises:
@@ -132,8 +151,28 @@ def linked(claim: Claim, transcript: Transcript, suspect: Mask, records: Sequenc
         problems.append("no claimed message carries its head")
     if link.kept != searched.kept:
         problems.append(f"its mask keeps {searched.kept} weights, by the claim {link.kept}")
+    if link.moved > movable:
+        problems.append(f"its marks have room for {movable} weights, by the claim signing moved {link.moved}")
     if outside > link.moved:
         problems.append(f"{outside} weights lie outside its mask, and signing moved {link.moved}")
-    own = [r for r in records if r.head == transcript.chain.head and r.auditor and r.covered]
-    audits = {str(r.auditor): len(r.covered) for r in own}
-    return Linked(link, problems, outside, len(transcript.segments), audits)
+    by_chance = sum(int(suspect[n].sum()) * float((~kept).double().mean()) for n, kept in searched.items())
+    # Where nothing was pruned every network fits; a code, though, is never written into such a mask.
+    if outside >= _FEW * by_chance and (by_chance or movable):
+        problems.append(f"{outside} weights lie outside its mask, {by_chance:.0f} do by chance")
+    own = [r for r in records if r.head == transcript.chain.head and r.auditor]
+    covered: dict[str, set[Segment]] = {}
+    for one in own:
+        if strange := one.covered - set(transcript.segments):
+            raise bad_input(f"record by {one.auditor}", "replayed", "segments of it", str(min(strange)))
+        if one.covered:
+            covered.setdefault(str(one.auditor), set()).update(one.covered)
+    return Linked(
+        link,
+        problems,
+        outside,
+        by_chance,
+        len(transcript.segments),
+        {key: len(segments) for key, segments in covered.items()},
+        [str(one.auditor) for one in own if one.against],
+        transcript.signer,
+    )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
 from ticket_sig.errors import bad_input
@@ -36,8 +39,11 @@ def proof_of(hashes: Sequence[bytes], numbers: Collection[int]) -> list[bytes]:
     return proof
 
 
-def root_from(hashes: Mapping[int, bytes], proof: Sequence[bytes], count: int) -> str:
+def root_from(hashes: Mapping[int, bytes], proof: Sequence[bytes] | NDArray[np.uint8], count: int) -> str:
     """The root over `count` samples, from the hashes of one or more, by number, and the proof of these.
+
+    Args:
+        proof: nodes, as bytes or as rows.
 
     Raises:
         InputError: the proof has more or fewer nodes.
@@ -48,7 +54,7 @@ def root_from(hashes: Mapping[int, bytes], proof: Sequence[bytes], count: int) -
         expected = f"{wanted} nodes, for {len(hashes)} of {count} samples"
         raise bad_input("", "proof", expected, str(len(proof)))
     for missing in levels:
-        nodes |= {i: next(given) for i in missing}
+        nodes |= {i: bytes(next(given)) for i in missing}
         halves = {i >> 1: (nodes[i & ~1], nodes.get(i | 1)) for i in nodes}
         nodes = {i: left if right is None else _parent(left, right) for i, (left, right) in halves.items()}
     return f"sha256:{nodes[0].hex()}"

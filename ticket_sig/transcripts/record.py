@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,22 @@ _HEAD = "sha256:[0-9a-f]{64}"
 def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
     """A record of one audit."""
     transcript = audit.transcript
-    signer = transcript.signatures[0].public if transcript.signatures else None
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "written_by": f"ticket_sig {VERSION}",
         "outcome": audit.outcome,
         "reasons": list(audit.reasons),
+        "damaged": audit.damaged,
+        "kind": transcript.manifest.kind,
+        "initial": transcript.manifest.initial.get("derivation"),
         "head": transcript.chain.head,
         "entries": len(transcript.chain.entries),
         "ended": transcript.end is not None,
-        "signer": signer,
+        "signer": transcript.signer,
         "signed_heads": len(transcript.signatures),
+        "signed_entries": transcript.signed_entries,
+        "data": dict(transcript.manifest.data),
         "segments": audit.segments,
         "replayed": [[s.level, s.first, s.last] for s in audit.replayed],
         "suspected": {str(segment): why for segment, why in audit.suspected.items()},
@@ -72,6 +77,7 @@ class Record:
         covered: segments that were found exact; none of an audit that is not valid.
         auditor: public key of who signed it; None where nobody did.
         opened: whether he saw opened samples alone, not the whole data set.
+        damaged: whether a file was another than the chain says: then he said nothing of the chain.
     """
 
     head: str
@@ -80,6 +86,12 @@ class Record:
     covered: frozenset[Segment]
     auditor: str | None
     opened: bool = False
+    damaged: bool = False
+
+    @property
+    def against(self) -> bool:
+        """Whether he found that the chain itself is wrong."""
+        return self.outcome == INVALID and not self.damaged
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -93,12 +105,12 @@ class Record:
                 raise bad_input("record", "outcome", " or ".join(known), repr(outcome)[:80])
             segments = whole(value, "segments", "record", 0)
             replayed = frozenset(_segment(one) for one in entry(value, "replayed", list, "record"))
-            if len(replayed) > segments:
-                raise bad_input("record", "replayed", f"at most {segments} segments", str(len(replayed)))
+            _check_apart(replayed, segments)
             head = matching(value, "head", _HEAD, "record")
             covered = replayed if outcome == VALID else frozenset[Segment]()
             opened = value.get("opened") is not None and bool(entry(value, "opened", dict, "record"))
-            return cls(head, outcome, segments, covered, _auditor(value, signature), opened)
+            damaged = value.get("damaged") is True
+            return cls(head, outcome, segments, covered, _auditor(value, signature), opened, damaged)
 
 
 @dataclass(frozen=True)
@@ -134,18 +146,30 @@ def combine(records: Mapping[Path, Record]) -> Combined:
     for path, record in others:
         if (record.head, record.segments) != (first[1].head, first[1].segments):
             raise bad_input(path, "head", f"that of {first[0]}, {first[1].head}", record.head)
+    covered = frozenset[Segment]().union(*(record.covered for record in records.values()))
+    _check_apart(covered, first[1].segments)
     return Combined(
         head=first[1].head,
         segments=first[1].segments,
-        covered=frozenset[Segment]().union(*(record.covered for record in records.values())),
+        covered=covered,
         auditors=[record.auditor for record in records.values()],
-        invalid=sum(record.outcome == INVALID for record in records.values()),
+        invalid=sum(record.against for record in records.values()),
         opened=sum(record.opened for record in records.values()),
     )
 
 
+def _check_apart(covered: Collection[Segment], segments: int) -> None:
+    """Refuses more segments than there are, and such that share a step: they are of no one transcript."""
+    if len(covered) > segments:
+        raise bad_input("record", "replayed", f"at most {segments} segments", str(len(covered)))
+    for one, other in pairwise(sorted(covered)):
+        if one.level == other.level and other.first < one.last:
+            raise bad_input("record", "replayed", f"no other segment beside {one}", str(other))
+
+
 def _segment(value: Any) -> Segment:
-    if not isinstance(value, list) or len(value) != 3 or any(type(n) is not int for n in value):
+    numbers = isinstance(value, list) and len(value) == 3 and all(type(n) is int for n in value)
+    if not (numbers and value[0] >= 0 and 0 <= value[1] < value[2]):
         raise bad_input("record", "replayed", "[level, first, last]", repr(value)[:80])
     return Segment(*value)
 

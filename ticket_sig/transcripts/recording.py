@@ -66,25 +66,17 @@ class Writer:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(path, manifest.to_json())
         there, wanted = read_json(path), manifest.to_json()
-        if differ := [name for name in wanted if there.get(name) != wanted[name]]:
+        if differ := [name for name in {**wanted, **there} if there.get(name) != wanted.get(name)]:
             hint = "choose another folder; a transcript is of one training on one numerical stack"
             raise bad_input(path, ", ".join(differ), "those of this training", "others", hint=hint)
         for place in (self.folder, *(self.folder / STATES).glob("*")):
             clear_partials(place)
         self.chain = Chain(self.folder / CHAIN, mend=True)
         self._known = {entry.place: entry for entry in self.chain.entries}
-        self._sign_unsigned()
-        self.enter("manifest", {"digest": json_digest(wanted)}, signed=True)
-
-    def _sign_unsigned(self) -> None:
-        """Signs heads that a kill left without a signature, or with half a line of one."""
-        path = self.folder / SIGNATURES
-        if path.exists():
+        if (path := self.folder / SIGNATURES).is_file():
             cut_unfinished(path)
-        signed = {one.entry for one in read_signatures(path, self.chain.entries)}
-        for entry in self.chain.entries:
-            if self.key is not None and entry.kind != "boundary" and entry.number not in signed:
-                sign_head(path, entry, self.key)
+        self._signed = {one.entry for one in read_signatures(path, self.chain.entries)}
+        self.enter("manifest", {"digest": json_digest(wanted)}, signed=True)
 
     def boundary(self, state: State, level: int, step: int, keep: bool = True) -> None:
         """Has a state, or its digests alone, written; errors are raised at the next one, or by `flush`."""
@@ -113,14 +105,16 @@ class Writer:
                 where = f"{kind} of level {fields.get('level', 0)}, step {fields.get('step', 0)}"
                 raise bad_input(self.chain.path, where, "nothing after the end", "one more")
             known = self._known[new.place] = self.chain.add(kind, fields)
-            if signed and self.key is not None:
-                sign_head(self.folder / SIGNATURES, known, self.key)
         elif known.fields != fields:
             both = {**known.fields, **fields}
             differ = ", ".join(name for name in both if known.fields.get(name) != fields.get(name))
             where = f"{kind} of level {fields.get('level', 0)}, step {fields.get('step', 0)}: {differ}"
             hint = "other bits than before: was the stack changed, the transcript, or what it keeps?"
             raise bad_input(self.chain.path, where, "those of this training", "others", hint=hint)
+        # Of an entry that a kill left without a signature: signed is only what was done again.
+        if signed and self.key is not None and known.number not in self._signed:
+            sign_head(self.folder / SIGNATURES, known, self.key)
+            self._signed.add(known.number)
 
 
 class TranscriptRecorder(Writer):

@@ -50,9 +50,10 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         over.set()
-        for waker in wakers:
-            waker.join()
         torch.set_num_threads(before)
+        for waker in wakers:
+            if waker.ident is not None:  # the system may have had no room for another thread
+                waker.join()
 
 
 def _cores() -> Collection[int]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.fields import matching, parse_json, whole
+from ticket_sig.files import is_there
 from ticket_sig.key_pair import PUBLIC, KeyPair, is_signed
 from ticket_sig.transcripts.chain import Entry
 
+_LONGEST = 1 << 12  # bytes of a line
 _DOMAIN = b"ticket_sig transcript head\n"  # a signature over a head is none over anything else
 
 
@@ -42,8 +44,7 @@ def read_signatures(path: Path, entries: Sequence[Entry]) -> list[Signature]:
         InputError: one is damaged, of another key than the first, over an entry that is not there, or wrong.
     """
     signatures: list[Signature] = []
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    for number, line in enumerate(lines):
+    for number, line in enumerate(_lines(path)):
         signatures.append(one := _signature(path, number, line))
         if one.public != signatures[0].public:
             raise _wrong(path, number, f"the key {signatures[0].public}", one.public)
@@ -52,6 +53,12 @@ def read_signatures(path: Path, entries: Sequence[Entry]) -> list[Signature]:
         if not is_signed(one.public, one.signature, _DOMAIN + entries[one.entry].head.encode()):
             raise _wrong(path, number, f"a signature over the head after entry {one.entry}", "another")
     return signatures
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if is_there(path, "signatures"):
+        with path.open("rb") as file:
+            yield from iter(lambda: file.readline(_LONGEST), b"")
 
 
 def _signature(path: Path, number: int, line: bytes) -> Signature:

@@ -82,7 +82,7 @@ class State:
             total, count = said["losses"]
             losses = float.fromhex(total), float.fromhex(count)
             facts = said.get("facts")
-        except (KeyError, ValueError, TypeError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
             raise bad_input(path, "losses", "two numbers", "something else") from None
         parts: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
         for full, tensor in tensors.items():

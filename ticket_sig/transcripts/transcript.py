@@ -26,6 +26,10 @@ class Forged(InputError):
     """Something in a transcript contradicts what it commits to: it is not valid."""
 
 
+class Damaged(Forged):
+    """A file is another than the chain says: it speaks against the folder, not against who made the chain."""
+
+
 def forged(where: object, name: str, expected: str, found: str) -> Forged:
     """The error of one contradiction; it names file, field and step."""
     return Forged(str(bad_input(where, name, expected, found)), named=True)
@@ -91,8 +95,11 @@ class Transcript:
     end: Entry | None
 
     @classmethod
-    def open(cls, folder: Path | str) -> Transcript:
+    def open(cls, folder: Path | str, *, going_on: bool = False) -> Transcript:
         """Reads all but the states.
+
+        Args:
+            going_on: it is still written: a kill may have left a head without its signature.
 
         Raises:
             InputError: a file is missing, damaged, or of another version; a signature or a head is wrong.
@@ -111,8 +118,19 @@ class Transcript:
         found, expected = chain.entries[0].fields.get("digest"), json_digest(read_json(folder / MANIFEST))
         if chain.entries[0].kind != "manifest" or found != expected:
             raise forged(folder / MANIFEST, "digest", f"the chain's {found}", expected)
-        _check_signed(folder / SIGNATURES, manifest.signer, chain, signatures)
+        if not going_on:
+            _check_signed(folder / SIGNATURES, manifest.signer, chain, signatures)
         return cls(folder, manifest, chain, signatures, levels, end)
+
+    @property
+    def signer(self) -> str | None:
+        """Public key that signed heads of it; None where nobody did."""
+        return self.signatures[0].public if self.signatures else None
+
+    @property
+    def signed_entries(self) -> int:
+        """How many entries the last signed head covers; whoever has the folder can add others behind it."""
+        return max((one.entry + 1 for one in self.signatures), default=0)
 
     @property
     def segments(self) -> list[Segment]:
@@ -120,12 +138,12 @@ class Transcript:
         return [segment for level in self.levels for segment in level.segments()]
 
     def mask(self) -> Mask:
-        """The mask that came out; InputError where the training has not ended, Forged where it is another."""
+        """The mask that came out; InputError where the training has not ended, Damaged where another."""
         if self.end is None:
             raise bad_input(self.folder / CHAIN, "end", "a training that has ended", "none")
         found = read_safetensors(self.folder / MASK)
         if (said := self.end.fields.get("mask")) != (digest := tensor_digest(found)):
-            raise forged(self.folder / MASK, "mask", f"the chain's {said}", digest)
+            raise Damaged(str(forged(self.folder / MASK, "mask", f"the chain's {said}", digest)), named=True)
         return Mask(found)
 
     def segment(self, name: str) -> Segment:
@@ -142,15 +160,15 @@ class Transcript:
         return [(level.number, step) for level in self.levels for step in level.steps]
 
     def state(self, level: int, step: int) -> State:
-        """The state of a boundary, checked against the chain; errors as of `State.read`, or Forged."""
+        """The state of a boundary, checked against the chain; errors as of `State.read`, or Damaged."""
         path = state_file(self.folder, level, step)
         state = State.read(path)
         committed = next(one for one in self.levels[level].boundaries if one.fields["step"] == step)
         for name, found in state.digests().items():
             if found != committed.fields.get(name):
-                raise forged(
-                    path, f"{name} of step {step}", f"the chain's {committed.fields.get(name)}", str(found)
-                )
+                expected = f"the chain's {committed.fields.get(name)}"
+                error = forged(path, f"{name} of step {step}", expected, str(found))
+                raise Damaged(str(error), named=True)
         return state
 
 

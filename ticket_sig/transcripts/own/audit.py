@@ -38,7 +38,7 @@ from ticket_sig.transcripts.own.samples import Samples, sample_facts
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, state_file
 from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.states import State
-from ticket_sig.transcripts.transcript import Forged, Segment, Transcript, forged
+from ticket_sig.transcripts.transcript import Damaged, Forged, Segment, Transcript, forged
 
 Step = Callable[[int], Any]
 
@@ -105,7 +105,8 @@ class _Check:
             other_start = self._start()
             seen = list(self._look())
         except Forged as error:
-            return self._failed(INVALID, str(error), differences)
+            found = self._failed(INVALID, str(error), differences)
+            return replace(found, damaged=isinstance(error, Damaged))
         if other_start:
             return self._failed(INCONSISTENT if differences else INVALID, other_start, differences)
         total = self.transcript.levels[0].steps[-1]

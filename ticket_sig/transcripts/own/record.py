@@ -128,9 +128,9 @@ class Recording:
             InputError: the transcript, or the state, is missing or damaged.
         """
         self._writer.flush()
-        step = Transcript.open(self._writer.folder).levels[0].steps[-1]
-        if step > self.done:
-            state = Transcript.open(self._writer.folder).state(0, step)
+        there = Transcript.open(self._writer.folder, going_on=True)
+        if (step := there.levels[0].steps[-1]) > self.done:
+            state = there.state(0, step)
             with about(state_file(self._writer.folder, 0, step)):
                 self._loop.take(state)
             self.done, self._losses = step, []
