@@ -15,10 +15,12 @@ from support.tiny import tiny_data, tiny_recipe
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from ticket_sig import Claim, load, retrain, verify
+from ticket_sig import Claim, find, load, retrain, verify
 from ticket_sig.formats import open_weights
 from ticket_sig.formats.weights import Shards
 from ticket_sig.ticket import copies_of
+from ticket_sig.training.loop import Engine
+from ticket_sig.transcripts import Transcript, TranscriptRecorder, audit
 from ticket_sig.verification.white_box import verify_file
 
 State = dict[str, Tensor]
@@ -293,3 +295,10 @@ def test_tied_weights_are_rewound_as_one(tmp_path: Path) -> None:
     torch.save({"state_dict": pruned("embed").state_dict(), "init_weight": rewind}, tmp_path / "paper.pt")
     rewound = load(tmp_path / "paper.pt").ticket.rewound()
     assert torch.equal(rewound[HEAD], rewound[EMBED]) and (rewound[EMBED] == 0).any()
+
+
+def test_a_search_of_tied_layers_is_recorded_and_its_audit_valid(tmp_path: Path) -> None:
+    engine = Engine(recorder=TranscriptRecorder(tmp_path / "transcript", every=5))
+    find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TwoLayers(tied=True), engine=engine)
+    found = audit(Transcript.open(tmp_path / "transcript"), tiny_data(), model=TwoLayers(tied=True))
+    assert (found.outcome, found.reasons) == ("valid", []) and len(found.transcript.levels) == 2

@@ -16,7 +16,7 @@ from ticket_sig.lottery.prune import prune
 from ticket_sig.lottery.search import Train, Tried, extreme_ticket, rounds
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
-from ticket_sig.ticket import HistoryEntry, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket, retie
 from ticket_sig.training.loop import Engine, plain_weights
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.recorder import Plan
@@ -85,7 +85,7 @@ def _search(trainer: Trainer, run: Path, dense: Ticket) -> Ticket:
     def train(mask: Mask, rate: float) -> Ticket:
         folder = run / "levels" / f"{len(history):02d}"
         label = f"round {len(history)}, {100 * mask.density:.2f} % kept"
-        start = mask.apply(rewind)
+        start = retie(rewind, mask.apply(rewind))
         return trainer.train_level(folder, start, mask, step="prune", label=label, rate=rate, rewind=rewind)
 
     best = dense

@@ -12,7 +12,7 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.formats.safetensors_file import read_safetensors
 from ticket_sig.lottery.find import tries
 from ticket_sig.mask import Mask
-from ticket_sig.ticket import HistoryEntry, Ticket
+from ticket_sig.ticket import HistoryEntry, Ticket, retie, tie, ties
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, state_file
 from ticket_sig.transcripts.states import State
@@ -84,12 +84,12 @@ class Retracer:
 
     def _search(self, masks: list[Mask]) -> None:
         best = self._ticket(0, self.full)
-        rewind = everything(self.transcript.state(0, self._rewind_step()))
+        rewind = self._tied(self.transcript.state(0, self._rewind_step()))
 
         def train(mask: Mask, rate: float) -> Ticket:
             if len(masks) == len(self.transcript.levels):
                 raise _Unfinished
-            self._check_level(len(masks), mask, mask.apply(rewind), rate)
+            self._check_level(len(masks), mask, retie(rewind, mask.apply(rewind)), rate)
             masks.append(mask)
             return self._ticket(len(masks) - 1, mask)
 
@@ -120,7 +120,7 @@ class Retracer:
         """The first state is that of a training that has not begun: no momentum, and no loss."""
         step, state = level.steps[0], self.transcript.state(level.number, level.steps[0])
         where = state_file(self.transcript.folder, level.number, step)
-        if tensor_digest(mask.apply(everything(state))) != level.entry.fields["start"]:
+        if tensor_digest(self._pruned(state, mask)) != level.entry.fields["start"]:
             raise forged(where, f"parameters of step {step}", "those its level starts from", "others")
         if moved := [name for name, tensor in state.optimizer.items() if bool(tensor.any())]:
             raise forged(where, f"optimizer/{moved[0]} of step {step}", "zeros, before any step", "others")
@@ -138,7 +138,16 @@ class Retracer:
         """What a level was trained to."""
         if not (steps := self.transcript.levels[number].steps):
             raise _Unfinished
-        return mask.apply(everything(self.transcript.state(number, steps[-1])))
+        return self._pruned(self.transcript.state(number, steps[-1]), mask)
+
+    def _pruned(self, state: State, mask: Mask) -> dict[str, Tensor]:
+        """Parameters and buffers under a mask, which names tied weights once."""
+        weights = self._tied(state)
+        return retie(weights, mask.apply(weights))
+
+    def _tied(self, state: State) -> dict[str, Tensor]:
+        """Parameters and buffers of a state, tied as those of the network are: its file holds copies."""
+        return tie(everything(state), ties(self.initial or {}))
 
     def _ticket(self, number: int, mask: Mask) -> Ticket:
         """The same, with the accuracy that decides."""
