@@ -135,9 +135,9 @@ def write_json(path: Path, value: Mapping[str, Any], mode: int = 0o644) -> None:
 
 def read_bytes(path: Path, what: str) -> bytes:
     """Returns the bytes of a file; InputError where there are none, or it is no file."""
-    found = path.read_bytes() if path.is_file() else b""
+    found = path.read_bytes() if path.is_file() else None
     if not found:
-        raise bad_input(path, what, "a file with bytes in it", "none")
+        raise bad_input(path, what, "a file of bytes", "none" if found is None else "an empty one")
     return found
 
 

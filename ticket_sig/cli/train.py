@@ -20,7 +20,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, printable, tell_next
-from ticket_sig.cli.recording import recorder, with_recording
+from ticket_sig.cli.recording import recorder, tell_transcript, with_recording
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -91,7 +91,11 @@ def run(
     save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
     shutil.rmtree(state)
     before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
-    _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, as_json)
+    _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, recorded, as_json)
+    if not as_json:
+        shown = {"--data": data, "--claim": loaded.claim if marks else None, "--triggers": triggers}
+        shown |= {"--trigger-batch": trigger_batch, "--trigger-order": trigger_order}
+        tell_transcript(recorded, {**shown, "--trigger-fit": trigger_fit})
 
 
 def command() -> Callable[..., None]:
@@ -106,6 +110,7 @@ def _report(
     replaced: list[str],
     bundle: Path,
     triggers: Path | None,
+    recorded: Mapping[str, Any],
     as_json: bool,
 ) -> None:
     from ticket_sig.errors import InputError
@@ -117,7 +122,8 @@ def _report(
         counts = {"kept": mask.kept, "total": mask.total, "density": mask.density}
         entries = {"before": {**counts, "test": accuracy}, "after": after.to_json()}
         marks = [_unread(name, one) if isinstance(one, InputError) else one.to_json() for name, one in read]
-        print_json({"bundle": bundle, **entries, "marks": marks, "no_longer_claimed": replaced})
+        left = {"no_longer_claimed": replaced, "transcript": recorded.get("transcript")}
+        print_json({"bundle": bundle, **entries, "marks": marks, **left})
         return
     for name, test, density in (("before:", accuracy, mask.density), ("after: ", after.test, after.density)):
         out.print(f"{name} {percent(test)} % test accuracy, {100 * density:.2f} % kept")

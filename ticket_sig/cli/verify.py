@@ -1,6 +1,6 @@
 """Decide whether a claimed mark stands in a model's weights.
 
-Exit code 0: verified; 1: not verified; 2: could not be decided. The p-value is corrected for everything
+Exit code 0: verified; 1: not verified, or --transcript does not fit; 2: could not be decided. The p-value is corrected for everything
 that a claimant could have tried: for a code every place and every message. Where the claim is of several
 marks, the best p-value counts, times their number.
 
@@ -62,6 +62,7 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
+    from ticket_sig.errors import bad_input
     from ticket_sig.formats.load import contained_in
     from ticket_sig.marks import marks_of
     from ticket_sig.marks.mark import tried
@@ -69,6 +70,8 @@ def run(
     from ticket_sig.verification.fidelity import fidelity_of_file
     from ticket_sig.verification.white_box import verify_file
 
+    if audit and transcript is None:
+        raise bad_input("", "--audit", "--transcript beside it", "none")
     claimed = Claim.read(claim)
     verdict = verify_file(model, claimed, given, mask)
     accuracy = fidelity_of_file(model, claimed, data=data, arch=arch, dataset=dataset, mask=mask)

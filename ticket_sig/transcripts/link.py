@@ -17,8 +17,9 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import matching, whole
 from ticket_sig.mask import Mask
+from ticket_sig.transcripts.audit import INVALID
 from ticket_sig.transcripts.record import Record
-from ticket_sig.transcripts.transcript import Transcript
+from ticket_sig.transcripts.transcript import Segment, Transcript
 
 TAG = 8  # bytes of the head that the message carries
 
@@ -83,6 +84,8 @@ class Linked:
         problems: why they do not; none where they do.
         outside: weights of the suspect outside the mask that was searched.
         audits: what signed records of exact audits cover, {public key of the auditor: segments}.
+        passed_over: records that nobody signed, that cover no segment, or that are of another transcript.
+        owner: public key of who signed the transcript; an audit by this key is the owner's own.
     """
 
     link: Link
@@ -90,20 +93,28 @@ class Linked:
     outside: int
     segments: int
     audits: Mapping[str, int]
+    passed_over: int = 0
+    owner: str | None = None
 
     @property
     def rows(self) -> list[tuple[str, object]]:
         """For people."""
-        audited = [f"{count} of {self.segments} segments, by {key}" for key, count in self.audits.items()]
+        audited = [
+            f"{count} of {self.segments} segments, by {key}{' (the owner)' if key == self.owner else ''}"
+            for key, count in self.audits.items()
+        ]
+        passed = "unsigned, not exact or of another transcript"
         return [
-            ("transcript", "; ".join(self.problems) or "fits the claim"),
+            ("transcript", f"does not fit: {'; '.join(self.problems)}" if self.problems else "fits the claim"),
             ("weights outside the searched mask", f"{self.outside}, {self.link.moved} moved by signing"),
             ("audited", "; ".join(audited) or "no: chain only"),
+            *([(f"records passed over ({passed})", self.passed_over)] if self.passed_over else []),
         ]
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
         counts = {"segments": self.segments, "outside": self.outside, "audits": dict(self.audits)}
+        counts |= {"records_passed_over": self.passed_over}
         return {**self.link.to_json(), **counts, "fits": not self.problems, "problems": list(self.problems)}
 
 
@@ -134,6 +145,19 @@ def linked(claim: Claim, transcript: Transcript, suspect: Mask, records: Sequenc
         problems.append(f"its mask keeps {searched.kept} weights, by the claim {link.kept}")
     if outside > link.moved:
         problems.append(f"{outside} weights lie outside its mask, and signing moved {link.moved}")
-    own = [r for r in records if r.head == transcript.chain.head and r.auditor and r.covered]
-    audits = {str(r.auditor): len(r.covered) for r in own}
-    return Linked(link, problems, outside, len(transcript.segments), audits)
+    own = [record for record in records if record.head == transcript.chain.head]
+    if invalid := sum(record.outcome == INVALID for record in own):
+        problems.append(f"records of audits that say invalid: {invalid}")
+    counted = [(record.auditor, record.covered) for record in own if record.auditor and record.covered]
+    covered: dict[str, frozenset[Segment]] = {}
+    for auditor, segments in counted:
+        covered[auditor] = covered.get(auditor, frozenset()) | segments
+    return Linked(
+        link,
+        problems,
+        outside,
+        len(transcript.segments),
+        audits={auditor: len(segments) for auditor, segments in covered.items()},
+        passed_over=len(records) - len(counted) - invalid,
+        owner=transcript.manifest.signer,
+    )
