@@ -167,7 +167,9 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
         out.print(f"and {len(reasons) - _SHOWN} more: the record (--out) and --json name them all")
     if value["outcome"] == "valid":
         out.print("proves: what was trained again follows, bit for bit, from what the manifest commits to")
-        out.print("does not prove: who trained it, or when; have the first signed head dated by somebody else")
+        out.print(
+            "does not prove: who trained it, or when; have the first signed head dated by somebody else"
+        )
         if opened:
             out.print("does not prove: what the samples are that were not opened")
     if record:

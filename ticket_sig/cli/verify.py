@@ -1,8 +1,8 @@
 """Decide whether a claimed mark stands in a model's weights.
 
-Exit code 0: verified; 1: not verified, or --transcript does not fit; 2: could not be decided. The p-value is corrected for everything
-that a claimant could have tried: for a code every place and every message. Where the claim is of several
-marks, the best p-value counts, times their number.
+Exit code 0: verified; 1: not verified, or --transcript does not fit; 2: could not be decided. The p-value
+is corrected for everything that a claimant could have tried: for a code every place and every message. Where
+the claim is of several marks, the best p-value counts, times their number.
 
 A claim on a key mask needs its key (--key), and the locked ticket that was handed out with it: the folder
 that the claim lies in, or --locked DIR. With --data the accuracy is measured, too, and held against the one

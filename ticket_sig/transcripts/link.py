@@ -105,7 +105,10 @@ class Linked:
         ]
         passed = "unsigned, not exact or of another transcript"
         return [
-            ("transcript", f"does not fit: {'; '.join(self.problems)}" if self.problems else "fits the claim"),
+            (
+                "transcript",
+                f"does not fit: {'; '.join(self.problems)}" if self.problems else "fits the claim",
+            ),
             ("weights outside the searched mask", f"{self.outside}, {self.link.moved} moved by signing"),
             ("audited", "; ".join(audited) or "no: chain only"),
             *([(f"records passed over ({passed})", self.passed_over)] if self.passed_over else []),

@@ -67,7 +67,9 @@ class Writer:
             write_json(path, manifest.to_json())
         there, wanted = read_json(path), manifest.to_json()
         if differ := [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]:
-            hint = "give the options it was begun with, on the same code and numerical stack; or another folder"
+            hint = (
+                "give the options it was begun with, on the same code and numerical stack; or another folder"
+            )
             raise bad_input(path, ", ".join(differ), "those of this training", "others", hint=hint)
         for place in (self.folder, *(self.folder / STATES).glob("*")):
             clear_partials(place)
