@@ -93,7 +93,11 @@ def run(
     before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
     _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, recorded, as_json)
     if not as_json:
-        shown = {"--data": data, "--claim": loaded.claim if marks else None, "--triggers": triggers}
+        shown: dict[str, object] = {
+            "--data": data,
+            "--claim": loaded.claim if marks else None,
+            "--triggers": triggers,
+        }
         shown |= {"--trigger-batch": trigger_batch, "--trigger-order": trigger_order}
         tell_transcript(recorded, {**shown, "--trigger-fit": trigger_fit})
 

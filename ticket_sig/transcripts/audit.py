@@ -399,7 +399,7 @@ def _check_kept(transcript: Transcript, marks: Sequence[KeptMark], triggers: Tri
     """Refuses an audit without the marks and triggers that were trained with."""
     shown = (*(mark.digest for mark in marks), *([triggers.digest] if triggers else []))
     if shown != transcript.manifest.kept:
-        expected = f"the {len(transcript.manifest.kept)} marks and trigger sets that were trained with"
+        expected = f"what was trained with, {len(transcript.manifest.kept)} of marks and trigger sets"
         found = f"{len(shown)} of other digests" if shown else "none"
         hint = "show the claim and the triggers: --claim FILE, --triggers FILE"
         raise bad_input(transcript.folder / MANIFEST, "kept", expected, found, hint=hint)
