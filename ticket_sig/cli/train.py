@@ -32,6 +32,7 @@ Start = Annotated[str, typer.Option(help="rewind: as a ticket is trained; model:
 Triggers = Annotated[Path | None, typer.Option(help="Teach a trigger set: its secret's file, or a folder.")]
 LearningRate = Annotated[float | None, typer.Option(help="Largest learning rate, in place of the recipe's.")]
 Precision = Annotated[str | None, typer.Option(help="auto, bf16 or float32; the recipe's by default.")]
+_SHOWN = ("--data", "--claim", "--triggers", "--trigger-batch", "--trigger-order", "--trigger-fit")
 
 
 def run(
@@ -92,14 +93,8 @@ def run(
     shutil.rmtree(state)
     before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
     _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, recorded, as_json)
-    if not as_json:
-        shown: dict[str, object] = {
-            "--data": data,
-            "--claim": loaded.claim if marks else None,
-            "--triggers": triggers,
-        }
-        shown |= {"--trigger-batch": trigger_batch, "--trigger-order": trigger_order}
-        tell_transcript(recorded, {**shown, "--trigger-fit": trigger_fit})
+    shown = (data, loaded.claim if marks else None, triggers, trigger_batch, trigger_order, trigger_fit)
+    tell_transcript({} if as_json else recorded, dict(zip(_SHOWN, shown, strict=True)))
 
 
 def command() -> Callable[..., None]:
