@@ -143,9 +143,9 @@ def is_there(path: Path, what: str) -> bool:
 
 def read_bytes(path: Path, what: str) -> bytes:
     """Returns the bytes of a file; InputError where there are none, or it is no file."""
-    found = path.read_bytes() if path.is_file() else b""
+    found = path.read_bytes() if path.is_file() else None
     if not found:
-        raise bad_input(path, what, "a file with bytes in it", "none")
+        raise bad_input(path, what, "a file of bytes", "none" if found is None else "an empty one")
     return found
 
 

@@ -245,7 +245,7 @@ def test_a_size_decides_how_many_states_are_kept_and_holds(tmp_path: Path) -> No
         return said.notes[0], sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
     dense = tiny_recipe(rounds=0)
-    with pytest.raises(InputError, match=r"keep: expected 52kB or more, for first, .* states, found 9kB"):
+    with pytest.raises(InputError, match=r"--keep: expected 52kB or more, for first, .* states, found 9kB"):
         recorded_within("9kB", dense)
     assert not (tmp_path / "9kB").exists()
     note, most = recorded_within("1 MB", dense)
@@ -256,7 +256,9 @@ def test_a_size_decides_how_many_states_are_kept_and_holds(tmp_path: Path) -> No
     assert Transcript.open(tmp_path / "80kB").levels[0].steps == [0, 2, 3, 6, 9, 12]
     with pytest.raises(InputError, match=r"keep: .*nobody knows how many rounds .* or give --rounds"):
         recorded_within("1GiB", tiny_recipe(rounds=None))
-    with pytest.raises(InputError, match=r"keep: expected 1 or more, for every N-th state, or a size in kB"):
+    with pytest.raises(
+        InputError, match=r"--keep: expected 1 or more, for every N-th state, or a size in kB"
+    ):
         recorded_within("2 miles", dense)
 
 

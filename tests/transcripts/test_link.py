@@ -45,6 +45,8 @@ def test_a_signed_ticket_fits_its_transcript_and_an_audit_says_what_it_covers(
     ]
     assert told["fits"] and list(told["audits"].values()) == [2]
     assert told["outside"] == told["moved"] > 0
+    twice = ticket_sig(*verify(folder, "--transcript", folder / "T", *record, *record))
+    assert "audited: 2 of 4 segments, by " in twice.out and "(the owner)" in twice.out
     assert ticket_sig("extract", folder / "SIGNED").out.startswith("signature ")
 
 
@@ -64,7 +66,7 @@ def test_another_transcript_does_not_fit(folder: Path, tmp_path: Path, ticket_si
     other = tmp_path / "T"
     assert ticket_sig(*FIND, "--seed", 1, "--out", tmp_path / "RUN", "--transcript", other).code == 0
     said = ticket_sig(*verify(folder, "--transcript", other))
-    assert said.code == 1 and "transcript: its head is sha256:" in said.out
+    assert said.code == 1 and "transcript: does not fit: its head is sha256:" in said.out
     signing = ("--message", "x", "--transcript", other, "--out", tmp_path / "S")
     refused = ticket_sig("embed", folder / "RUN" / "ticket", *signing)
     could_not(refused, "transcript: expected the one of this ticket's search, found another mask")
@@ -86,7 +88,7 @@ def test_who_audited_what_is_added_up_by_key_and_only_of_segments_that_there_are
     against = Record(head, "invalid", 4, frozenset(), told.signer)
     found = linked(claim, told, suspect, 10**6, [one, other, against])
     assert found.audits == {key: 2} and not found.problems
-    assert ("found invalid by", f"{told.signer}, who signed the transcript, too") in found.rows
+    assert ("found invalid by", f"{told.signer} (the owner)") in found.rows
     strange = Record(head, "valid", 4, frozenset([Segment(9, 0, 1)]), key)
     with pytest.raises(InputError, match="replayed: expected segments of it, found level 9, steps 0 to 1"):
         linked(claim, told, suspect, 10**6, [strange])
@@ -105,10 +107,19 @@ def test_a_claim_without_a_transcript_says_how_to_sign_with_one(
 def test_records_add_up(folder: Path, tmp_path: Path, ticket_sig: Command) -> None:
     other = tmp_path / "other.json"
     assert ticket_sig("audit", folder / "T", "--top-q", 1, "--out", other).code == 0
+    shown = ("--transcript", folder / "T", "--audit", other)
+    unsigned = ticket_sig(*verify(folder, *shown))
+    assert unsigned.code == 0 and "audited: no: chain only" in unsigned.out
+    assert "records passed over (unsigned, not exact or of another transcript): 1" in unsigned.out
     both = ("--combine", folder / "record.json", "--combine", other)
+    assert "record 2 signed by: nobody, so anybody" in ticket_sig("audit", *both).out
     told = read_json(ticket_sig("audit", *both, "--json"))
     assert told["valid"] and 2 <= len(told["covered"]) <= told["segments"] == 4
     record = json.loads(other.read_text())
+    invalid = tmp_path / "invalid.json"
+    invalid.write_text(json.dumps({**record, "outcome": "invalid"}))
+    said = ticket_sig(*verify(folder, "--transcript", folder / "T", "--audit", invalid))
+    assert said.code == 0 and "another transcript): 1" in said.out  # nobody signed it
     record["replayed"].append([0, 0, 9])
     (tmp_path / "signed.json").write_text(json.dumps({**record, "signature": read_signature(folder)}))
     could_not(
@@ -116,6 +127,18 @@ def test_records_add_up(folder: Path, tmp_path: Path, ticket_sig: Command) -> No
         "signature: expected one by",
         "found another",
     )
+
+
+def test_options_that_would_be_passed_over_are_refused(folder: Path, ticket_sig: Command) -> None:
+    record = folder / "record.json"
+    for words, expected in (
+        (verify(folder, "--audit", record), "--audit: expected --transcript beside it"),
+        (("audit", folder / "T", "--seed-from", record), "--seed-from: expected --segments beside it"),
+        (("audit", "--combine", record, record), "found both; --combine goes before each record"),
+        (("audit", folder / "T", "--out", record), "audit record: expected a name not taken yet"),
+        ((*FIND, "--out", folder / "RUN", "--transcript", folder / "T"), "signer: expected those of this"),
+    ):
+        could_not(ticket_sig(*words), expected)
 
 
 def read_signature(folder: Path) -> object:

@@ -17,6 +17,7 @@ Example: ticket-sig audit TRANSCRIPT --data DIR --segments 20 --seed-from beacon
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -43,7 +44,10 @@ Claim = Annotated[
 ]
 Triggers = Annotated[Path | None, typer.Option(help="Trigger set that was taught: its secret, or a folder.")]
 Record = Annotated[Path | None, typer.Option("--out", help="Audit record to write.")]
-Combine = Annotated[list[Path] | None, typer.Option("--combine", help="Record to add up; may be repeated.")]
+Combine = Annotated[
+    list[Path] | None, typer.Option("--combine", help="Record to add up; repeat it for each record.")
+]
+_SHOWN = 10  # reasons that people see
 
 
 class Taught(NamedTuple):
@@ -77,21 +81,25 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.errors import bad_input
+    from ticket_sig.files import check_new
 
     if (folder is None) == (not combine):
         found = "neither" if folder is None else "both"
-        raise bad_input("", "audit", "a transcript, or records to --combine", found)
+        hint = "--combine goes before each record" if folder is not None else ""
+        raise bad_input("", "audit", "a transcript, or records to --combine", found, hint=hint)
     if folder is None:
         raise typer.Exit(0 if _combine(combine or [], as_json) else 1)
     if everything and (segments or top_q):
         raise bad_input("", "--all, --segments, --top-q", "one of them", "several")
+    if seed_from is not None and segments is None:
+        raise bad_input("", "--seed-from", "--segments beside it", "none")
     if openings is not None and data is not None:
         raise bad_input("", "--data, --openings", "one of them", "both")
     if openings is not None and segments is not None and seed_from is None:
         raise bad_input("", "--seed-from", "the file by which the owner opened segments", "none")
     key = options.key_pair(sign, passphrase_env)
     if record is not None:
-        options.check_free(record, force=False)
+        check_new(record, "choose another", "audit record")
     taught = Taught(triggers, trigger_batch, trigger_order, trigger_fit)
     value = _audited(folder, segments, top_q, seed_from, data, openings, claim, taught, device)
     if record is not None:
@@ -158,18 +166,27 @@ def _tell(value: dict[str, Any], record: Path | None, as_json: bool) -> None:
         (f"other stack: {n}", f"{theirs}, here {ours}") for n, (theirs, ours) in value["differences"].items()
     ]
     out.print(table("transcript", ("evidence", "value"), [(name, printable(str(v))) for name, v in rows]))
-    for reason in value["reasons"]:
+    for reason in (reasons := value["reasons"])[:_SHOWN]:
         out.print(printable(reason))
+    if len(reasons) > _SHOWN:
+        out.print(f"and {len(reasons) - _SHOWN} more: the record (--out) and --json name them all")
     if value["damaged"]:
         out.print("the folder is damaged, or was changed: that says nothing of who made its chain")
-    out.print("proves: what was trained again follows, bit for bit, from what the manifest commits to")
-    out.print("does not prove: who trained it, or when; have the first signed head dated by somebody else")
-    if value["kind"] == "training":
-        out.print("does not prove: where the weights come from that it starts from")
-    if opened:
-        out.print("does not prove: what the samples are that were not opened")
+    if value["outcome"] == "valid":
+        _tell_limits(value)
     if record:
         out.print(f"record: {record}")
+
+
+def _tell_limits(value: Mapping[str, Any]) -> None:
+    out.print("proves: what was trained again follows, bit for bit, from what the manifest commits to")
+    limits = ["who trained it, or when; have the first signed head dated by somebody else"]
+    if value["kind"] == "training":
+        limits.append("where the weights come from that it starts from")
+    if value["opened"]:
+        limits.append("what the samples are that were not opened")
+    for limit in limits:
+        out.print(f"does not prove: {limit}")
 
 
 def _combine(paths: list[Path], as_json: bool) -> bool:

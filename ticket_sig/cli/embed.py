@@ -71,6 +71,7 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
+    from ticket_sig.files import read_bytes
     from ticket_sig.marks.embed import embed_in_files, options_for
     from ticket_sig.transcripts import Transcript
     from ticket_sig.transcripts.link import tagged
@@ -79,7 +80,7 @@ def run(
     if searched and given.get("message") is not None:
         given = {**given, "message": tagged(given["message"], searched)}
     chosen = options_for(mark, **given)
-    decides = _bytes_in(secret) if secret else None
+    decides = read_bytes(secret, "--secret") if secret else None
     with progress() as bars:
         made = embed_in_files(
             model,
@@ -102,15 +103,6 @@ def command() -> Callable[..., None]:
 
     kinds = {name: kind.options for name, kind in MARKS.items() if kind.options}
     return with_options(run, kinds, chooser="mark")
-
-
-def _bytes_in(secret: Path) -> bytes:
-    from ticket_sig.errors import bad_input
-
-    found = secret.read_bytes() if secret.exists() else None
-    if not found:  # what is empty keeps no secret
-        raise bad_input(secret, "--secret", "a file of bytes", "none" if found is None else "an empty one")
-    return found
 
 
 def _report(made: Written, bundle: Path, as_json: bool) -> None:

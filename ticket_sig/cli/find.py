@@ -16,7 +16,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, percent, print_json, table, tell_next
-from ticket_sig.cli.recording import recorder, with_recording
+from ticket_sig.cli.recording import recorder, tell_transcript, with_recording
 
 if TYPE_CHECKING:
     from ticket_sig.ticket import Ticket
@@ -59,7 +59,7 @@ def run(
         given = options.changes(rounds=rounds, density=density, scope=scope, seed=seed)
         recipe = options.recipe(preset, arch, dataset, precision, engine, epochs, **given, **lists)
         ticket = find(recipe, load_dataset(dataset, data), run_folder, engine=engine)
-    _report(ticket, run_folder / "ticket", f"{arch} on {dataset}", as_json)
+    _report(ticket, run_folder / "ticket", f"{arch} on {dataset}", recorded, data, as_json)
 
 
 def command() -> Callable[..., None]:
@@ -67,12 +67,16 @@ def command() -> Callable[..., None]:
     return options.new_training(with_recording(run))
 
 
-def _report(ticket: Ticket, bundle: Path, title: str, as_json: bool) -> None:
+def _report(
+    ticket: Ticket, bundle: Path, title: str, recorded: Mapping[str, Any], data: Path | None, as_json: bool
+) -> None:
+    transcript = recorded.get("transcript")
     if as_json:
         rates = {str(rate): times for rate, times in ticket.pruning_rates().items()}
         history = [entry.to_json() for entry in ticket.history]
         density = ticket.mask.density
-        print_json({"ticket": bundle, "density": density, "pruning_rates": rates, "history": history})
+        found = {"ticket": bundle, "density": density, "pruning_rates": rates, "history": history}
+        print_json({**found, "transcript": transcript})
         return
     columns, rows = ("step", "rate", "kept %", "validation %", "test %", "", "seconds"), []
     for e in ticket.history:
@@ -80,4 +84,6 @@ def _report(ticket: Ticket, bundle: Path, title: str, as_json: bool) -> None:
         rows.append((e.step, e.rate, *figures, e.verdict, f"{e.seconds:.0f}"))
     out.print(table(title, columns, rows))
     out.print(f"ticket: {bundle}")
-    tell_next("embed", bundle, "--message", "TEXT", "--out", "SIGNED")
+    tell_transcript(recorded, {"--data": data})
+    searched = ["--transcript", transcript] if transcript else []
+    tell_next("embed", bundle, "--message", "TEXT", *searched, "--out", "SIGNED")

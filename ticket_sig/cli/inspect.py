@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, out, print_json, printable, table
+from ticket_sig.cli.output import JsonFlag, out, print_json, print_rows, printable, table, tell_next
 
 
 def run(
@@ -94,13 +94,21 @@ def _tell_transcript(folder: Path, as_json: bool) -> None:
             {"kind": "transcript", "head": transcript.chain.head, **counts, "levels": levels, **manifest}
         )
         return
-    out.print(f"transcript of a {manifest['kind']}, not audited")
-    for name, value in (*counts.items(), ("head", transcript.chain.head)):
-        out.print(printable(f"{name.replace('_', ' ')}: {value}"))
-    for name in ("recipe", "initial", "data", "segment", "stack", "code"):
-        out.print(printable(f"{name}: {manifest[name]}"))
+    kind = "training loop of its owner's" if manifest["kind"] == "own" else manifest["kind"]
+    out.print(f"transcript of a {kind}, not audited")
+    ended = "yes" if transcript.end else "no: the training is not finished"
+    told = {**counts, "ended": ended, "signer": transcript.signer or "nobody", "head": transcript.chain.head}
+    print_rows([(name.replace("_", " "), value) for name, value in told.items()])
+    print_rows([("steps of a segment, at most", manifest["segment"])])
+    for name in ("recipe", "initial", "data", "stack", "code"):
+        shown = ", ".join(
+            f"{key} {value}" for key, value in manifest[name].items() if value not in (None, [])
+        )
+        out.print(printable(f"{name}: {shown}"))
     rows = [
         [one.get(n) for n in ("level", "rate", "kept", "total", "boundaries", "states", "steps")]
         for one in levels
     ]
     out.print(table("levels", ("level", "rate", "kept", "of", "boundaries", "states", "steps"), rows))
+    if manifest["kind"] != "own":
+        tell_next("audit", folder, "--out", "RECORD")

@@ -54,10 +54,12 @@ def run(
     from ticket_sig.files import read_bytes
     from ticket_sig.transcripts import Choice, Openings, Transcript, to_open
 
+    hint = "--segment opens more beside it" if named else ""
     if everything + (segments is not None) + (top_q is not None) != 1:
-        raise bad_input("", "--segments, --top-q, --all", "one of them", "none or several")
+        raise bad_input("", "--segments, --top-q, --all", "one of them", "none or several", hint=hint)
     if (segments is None) != (seed_from is None):
-        raise bad_input("", "--seed-from", "a file beside --segments, and only there", str(seed_from))
+        found = "none" if seed_from is None else str(seed_from)
+        raise bad_input("", "--seed-from", "a file beside --segments, and only there", found)
     if file is not None:
         options.check_free(file, force)
     seed = b"" if seed_from is None else read_bytes(seed_from, "seed")

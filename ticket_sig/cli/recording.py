@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ticket_sig.cli import options
+from ticket_sig.cli.output import out, tell_next
 from ticket_sig.errors import bad_input
 from ticket_sig.options import Options, flag, made, option
 
@@ -37,6 +38,18 @@ def with_recording(run: Callable[..., None]) -> Callable[..., None]:
     from ticket_sig.cli.declared import with_options
 
     return with_options(run, {"transcript": Recording}, panel="Transcript", into="recorded")
+
+
+def tell_transcript(recorded: Mapping[str, Any], shown: Mapping[str, object]) -> None:
+    """Where a training was recorded, and how it is audited; nothing where it was not.
+
+    Args:
+        shown: options by which its auditor is shown data and marks; those that are None are left out.
+    """
+    if "transcript" in recorded:
+        given = [word for pair in options.changes(**shown).items() for word in pair]
+        out.print(f"transcript: {recorded['transcript']}")
+        tell_next("audit", recorded["transcript"], *given, "--out", "RECORD")
 
 
 def recorder(recorded: Mapping[str, Any]) -> Recorder | None:

@@ -20,7 +20,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, printable, tell_next
-from ticket_sig.cli.recording import recorder, with_recording
+from ticket_sig.cli.recording import recorder, tell_transcript, with_recording
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -32,6 +32,7 @@ Start = Annotated[str, typer.Option(help="rewind: as a ticket is trained; model:
 Triggers = Annotated[Path | None, typer.Option(help="Teach a trigger set: its secret's file, or a folder.")]
 LearningRate = Annotated[float | None, typer.Option(help="Largest learning rate, in place of the recipe's.")]
 Precision = Annotated[str | None, typer.Option(help="auto, bf16 or float32; the recipe's by default.")]
+_SHOWN = ("--data", "--claim", "--triggers", "--trigger-batch", "--trigger-order", "--trigger-fit")
 
 
 def run(
@@ -91,7 +92,9 @@ def run(
     save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
     shutil.rmtree(state)
     before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
-    _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, as_json)
+    _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, recorded, as_json)
+    shown = (data, loaded.claim if marks else None, triggers, trigger_batch, trigger_order, trigger_fit)
+    tell_transcript({} if as_json else recorded, dict(zip(_SHOWN, shown, strict=True)))
 
 
 def command() -> Callable[..., None]:
@@ -106,6 +109,7 @@ def _report(
     replaced: list[str],
     bundle: Path,
     triggers: Path | None,
+    recorded: Mapping[str, Any],
     as_json: bool,
 ) -> None:
     from ticket_sig.errors import InputError
@@ -117,7 +121,8 @@ def _report(
         counts = {"kept": mask.kept, "total": mask.total, "density": mask.density}
         entries = {"before": {**counts, "test": accuracy}, "after": after.to_json()}
         marks = [_unread(name, one) if isinstance(one, InputError) else one.to_json() for name, one in read]
-        print_json({"bundle": bundle, **entries, "marks": marks, "no_longer_claimed": replaced})
+        left = {"no_longer_claimed": replaced, "transcript": recorded.get("transcript")}
+        print_json({"bundle": bundle, **entries, "marks": marks, **left})
         return
     for name, test, density in (("before:", accuracy, mask.density), ("after: ", after.test, after.density)):
         out.print(f"{name} {percent(test)} % test accuracy, {100 * density:.2f} % kept")

@@ -1,8 +1,8 @@
 """Decide whether a claimed mark stands in a model's weights.
 
-Exit code 0: verified; 1: not verified; 2: could not be decided. The p-value is corrected for everything
-that a claimant could have tried: for a code every place and every message. Where the claim is of several
-marks, the best p-value counts, times their number.
+Exit code 0: verified; 1: not verified, or --transcript does not fit; 2: could not be decided. The p-value
+is corrected for everything that a claimant could have tried: for a code every place and every message. Where
+the claim is of several marks, the best p-value counts, times their number.
 
 A claim on a key mask needs its key (--key), and the locked ticket that was handed out with it: the folder
 that the claim lies in, or --locked DIR. With --data the accuracy is measured, too, and held against the one
@@ -62,6 +62,7 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
+    from ticket_sig.errors import bad_input
     from ticket_sig.formats.load import contained_in
     from ticket_sig.marks import marks_of
     from ticket_sig.marks.mark import tried
@@ -69,6 +70,8 @@ def run(
     from ticket_sig.verification.fidelity import fidelity_of_file
     from ticket_sig.verification.white_box import verify_file
 
+    if audit and transcript is None:
+        raise bad_input("", "--audit", "--transcript beside it", "none")
     claimed = Claim.read(claim)
     verdict = verify_file(model, claimed, given, mask)
     accuracy = fidelity_of_file(model, claimed, data=data, arch=arch, dataset=dataset, mask=mask)
@@ -80,6 +83,8 @@ def run(
     link = _linked(model, claimed, transcript, audit or [], mask) if transcript else None
     held = contained_in(model)
     told = {**names, **held.to_json(), **({"transcript": link.to_json()} if link else {})}
+    if link and link.problems and not as_json:
+        out.print("transcript and claim do not fit")  # first, as it decides the exit code
     tell_verdict(verdict, accuracy, {"model": model, "claim": claim, **told}, as_json)
     if link and not as_json:
         print_rows(link.rows)

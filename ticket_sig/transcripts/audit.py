@@ -446,7 +446,7 @@ def _check_kept(
         raise bad_input(path, "kept", "none in a search", str(len(kept)))
     shown = (*(mark.digest for mark in marks), *(one.digest for one in (triggers, teacher) if one))
     if shown != kept:
-        expected = f"the {len(kept)} marks, trigger sets and teachers that were trained with"
+        expected = f"what was trained with, {len(kept)} of marks, trigger sets and teachers"
         found = f"{len(shown)} of other digests" if shown else "none"
         hint = "show the claim and the triggers: --claim FILE, --triggers FILE"
         raise bad_input(path, "kept", expected, found, hint=hint)

@@ -26,7 +26,7 @@ def parse_keep(keep: int | str) -> int | Budget:
     if unit is None and number.isdigit() and int(number) >= 1:
         return int(number)
     expected = f"1 or more, for every N-th state, or a size in {', '.join(_UNITS)}"
-    raise bad_input("", "keep", expected, repr(keep)[:80])
+    raise bad_input("", "--keep", expected, repr(keep)[:80])
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Budget:
         if fits := next((n for n in range(1, fewest + 1) if disk(plan, every, n) <= self.size), None):
             return fits
         expected = f"{shown(disk(plan, every, fewest))} or more, for first, rewind and last states"
-        raise bad_input("", "keep", expected, shown(self.size))
+        raise bad_input("", "--keep", expected, shown(self.size))
 
 
 def shown(size: int) -> str:
@@ -100,7 +100,7 @@ def levels(plan: Plan) -> int:
         expected = (
             "a number of states, as nobody knows how many rounds the search for the extreme ticket takes"
         )
-        raise bad_input("", "keep", expected, "a size", hint="or give --rounds or --density")
+        raise bad_input("", "--keep", expected, "a size", hint="or give --rounds or --density")
     sizes = [layer.numel() for layer in plan.mask.values()]
     kept = sizes if recipe.scope == "layerwise" else [sum(sizes)]
     count, density = recipe.rounds, recipe.density or 0.0

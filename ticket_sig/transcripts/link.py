@@ -87,6 +87,7 @@ class Linked:
         audits: what signed records of exact audits cover, {public key of the auditor: segments}.
         invalid: public keys of auditors whose signed records say so.
         signer: public key that signed the transcript; None: nobody did.
+        passed_over: records that nobody signed, that cover no segment, or that are of another transcript.
     """
 
     link: Link
@@ -97,29 +98,35 @@ class Linked:
     audits: Mapping[str, int]
     invalid: Sequence[str]
     signer: str | None
+    passed_over: int
 
     @property
     def rows(self) -> list[tuple[str, object]]:
         """For people."""
-        own = {self.signer: f"{self.signer}, who signed the transcript, too"}
+        own = {self.signer: f"{self.signer} (the owner)"}
         covered = {own.get(key, key): f"{n} of {self.segments} segments" for key, n in self.audits.items()}
         audited = [f"{segments}, by {key}" for key, segments in covered.items()]
         chance = f"{self.by_chance:.0f} in a network that has nothing to do with it"
-        found = [("found invalid by", ", ".join(own.get(key, key) for key in self.invalid))]
+        passed = "unsigned, not exact or of another transcript"
         return [
-            ("transcript", "; ".join(self.problems) or "fits the claim"),
+            (
+                "transcript",
+                f"does not fit: {'; '.join(self.problems)}" if self.problems else "fits the claim",
+            ),
             (
                 "weights outside the searched mask",
                 f"{self.outside}, {self.link.moved} moved by signing; {chance}",
             ),
             ("audited", "; ".join(audited) or "no: chain only"),
-            *(found if self.invalid else ()),
+            *(("found invalid by", own.get(key, key)) for key in self.invalid),
+            *([(f"records passed over ({passed})", self.passed_over)] if self.passed_over else []),
         ]
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
         counts = {"segments": self.segments, "outside": self.outside, "audits": dict(self.audits)}
         counts |= {"by_chance": self.by_chance, "found_invalid": list(self.invalid)}
+        counts |= {"records_passed_over": self.passed_over}
         return {**self.link.to_json(), **counts, "fits": not self.problems, "problems": list(self.problems)}
 
 
@@ -175,4 +182,5 @@ def linked(
         {key: len(segments) for key, segments in covered.items()},
         [str(one.auditor) for one in own if one.against],
         transcript.signer,
+        len(records) - sum(bool(one.covered) or one.against for one in own),
     )

@@ -60,13 +60,13 @@ def _finite(norms: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in norms.items()}
 
 
-def write_record(path: Path, record: Mapping[str, Any], key: KeyPair | None = None) -> None:
+def write_record(path: Path | str, record: Mapping[str, Any], key: KeyPair | None = None) -> None:
     """Writes a record, whole or not at all, signed by a key where there is one."""
     signed = {}
     if key is not None:
         signature = key.sign(_DOMAIN + json_digest(record).encode())
         signed = {"signature": {"public": key.public, "signature": signature}}
-    write_json(path, {**record, **signed})
+    write_json(Path(path), {**record, **signed})
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,10 @@ class Writer:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(path, manifest.to_json())
         there, wanted = read_json(path), manifest.to_json()
-        if differ := [name for name in {**wanted, **there} if there.get(name) != wanted.get(name)]:
-            hint = "choose another folder; a transcript is of one training on one numerical stack"
+        if differ := [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]:
+            hint = (
+                "give the options it was begun with, on the same code and numerical stack; or another folder"
+            )
             raise bad_input(path, ", ".join(differ), "those of this training", "others", hint=hint)
         for place in (self.folder, *(self.folder / STATES).glob("*")):
             clear_partials(place)

@@ -54,6 +54,7 @@ class BentData(Spoof):
         run = replace(scene, engine=replace(scene.engine, fused=False)).run(forgery, mask)
         forgery.put(places[0], start)
         state, bent = start, dict[str, Tensor]()
+        scene.engine.progress.begin("bending images", self.segments)
         for n, (place, after) in enumerate(pairwise(places), 1):
             share = n / self.segments
             state.put_into(run.model, run.optimizer, run.losses)
@@ -65,6 +66,7 @@ class BentData(Spoof):
             if self.attack == 3 and share < 1:
                 state = between(reached, state, 0.5, reached)
             forgery.put(after, state)
+            scene.engine.progress.advance(n)
         forgery.extra = lambda folder: write_safetensors(folder / BENT, bent)
 
     def _step(self, run: Run, step: int, last: int, target: State) -> dict[str, Tensor]:

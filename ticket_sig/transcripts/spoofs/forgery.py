@@ -15,6 +15,7 @@ from ticket_sig.files import whole_folder, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.mask import Mask
+from ticket_sig.progress import Progress, Silent
 from ticket_sig.training.loop import Run
 from ticket_sig.transcripts.chain import Chain
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, SIGNATURES, state_file
@@ -107,7 +108,14 @@ class Forgery:
             else:
                 self.put(after, state)
 
-    def write(self, folder: Path, key: KeyPair | None = None, *, replace: bool = False) -> None:
+    def write(
+        self,
+        folder: Path,
+        key: KeyPair | None = None,
+        *,
+        replace: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
         """Writes it with a manifest and a chain that fit, signed by a key where there is one.
 
         Raises:
@@ -115,9 +123,9 @@ class Forgery:
             OSError: the disk is full; nothing is left.
         """
         with whole_folder(folder, replace=replace) as partial_folder:
-            self._write(partial_folder, key)
+            self._write(partial_folder, key, progress or Silent())
 
-    def _write(self, folder: Path, key: KeyPair | None) -> None:
+    def _write(self, folder: Path, key: KeyPair | None, progress: Progress) -> None:
         chain = Chain(folder / CHAIN)
 
         def enter(kind: str, fields: dict[str, Any]) -> None:
@@ -135,6 +143,7 @@ class Forgery:
             write_safetensors(folder / MASK, self.mask)
         enter("manifest", {"digest": json_digest(self.manifest)})
         weights: dict[int, str] = {}
+        progress.begin("forged chain", len({**self.states, **self.told}))
         for number, fields in enumerate(self.levels):
             enter("level", {**fields, "level": number, "start": starts[number]})
             for place in sorted(p for p in {**self.states, **self.told} if p[0] == number):
@@ -145,6 +154,7 @@ class Forgery:
                 state.write(state_file(folder, *place))
                 chain.add("boundary", {"level": number, "step": place[1], **state.digests()})
                 weights[number] = _digest(state)
+                progress.advance(len(chain.entries))
         if self.source.end is not None:
             best = self._best(str(self.source.end.fields.get("weights")))
             enter("end", {"mask": self.levels[best]["mask"], "weights": weights[best]})

@@ -88,7 +88,7 @@ class Spoof(Options, ABC):
                 raise bad_input("spoof", name, "one", "none", hint=f"give it: --{name}")
         forgery = Forgery(transcript)
         self.forge(forgery, scene)
-        forgery.write(folder, key, replace=replace)
+        forgery.write(folder, key, replace=replace, progress=scene.engine.progress)
 
     @abstractmethod
     def forge(self, forgery: Forgery, scene: Scene) -> None:
