@@ -109,7 +109,8 @@ def test_a_passive_method_costs_no_accuracy_and_is_tried_on_another_network(repo
     found = report["methods"]["passive"]
     assert found["about"]["family"] == "passive"
     assert found["imperceptibility"]["difference"]["values"] == [0.0] * 4
-    assert report["methods"]["active"]["imperceptibility"]["difference"]["n"] == 4
+    paired = report["methods"]["active"]["imperceptibility"]["difference"]
+    assert len(paired["values"]) == 4 and paired["n"] == 2  # four networks of two models
 
 
 def test_what_cannot_be_read_after_a_modification_is_lost_and_says_why(report: dict[str, Any]) -> None:
@@ -129,6 +130,14 @@ def test_a_modification_that_cannot_be_done_is_none(tmp_path: Path) -> None:
     assert found["detector"] is found["accuracy"]["after"] is None
     told = [line for line in found["not_measured"] if line.endswith("found p, which is passive")]
     assert len(told) == 1 and told[0].startswith("2 of 2 networks: overwriting: ")
+
+
+def test_a_method_without_a_key_has_one_instance_of_a_network(tmp_path: Path) -> None:
+    known = Known(name="mask", passive=True, keyed=False)
+    report = evaluate(evaluation(tmp_path / "r", known, models=2, parts=("robustness",)))
+    found = entry(report, "mask", "none")
+    assert found["detector"]["false_negatives"]["of"] == found["detector"]["false_positives"]["of"] == 2
+    assert found["not_measured"] == ["only 1 of 2 payloads: a network has one fingerprint"]
 
 
 def test_the_rule_of_ten_is_computed_both_ways(report: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ class Known(Method):
     memory: int = 0
     seconds: float = 0.0
     passive: bool = False
+    keyed: bool = True
     alike: bool = False
     unreadable: float = 1.0
 

@@ -62,9 +62,8 @@ def cell(networks: Networks, method: Method, model: int, payload: int) -> Cell:
 
 def cells(networks: Networks, method: Method) -> Iterator[Cell]:
     """That of all M x D."""
-    settings = networks.settings
-    for model in range(settings.models):
-        for payload in range(settings.payloads):
+    for model in range(networks.settings.models):
+        for payload in networks.payloads(method):
             yield cell(networks, method, model, payload)
 
 

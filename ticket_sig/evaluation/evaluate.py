@@ -18,7 +18,7 @@ from ticket_sig.evaluation.report import FORMAT, FORMAT_VERSION
 from ticket_sig.evaluation.settings import begin
 from ticket_sig.lottery.level import network_of
 from ticket_sig.progress import Progress, Silent
-from ticket_sig.training.device import made_with
+from ticket_sig.training.device import made_with, pick_device
 from ticket_sig.version import VERSION
 
 _PATIENCE = 20.0  # seconds until a cell that another evaluation is at is looked for again
@@ -37,13 +37,13 @@ def evaluate(
         command: what to run to get the report again.
 
     Raises:
-        InputError: the folder belongs to other settings, a method cannot be injected or read, or does not
-            make the keys and payloads that differ.
+        InputError: the folder belongs to other settings, or a method cannot be injected or read, or makes
+            keys and payloads that are alike.
     """
     if workers < 1:
         raise bad_input("", "workers", "1 or more", str(workers))
     options = {method.name: dict(method.options) for method in evaluation.make_methods()}
-    begin(evaluation.out, evaluation.settings, options)
+    begin(evaluation.out, evaluation.settings, options, pick_device(evaluation.device).type)
     networks = Networks(evaluation)
     store, told = _store(evaluation), progress or Silent()
     every = cells(networks)
