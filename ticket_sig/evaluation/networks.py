@@ -155,8 +155,9 @@ class Networks:
         own = self.innocent(method, model) if payload is None else model
 
         def as_it_is() -> Ticket:
-            plain = payload is None
-            return self.unmarked(own, method.subject) if plain else self.marked(method, own, payload or 0)
+            if payload is None:
+                return self.unmarked(own, method.subject)
+            return self.marked(method, own, payload)
 
         if applied is None:
             return as_it_is()
