@@ -15,6 +15,7 @@ import numpy as np
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 from ticket_sig import InputError, Ticket
 from ticket_sig.datasets import Dataset
+from ticket_sig.evaluation import cost
 from ticket_sig.evaluation.method import EvaluationTask, Found, Instance, Method
 from ticket_sig.evaluation.networks import Evaluation
 from ticket_sig.evaluation.settings import Settings
@@ -32,7 +33,7 @@ class Known(Method):
         says: of a network: whether it is this instance's -> detected.
         symbols, wrong: of a payload, and how many are read wrong in a marked network. Of an unmarked one
             every second is.
-        memory, seconds: what injection and detection take.
+        memory, seconds: what injection and detection take; costs are measured by a `Clock` then.
         unreadable: a network with a larger share of pruned weights cannot be read.
     """
 
@@ -51,6 +52,8 @@ class Known(Method):
         self.options = {"says": self.says, "symbols": self.symbols, "wrong": self.wrong}
 
     def instance(self, network: Ticket, secret: bytes, task: EvaluationTask) -> Instance:
+        if self.seconds:  # in a process that measures nothing else
+            setattr(cost, "time", Clock)  # noqa: B010
         return KnownInstance(self, b"the same" if self.alike else secret)
 
 
@@ -81,14 +84,25 @@ class KnownInstance(Instance):
         return Found(detected=detected, log10_p=-9.0 if own else -0.5, symbols=symbols)
 
 
+class Clock:
+    """In place of `time`: what other processes take does not count, and nobody has to sleep."""
+
+    slept = 0.0
+
+    @classmethod
+    def perf_counter(cls) -> float:
+        """Seconds that this process worked or slept."""
+        return time.process_time() + cls.slept
+
+
 def _take(method: Known) -> None:
     """Touches so much memory, and comes back after so many seconds."""
-    end = time.perf_counter() + method.seconds
+    end = Clock.perf_counter() + method.seconds
     held = bytearray(method.memory)
     for place in range(0, method.memory, 4096):
         held[place] = 1
     del held  # takes its time, too
-    time.sleep(max(0.0, end - time.perf_counter()))
+    Clock.slept += max(0.0, end - Clock.perf_counter())
 
 
 def network(seed: int) -> TinyNet:
