@@ -13,13 +13,15 @@ from support.known_methods import Known, KnownInstance, evaluation
 from support.tiny import tiny_data
 
 from ticket_sig import InputError, Ticket
+from ticket_sig.cells import Cell, Store
+from ticket_sig.evaluation import imperceptibility, robustness
 from ticket_sig.evaluation import networks as networks_module
-from ticket_sig.evaluation import robustness
 from ticket_sig.evaluation.evaluate import cells, evaluate
 from ticket_sig.evaluation.method import EvaluationTask
 from ticket_sig.evaluation.networks import Evaluation, Networks
 from ticket_sig.evaluation.report import check_schema
 from ticket_sig.evaluation.settings import Applied, begin
+from ticket_sig.progress import Silent
 
 
 class Watched:
@@ -109,8 +111,25 @@ def test_a_passive_method_costs_no_accuracy_and_is_tried_on_another_network(repo
     found = report["methods"]["passive"]
     assert found["about"]["family"] == "passive"
     assert found["imperceptibility"]["difference"]["values"] == [0.0] * 4
-    paired = report["methods"]["active"]["imperceptibility"]["difference"]
-    assert len(paired["values"]) == 4 and paired["n"] == 2  # four networks of two models
+    said = entry(report, "passive", "none")["detector"]
+    assert said["false_negatives"]["rate"] == said["false_positives"]["rate"] == 0.0
+
+
+def test_differences_are_those_of_one_model(asked: Evaluation, report: dict[str, Any]) -> None:
+    accuracies = {"unmarked-dense-0": 90, "unmarked-dense-1": 50}
+    accuracies |= {"marked-active-0-0": 91, "marked-active-0-1": 93}
+    accuracies |= {"marked-active-1-0": 50, "marked-active-1-1": 48}
+
+    class Measured(Store):
+        def measured(self, cell: Cell) -> Mapping[str, Any]:
+            found = accuracies[cell.name]
+            return {"accuracy": found, "classes": [{"precision": found / 2, "recall": 0}]}
+
+    networks, store = Networks(asked), Measured(asked.out, asked.out, Silent())
+    told = imperceptibility.section(networks, store, networks.methods["active"])
+    assert told["difference"]["values"] == [1, 3, 0, -2]
+    assert told["precision_difference"]["values"] == [0.5, 1.5, 0, -1]
+    assert (told["difference"]["mean"], told["difference"]["n"]) == (0.5, 2)  # of two models
 
 
 def test_what_cannot_be_read_after_a_modification_is_lost_and_says_why(report: dict[str, Any]) -> None:

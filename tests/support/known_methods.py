@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 from ticket_sig import InputError, Ticket
@@ -22,7 +23,7 @@ from ticket_sig.evaluation.settings import Settings
 from ticket_sig.training import Steps
 from ticket_sig.verdict import Symbols
 
-MARKED = "f1.bias"  # its first entry tells which key was injected
+MARKED = "f1.bias"  # its first entry tells which key was injected; all of them, which network it is
 
 
 @dataclass
@@ -54,15 +55,16 @@ class Known(Method):
     def instance(self, network: Ticket, secret: bytes, task: EvaluationTask) -> Instance:
         if self.seconds:  # in a process that measures nothing else
             setattr(cost, "time", Clock)  # noqa: B010
-        return KnownInstance(self, b"the same" if self.alike else secret)
+        return KnownInstance(self, b"the same" if self.alike else secret, network)
 
 
 class KnownInstance(Instance):
     """Its number is what stands in the network."""
 
-    def __init__(self, method: Known, secret: bytes) -> None:
+    def __init__(self, method: Known, secret: bytes, network: Ticket) -> None:
         self.method, self.digest = method, hashlib.sha256(secret).hexdigest()
         self.number = int(self.digest[:5], 16) / 2**30  # exact in float32, and too small to matter
+        self.taken = network.weights[MARKED]
         self.payload = np.frombuffer(hashlib.shake_256(secret).digest(method.symbols), dtype=np.uint8)
 
     def inject(self, network: Ticket, task: EvaluationTask) -> Ticket:
@@ -75,7 +77,8 @@ class KnownInstance(Instance):
         _take(self.method)
         if suspect.mask.sparsity > self.method.unreadable:
             raise InputError("known: too many zeros")
-        own = self.method.passive or float(suspect.weights[MARKED][0]) == self.number
+        there = suspect.weights[MARKED]
+        own = torch.equal(there, self.taken) if self.method.passive else float(there[0]) == self.number
         detected = {"yes": True, "no": False, "right": own}[self.method.says]
         read = self.payload.copy()
         errors = np.arange(self.method.wrong) if own else np.arange(0, len(read), 2)
