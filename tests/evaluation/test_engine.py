@@ -151,6 +151,27 @@ def test_a_modification_that_cannot_be_done_is_none(tmp_path: Path) -> None:
     assert len(told) == 1 and told[0].startswith("2 of 2 networks: overwriting: ")
 
 
+def test_a_further_mark_is_written_over_those_before_and_all_are_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    injected, inject = list[str](), KnownInstance.inject
+
+    def noted(self: KnownInstance, network: Ticket, task: EvaluationTask) -> Ticket:
+        injected.append(self.digest)
+        return inject(self, network, task)
+
+    monkeypatch.setattr(KnownInstance, "inject", noted)
+    networks = Networks(evaluation(tmp_path / "r", Known()))
+    method = networks.methods["known"]
+    for payload, own in ((0, 1), (None, 0)):
+        injected.clear()
+        two, three = (networks.modified(method, 0, payload, Applied("overwriting", w)) for w in (2, 3))
+        assert len(injected) == len(set(injected)) == own + 3
+        assert [float(one.weights["f1.bias"][0]) * 2**30 for one in (two, three)] == [
+            int(digest[:5], 16) for digest in injected[-2:]
+        ]
+
+
 def test_a_method_without_a_key_has_one_instance_of_a_network(tmp_path: Path) -> None:
     known = Known(name="mask", passive=True, keyed=False)
     report = evaluate(evaluation(tmp_path / "r", known, models=2, parts=("robustness",)))
