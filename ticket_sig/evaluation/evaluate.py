@@ -37,8 +37,8 @@ def evaluate(
         command: what to run to get the report again.
 
     Raises:
-        InputError: the folder belongs to other settings, or a method cannot be injected or read, or makes
-            keys and payloads that are alike.
+        InputError: the folder belongs to other settings, a method cannot be injected or read, or does not
+            make the keys and payloads that differ.
     """
     if workers < 1:
         raise bad_input("", "workers", "1 or more", str(workers))
