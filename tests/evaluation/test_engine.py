@@ -13,13 +13,15 @@ from support.known_methods import Known, KnownInstance, evaluation
 from support.tiny import tiny_data
 
 from ticket_sig import InputError, Ticket
+from ticket_sig.cells import Cell, Store
+from ticket_sig.evaluation import imperceptibility, robustness
 from ticket_sig.evaluation import networks as networks_module
-from ticket_sig.evaluation import robustness
 from ticket_sig.evaluation.evaluate import cells, evaluate
 from ticket_sig.evaluation.method import EvaluationTask
 from ticket_sig.evaluation.networks import Evaluation, Networks
 from ticket_sig.evaluation.report import check_schema
 from ticket_sig.evaluation.settings import Applied, begin
+from ticket_sig.progress import Silent
 
 
 class Watched:
@@ -109,7 +111,25 @@ def test_a_passive_method_costs_no_accuracy_and_is_tried_on_another_network(repo
     found = report["methods"]["passive"]
     assert found["about"]["family"] == "passive"
     assert found["imperceptibility"]["difference"]["values"] == [0.0] * 4
-    assert report["methods"]["active"]["imperceptibility"]["difference"]["n"] == 4
+    said = entry(report, "passive", "none")["detector"]
+    assert said["false_negatives"]["rate"] == said["false_positives"]["rate"] == 0.0
+
+
+def test_differences_are_those_of_one_model(asked: Evaluation, report: dict[str, Any]) -> None:
+    accuracies = {"unmarked-dense-0": 90, "unmarked-dense-1": 50}
+    accuracies |= {"marked-active-0-0": 91, "marked-active-0-1": 93}
+    accuracies |= {"marked-active-1-0": 50, "marked-active-1-1": 48}
+
+    class Measured(Store):
+        def measured(self, cell: Cell) -> Mapping[str, Any]:
+            found = accuracies[cell.name]
+            return {"accuracy": found, "classes": [{"precision": found / 2, "recall": 0}]}
+
+    networks, store = Networks(asked), Measured(asked.out, asked.out, Silent())
+    told = imperceptibility.section(networks, store, networks.methods["active"])
+    assert told["difference"]["values"] == [1, 3, 0, -2]
+    assert told["precision_difference"]["values"] == [0.5, 1.5, 0, -1]
+    assert (told["difference"]["mean"], told["difference"]["n"]) == (0.5, 2)  # of two models
 
 
 def test_what_cannot_be_read_after_a_modification_is_lost_and_says_why(report: dict[str, Any]) -> None:
@@ -129,6 +149,35 @@ def test_a_modification_that_cannot_be_done_is_none(tmp_path: Path) -> None:
     assert found["detector"] is found["accuracy"]["after"] is None
     told = [line for line in found["not_measured"] if line.endswith("found p, which is passive")]
     assert len(told) == 1 and told[0].startswith("2 of 2 networks: overwriting: ")
+
+
+def test_a_further_mark_is_written_over_those_before_and_all_are_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    injected, inject = list[str](), KnownInstance.inject
+
+    def noted(self: KnownInstance, network: Ticket, task: EvaluationTask) -> Ticket:
+        injected.append(self.digest)
+        return inject(self, network, task)
+
+    monkeypatch.setattr(KnownInstance, "inject", noted)
+    networks = Networks(evaluation(tmp_path / "r", Known()))
+    method = networks.methods["known"]
+    for payload, own in ((0, 1), (None, 0)):
+        injected.clear()
+        two, three = (networks.modified(method, 0, payload, Applied("overwriting", w)) for w in (2, 3))
+        assert len(injected) == len(set(injected)) == own + 3
+        assert [float(one.weights["f1.bias"][0]) * 2**30 for one in (two, three)] == [
+            int(digest[:5], 16) for digest in injected[-2:]
+        ]
+
+
+def test_a_method_without_a_key_has_one_instance_of_a_network(tmp_path: Path) -> None:
+    known = Known(name="mask", passive=True, keyed=False)
+    report = evaluate(evaluation(tmp_path / "r", known, models=2, parts=("robustness",)))
+    found = entry(report, "mask", "none")
+    assert found["detector"]["false_negatives"]["of"] == found["detector"]["false_positives"]["of"] == 2
+    assert found["not_measured"] == ["only 1 of 2 payloads: a network has one fingerprint"]
 
 
 def test_the_rule_of_ten_is_computed_both_ways(report: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ def test_a_detector_that_always_says_no(methods: Mapping[str, Any]) -> None:
 def test_a_perfect_decoder_that_is_half_wrong_on_unmarked_networks(methods: Mapping[str, Any]) -> None:
     found = methods["decoder"]["robustness"][0]["decoder"]
     assert found["standard"]["symbol_error_rate"] == pytest.approx(0.5 / (D + 1))
-    assert found["marked"] == {"errors": 0, "symbols": 8 * D, "rate": 0.0, "low": 0.0, "high": 0.0}
+    assert found["marked"] == {"errors": 0, "symbols": 8 * D, "rate": 0.0, "low": None, "high": None}
 
 
 def test_4096_symbols_with_300_errors_survive_the_json(methods: Mapping[str, Any]) -> None:
@@ -72,9 +72,14 @@ def test_intervals() -> None:
     assert mean is not None and mean["high"] - 2 == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
     assert stat([2.0]) == {"mean": 2.0, "low": None, "high": None, "n": 1, "values": [2.0]}
     assert stat([]) is rate(0, 0) is error_rate([], []) is None
+    of_two = stat([1.0, 3.0, 6.0, 8.0], [0, 0, 1, 1])  # two networks of each model
+    assert of_two is not None and (of_two["mean"], of_two["n"], len(of_two["values"])) == (4.5, 2, 4)
+    assert of_two["low"] == pytest.approx(4.5 - 12.7062 * 2.5, abs=1e-3)
     errors = error_rate([0, 0, 0, 40], [40, 40, 40, 40])
     assert errors is not None and errors["rate"] == 0.25 and errors["low"] == 0.0
     assert errors["high"] > 0.7  # four networks, not 160 symbols
+    alike = error_rate([1, 2], [40, 80])  # to resample them tells nothing
+    assert alike == {"errors": 3, "symbols": 120, "rate": 0.025, "low": None, "high": None}
 
 
 def test_quality_by_class() -> None:

@@ -58,6 +58,7 @@ def test_modifications_at_three_intensities_at_one_and_at_a_named_one() -> None:
     assert len(modifications_of("all")) == 21 and len(modifications_of("all", 1)) == 7
     weak, middle, strong = modifications_of("quantization")
     assert [weak.intensity, middle.intensity, strong.intensity] == [16, 8, 4]
+    assert json.dumps(modifications_of("quantization=8")[0].intensity) == json.dumps(middle.intensity)
     outside, noise = modifications_of("quantization=40, gaussian-noise", 1)
     assert not outside.in_range(100) and noise.in_range(100) and noise.intensity == 0.2
 
@@ -80,6 +81,8 @@ def test_a_folder_belongs_to_one_evaluation(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="symbols"):
         begin(out, evaluation(out, Known()).settings, {"known": {"symbols": 8}})
+    with pytest.raises(InputError, match="device: expected 'cpu', found 'cuda'"):
+        begin(out, evaluation(out, Known()).settings, {"known": {}}, "cuda")
     (tmp_path / "full" / "photos").mkdir(parents=True)
     with pytest.raises(
         InputError, match=r"expected a new one, or one with settings\.json, found other files"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
-from scipy import stats
+from ticket_sig.evaluation.intervals import rate, stat
 
 MODELS, PAYLOADS, SYMBOLS = 3, 3, 64
 # name, parameter, unit, range of the standard, intensities, points of accuracy that the strongest costs
@@ -28,22 +27,6 @@ METHODS: dict[str, tuple[str, str, str, str, int | None, dict[str, float]]] = {
     "uchida": ("active", "weights", "bits", "dense", SYMBOLS, {"distillation": 1, "overwriting": 0.4}),
     "mask-fingerprint": ("passive", "mask", "nothing", "ticket", None, {"distillation": 1}),
 }
-
-
-def stat(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and t interval of 95 %."""
-    mean = sum(values) / len(values)
-    low = high = None
-    if len(values) > 1:
-        half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-        low, high = float(mean - half), float(mean + half)
-    return {"mean": mean, "low": low, "high": high, "n": len(values), "values": list(values)}
-
-
-def rate(count: int, of: int) -> dict[str, Any]:
-    """Share with Wilson's interval of 95 %."""
-    low, high = stats.binomtest(count, of).proportion_ci(method="wilson")
-    return {"count": count, "of": of, "rate": count / of, "low": float(low), "high": float(high)}
 
 
 def report(*names: str) -> dict[str, Any]:
@@ -204,7 +187,7 @@ def _entry(name: str, step: dict[str, Any] | None, chance: random.Random) -> dic
 
 
 def _cost(passive: bool, chance: random.Random) -> dict[str, Any]:
-    def some(around: float) -> dict[str, Any]:
+    def some(around: float) -> dict[str, Any] | None:
         return stat([around * (1 + chance.gauss(0, 0.05)) for _ in range(MODELS * PAYLOADS)])
 
     return {

@@ -27,7 +27,7 @@ from ticket_sig.evaluation.method import EvaluationTask, Method
 from ticket_sig.evaluation.networks import Evaluation, Networks
 from ticket_sig.evaluation.processes import alone
 from ticket_sig.ticket import Ticket
-from ticket_sig.training.batches import Normaliser, batches_per_epoch
+from ticket_sig.training.batches import Normaliser, iterations_of
 from ticket_sig.training.steps import Steps
 
 _WARM_UP, _INFERENCES = 3, 20
@@ -62,9 +62,8 @@ def cell(networks: Networks, method: Method, model: int, payload: int) -> Cell:
 
 def cells(networks: Networks, method: Method) -> Iterator[Cell]:
     """That of all M x D."""
-    settings = networks.settings
-    for model in range(settings.models):
-        for payload in range(settings.payloads):
+    for model in range(networks.settings.models):
+        for payload in networks.payloads(method):
             yield cell(networks, method, model, payload)
 
 
@@ -115,13 +114,12 @@ def _injection(networks: Networks, method: Method, model: int, payload: int) -> 
         _inject(networks, method, model, payload, network, warm)
         with spent(task.engine.device) as took:
             marked = _inject(networks, method, model, payload, network, task)
-    training, _ = task.data.hold_out(task.further.validation)
     epochs = sum(entry.epochs or 0 for entry in marked.history[len(network.history) :]) or 1.0
     return {
         "host_memory": took.host,
         "device_memory": took.device,
         "epoch_seconds": took.seconds / epochs,
-        "batches": batches_per_epoch(len(training), task.further.batch_size),
+        "batches": iterations_of(Steps(1), task.further, task.data),
         "epochs": epochs,
         "inference_seconds": _inference(marked, task),
     }

@@ -18,7 +18,7 @@ from ticket_sig.evaluation.report import FORMAT, FORMAT_VERSION
 from ticket_sig.evaluation.settings import begin
 from ticket_sig.lottery.level import network_of
 from ticket_sig.progress import Progress, Silent
-from ticket_sig.training.device import made_with
+from ticket_sig.training.device import made_with, pick_device
 from ticket_sig.version import VERSION
 
 _PATIENCE = 20.0  # seconds until a cell that another evaluation is at is looked for again
@@ -43,7 +43,7 @@ def evaluate(
     if workers < 1:
         raise bad_input("", "workers", "1 or more", str(workers))
     options = {method.name: dict(method.options) for method in evaluation.make_methods()}
-    begin(evaluation.out, evaluation.settings, options)
+    begin(evaluation.out, evaluation.settings, options, pick_device(evaluation.device).type)
     networks = Networks(evaluation)
     store, told = _store(evaluation), progress or Silent()
     every = cells(networks)

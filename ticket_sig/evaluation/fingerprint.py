@@ -7,8 +7,10 @@ An extractor takes the mask; a matcher says how much of it a suspect has, and ho
 null models are those of a key mask (`marks/key_mask/reading.py`): an unrelated network keeps weights at
 random within each layer, tap, in-channel or out-channel; the largest p-value counts, and 2^64 masks that a
 claimant may have tried are paid for. So is a size demanded, as there: a quarter of the way from what is
-expected to all that the suspect keeps. A mask is no secret: a fingerprint that is younger than the suspect
-proves nothing.
+expected to all that the suspect keeps. A p-value as small as 1e-33000 says that chance alone is no
+explanation, not that there is no other one: masks pruned of one dense network resemble each other, those of
+one initialisation do a little, and no null model knows that. A mask is no secret: a fingerprint that is
+younger than the suspect proves nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ticket_sig.digests import bytes_digest, json_digest
+from ticket_sig.digests import bytes_digest, json_digest, tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.evaluation.method import EvaluationTask, Found, Instance, Method
 from ticket_sig.formats.names import names_in
@@ -101,19 +103,22 @@ def matched(fingerprint: Fingerprint, suspect: Ticket) -> Match:
     """The matcher: compares a fingerprint with the mask of a suspect, read off its weights.
 
     Of a layer in which the suspect keeps more weights than the fingerprint, the largest count: small numbers
-    at all pruned weights hide nothing.
+    at all pruned weights hide nothing. Tied weights, and equal copies, count once.
 
     Raises:
         InputError: the suspect lacks a layer, or has it in another shape.
     """
     there = names_in(fingerprint.shapes, {name: w.shape for name, w in suspect.weights.items()})
-    found, kept = 0, 0
+    found, kept, seen = 0, 0, set[str]()
     nulls: dict[str, list[tuple[int, float]]] = {}
     for name, own in fingerprint.mask.items():
         weights = suspect.weights.get(there.get(name, name))
         if weights is None or weights.shape != own.shape:
             shape = "none" if weights is None else str(list(weights.shape))
             raise bad_input("model", name, f"weights {list(own.shape)}, as the fingerprint's", shape)
+        if (digest := tensor_digest({"": weights})) in seen:
+            continue
+        seen.add(digest)
         theirs = kept_as(weights, int(own.sum()))
         found, kept = found + int((own & theirs).sum()), kept + int(theirs.sum())
         for null, classes in alike(theirs, own, torch.ones_like(own)).items():
@@ -127,23 +132,22 @@ def matched(fingerprint: Fingerprint, suspect: Ticket) -> Match:
 
 
 class MaskFingerprint(Method):
-    """The unaltered mask of a ticket."""
+    """The unaltered mask of a ticket: it has no key, and so a ticket has one fingerprint."""
 
-    name, passive, subject, stands_in = "mask-fingerprint", True, "ticket", "mask"
+    name, passive, keyed, subject, stands_in = "mask-fingerprint", True, False, "ticket", "mask"
 
     def instance(self, network: Ticket, secret: bytes, task: EvaluationTask) -> OneFingerprint:
-        """The fingerprint of a ticket, committed to under the secret; InputError where it is dense."""
+        """The fingerprint of a ticket, whatever the secret; InputError where it is dense."""
         taken = extracted(network)
-        digest = json_digest({"secret": secret.hex(), "fingerprint": taken.digest})
-        return OneFingerprint(digest, taken)
+        return OneFingerprint(taken.digest, taken)
 
 
 @dataclass(frozen=True)
 class OneFingerprint(Instance):
-    """A fingerprint and a commitment to it: a ticket has one fingerprint, whatever the secret.
+    """A fingerprint to try.
 
     Attributes:
-        digest: SHA-256 of secret and fingerprint.
+        digest: its SHA-256.
         fingerprint: of the unaltered ticket.
     """
 
@@ -151,8 +155,7 @@ class OneFingerprint(Instance):
     fingerprint: Fingerprint
 
     def inject(self, network: Ticket, task: EvaluationTask) -> Ticket:
-        """Extraction: the network stays as it is; InputError where it is dense."""
-        extracted(network)
+        """The network as it is: the fingerprint was extracted for the instance."""
         return network
 
     def test(self, suspect: Ticket, task: EvaluationTask) -> Found:

@@ -1,7 +1,7 @@
 """Imperceptibility: how well networks do their task with a mark, beside the same networks without.
 
 Source: MPAI-NNW Traceability V1.1 (IEEE 3304): M unmarked networks and M x D marked ones on one test set. The
-differences are paired, marked less unmarked of the same model.
+differences are paired, marked less unmarked of the same model; intervals are over the models.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def cells(networks: Networks, method: Method) -> Iterator[Cell]:
     for model in dict.fromkeys([*range(settings.models), *innocents]):
         yield unmarked_cell(networks, method, model)
     for model in range(settings.models):
-        for payload in range(settings.payloads):
+        for payload in networks.payloads(method):
             yield marked_cell(networks, method, model, payload)
 
 
@@ -57,16 +57,17 @@ def section(networks: Networks, store: Store, method: Method) -> dict[str, Any]:
     models = range(networks.settings.models)
     unmarked = [store.measured(unmarked_cell(networks, method, m)) or {} for m in models]
     marked = _all_marked(networks, store, method)
+    owners = [m for m, _, _ in marked]
 
     def differences(what: str) -> dict[str, Any] | None:
-        return stat([_number(found, what) - _number(unmarked[m], what) for m, _, found in marked])
+        return stat([_number(found, what) - _number(unmarked[m], what) for m, _, found in marked], owners)
 
     return {
         "unmarked": [{"model": m, **_shown(unmarked[m])} for m in models],
         "marked": [{"model": m, "payload": p, **_shown(found)} for m, p, found in marked],
         "accuracy": {
             "unmarked": stat([found["accuracy"] for found in unmarked]),
-            "marked": stat([found["accuracy"] for _, _, found in marked]),
+            "marked": stat([found["accuracy"] for _, _, found in marked], owners),
         },
         "difference": differences("accuracy"),
         "precision_difference": differences("precision"),
@@ -75,8 +76,7 @@ def section(networks: Networks, store: Store, method: Method) -> dict[str, Any]:
 
 
 def _all_marked(networks: Networks, store: Store, method: Method) -> list[tuple[int, int, Measured]]:
-    settings = networks.settings
-    places = [(m, p) for m in range(settings.models) for p in range(settings.payloads)]
+    places = [(m, p) for m in range(networks.settings.models) for p in networks.payloads(method)]
     return [(m, p, store.measured(marked_cell(networks, method, m, p)) or {}) for m, p in places]
 
 

@@ -12,13 +12,22 @@ _LEVEL = 0.95
 _RESAMPLES = 9999
 
 
-def stat(values: Sequence[float]) -> dict[str, Any] | None:
-    """Mean with the interval of Student's t; no interval of a single value, and nothing of none."""
+def stat(values: Sequence[float], models: Sequence[int] | None = None) -> dict[str, Any] | None:
+    """Mean with the interval of Student's t; no interval of a single value, and nothing of none.
+
+    Args:
+        models: of each value, where several values are of one. They share its networks, and a difference its
+            unmarked one: so the interval is over the means of the models, and `n` is how many there are.
+    """
     if not values:
         return None
-    mean, n, low, high = float(np.mean(values)), len(values), None, None
+    groups: dict[int, list[float]] = {}
+    for model, value in zip(range(len(values)) if models is None else models, values, strict=True):
+        groups.setdefault(model, []).append(value)
+    means = [float(np.mean(group)) for group in groups.values()]
+    mean, n, low, high = float(np.mean(means)), len(means), None, None
     if n > 1:
-        half = float(scipy.stats.t.ppf((1 + _LEVEL) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+        half = float(scipy.stats.t.ppf((1 + _LEVEL) / 2, n - 1) * np.std(means, ddof=1) / np.sqrt(n))
         low, high = mean - half, mean + half
     return {"mean": mean, "low": low, "high": high, "n": n, "values": list(map(float, values))}
 
@@ -35,14 +44,15 @@ def rate(count: int, of: int) -> dict[str, Any] | None:
 def error_rate(errors: Sequence[int], symbols: Sequence[int]) -> dict[str, Any] | None:
     """Errors over all symbols of some networks; the interval is a bootstrap over the networks (percentiles).
 
-    Symbols of one network fail together, so that an interval over symbols would be too narrow. Of a single
-    network there is none. The resamples are always the same, so that a report can be made again.
+    Symbols of one network fail together, so that an interval over symbols would be too narrow. Where all
+    networks have the same share, as a single one has, there is none: no resample would differ. The resamples
+    are always the same, so that a report can be made again.
     """
     total = sum(symbols)
     if not total:
         return None
     low, high = None, None
-    if len(errors) > 1:
+    if len({e / s for e, s in zip(errors, symbols, strict=True) if s}) > 1:
         found = scipy.stats.bootstrap(
             (errors, symbols),
             lambda e, s, axis: e.sum(axis) / s.sum(axis),

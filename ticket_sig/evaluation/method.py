@@ -102,7 +102,7 @@ class Instance(ABC):
     def inject(self, network: Ticket, task: EvaluationTask) -> Ticket:
         """The network with the mark in it, trained further where the method or its mark takes that.
 
-        Of a passive method the network itself: what is done is extraction of a fingerprint.
+        Of a passive method the network itself: its fingerprint was extracted for the instance.
         """
 
     @abstractmethod
@@ -120,6 +120,7 @@ class Method(ABC):
     Attributes:
         name: in reports and on the command line.
         passive: whether networks stay as they are (fingerprints).
+        keyed: whether a network has as many instances as there are secrets; else it has one, whatever D is.
         subject: "ticket" where it stands in the mask, else "dense": the networks that it is tried on.
         stands_in: "mask", "weights" or "answers".
         carries: "bits", "numbers", "labels" or "nothing".
@@ -128,6 +129,7 @@ class Method(ABC):
 
     name: str
     passive: bool = False
+    keyed: bool = True
     subject: str = "dense"
     stands_in: str = "weights"
     carries: str = "nothing"

@@ -87,6 +87,13 @@ class Networks:
             model=made(recipe.seed) if made else None,
         )
 
+    def payloads(self, method: Method, applied: Applied | None = None) -> range:
+        """The payloads of each model that are tried under a modification (None: under none)."""
+        if not method.keyed:
+            return range(1)
+        trained = applied is not None and applied.modification.trained
+        return range(self.settings.trained_payloads if trained else self.settings.payloads)
+
     def subject(self, model: int, kind: str) -> Ticket:
         """What a mark is put into: the trained dense network, or a ticket pruned of it in one shot."""
         dense = self._kept("dense", self._dense(model), model, self._trained)
@@ -148,8 +155,9 @@ class Networks:
         own = self.innocent(method, model) if payload is None else model
 
         def as_it_is() -> Ticket:
-            plain = payload is None
-            return self.unmarked(own, method.subject) if plain else self.marked(method, own, payload or 0)
+            if payload is None:
+                return self.unmarked(own, method.subject)
+            return self.marked(method, own, payload)
 
         if applied is None:
             return as_it_is()

@@ -13,7 +13,7 @@ from ticket_sig.marks import Mark, claim_of
 from ticket_sig.marks.mark import Drawn
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Ticket
-from ticket_sig.training.batches import TRIGGER_BATCH, TriggerBatch, batches_per_epoch
+from ticket_sig.training.batches import TRIGGER_BATCH, TriggerBatch, iterations_of
 from ticket_sig.verdict import Verdict
 from ticket_sig.verification.ask import verify_answers
 from ticket_sig.verification.ask.network import ask_network
@@ -104,7 +104,6 @@ class OneMark(Instance):
 def batch_for(taught: Split, task: EvaluationTask) -> TriggerBatch:
     """So many triggers beside each batch that a short training sees each often enough; half of it at most."""
     recipe = task.further
-    images, _ = task.data.hold_out(recipe.validation)
-    steps = recipe.length.iterations(batches_per_epoch(len(images), recipe.batch_size))
+    steps = iterations_of(recipe.length, recipe, task.data)
     wanted = max(TRIGGER_BATCH, math.ceil(_SEEN * len(taught) / steps))
     return TriggerBatch(taught, min(wanted, max(1, recipe.batch_size // 2), len(taught)))

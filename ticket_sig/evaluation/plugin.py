@@ -125,7 +125,6 @@ class OnePlugIn(Instance):
                 or changes the key that it was given.
         """
         if _EXTRACT in self.code.functions:
-            self.extracted(network, task)
             return network
         if _STEP in self.code.functions:
             return self._trained(network, task)

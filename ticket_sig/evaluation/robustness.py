@@ -35,7 +35,7 @@ def cell(
     networks: Networks, method: Method, model: int, payload: int | None, applied: Applied | None
 ) -> Cell:
     """One network after one modification: the marked one of a payload, or the unmarked one (None)."""
-    tried = list(networks.settings.tried(applied)) if payload is None else [payload]
+    tried = list(networks.payloads(method, applied)) if payload is None else [payload]
     own = networks.innocent(method, model) if payload is None else model
     asked = {
         "measured": "robustness",
@@ -54,7 +54,7 @@ def cell(
 def cells(networks: Networks, method: Method, applied: Applied | None) -> Iterator[Cell]:
     """Every network of a method under one modification, or under none."""
     for model in range(networks.settings.models):
-        for payload in (None, *networks.settings.tried(applied)):
+        for payload in (None, *networks.payloads(method, applied)):
             yield cell(networks, method, model, payload, applied)
 
 
@@ -115,7 +115,7 @@ def _entry(
     networks: Networks, store: Store, method: Method, applied: Applied | None, known: Said
 ) -> dict[str, Any]:
     settings = networks.settings
-    models, tried = range(settings.models), settings.tried(applied)
+    models, tried = range(settings.models), networks.payloads(method, applied)
 
     def measured(model: int, payload: int | None, done: Applied | None = applied) -> Measured:
         return store.measured(cell(networks, method, model, payload, done)) or {}
@@ -123,6 +123,7 @@ def _entry(
     marked: dict[Place, Measured] = {(m, p): measured(m, p) for m in models for p in tried}
     unmarked: dict[Place, Measured] = {(m, None): measured(m, None) for m in models}
     there = [place for place, found in marked.items() if "said" in found]
+    owners = [model for model, _ in there]
     before = [measured(*place, None)["accuracy"] for place in there]
     positives = [_filled(said, known) for found in marked.values() for said in found.get("said", ())]
     negatives = [[_filled(s, known) for s in found.get("said", ())] for found in unmarked.values()]
@@ -137,10 +138,13 @@ def _entry(
             "unmarked": [said.get("log10_p") for group in negatives for said in group],
         },
         "accuracy": {
-            "before": stat(before),
-            "after": stat([marked[place]["accuracy"] for place in there]),
+            "before": stat(before, owners),
+            "after": stat([marked[place]["accuracy"] for place in there], owners),
         },
-        "not_measured": _reasons({**marked, **unmarked}, len(tried), settings.payloads),
+        "not_measured": [
+            *_fewer(len(tried), settings.payloads, method),
+            *_reasons({**marked, **unmarked}),
+        ],
     }
 
 
@@ -151,12 +155,17 @@ def _filled(said: Said, known: Said) -> Said:
     return {**lost, **{name: value for name, value in said.items() if value is not None}}
 
 
-def _reasons(found: Mapping[Place, Measured], tried: int, payloads: int) -> list[str]:
+def _fewer(tried: int, payloads: int, method: Method) -> list[str]:
+    """Why fewer payloads of each model are tried than were asked for."""
+    why = "it trains" if method.keyed else "a network has one fingerprint"
+    return [f"only {tried} of {payloads} payloads: {why}"] if tried < payloads else []
+
+
+def _reasons(found: Mapping[Place, Measured]) -> list[str]:
     """Why numbers are missing, or are those of networks that could not be read, and of how many networks."""
     told = [_told(measured) for measured in found.values()]
     counts = {reason: sum(reason in one for one in told) for one in told for reason in one}
-    reasons = [f"{count} of {len(found)} networks: {reason}" for reason, count in counts.items()]
-    return [*([f"only {tried} of {payloads} payloads: it trains"] if tried < payloads else []), *reasons]
+    return [f"{count} of {len(found)} networks: {reason}" for reason, count in counts.items()]
 
 
 def _told(measured: Measured) -> list[str]:

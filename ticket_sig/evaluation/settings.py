@@ -99,11 +99,6 @@ class Settings:
         wrong = {name: expected for name, (fine, expected) in limits.items() if not fine}
         refuse("evaluation", (f"{n}: expected {e}, found {getattr(self, n)!r}" for n, e in wrong.items()))
 
-    def tried(self, applied: Applied | None) -> range:
-        """The payloads of each model that are tried under a modification (None: under none)."""
-        trained = applied is not None and applied.modification.trained
-        return range(self.trained_payloads if trained else self.payloads)
-
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON."""
         return {
@@ -150,7 +145,8 @@ def listed(text: str) -> tuple[str, ...]:
 
 def _number(name: str, text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
+        return int(number) if number.is_integer() else number  # the same cell as of the default
     except ValueError:
         raise bad_input("modifications", name, "a number", repr(text)[:SHOWN]) from None
 
@@ -170,24 +166,25 @@ def further_recipe(recipe: Recipe, epochs: int | None = None) -> Recipe:
     return replace(recipe, length=Steps(epochs if epochs is not None else -(-recipe.length.count // 2)))
 
 
-def begin(out: Path, settings: Settings, options: Mapping[str, Any]) -> None:
+def begin(out: Path, settings: Settings, options: Mapping[str, Any], device: str = "cpu") -> None:
     """Opens the folder of an evaluation, or a new one, which then holds its settings.
 
     Args:
         options: of each method, by name.
+        device: the kind that it is measured on: costs of two kinds are not to be mixed.
 
     Raises:
         InputError: it was begun with other settings (the fields that differ are named), or is no folder.
     """
     record = {"format": "ticket_sig evaluation settings", "version": 1}
-    record |= {"settings": settings.to_json(), "options": dict(options)}
+    record |= {"settings": settings.to_json(), "options": dict(options), "device": device}
     if out.exists() and not out.is_dir():
         raise bad_input(out, "output folder", "a folder", "a file")
     if not (out / SETTINGS).exists():
         if out.exists() and any(out.iterdir()):
             raise bad_input(out, "output folder", f"a new one, or one with {SETTINGS}", "other files")
         write_json(out / SETTINGS, record)
-    if differ := differences(read_json(out / SETTINGS), record):
+    if differ := differences({"device": "cpu", **read_json(out / SETTINGS)}, record):
         found = "; ".join(differ)
         raise bad_input(out, "settings", "those that it was begun with", found, hint="choose another --out")
 
