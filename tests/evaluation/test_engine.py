@@ -181,7 +181,7 @@ def test_other_settings_and_another_secret_are_other_cells(tmp_path: Path) -> No
         begin(tmp_path / out, asked.settings, {})
     other = replace(first, make_data=partial(tiny_data, seed=1))
     one, secret, data = (
-        {cell.file for cell in cells(Networks(asked))}
+        {cell.file for cell in cells(Networks(asked), {})}
         for asked in (first, replace(first, out=tmp_path / "b"), other)
     )
     assert not one & data
