@@ -49,8 +49,8 @@ def cells(networks: Networks, method: Method) -> Iterator[Cell]:
 
 def no_room(networks: Networks, store: Store, method: Method) -> str | None:
     """Why the method is left out; None where its marks have room in all networks that were tried."""
-    reasons = (marked["no_room"] for *_, marked in _all_marked(networks, store, method) if "no_room" in marked)
-    return next(reasons, None)
+    reasons = (marked.get("no_room") for *_, marked in _all_marked(networks, store, method))
+    return next(filter(None, reasons), None)
 
 
 def check_unlike(networks: Networks, store: Store, method: Method) -> None:
