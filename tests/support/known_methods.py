@@ -15,7 +15,7 @@ import numpy as np
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 from ticket_sig import InputError, Ticket
 from ticket_sig.datasets import Dataset
-from ticket_sig.evaluation.method import EvaluationTask, Found, Instance, Method
+from ticket_sig.evaluation.method import EvaluationTask, Found, Instance, Method, NoRoom
 from ticket_sig.evaluation.networks import Evaluation
 from ticket_sig.evaluation.settings import Settings
 from ticket_sig.training import Steps
@@ -33,6 +33,7 @@ class Known(Method):
         symbols, wrong: of a payload, and how many are read wrong in a marked network. Of an unmarked one
             every second is.
         memory, seconds: what injection and detection take.
+        large: no network has room for it.
         unreadable: a network with a larger share of pruned weights cannot be read.
     """
 
@@ -44,12 +45,15 @@ class Known(Method):
     seconds: float = 0.0
     passive: bool = False
     alike: bool = False
+    large: bool = False
     unreadable: float = 1.0
 
     def __post_init__(self) -> None:
         self.options = {"says": self.says, "symbols": self.symbols, "wrong": self.wrong}
 
     def instance(self, network: Ticket, secret: bytes, task: EvaluationTask) -> Instance:
+        if self.large:
+            raise NoRoom("room: expected 9, found 8")
         return KnownInstance(self, b"the same" if self.alike else secret)
 
 

@@ -44,8 +44,8 @@ def _lines(report: _Json) -> Iterator[str]:
     yield f"# Dossier for MPAI-NNW Technologies (NNW-TEC): {names}"
     yield (
         "Evaluated by Neural Network Traceability (NNW-NNT V1.1, IEEE 3304) with "
-        f"{report['written_by']}: networks M = {settings['models']}, payloads of each D = "
-        f"{settings['payloads']}, a fresh key and payload for each of them. Intervals are of 95 %."
+        f"{report['written_by']}: networks: M = {settings['models']}; payloads of each: D = "
+        f"{settings['payloads']}, each with a fresh key and payload. Intervals are of 95 %."
     )
     yield from tables.left_out(report)
     for name in report["methods"]:

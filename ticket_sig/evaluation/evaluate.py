@@ -21,11 +21,12 @@ from ticket_sig.progress import Progress, Silent
 from ticket_sig.training.device import made_with
 from ticket_sig.version import VERSION
 
+IN_PYTHON = "evaluate(...)  # ticket_sig.evaluation.evaluate, in Python"
 _PATIENCE = 20.0  # seconds until a cell that another evaluation is at is looked for again
 
 
 def evaluate(
-    evaluation: Evaluation, *, workers: int = 1, progress: Progress | None = None, command: str = ""
+    evaluation: Evaluation, *, workers: int = 1, progress: Progress | None = None, command: str = IN_PYTHON
 ) -> dict[str, Any]:
     """Measures what is not measured yet, and returns the report (`report.schema.json`).
 

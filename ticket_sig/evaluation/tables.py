@@ -229,14 +229,14 @@ def quality(method: _Json) -> Table:
     told = method["imperceptibility"]
     rows = (
         (
-            Cell("accuracy, %"),
+            Cell("accuracy"),
             of_stat(told["accuracy"]["unmarked"]),
             of_stat(told["accuracy"]["marked"]),
             of_stat(told["difference"], "{:+.2f}"),
         ),
         *(
             (
-                Cell(f"{what}, %"),
+                Cell(what),
                 *(Cell(f"{_of_classes(told[networks], what):.2f}") for networks in ("unmarked", "marked")),
                 of_stat(told[f"{what}_difference"], "{:+.2f}"),
             )
@@ -244,7 +244,9 @@ def quality(method: _Json) -> Table:
         ),
     )
     note = "Precision and recall are means over the classes."
-    return Table("Imperceptibility", ("quality", "unmarked", "marked", "difference, points"), rows, (note,))
+    return Table(
+        "Imperceptibility", ("quality, %", "unmarked", "marked", "difference, points"), rows, (note,)
+    )
 
 
 def _of_classes(networks: Sequence[_Json], what: str) -> float:
