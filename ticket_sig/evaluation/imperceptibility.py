@@ -50,7 +50,8 @@ def cells(networks: Networks, method: Method) -> Iterator[Cell]:
 def no_room(networks: Networks, store: Store, method: Method) -> str | None:
     """Why the method is left out; None where its marks have room in all networks that were tried."""
     reasons = (marked.get("no_room") for *_, marked in _all_marked(networks, store, method))
-    return next(filter(None, reasons), None)
+    reason = next(filter(None, reasons), None)
+    return None if reason is None else reason.removeprefix(f"{method.name}: ")  # told beside the name
 
 
 def check_unlike(networks: Networks, store: Store, method: Method) -> None:

@@ -49,7 +49,7 @@ class OfMark(Method):
         try:
             drawn = self.kind.drawn(network, secret, self.size, task.data)
         except InputError as error:
-            raise _no_room(self.name, error) from None
+            raise NoRoom(str(error)) from None
         return OneMark(drawn.mark.digest, drawn, secret)
 
 
@@ -83,7 +83,7 @@ class OneMark(Instance):
         try:
             marked = network if mark.options is None else mark.embed(network)
         except InputError as error:
-            raise _no_room(mark.name, error) from None
+            raise NoRoom(str(error)) from None
         batch = None if taught is None else batch_for(taught, task)
         return task.trained_further(marked, triggers=batch, marks=[mark])
 
@@ -115,8 +115,3 @@ def batch_for(taught: Split, task: EvaluationTask) -> TriggerBatch:
     steps = recipe.length.iterations(batches_per_epoch(len(images), recipe.batch_size))
     wanted = max(TRIGGER_BATCH, math.ceil(_SEEN * len(taught) / steps))
     return TriggerBatch(taught, min(wanted, max(1, recipe.batch_size // 2), len(taught)))
-
-
-def _no_room(name: str, error: InputError) -> NoRoom:
-    """The reason, without the name: it is told beside it."""
-    return NoRoom(str(error).removeprefix(f"{name}: "))
