@@ -6,7 +6,11 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
+from support import evaluated
 from support.command_line import Command, could_not, read_json
+
+from ticket_sig.cli import evaluate, output
 
 SMALL = ("--models", 1, "--payloads", 1, "--epochs", 1, "--further", 1)
 PARTS = ("--parts", "imperceptibility,robustness", "--intensities", 1)
@@ -29,3 +33,13 @@ def test_a_mark_is_evaluated_and_the_folder_is_its_own(tmp_path: Path, ticket_si
     assert told.code == 0 and "uchida" in told.out and "report.html" in told.out
     assert cells == {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     could_not(ticket_sig(*ASKED, "--out", out, "--seed", 1), "settings", "seed: expected 0, found 1", "--out")
+
+
+def test_no_name_of_a_method_is_cut_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output.out, "_width", 60)
+    told = evaluated.report("l1-pruning")
+    evaluate._tell(told, Path("OUT"), as_json=False)
+    assert (text := capsys.readouterr().out).count("Summary") > 1
+    assert all(name in text for name in told["methods"]) and "…" not in text

@@ -21,6 +21,7 @@ from ticket_sig.evaluation.method import EvaluationTask
 from ticket_sig.evaluation.networks import Evaluation, Networks
 from ticket_sig.evaluation.report import check_schema
 from ticket_sig.evaluation.settings import Applied, begin
+from ticket_sig.evaluation.tables import summary
 from ticket_sig.progress import Silent
 
 
@@ -230,8 +231,18 @@ def test_other_settings_and_another_secret_are_other_cells(tmp_path: Path) -> No
         begin(tmp_path / out, asked.settings, {})
     other = replace(first, make_data=partial(tiny_data, seed=1))
     one, secret, data = (
-        {cell.file for cell in cells(Networks(asked))}
+        {cell.file for cell in cells(Networks(asked), {})}
         for asked in (first, replace(first, out=tmp_path / "b"), other)
     )
     assert not one & data
     assert {name.rsplit("-", 1)[0] for name in one & secret} == {"unmarked-dense-0"}
+
+
+def test_a_method_without_room_is_left_out_unless_it_is_the_only_one(tmp_path: Path) -> None:
+    large, steps = Known(name="large", large=True), (Applied("quantization", 8),)
+    told = evaluate(evaluation(tmp_path / "both", Known(), large, modifications=steps))
+    check_schema(told, "report")
+    assert list(told["methods"]) == ["known"] and told["left_out"] == {"large": "room: expected 9, found 8"}
+    assert "Left out: large: room: expected 9, found 8." in summary(told).notes
+    with pytest.raises(InputError, match=r"^large: room: expected 9, found 8$"):
+        evaluate(evaluation(tmp_path / "alone", large))

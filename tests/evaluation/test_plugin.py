@@ -28,6 +28,7 @@ def Embedder_one_step(model, train_set, optimizer, cost_fn, d):
     for images, labels in train_set:
         optimizer.zero_grad()
         loss = cost_fn(model(images), labels)
+        sum(p.view(-1).detach().abs().sum() for p in model.parameters())
         loss.backward()
         optimizer.step()
         total += loss.item()
@@ -128,7 +129,7 @@ def test_a_class_of_the_testbed_runs_unchanged(
 def test_steps_without_a_mark_give_the_bits_of_the_package_s_training(
     plug_in: Made, tiny: EvaluationTask, small: Ticket
 ) -> None:
-    """Batches, learning rates, momentum and weight decay are those of an unmarked network."""
+    """Batches, rates, momentum and weight decay are those of an unmarked network; and `view` works."""
     plain = tensor_digest(tiny.trained_further(small).weights)
     one_batch = STEP.replace("in train_set:", "in [next(iter(train_set))]:")
     counted = "calls = []\n" + STEP.replace("total = 0.0", "calls.append(1); total = 0.0")
@@ -306,6 +307,8 @@ def test_what_cannot_be_a_plug_in_is_named(tmp_path: Path, plug_in: Made) -> Non
         InputError, match=r"^method: expected one of .*, mask-fingerprint, own, found 'other'$"
     ):
         method("other", plugin=file)
+    with pytest.raises(InputError, match=r"uchida\.py: plug-in: .*, found uchida; rename it$"):
+        method("uchida", plugin=file.rename(tmp_path / "uchida.py"))
 
 
 def test_a_cell_is_of_the_file_that_was_run(plug_in: Made) -> None:

@@ -27,12 +27,18 @@ from ticket_sig.training import Steps, preset
     ("changes", "message"),
     [
         ({"models": 0}, "evaluation: models: expected 1 or more, found 0"),
-        ({"payloads": 0}, "payloads: expected 1 or more, found 0"),
+        ({"payloads": 0}, "payloads: expected 1 or more, found 0$"),
         ({"trained_payloads": 3}, "trained_payloads: expected 1 to 2, found 3"),
         ({"pruned": 1.0}, "pruned: expected a share between 0 and 1, found 1.0"),
-        ({"parts": ("cost", "speed")}, "parts: expected some of imperceptibility, robustness, cost"),
+        (
+            {"parts": ("cost", "speed")},
+            "parts: expected some of imperceptibility, robustness, cost, found cost, speed",
+        ),
         ({"methods": ("a", "a")}, "methods: expected one or more, each once"),
-        ({"modifications": modifications_of("quantization=4,quantization=4")}, "each intensity once"),
+        (
+            {"modifications": modifications_of("quantization=4,quantization=4")},
+            "each intensity once, found quantization=4, quantization=4",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(changes: Any, message: str, tmp_path: Path) -> None:
@@ -46,6 +52,7 @@ def test_settings_out_of_range_are_refused(changes: Any, message: str, tmp_path:
         ("sharpening", "modifications: expected one of gaussian-noise, .*, found 'sharpening'"),
         ("quantization=many", "quantization: expected a number, found 'many'"),
         ("quantization=0", "quantization: B: expected a whole number above 0, found 0"),
+        ("", "modifications: expected all, or some of gaussian-noise, .*, found none"),
         ("gaussian-noise=nan", "gaussian-noise: S: expected a finite number above 0, found nan"),
     ],
 )
@@ -67,6 +74,8 @@ def test_what_follows_is_half_as_long_unless_told_otherwise() -> None:
     recipe = preset("demo", arch="resnet20", dataset="digits", length=Steps(5))
     assert further_recipe(recipe).length == Steps(3)
     assert further_recipe(recipe, 2).length == Steps(2)
+    with pytest.raises(InputError, match="further: expected 1 or more epochs, found 0"):
+        further_recipe(recipe, 0)
     by_iterations = preset("demo", arch="resnet20", dataset="digits", length=Steps(50, "it"))
     with pytest.raises(InputError, match="further: expected a number of epochs"):
         further_recipe(by_iterations)
@@ -79,6 +88,11 @@ def test_a_folder_belongs_to_one_evaluation(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"models: expected 1, found 2; .*choose another --out") as error:
         begin(out, evaluation(out, Known(), models=2).settings, {"known": {}})
     assert "\n" not in str(error.value)
+    steps = {"modifications": modifications_of("quantization=8,overwriting=2")}
+    with pytest.raises(
+        InputError, match="modifications: expected '', found 'quantization=8,overwriting=2'; choose"
+    ):
+        begin(out, evaluation(out, Known(), **steps).settings, {"known": {}})
     with pytest.raises(InputError, match="symbols"):
         begin(out, evaluation(out, Known()).settings, {"known": {"symbols": 8}})
     with pytest.raises(InputError, match="device: expected 'cpu', found 'cuda'"):

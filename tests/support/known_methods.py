@@ -17,7 +17,7 @@ from support.tiny import TinyNet, tiny_data, tiny_recipe
 from ticket_sig import InputError, Ticket
 from ticket_sig.datasets import Dataset
 from ticket_sig.evaluation import cost
-from ticket_sig.evaluation.method import EvaluationTask, Found, Instance, Method
+from ticket_sig.evaluation.method import EvaluationTask, Found, Instance, Method, NoRoom
 from ticket_sig.evaluation.networks import Evaluation
 from ticket_sig.evaluation.settings import Settings
 from ticket_sig.training import Steps
@@ -35,6 +35,7 @@ class Known(Method):
         symbols, wrong: of a payload, and how many are read wrong in a marked network. Of an unmarked one
             every second is.
         memory, seconds: what injection and detection take; costs are measured by a `Clock` then.
+        large: no network has room for it.
         unreadable: a network with a larger share of pruned weights cannot be read.
     """
 
@@ -47,12 +48,15 @@ class Known(Method):
     passive: bool = False
     keyed: bool = True
     alike: bool = False
+    large: bool = False
     unreadable: float = 1.0
 
     def __post_init__(self) -> None:
         self.options = {"says": self.says, "symbols": self.symbols, "wrong": self.wrong}
 
     def instance(self, network: Ticket, secret: bytes, task: EvaluationTask) -> Instance:
+        if self.large:
+            raise NoRoom("room: expected 9, found 8")
         if self.seconds:  # in a process that measures nothing else
             setattr(cost, "time", Clock)  # noqa: B010
         return KnownInstance(self, b"the same" if self.alike else secret, network)

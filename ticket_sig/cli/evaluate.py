@@ -10,7 +10,7 @@ Example: ticket-sig evaluate uchida qr-code --dataset digits --models 2 --payloa
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ticket_sig.evaluation.networks import Evaluation
 
 _DOSSIER = "nnw-tec"
+_BORDERS, _LONGEST = 3, 6  # of a column in the terminal, and the longest share: 99.9 %
 _NETWORKS, _MEASURED, _RUNNING = "Networks and keys", "What is measured", "How it runs"
 
 
@@ -33,7 +34,7 @@ def _option(panel: str, help: str, **more: Any) -> Any:
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="all, or the names of methods; none beside a plug-in:", metavar="METHOD"),
+    typer.Argument(help="all, or names; with --plugin it may be left out:", metavar="METHOD"),
 ]
 Report = Annotated[Path, typer.Option("--out", help="Folder to write, new or of this same evaluation.")]
 Models = Annotated[int, _option(_NETWORKS, "M: networks, each trained from a seed of its own.")]
@@ -173,9 +174,22 @@ def _tell(found: Mapping[str, Any], folder: Path, as_json: bool) -> None:
 
     # Methods side by side, without intervals: a terminal is not wide enough for the table of the page.
     whole = summary(found)
-    heads, *rows = zip(whole.columns, *whole.rows, strict=True)
-    shown = [[head, *(cell.text for cell in cells)] for head, *cells in rows]
-    out.print(table(whole.title, ["", *(cell.text for cell in heads[1:])], shown))
+    for start, stop in _side_by_side([row[0].text for row in whole.rows], max(map(len, whole.columns))):
+        heads, *rows = zip(whole.columns, *whole.rows[start:stop], strict=True)
+        shown = [[head, *(cell.text for cell in cells)] for head, *cells in rows]
+        out.print(table(whole.title, ["", *(cell.text for cell in heads[1:])], shown))
     for note in whole.notes:
         out.print(note)
     out.print(f"report: {folder / 'report.html'}")
+
+
+def _side_by_side(names: Sequence[str], first: int) -> Iterator[tuple[int, int]]:
+    """From which to which name a table of the terminal holds them, so that none is cut."""
+    start, taken = 0, first + _BORDERS
+    for place, name in enumerate(names):
+        width = max(len(name), _LONGEST) + _BORDERS
+        if place > start and taken + width > out.width:
+            yield start, place
+            start, taken = place, first + _BORDERS
+        taken += width
+    yield start, len(names)

@@ -94,7 +94,7 @@ class Bars:
             self._bars.update(self._task, completed=done, detail=detail)
         if self._bars.disable and time.monotonic() - self._told >= _LOG_SECONDS:
             self._told = time.monotonic()
-            self.note(f"{self._label}: {done} of {self._total}, {detail}")
+            self.note(f"{self._label}: {done} of {self._total}{detail and f', {detail}'}")
 
     def note(self, text: str) -> None:
         """Prints a line above the bar."""

@@ -44,9 +44,10 @@ def _lines(report: _Json) -> Iterator[str]:
     yield f"# Dossier for MPAI-NNW Technologies (NNW-TEC): {names}"
     yield (
         "Evaluated by Neural Network Traceability (NNW-NNT V1.1, IEEE 3304) with "
-        f"{report['written_by']}: M = {settings['models']} networks, D = {settings['payloads']} payloads "
-        "each, a fresh key and payload for each of them. Intervals are of 95 %."
+        f"{report['written_by']}: networks: M = {settings['models']}; payloads of each: D = "
+        f"{settings['payloads']}, each with a fresh key and payload. Intervals are of 95 %."
     )
+    yield from tables.left_out(report)
     for name in report["methods"]:
         yield f"## {name}"
         yield "### 1. Description of the technology"
@@ -65,39 +66,61 @@ def _lines(report: _Json) -> Iterator[str]:
 
 
 def _software(report: _Json, name: str) -> Iterator[str]:
-    yield (
-        "`ticket_sig`, a Python package under the MIT licence, with its own tests. A mark is used by the "
-        "verbs `embed`, `train`, `extract`, `verify` and `ask`. Each is explained by `--help` and in "
-        "docs/guide.md, and what a verdict proves in docs/verdicts.md. The figures below come from:"
-    )
+    options = report["methods"][name]["about"]["options"]
+    yield f"{_program(name, options)} The figures below come from:"
     yield f"```sh\n{report['command']}\n```"
     yield _bullets(report["made_with"])
-    options = report["methods"][name]["about"]["options"]
     yield (
         f"Options of the method: {json.dumps(options)}." if options else "The method has its default options."
+    )
+
+
+def _program(name: str, options: _Json) -> str:
+    if name in MARKS:
+        return (
+            "`ticket_sig`, a Python package under the MIT licence, with its own tests. A mark is used by the "
+            "verbs `embed`, `train`, `extract`, `verify` and `ask`. Each is explained by `--help` and in "
+            "docs/guide.md, and what a verdict proves in docs/verdicts.md."
+        )
+    if "file" in options:
+        return (
+            f"(`{options['file']}`, a plug-in: its author says here how it is used, and under which licence.)"
+        )
+    return (
+        "`ticket_sig`, a Python package under the MIT licence, with its own tests; the module "
+        "`ticket_sig.evaluation.fingerprint`."
     )
 
 
 def _training(report: _Json, name: str) -> Iterator[str]:
     settings, about = report["settings"], report["methods"][name]["about"]
     yield "Each network is trained with a seed of its own (seed, seed + 1, ...), by this recipe:"
-    yield _bullets(settings["recipe"])
+    yield _bullets(tables.of_training(settings["recipe"]))
     if about["subject"] == "ticket":
         pruned = f"{100 * settings['pruned']:g} %"
         yield f"Then the smallest {pruned} of its weights, of all layers together, are pruned in one shot."
     if about["family"] == "passive":
-        yield "The method changes no weight and needs no training. The networks are trained on nevertheless:"
+        yield "The method changes no weight and needs no training. The networks are trained on nevertheless."
+    elif "file" in about["options"]:
+        yield (
+            "Then the network is trained on: by `Embedder_one_step`, or as an unmarked one before `Embedder` "
+            "puts the mark in. The unmarked networks are trained on as long."
+        )
     else:
         yield (
             "Then the mark is put in and the network is trained on with it. The unmarked networks are "
-            "trained on as long, so that a difference is due to the mark alone:"
+            "trained on as long, so that a difference is due to the mark alone."
         )
-    yield _bullets(settings["further"])
+    differs = tables.further(settings)
+    yield "The further training has the same recipe" + (", with:" if differs else ".")
+    if differs:
+        yield _bullets(differs)
 
 
 def _data(settings: _Json) -> str:
+    digest = settings["data_digest"].removeprefix("sha256:")
     return (
-        f"`{settings['dataset']}` (SHA-256 {settings['data_digest']}); no data set beside it is needed. "
+        f"`{settings['dataset']}` (SHA-256 {digest}); no data set beside it is needed. "
         "Training and testing splits are those of the data set."
     )
 
@@ -113,4 +136,4 @@ def _figures(report: _Json, name: str) -> Iterator[str]:
 
 
 def _bullets(facts: _Json) -> str:
-    return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items())
+    return "\n".join(f"- {name.replace('_', ' ')}: {tables.text(value)}" for name, value in facts.items())

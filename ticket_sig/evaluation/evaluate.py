@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from ticket_sig.cells import Cell, Store
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import InputError, bad_input
 from ticket_sig.evaluation import cost, imperceptibility, robustness
 from ticket_sig.evaluation.method import Method
 from ticket_sig.evaluation.networks import Evaluation, Networks
@@ -21,24 +21,26 @@ from ticket_sig.progress import Progress, Silent
 from ticket_sig.training.device import made_with, pick_device
 from ticket_sig.version import VERSION
 
+IN_PYTHON = "evaluate(...)  # ticket_sig.evaluation.evaluate, in Python"
 _PATIENCE = 20.0  # seconds until a cell that another evaluation is at is looked for again
 
 
 def evaluate(
-    evaluation: Evaluation, *, workers: int = 1, progress: Progress | None = None, command: str = ""
+    evaluation: Evaluation, *, workers: int = 1, progress: Progress | None = None, command: str = IN_PYTHON
 ) -> dict[str, Any]:
     """Measures what is not measured yet, and returns the report (`report.schema.json`).
 
     Killed at any point and started again with the same settings it goes on. Two calls, and so two machines
-    that share the folder, can work on it side by side.
+    that share the folder, can work on it side by side. A mark that has no room in the network is left out,
+    and the report says why.
 
     Args:
         workers: processes that work side by side, each with one thread; 1: this process does it.
         command: what to run to get the report again.
 
     Raises:
-        InputError: the folder belongs to other settings, a method cannot be injected or read, or does not
-            make the keys and payloads that differ.
+        InputError: the folder belongs to other settings; a method cannot be injected or read, or does not
+            make the keys and payloads that differ; or no method has room.
     """
     if workers < 1:
         raise bad_input("", "workers", "1 or more", str(workers))
@@ -46,25 +48,51 @@ def evaluate(
     begin(evaluation.out, evaluation.settings, options, pick_device(evaluation.device).type)
     networks = Networks(evaluation)
     store, told = _store(evaluation), progress or Silent()
-    every = cells(networks)
-    while any(store.measured(cell) is None for cell in every):
-        _measure(evaluation, networks, store, every, workers, told)
-    for method in networks.methods.values():
+    while _missing(store, due := due_cells(networks, store)):
+        _measure(evaluation, networks, store, due, workers, told)
+    for method in _staying(networks, _left_out(networks, store)):
         imperceptibility.check_unlike(networks, store, method)
     return _report(networks, store, command, workers)
 
 
-def cells(networks: Networks) -> list[Cell]:
-    """All that is measured, in the order in which it is: first the networks that all else stands on.
+def due_cells(networks: Networks, store: Store) -> list[Cell]:
+    """What can be measured now: first the networks that all else stands on, of every method.
 
-    Each is there once, though several methods may share it.
+    They show which methods have room. Then comes the rest of these.
     """
-    found = {cell.file: cell for cell in _cells(networks)}
-    return list(found.values())
+    first = _once(cell for one in networks.methods.values() for cell in imperceptibility.cells(networks, one))
+    return first if _missing(store, first) else cells(networks, _left_out(networks, store))
 
 
-def _cells(networks: Networks) -> Iterator[Cell]:
-    settings, methods = networks.settings, networks.methods.values()
+def cells(networks: Networks, left_out: Mapping[str, str]) -> list[Cell]:
+    """All that is measured of the methods that are not left out, in the order in which it is."""
+    return _once(_cells(networks, _staying(networks, left_out)))
+
+
+def _once(cells: Iterable[Cell]) -> list[Cell]:
+    """Each cell once, though several methods may share it."""
+    return list({cell.file: cell for cell in cells}.values())
+
+
+def _missing(store: Store, cells: Iterable[Cell]) -> bool:
+    return any(store.measured(cell) is None for cell in cells)
+
+
+def _staying(networks: Networks, left_out: Mapping[str, str]) -> list[Method]:
+    return [method for name, method in networks.methods.items() if name not in left_out]
+
+
+def _left_out(networks: Networks, store: Store) -> dict[str, str]:
+    """The methods whose marks have no room, as far as is known, and why; InputError where none stays."""
+    found = {name: imperceptibility.no_room(networks, store, one) for name, one in networks.methods.items()}
+    left_out = {name: reason for name, reason in found.items() if reason is not None}
+    if len(left_out) == len(found):
+        raise InputError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
+    return left_out
+
+
+def _cells(networks: Networks, methods: Sequence[Method]) -> Iterator[Cell]:
+    settings = networks.settings
     for method in methods:
         yield from imperceptibility.cells(networks, method)
         yield from robustness.cells(networks, method, None)
@@ -82,25 +110,26 @@ def _store(evaluation: Evaluation) -> Store:
 
 
 def _measure(
-    evaluation: Evaluation, networks: Networks, store: Store, every: list[Cell], workers: int, told: Progress
+    evaluation: Evaluation, networks: Networks, store: Store, due: list[Cell], workers: int, told: Progress
 ) -> None:
     """One walk through the list; what another process is at is left to it."""
+    every = cells(networks, _left_out(networks, store))
     told.begin("evaluation", len(every))
     show = _estimating(store, every, told)
     if workers > 1:
         side_by_side(work, [(evaluation,)] * workers, show)
     else:
-        for cell in every:
+        for cell in due:
             store.measure([cell])
             show()
-    if any(store.measured(cell) is None for cell in every):
+    if _missing(store, due):
         time.sleep(_PATIENCE)
 
 
 def work(evaluation: Evaluation) -> None:
     """Walks through the list and measures what nobody else is at."""
-    networks = Networks(evaluation)
-    _store(evaluation).measure(cells(networks))
+    store = _store(evaluation)
+    store.measure(due_cells(Networks(evaluation), store))
 
 
 def _estimating(store: Store, every: list[Cell], told: Progress) -> Callable[[], None]:
@@ -126,7 +155,7 @@ def _left(seconds: float, done: int, left: int) -> str:
 
 
 def _report(networks: Networks, store: Store, command: str, workers: int) -> dict[str, Any]:
-    settings = networks.settings
+    settings, left_out = networks.settings, _left_out(networks, store)
     made = made_with(networks.engine.device, settings.recipe.precision)
     sections: dict[str, Callable[[Method], Any]] = {
         "imperceptibility": partial(imperceptibility.section, networks, store),
@@ -142,12 +171,13 @@ def _report(networks: Networks, store: Store, command: str, workers: int) -> dic
         "settings": settings.to_json(),
         "task": _task(networks),
         "methods": {
-            name: {
+            method.name: {
                 "about": _about(networks, store, method),
                 **{part: make(method) if part in settings.parts else None for part, make in sections.items()},
             }
-            for name, method in networks.methods.items()
+            for method in _staying(networks, left_out)
         },
+        "left_out": left_out,
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ticket_sig.cells import Cell, Measured, Store
 from ticket_sig.errors import bad_input
 from ticket_sig.evaluation.intervals import stat
-from ticket_sig.evaluation.method import Method
+from ticket_sig.evaluation.method import Method, NoRoom
 from ticket_sig.evaluation.networks import Networks
 from ticket_sig.evaluation.quality import macro_mean, quality
 
@@ -25,7 +25,10 @@ def unmarked_cell(networks: Networks, method: Method, model: int) -> Cell:
 
 
 def marked_cell(networks: Networks, method: Method, model: int, payload: int) -> Cell:
-    """A marked network, how well it does its task, and the digest of its key and payload."""
+    """A marked network, how well it does its task, and the digest of its key and payload.
+
+    Where the network has no room for the mark, the reason alone.
+    """
     place = {"method": method.name, "options": dict(method.options), "payload": [model, payload]}
     network = networks.identity(method, model, payload)
     asked = {"measured": "marked", **place, "secret": networks.secret_digest(), "network": network}
@@ -42,6 +45,13 @@ def cells(networks: Networks, method: Method) -> Iterator[Cell]:
     for model in range(settings.models):
         for payload in networks.payloads(method):
             yield marked_cell(networks, method, model, payload)
+
+
+def no_room(networks: Networks, store: Store, method: Method) -> str | None:
+    """Why the method is left out; None where its marks have room in all networks that were tried."""
+    reasons = (marked.get("no_room") for *_, marked in _all_marked(networks, store, method))
+    reason = next(filter(None, reasons), None)
+    return None if reason is None else reason.removeprefix(f"{method.name}: ")  # told beside the name
 
 
 def check_unlike(networks: Networks, store: Store, method: Method) -> None:
@@ -94,6 +104,9 @@ def _unmarked(networks: Networks, method: Method, model: int) -> Measured:
 
 
 def _marked(networks: Networks, method: Method, model: int, payload: int) -> Measured:
-    instance = networks.instance(method, model, payload)
-    network = networks.marked(method, model, payload)
+    try:
+        instance = networks.instance(method, model, payload)
+        network = networks.marked(method, model, payload)
+    except NoRoom as error:
+        return {"no_room": str(error)}
     return {"instance": instance.digest, **quality(network, networks.task(model, networks.work))}

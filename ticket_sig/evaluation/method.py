@@ -16,6 +16,7 @@ from torch import nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.errors import InputError
 from ticket_sig.formats.layouts import weights_for
 from ticket_sig.lottery.level import network_of
 from ticket_sig.lottery.retrain import retrain
@@ -25,6 +26,10 @@ from ticket_sig.training.loop import Engine
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.verdict import Symbols
+
+
+class NoRoom(InputError):
+    """A mark cannot be put into networks like this one, whatever its key: the method is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,5 +145,6 @@ class Method(ABC):
         """A key and a payload for a network; both follow from the secret.
 
         Raises:
-            InputError: the network has no room for it.
+            NoRoom: the network has no room for it.
+            InputError: it cannot be made for another reason.
         """

@@ -29,10 +29,15 @@ def method(name: str, plugin: Path | None = None, size: int | None = None) -> Me
         size: of a mark's payload, in bits, numbers or labels; the mark's usual one by default.
 
     Raises:
-        InputError: no method of that name, one that has no size, or a plug-in that is none.
+        InputError: no method of that name, one that has no size, or a plug-in that is none or has the name
+            of a method.
     """
     own: dict[str, Callable[[], Method]] = {}
     if plugin is not None:
+        if plugin.stem in METHODS:
+            raise bad_input(
+                plugin, "plug-in", "a file that has no method's name", plugin.stem, hint="rename it"
+            )
         own[plugin.stem] = partial(PlugIn, plugin)
     make = one_named({**METHODS, **own}, "method", name)
     if size is None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ticket_sig.datasets.data import Split
-from ticket_sig.errors import bad_input
-from ticket_sig.evaluation.method import EvaluationTask, Found, Instance, Method
+from ticket_sig.errors import InputError, bad_input
+from ticket_sig.evaluation.method import EvaluationTask, Found, Instance, Method, NoRoom
 from ticket_sig.marks import Mark, claim_of
 from ticket_sig.marks.mark import Drawn
 from ticket_sig.prf import keyed_words
@@ -44,9 +44,12 @@ class OfMark(Method):
         """A mark of random payload (`Mark.drawn`); of a passive one, for the network as it will be read.
 
         Raises:
-            InputError: the payload does not fit the network.
+            NoRoom: the payload does not fit the network.
         """
-        drawn = self.kind.drawn(network, secret, self.size, task.data)
+        try:
+            drawn = self.kind.drawn(network, secret, self.size, task.data)
+        except InputError as error:
+            raise NoRoom(str(error)) from None
         return OneMark(drawn.mark.digest, drawn, secret)
 
 
@@ -71,12 +74,16 @@ class OneMark(Instance):
         regularizer, or put back, in every step; the mask holds what stands in it. A trigger set is taught.
 
         Raises:
-            InputError: the mark does not fit the network, or the training fails.
+            NoRoom: the mark does not fit the network.
+            InputError: the training fails.
         """
         mark, taught = self.drawn.mark, self.drawn.taught
         if mark.passive:
             return network
-        marked = network if mark.options is None else mark.embed(network)
+        try:
+            marked = network if mark.options is None else mark.embed(network)
+        except InputError as error:
+            raise NoRoom(str(error)) from None
         batch = None if taught is None else batch_for(taught, task)
         return task.trained_further(marked, triggers=batch, marks=[mark])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,7 +82,7 @@ def _method(report: _Json, name: str) -> dict[str, Any]:
             "carries": carries,
             "tried on": "pruned networks" if about["subject"] == "ticket" else "dense networks",
             "has": " and ".join(kind for kind in ("detector", "decoder") if about[kind]),
-            **{name: _text(value) for name, value in about["options"].items()},
+            **{f"option {name}": tables.text(value) for name, value in about["options"].items()},
         },
         "passive": about["family"] == "passive",
         "quality": told and tables.quality(method),
@@ -97,17 +96,14 @@ def _facts(report: _Json) -> dict[str, dict[str, str]]:
     settings = report["settings"]
     plain = {name: value for name, value in settings.items() if not isinstance(value, (dict, list))}
     lists = {name: ", ".join(settings[name]) for name in ("methods", "parts")}
+    lists["modifications"] = ", ".join(f"{s['name']}={s['intensity']:g}" for s in settings["modifications"])
     groups = {
         "Settings": {**plain, **lists},
-        "Initial training": settings["recipe"],
-        "Further training": settings["further"],
+        "Initial training": tables.of_training(settings["recipe"]),
+        "Further training, what differs": tables.further(settings) or {"": "nothing"},
         "Made with": {"written_by": report["written_by"], **report["made_with"]},
     }
     return {
-        title: {name.replace("_", " "): _text(value) for name, value in group.items()}
+        title: {name.replace("_", " "): tables.text(value) for name, value in group.items()}
         for title, group in groups.items()
     }
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -172,6 +172,7 @@ class OnePlugIn(Instance):
         recipe, engine, shared = task.further, replace(task.engine, fused=False), self._dict()
         model = task.network(network).train()
         made_with = engine.prepare(model, recipe.precision)
+        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # a user may call `view`
         batches = TrainSet(model, task.data, recipe, engine.device, network.mask, engine.progress)
         cost = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         engine.progress.begin(f"{self.code.file.stem}, {_STEP}", batches.total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ class Applied:
     def in_range(self, images: int) -> bool:
         """Whether the intensity, and so many images, are in the range of the standard."""
         return self.modification.in_range(self.intensity, images)
+
+    def __str__(self) -> str:
+        """As on the command line."""
+        return f"{self.name}={self.intensity:g}"
 
     def to_json(self, images: int) -> dict[str, Any]:
         """Name, parameter, intensity and range."""
@@ -88,7 +93,10 @@ class Settings:
             "methods": (self.methods and not doubled, "one or more, each once"),
             "models": (self.models >= 1, "1 or more"),
             "payloads": (self.payloads >= 1, "1 or more"),
-            "trained_payloads": (1 <= self.trained_payloads <= self.payloads, f"1 to {self.payloads}"),
+            "trained_payloads": (
+                self.payloads < 1 or 1 <= self.trained_payloads <= self.payloads,
+                f"1 to {self.payloads}",
+            ),
             "pruned": (0 < self.pruned < 1, "a share between 0 and 1"),
             "parts": (self.parts and not other, f"some of {', '.join(PARTS)}"),
             "modifications": (
@@ -97,7 +105,8 @@ class Settings:
             ),
         }
         wrong = {name: expected for name, (fine, expected) in limits.items() if not fine}
-        refuse("evaluation", (f"{n}: expected {e}, found {getattr(self, n)!r}" for n, e in wrong.items()))
+        found = {name: _listing(getattr(self, name)) for name in wrong}
+        refuse("evaluation", (f"{n}: expected {e}, found {found[n]}" for n, e in wrong.items()))
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON."""
@@ -130,6 +139,8 @@ def modifications_of(text: str, intensities: int = 3) -> tuple[Applied, ...]:
     if intensities not in (1, 3):
         raise bad_input("", "intensities", "1 or 3", str(intensities))
     found: list[Applied] = []
+    if not listed(text):
+        raise bad_input("", "modifications", f"{ALL}, or some of {', '.join(MODIFICATIONS)}", "none")
     for word in MODIFICATIONS if text.strip() == ALL else listed(text):
         name, given, number = word.partition("=")
         kind = one_named(MODIFICATIONS, "modifications", name)
@@ -141,6 +152,12 @@ def modifications_of(text: str, intensities: int = 3) -> tuple[Applied, ...]:
 def listed(text: str) -> tuple[str, ...]:
     """The words of a text with commas between them."""
     return tuple(word for part in text.split(",") if (word := part.strip()))
+
+
+def _listing(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))[:SHOWN] or "none"
+    return str(value)
 
 
 def _number(name: str, text: str) -> float:
@@ -163,6 +180,8 @@ def further_recipe(recipe: Recipe, epochs: int | None = None) -> Recipe:
         raise bad_input(
             "evaluation", "further", "a number of epochs", f"none, and a recipe of {recipe.length}"
         )
+    if epochs is not None and epochs < 1:
+        raise bad_input("evaluation", "further", "1 or more epochs", str(epochs))
     return replace(recipe, length=Steps(epochs if epochs is not None else -(-recipe.length.count // 2)))
 
 
@@ -184,9 +203,17 @@ def begin(out: Path, settings: Settings, options: Mapping[str, Any], device: str
         if out.exists() and any(out.iterdir()):
             raise bad_input(out, "output folder", f"a new one, or one with {SETTINGS}", "other files")
         write_json(out / SETTINGS, record)
-    if differ := differences({"device": "cpu", **read_json(out / SETTINGS)}, record):
+    if differ := differences(_briefly({"device": "cpu", **read_json(out / SETTINGS)}), _briefly(record)):
         found = "; ".join(differ)
         raise bad_input(out, "settings", "those that it was begun with", found, hint="choose another --out")
+
+
+def _briefly(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record with its modifications as on the command line, for an error that one can read."""
+    with suppress(TypeError, KeyError, ValueError, AttributeError):  # a file that somebody changed: as it is
+        steps = [f"{one['name']}={one['intensity']:g}" for one in record["settings"]["modifications"]]
+        return {**record, "settings": {**record["settings"], "modifications": ",".join(steps)}}
+    return record
 
 
 def secret_of(out: Path) -> bytes:

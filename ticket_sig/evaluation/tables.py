@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from ticket_sig.statistics import format_p
 
 NONE = "none"  # the entry of a report that stands for no modification
 MIB = 2**20
+# Fields of a recipe that decide nothing here: networks are trained once, and pruned in one shot or not.
+_OF_SEARCH = {"rewind", "retrain", "scope", "rates", "rounds", "density", "tolerance", "exclude"}
 
 _Json = Mapping[str, Any]
 
@@ -56,6 +59,15 @@ class Table:
         lines += [tuple(str(cell).replace("|", "\\|") for cell in row) for row in self.rows]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return "\n\n".join([table, *self.notes])
+
+
+def text(value: Any) -> str:
+    """A fact as it is read: `yes`, `none`, `0.2, 0.1`."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(text, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def percent(share: float) -> str:
@@ -135,11 +147,20 @@ def summary(report: _Json) -> Table:
     return _without_empty(Table("Summary", columns, tuple(rows), _summary_notes(report, steps)))
 
 
+def left_out(report: _Json) -> tuple[str, ...]:
+    """Each method that has no room in the network, and why."""
+    return tuple(f"Left out: {name}: {why}." for name, why in report.get("left_out", {}).items())
+
+
 def _summary_notes(report: _Json, steps: Sequence[_Json]) -> tuple[str, ...]:
-    notes = [
-        "Accuracy: marked minus unmarked, paired. Found: marked networks in which the mark is found. False "
-        "claims: unmarked networks in which it is found. Further columns: found after the modification.",
-    ]
+    models, payloads, parts = (report["settings"][name] for name in ("models", "payloads", "parts"))
+    quality = "Accuracy: marked minus unmarked, paired. " if "imperceptibility" in parts else ""
+    found = (
+        "Found: marked networks in which the mark is found. False claims: unmarked networks in which it is "
+        "found, each tried with all keys of its model. Under a modification: found after it. "
+    )
+    networks = f"Networks of a method: {models * payloads} marked, {models} unmarked."
+    notes = [f"{quality}{found if 'robustness' in parts else ''}{networks}", *left_out(report)]
     blind = [name for name, method in report["methods"].items() if not method["about"]["detector"]]
     if blind:
         notes.append(f"No detector, so symbols read right in place of networks: {', '.join(blind)}.")
@@ -188,15 +209,19 @@ def costs(report: _Json) -> Table:
                 Cell(name),
                 of_stat(put.get("epoch_seconds")),
                 of_stat(put.get("epochs"), "{:g}"),
-                of_stat(put.get("host_memory"), "{:.0f}", MIB),
-                of_stat(put.get("device_memory"), "{:.0f}", MIB),
+                of_stat(put.get("host_memory"), "{:.1f}", MIB),
+                of_stat(put.get("device_memory"), "{:.1f}", MIB),
                 of_stat(put.get("inference_seconds"), "{:.1f}", 1e-3),
                 of_stat(got.get("seconds"), "{:.3f}"),
-                of_stat(got.get("host_memory"), "{:.0f}", MIB),
+                of_stat(got.get("host_memory"), "{:.1f}", MIB),
             )
         )
-    note = "Of a passive method, injection is extraction of the fingerprint and detection is matching."
-    return _without_empty(Table("Computational cost", columns, tuple(rows), (note,)))
+    notes = ["Memory is the peak over what was held before."]
+    if any(one["about"]["family"] == "passive" for one in report["methods"].values()):
+        notes.append(
+            "Of a passive method, injection is extraction of the fingerprint, and detection is matching."
+        )
+    return _without_empty(Table("Computational cost", columns, tuple(rows), tuple(notes)))
 
 
 def quality(method: _Json) -> Table:
@@ -204,21 +229,24 @@ def quality(method: _Json) -> Table:
     told = method["imperceptibility"]
     rows = (
         (
-            Cell("accuracy, %"),
+            Cell("accuracy"),
             of_stat(told["accuracy"]["unmarked"]),
             of_stat(told["accuracy"]["marked"]),
             of_stat(told["difference"], "{:+.2f}"),
         ),
         *(
             (
-                Cell(f"{what}, % (mean of classes)"),
+                Cell(what),
                 *(Cell(f"{_of_classes(told[networks], what):.2f}") for networks in ("unmarked", "marked")),
                 of_stat(told[f"{what}_difference"], "{:+.2f}"),
             )
             for what in ("precision", "recall")
         ),
     )
-    return Table("Imperceptibility", ("quality", "unmarked", "marked", "difference, points"), rows)
+    note = "Precision and recall are means over the classes."
+    return Table(
+        "Imperceptibility", ("quality, %", "unmarked", "marked", "difference, points"), rows, (note,)
+    )
 
 
 def _of_classes(networks: Sequence[_Json], what: str) -> float:
@@ -341,6 +369,17 @@ def hidden(report: _Json) -> dict[str, str]:
             "Our share of wrong symbols counts marked networks alone."
         ),
     }
+
+
+def of_training(recipe: _Json) -> dict[str, Any]:
+    """What counts of a recipe where one network is trained: nothing of a search for tickets."""
+    return {name: value for name, value in recipe.items() if name not in _OF_SEARCH}
+
+
+def further(settings: _Json) -> dict[str, Any]:
+    """What the further training has otherwise than the initial one."""
+    first, then = (of_training(settings[name]) for name in ("recipe", "further"))
+    return {name: value for name, value in then.items() if value != first.get(name)}
 
 
 def rule_of_ten(report: _Json) -> str:

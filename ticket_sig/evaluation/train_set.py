@@ -57,10 +57,10 @@ class TrainSet:
         while self.step < self.total:
             set_rate(self.optimizer, self._recipe.learning_rate(self.step, len(self)))
             torch.manual_seed(generator(self._recipe.seed, "step", self.step).initial_seed())
-            batch = self._batches[self.step]
+            images, labels = self._batches[self.step]
             self.step += 1
             self._progress.advance(self.step, "")
-            yield batch
+            yield images.contiguous(), labels  # in the usual order, so that `view` can be called
             if self.step % len(self) == 0:
                 return
 
@@ -68,4 +68,4 @@ class TrainSet:
     def dataset(self) -> TensorDataset:
         """The images as they are, normalised, and their labels."""
         images = Normaliser(self._data, self._device)(self._split.images.to(self._device).permute(0, 3, 1, 2))
-        return TensorDataset(images, self._split.labels.to(self._device))
+        return TensorDataset(images.contiguous(), self._split.labels.to(self._device))
