@@ -127,9 +127,10 @@ def _measure(
 
 
 def work(evaluation: Evaluation) -> None:
-    """Walks through the list and measures what nobody else is at."""
-    store = _store(evaluation)
-    store.measure(due_cells(Networks(evaluation), store))
+    """Walks through the list and measures what nobody else is at: the first networks, then the rest."""
+    networks, store = Networks(evaluation), _store(evaluation)
+    for _ in range(2):
+        store.measure(due_cells(networks, store))
 
 
 def _estimating(store: Store, every: list[Cell], told: Progress) -> Callable[[], None]:
