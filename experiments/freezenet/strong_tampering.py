@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.freezenet import networks
+from experiments.freezenet import trained_networks as networks
 from experiments.lib.bench import Bench, dense
 from experiments.lib.showing import Result, line, summary
 from ticket_sig.cells import Cell, Measured

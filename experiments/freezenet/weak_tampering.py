@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import curve_fit
 
-from experiments.freezenet.networks import learned, recipe_of, shown, size, test_accuracy, watermark
+from experiments.freezenet.trained_networks import learned, recipe_of, shown, size, test_accuracy, watermark
 from experiments.lib.bench import Bench, written_over
 from experiments.lib.showing import Line, Result, line, summary
 from ticket_sig.cells import Cell, Measured

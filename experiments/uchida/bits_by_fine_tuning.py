@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from experiments import CHECKPOINTS
-from experiments.freezenet import networks as freezenet
+from experiments.freezenet import trained_networks as freezenet
 from experiments.lib.bench import Bench, Trained, dense, written_over
 from experiments.lib.showing import Result, summary
 from ticket_sig.cells import Cell, Measured

@@ -189,7 +189,7 @@ for _mark in ("code", "values"):
             {"version": 3, "written_by": "ticket_sig 9.9"},
             "version: expected 1 or 2, found 3, written by ticket_sig 9.9",
         ),
-        ("on an unknown mark", {"scheme": "nct"}, "mark: expected one of qr-code, "),
+        ("on an unknown mark", {"scheme": "halo"}, "mark: expected one of qr-code, "),
         ("without its fields", {"signature": {}}, "qr: expected dict, found none"),
     ):
         topic.enter(

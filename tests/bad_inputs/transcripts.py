@@ -154,7 +154,7 @@ for _words, *_says in (
     ("--segments 1 --top-q 1", "--segments, --top-q: expected one of them, found both"),
     ("--all --segments 1", "--all, --segments, --top-q: expected one of them, found several"),
     ("--segments one", "usage: Invalid value for '--segments'"),
-    ("--seed-from gone.txt", "gone.txt: seed: expected"),
+    ("--segments 1 --seed-from gone.txt", "gone.txt: seed: expected"),
     (
         "--sign gone.key",
         "gone.key: key pair: expected a PEM file, found none",
@@ -191,7 +191,7 @@ def audit_with_other_images(folder: Path) -> list[Any]:
     return arguments
 
 
-@topic.case("record.json: output", "expected a name not taken yet")
+@topic.case("record.json: audit record: ", "expected a name not taken yet")
 def audit_over_a_record(folder: Path) -> list[Any]:
     _copy(folder, "record.json")
     return _audit(folder, "--out", folder / "record.json")

@@ -239,7 +239,7 @@ def test_a_training_with_a_mark_and_triggers_is_audited_where_both_are_shown(
     asked = ["train", marked, "--start", "model", "--epochs", 1, *taught, *recording, "--out", trained]
     assert "transcript: the state of every boundary is kept" in ticket_sig(*asked).err
     claim = ["--claim", trained / "claim.json"]
-    could_not(ticket_sig("audit", transcript, *taught), "kept: expected the 2 marks and trigger sets")
+    could_not(ticket_sig("audit", transcript, *taught), "kept: expected what was trained with, 2 of marks")
     could_not(ticket_sig("audit", transcript, *claim, *taught[:2]), "kept: ", "found 2 of other digests")
     said = ticket_sig("audit", transcript, *claim, *taught)
     assert said.code == 0 and said.out.startswith("valid: 2 of 2 segments"), said

@@ -124,7 +124,7 @@ def test_a_student_is_audited_with_its_teacher_alone(tmp_path: Path) -> None:
     transcript = Transcript.open(tmp_path / "transcript")
     assert audit(transcript, tiny_data(), model=TinyNet(), teacher=teacher).valid
     for shown in (None, Teacher(TinyNet(2), temperature=4.0, share=0.9)):
-        with pytest.raises(InputError, match="kept: expected the 1 marks"):
+        with pytest.raises(InputError, match="kept: expected what was trained with, 1 of marks"):
             audit(transcript, tiny_data(), model=TinyNet(), teacher=shown)
 
 
