@@ -97,8 +97,8 @@ def result(bench: Bench) -> Result:
         "other seeds.",
         "Measured with the authors' code (ResNet-20, k = 100, 300 steps): l1 469, l2 1.44, linf 0.049, cos "
         "0.00055, d_ref 21099 and 53.0, l2 over d_ref 0.027, 80 to 86 % of the update; without augmentation "
-        "exactly 0. Verifying everything took 1.18 x the training, without optimizer or buffers. Our learning "
-        "rate rises to 0.01 and falls again, which may be why updates and errors are smaller.",
+        "exactly 0. Verifying everything took 1.18 x the training, without optimizer or buffers. Our "
+        "learning rate rises to 0.01 and falls again, which may be why updates and errors are smaller.",
         "The last column was measured beside other work: `benchmarks/transcript.py` measures it alone.",
         f"Published storage of 78,125 steps: {_storage()}. Ours, with optimizer and buffers, is as large.",
     )
