@@ -162,3 +162,8 @@ def rows_of(found_as: Mapping[str, str]) -> Rows:
     """A row on tensors that were found under other names; none where there are none."""
     told = [f"{name} as {there}" for name, there in found_as.items()]
     return [("found under another name", some(told, at_most=1))] if told else []
+
+
+def json_of(found_as: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The same as JSON, under `found_as`; nothing where there are none."""
+    return {"found_as": dict(found_as)} if found_as else {}
