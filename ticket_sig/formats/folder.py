@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from ticket_sig.errors import InputError, bad_input, some
+from ticket_sig.fields import SHOWN
 from ticket_sig.files import read_json
 from ticket_sig.formats.kinds import folder_kind
 
@@ -20,7 +21,6 @@ _NAMES = (
 )
 _ENDINGS = (".bin", ".pt", ".pth")  # of shards, where their index does not say safetensors
 _LONGEST_NAME = 255  # bytes that file systems take
-SHOWN = 80  # characters of a name, which may be of any length
 _T = TypeVar("_T")
 
 

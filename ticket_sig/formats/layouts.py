@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ticket_sig.errors import NAMED_AT_MOST, bad_input, refuse, some
+from ticket_sig.fields import SHOWN
 from ticket_sig.formats.dense import Unread, dense_tensors
-from ticket_sig.formats.folder import SHOWN
 from ticket_sig.formats.masks import (
     checked_masks,
     is_surely_mask,

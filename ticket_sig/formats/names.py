@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import prod
 
 from ticket_sig.errors import NAMED_AT_MOST, bad_input, some
+from ticket_sig.fields import SHOWN
 from ticket_sig.verdict import Rows
 from ticket_sig.wrappers import COUNTERS, IN_FRONT, INSIDE, without
 
 Shapes = Mapping[str, Sequence[int]]  # of tensors, by name
 
 _DEEPEST = 32  # parts of a name that are looked at: a hostile one may have a million
-_SHOWN = 80
 
 
 def plain_names(shapes: Shapes, *, of_module: bool = False) -> dict[str, str]:
@@ -81,7 +81,7 @@ def names_in(
     claimed_as = {there: name for name, there in names.items()}
     for name, there in names.items():
         if (other := claimed_as[there]) != name:
-            both = f"{name[:_SHOWN]} and {other[:_SHOWN]}"
+            both = f"{name[:SHOWN]} and {other[:SHOWN]}"
             raise bad_input(where, "layer", f"a tensor each for the claimed {both}", f"{there} alone")
     return names
 
