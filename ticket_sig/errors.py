@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+NAMED_AT_MOST = 8  # of many names or problems in one message
 _LONGEST = 1000  # characters of a part of a message: a text from a file may have millions
 
 
@@ -33,6 +34,12 @@ def bad_input(where: object, field: str, expected: str, found: str, *, hint: str
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def some(found: Sequence[str], separator: str = ", ", at_most: int = NAMED_AT_MOST) -> str:
+    """The first of many, and how many more there are."""
+    more = f" and {len(found) - at_most} more" if len(found) > at_most else ""
+    return separator.join(found[:at_most]) + more
 
 
 def refuse(where: object, problems: Iterable[str]) -> None:

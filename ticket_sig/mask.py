@@ -241,7 +241,8 @@ def memory_of(tensor: Tensor) -> tuple[object, ...]:
     """What tied weights share while they live; a tensor that has no memory shares nothing."""
     if not tensor.numel() or tensor.is_meta or tensor.layout != torch.strided:
         return (id(tensor),)
-    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride()
+    start = tensor.untyped_storage().data_ptr()
+    return start, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def kernel_map(kept: Tensor) -> Tensor:

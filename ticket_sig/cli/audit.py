@@ -19,15 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, print_json, printable, table
-
-if TYPE_CHECKING:
-    from ticket_sig.transcripts.record import Combined
 
 Folder = Annotated[Path | None, typer.Argument(metavar="[transcript]", help="Folder that was recorded.")]
 Everything = Annotated[bool, typer.Option("--all", help="Train all segments again; so by default.")]
@@ -192,26 +189,16 @@ def _tell_limits(value: Mapping[str, Any]) -> None:
 def _combine(paths: list[Path], as_json: bool) -> bool:
     from ticket_sig.transcripts.record import FORGED, Record, combine
 
-    found: Combined = combine({path: Record.read(path) for path in paths})
+    found = combine({path: Record.read(path) for path in paths})
     missed = {str(b): found.missed(b) for b in FORGED if b <= found.segments}
     if as_json:
         covered = sorted([s.level, s.first, s.last] for s in found.covered)
-        counts = {"segments": found.segments, "covered": covered}
-        counts |= {"invalid": found.invalid, "opened": found.opened}
-        print_json(
-            {
-                "valid": found.valid,
-                "head": found.head,
-                **counts,
-                "auditors": found.auditors,
-                "chance_missed": missed,
-            }
-        )
+        value = {"valid": found.valid, "head": found.head, "segments": found.segments, "covered": covered}
+        counts = {"invalid": found.invalid, "opened": found.opened}
+        print_json({**value, **counts, "auditors": found.auditors, "chance_missed": missed})
         return found.valid
-    out.print(
-        f"{'valid' if found.valid else 'not valid'}: "
-        f"{len(found.covered)} of {found.segments} segments covered"
-    )
+    said = "valid" if found.valid else "not valid"
+    out.print(f"{said}: {len(found.covered)} of {found.segments} segments covered")
     for forged, chance in missed.items():
         out.print(f"chance to miss {forged} forged: {chance:.3g}")
     for number, auditor in enumerate(found.auditors, 1):

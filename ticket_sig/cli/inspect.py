@@ -23,8 +23,8 @@ def run(
     """Runs the verb."""
     from ticket_sig import pictures
     from ticket_sig.claim import Claim
+    from ticket_sig.errors import some
     from ticket_sig.formats import load
-    from ticket_sig.formats.folder import some
     from ticket_sig.marks import marks_of
     from ticket_sig.transcripts.transcript import is_transcript
 

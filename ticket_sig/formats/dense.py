@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.errors import bad_input, refuse
+from ticket_sig.mask import memory_of
 
 MOST_DENSE = 2**30  # bytes: sparse tensors of a few bytes may stand for dense ones of any size
 _MOST_VIEWED = 4  # times the bytes of a file: each view of the same bytes becomes weights of its own
@@ -48,7 +49,7 @@ def dense_tensors(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
     _check_views([t for t in tensors.values() if t.layout not in SPARSE], where)
     made: dict[object, Tensor] = {}
     for name, tensor in tensors.items():
-        key = _memory_of(tensor)
+        key = memory_of(tensor)
         if key not in made:
             made[key] = _dense(tensor.detach())
         tensors[name] = made[key]
@@ -57,7 +58,7 @@ def dense_tensors(state: Mapping[Any, Any], where: object) -> dict[str, Tensor]:
 
 def _check_views(tensors: Sequence[Tensor], where: object) -> None:
     """Checks that all views together are not much larger than what they are of."""
-    views = {_memory_of(t): t for t in tensors}.values()
+    views = {memory_of(t): t for t in tensors}.values()
     viewed = sum(t.numel() * read_as(t.dtype).itemsize for t in views)
     stored: dict[int, int] = {}
     for t in views:
@@ -96,10 +97,3 @@ def odd_tensor(tensor: Tensor | Unread) -> str:
 def _dense(tensor: Tensor) -> Tensor:
     dense = tensor.to_dense() if tensor.layout in SPARSE else tensor
     return dense.to(read_as(dense.dtype))
-
-
-def _memory_of(tensor: Tensor) -> object:
-    if tensor.layout in SPARSE or not tensor.numel():
-        return id(tensor)
-    start = tensor.untyped_storage().data_ptr()
-    return start, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import InputError, bad_input, some
+from ticket_sig.fields import SHOWN
 from ticket_sig.files import read_json
 from ticket_sig.formats.kinds import folder_kind
 
@@ -20,8 +21,6 @@ _NAMES = (
 )
 _ENDINGS = (".bin", ".pt", ".pth")  # of shards, where their index does not say safetensors
 _LONGEST_NAME = 255  # bytes that file systems take
-_NAMED_AT_MOST = 8
-SHOWN = 80  # characters of a name, which may be of any length
 _T = TypeVar("_T")
 
 
@@ -157,9 +156,3 @@ def _check_index(index: Path, wanted: Mapping[str, str], found: Mapping[str, str
         problems.append(f"{name[:SHOWN]}: {known}")
     if problems:
         raise InputError(f"{index}: {some(problems, '; ')}", named=True)
-
-
-def some(found: Sequence[str], separator: str = ", ") -> str:
-    """The first of many, and how many more there are."""
-    more = f" and {len(found) - _NAMED_AT_MOST} more" if len(found) > _NAMED_AT_MOST else ""
-    return separator.join(found[:_NAMED_AT_MOST]) + more

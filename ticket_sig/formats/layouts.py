@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import bad_input, refuse
+from ticket_sig.errors import NAMED_AT_MOST, bad_input, refuse, some
+from ticket_sig.fields import SHOWN
 from ticket_sig.formats.dense import Unread, dense_tensors
-from ticket_sig.formats.folder import SHOWN, some
 from ticket_sig.formats.masks import (
     checked_masks,
     is_surely_mask,
@@ -34,7 +34,6 @@ _OTHER_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "e
 _REWIND_KEYS = ("init_weight", "rewind", "rewind_weight")
 _MASK_KEYS = ("masks", "mask", "pruning_masks", "pruning_mask", "weight_masks", "mask_dict")
 _PART_KEYS = ("biases", "bias", "buffers", "batch_stats")  # of the same model, beside "weights" or "params"
-_NAMED_AT_MOST = 8
 _DEEPEST = 4  # keys under keys that are followed
 
 
@@ -106,7 +105,7 @@ def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, 
         return _plain(content, where), masks
     if masks:
         return {f"{weight_of(name) or name}_mask": mask for name, mask in masks.items()}, {}
-    keys = ", ".join(sorted(map(str, content))[:_NAMED_AT_MOST]) or "nothing"
+    keys = ", ".join(sorted(map(str, content))[:NAMED_AT_MOST]) or "nothing"
     raise bad_input(where, "content", f"tensors, or a state dict under one of {', '.join(_STATE_KEYS)}", keys)
 
 
@@ -124,7 +123,7 @@ def _key_of_state(content: Mapping[Any, Any], where: object) -> Any:
     states = [key for key, value in content.items() if key not in taken and _holds(value, _is_weights)]
     found = [key for key in states if key in _OTHER_KEYS] or states or known[:1]
     if len(found) > 1:
-        named, hint = ", ".join(map(str, found[:_NAMED_AT_MOST])), "save the one that is meant by itself"
+        named, hint = ", ".join(map(str, found[:NAMED_AT_MOST])), "save the one that is meant by itself"
         raise bad_input(where, "content", "one state dict", f"several: {named}", hint=hint)
     return found[0] if found else None
 
@@ -192,7 +191,7 @@ def _refuse_lost(content: Mapping[Any, Any], key: Any, where: object) -> None:
         parts = _PART_KEYS if key in ("weights", "params") else ()
         lost += [name for name in parts if _holds(content.get(name), _is_weights)]
     if lost:
-        named = ", ".join(map(str, lost[:_NAMED_AT_MOST]))
+        named = ", ".join(map(str, lost[:NAMED_AT_MOST]))
         hint = "save all of the model's tensors in one state dict, and others apart"
         raise bad_input(
             where, "content", "all weights of the model in one state dict", f"more: {named}", hint=hint

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import refuse
+from ticket_sig.errors import NAMED_AT_MOST, refuse
 from ticket_sig.formats.names import names_in
 from ticket_sig.ticket import ties
 
 _PARAMETRIZED = re.compile(
     r"(?P<layer>.*\.|)parametrizations\.(?P<name>\w+)\.(?:original|\d+\.(?P<mask>\w*mask))"
 )
-_NAMED_AT_MOST = 8
 
 
 @dataclass(frozen=True)
@@ -161,9 +160,9 @@ def masks_apart(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], wher
     shapes = {name: w.shape for name, w in weights.items()}
     found = names_in({named[entry]: mask.shape for entry, mask in masks.items()}, shapes, where)
     lost = [entry for entry, name in named.items() if name not in found and name not in weights]
-    more = f"; and {len(lost) - _NAMED_AT_MOST} more" if len(lost) > _NAMED_AT_MOST else ""
     told = [f"{name}: expected a tensor of the model of that name, found none" for name in lost]
-    refuse(where, [*told[: _NAMED_AT_MOST - 1], *(f"{one}{more}" for one in told[_NAMED_AT_MOST - 1 :][:1])])
+    more = [f"and {len(told) - NAMED_AT_MOST} more"] if len(told) > NAMED_AT_MOST else []
+    refuse(where, [*told[:NAMED_AT_MOST], *more])
     return [GivenMask(entry, found.get(name, name), masks[entry], where) for entry, name in named.items()]
 
 

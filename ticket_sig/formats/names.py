@@ -11,14 +11,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import prod
 
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import NAMED_AT_MOST, bad_input, some
+from ticket_sig.fields import SHOWN
 from ticket_sig.verdict import Rows
 from ticket_sig.wrappers import COUNTERS, IN_FRONT, INSIDE, without
 
 Shapes = Mapping[str, Sequence[int]]  # of tensors, by name
 
 _DEEPEST = 32  # parts of a name that are looked at: a hostile one may have a million
-_NAMED_AT_MOST, _SHOWN = 8, 80
 
 
 def plain_names(shapes: Shapes, *, of_module: bool = False) -> dict[str, str]:
@@ -75,13 +75,13 @@ def names_in(
     for name in claimed:
         could = [one for found in ([chosen] if chosen else best.values()) for one in found.get(name, ())]
         if len(could) > 1 and most == len(claimed):
-            named = ", ".join(could[:_NAMED_AT_MOST])
+            named = ", ".join(could[:NAMED_AT_MOST])
             raise bad_input(where, "layer", f"one tensor that could be the claimed {name}", named)
     names = {name: found[0] for name, found in (chosen or {}).items()}
     claimed_as = {there: name for name, there in names.items()}
     for name, there in names.items():
         if (other := claimed_as[there]) != name:
-            both = f"{name[:_SHOWN]} and {other[:_SHOWN]}"
+            both = f"{name[:SHOWN]} and {other[:SHOWN]}"
             raise bad_input(where, "layer", f"a tensor each for the claimed {both}", f"{there} alone")
     return names
 
@@ -160,8 +160,10 @@ def found_elsewhere(found: Mapping[str, str]) -> dict[str, str]:
 
 def rows_of(found_as: Mapping[str, str]) -> Rows:
     """A row on tensors that were found under other names; none where there are none."""
-    if not found_as:
-        return []
-    name, there = next(iter(found_as.items()))
-    more = f" and {len(found_as) - 1} more" if len(found_as) > 1 else ""
-    return [("found under another name", f"{name} as {there}{more}")]
+    told = [f"{name} as {there}" for name, there in found_as.items()]
+    return [("found under another name", some(told, at_most=1))] if told else []
+
+
+def json_of(found_as: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The same as JSON, under `found_as`; nothing where there are none."""
+    return {"found_as": dict(found_as)} if found_as else {}

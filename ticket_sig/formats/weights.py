@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import InputError, bad_input, some
+from ticket_sig.fields import SHOWN
 from ticket_sig.formats.dense import read_as
-from ticket_sig.formats.folder import SHOWN, files_of, some
+from ticket_sig.formats.folder import files_of
 from ticket_sig.formats.kinds import other_kind
 from ticket_sig.formats.names import names_in, plain_names
 from ticket_sig.formats.safetensors_file import check_safetensors, looks_like_safetensors

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ticket_sig.formats.names import rows_of
+from ticket_sig.formats.names import json_of, rows_of
 from ticket_sig.marks.mark import Mark, Model, as_weights
 from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_tails
 from ticket_sig.verdict import Rows, Symbols, Verdict
@@ -128,7 +128,7 @@ class BitsRead:
             "log10_p": round(self.log10_p, 3),
             "log10_p_uncorrected": round(self.log10_p_here, 3),
             "layers": self.layers,
-            **({"found_as": dict(self.found_as)} if self.found_as else {}),
+            **json_of(self.found_as),
         }
 
     def verdict(self) -> Verdict:

@@ -35,5 +35,6 @@ class FreezeNet(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits [batch, classes] of images [batch, channels, height, width]."""
         x = self.hidden(self.features(x).flatten(1))
         return self.fc(self.norm(x).relu())  # type: ignore[no-any-return]

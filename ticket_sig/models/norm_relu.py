@@ -28,6 +28,7 @@ class NormReLU(nn.BatchNorm2d):
     fused = False
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """relu(batch_norm(x) + residual), of the shape of `x`."""
         if self.fused and self.training and self._fits(x, residual):
             return _Fused.apply(x, residual, self.weight, self.bias, self)  # type: ignore[no-any-return,no-untyped-call]
         y = super().forward(x)

@@ -20,6 +20,7 @@ class PaddedShortcut(nn.Module):
         self.padding = before, outputs - inputs - before
 
     def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, height, width] to half the height and width, with the new channels."""
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, *self.padding))
 
 
@@ -46,6 +47,7 @@ class BasicBlock(nn.Module):
         self.shortcut = _shortcut(inputs, width, stride, padded)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, height, width] to the block's channels, height and width."""
         y = self.bn1(self.conv1(x))
         return self.bn2(self.conv2(y), self.shortcut(x))  # type: ignore[no-any-return]
 
@@ -66,6 +68,7 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(inputs, 4 * width, stride, padded)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, height, width] to the block's channels, height and width."""
         y = self.bn1(self.conv1(x))
         y = self.bn2(self.conv2(y))
         return self.bn3(self.conv3(y), self.shortcut(x))  # type: ignore[no-any-return]
@@ -99,6 +102,7 @@ class ResNet(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits [batch, classes] of images [batch, channels, height, width]."""
         x = self.bn1(self.conv1(x))
         for stage in range(1, self.stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)

@@ -28,4 +28,5 @@ class VGG16(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits [batch, classes] of images [batch, channels, height, width]."""
         return self.fc(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ class Hessian(GradientScore):
     """|w * Hw|, H the Hessian of the loss by the masked weights; Hw is one product (Pearlmutter, 1994)."""
 
     def slopes(self, losses: Losses) -> list[Tensor]:
+        """Hw for each masked weight; float64, in the order of `losses.weights`."""
         values = [w.detach() for w in losses.weights]
 
         def curved(loss: Tensor) -> tuple[Tensor, ...]:

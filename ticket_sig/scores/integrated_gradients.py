@@ -21,6 +21,10 @@ class IntegratedGradients(GradientScore):
     """
 
     def slopes(self, losses: Losses) -> list[Tensor]:
+        """The mean gradient on the way; float64, in the order of `losses.weights`.
+
+        Leaves the weights of the network at the last step of the way.
+        """
         values = [w.detach().clone() for w in losses.weights]
         total = [torch.zeros(w.shape, dtype=torch.float64) for w in values]
         for step in range(STEPS):

@@ -14,4 +14,5 @@ class Taylor(GradientScore):
     """|w * dL/dw|."""
 
     def slopes(self, losses: Losses) -> list[Tensor]:
+        """dL/dw for each masked weight; float64, in the order of `losses.weights`."""
         return losses.gradient()

@@ -246,14 +246,10 @@ class _Training:
 
     def _differences(self) -> dict[str, tuple[Any, Any]]:
         """What differs between the stack of the manifest and this one."""
-        manifest = self.transcript.manifest
-        ours = {
-            **stack(self.engine.prepare(self.model, self.recipe.precision)),
-            "code": code_facts()["digest"],
-        }
+        manifest, made_with = self.transcript.manifest, self.engine.prepare(self.model, self.recipe.precision)
+        ours = {**stack(made_with), "code": code_facts()["digest"]}
         theirs = {**manifest.stack, "code": manifest.code.get("digest")}
-        both = {**theirs, **ours}
-        return {n: (theirs.get(n), ours.get(n)) for n in both if theirs.get(n) != ours.get(n)}
+        return {n: (theirs.get(n), ours.get(n)) for n in theirs | ours if theirs.get(n) != ours.get(n)}
 
     def _check_names(self) -> None:
         """What `inspect` shows and nothing is computed from: a data set by another name, another start."""

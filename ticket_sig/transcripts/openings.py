@@ -92,9 +92,9 @@ class Openings:
 
     def write(self, path: Path) -> None:
         """Writes them, whole or not at all."""
-        about = {"format": FORMAT, "version": FORMAT_VERSION, "written_by": f"ticket_sig {VERSION}"}
+        said = {"format": FORMAT, "version": FORMAT_VERSION, "written_by": f"ticket_sig {VERSION}"}
         tensors = {name: getattr(self, name) for name in _LAYOUT}
-        write_safetensors(path, tensors, json.dumps({**about, "head": self.head}))
+        write_safetensors(path, tensors, json.dumps({**said, "head": self.head}))
 
     @classmethod
     def read(cls, path: Path) -> Openings:
@@ -116,7 +116,8 @@ class Openings:
             InputError: a sample, its number or the proof does not fit the Merkle root.
         """
         whole = undisclosed(transcript)
-        first, count = len(whole.train), len(whole.train) + len(whole.test)
+        first, behind = len(whole.train), len(whole.test)
+        count = first + behind
         if self.head != transcript.chain.head:
             hint = "they were opened for another transcript, or for an earlier state of it"
             raise bad_input(self.source, "head", transcript.chain.head, self.head, hint=hint)
@@ -138,9 +139,7 @@ class Openings:
         return replace(
             whole,
             train=PartialSplit(self.images[train], self.labels[train], self.numbers[train], first),
-            test=PartialSplit(
-                self.images[test], self.labels[test], self.numbers[test] - first, len(whole.test)
-            ),
+            test=PartialSplit(self.images[test], self.labels[test], self.numbers[test] - first, behind),
         )
 
     def _check(self, name: str, expected: str, *fine: Tensor) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ticket_sig.formats.names import rows_of
+from ticket_sig.formats.names import json_of, rows_of
 from ticket_sig.marks.freezenet.derive import LEGACY, SCALES
 from ticket_sig.statistics import LOG10_SECRETS, corrected
 from ticket_sig.verdict import Rows, Symbols, Verdict
@@ -104,7 +104,7 @@ class Matches:
             "log10_p": round(self.log10_p, 3),
             "log10_p_uncorrected": round(self.log10_p_here, 3),
             "parameters": self.total,
-            **({"found_as": dict(self.found_as)} if self.found_as else {}),
+            **json_of(self.found_as),
         }
 
     def verdict(self) -> Verdict:

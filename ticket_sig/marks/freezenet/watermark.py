@@ -24,7 +24,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from ticket_sig.digests import json_digest
-from ticket_sig.errors import InputError, bad_input, refuse
+from ticket_sig.errors import NAMED_AT_MOST, InputError, bad_input, refuse, some
 from ticket_sig.fields import entry, hexadecimal, whole
 from ticket_sig.formats.layouts import is_constant
 from ticket_sig.formats.names import found_elsewhere, names_in, plain_names
@@ -50,7 +50,6 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-_NAMED_AT_MOST = 8
 _SHOWN = 10  # tensors in a table
 MOST_VALUES = 1 << 25  # each takes 80 bytes: a claim from outside must not take all memory
 MOST_LEGACY = 1 << 28
@@ -178,7 +177,7 @@ class Watermark(Mark):
             InputError: NaN or infinities at fixed places; else as `apply`.
         """
         found = self._match(model)
-        odd = list(found.odd.items())[:_NAMED_AT_MOST]
+        odd = list(found.odd.items())[:NAMED_AT_MOST]
         refuse("weights", (f"{n}: expected finite numbers, found {count} that are not" for n, count in odd))
         return found
 
@@ -311,9 +310,8 @@ class Watermark(Mark):
             if (odd := found[name]) != shape
         ]
         if problems:
-            more = f" and {len(problems) - _NAMED_AT_MOST} more" if len(problems) > _NAMED_AT_MOST else ""
             # A name from a claim may hold line breaks.
-            raise InputError(" ".join(f"{self.name}: {'; '.join(problems[:_NAMED_AT_MOST])}{more}".split()))
+            raise InputError(" ".join(f"{self.name}: {some(problems, '; ')}".split()))
         # The legacy stream is laid over the tensors in order: another order would be a choice more.
         if self.scale == LEGACY and [names[name] for name in manifest] != sorted(names.values()):
             raise bad_input(
@@ -388,7 +386,7 @@ def _put(tensor: Tensor, places: tuple[Tensor, ...], values: Tensor) -> None:
 
 def _refuse_pruned(names: list[str]) -> None:
     if names:
-        found = f"pruned weights in {', '.join(names[:_NAMED_AT_MOST])}"
+        found = f"pruned weights in {', '.join(names[:NAMED_AT_MOST])}"
         raise bad_input("model", "weights", "a dense network", found, hint="a ticket carries a qr-code")
 
 

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
-from ticket_sig.formats.names import found_elsewhere, names_in, rows_of
+from ticket_sig.formats.names import found_elsewhere, json_of, names_in, rows_of
 from ticket_sig.marks.key_mask.key import Key
 from ticket_sig.mask import described
 from ticket_sig.select import lowest
@@ -127,7 +127,7 @@ class KeyReading:
             "log10_keys_tried": round(LOG10_SECRETS, 3),
             "kept": self.kept,
             "total": self.total,
-            **({"found_as": dict(self.found_as)} if self.found_as else {}),
+            **json_of(self.found_as),
         }
 
     def verdict(self) -> Verdict:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.errors import bad_input
-from ticket_sig.formats.names import found_elsewhere, names_in, rows_of
+from ticket_sig.formats.names import found_elsewhere, json_of, names_in, rows_of
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import PlacedCode, count_placements
 from ticket_sig.marks.qr_code.qr import Bits
@@ -115,7 +115,7 @@ class CodeReading:
             "module_map": self.module_map,
             "kept": self.kept,
             "total": self.total,
-            **({"found_as": dict(self.found_as)} if self.found_as else {}),
+            **json_of(self.found_as),
         }
 
     @property

@@ -103,6 +103,7 @@ def ask_server(
     path = f"/v2/models/{quote(model)}"
 
     def ask(images: Pixels) -> Labels:
+        """Labels of images, as the server gives them; None where no answer came."""
         progress.begin("queries", len(images))
         said = {"name": manner.input, "datatype": manner.datatype, "shape": manner.shape}
         where = f"{connection.url}{path}"
