@@ -130,7 +130,7 @@ def shown(bench: Bench, size: Size) -> Result:
         "| p-value, largest of marked"
     )
     if report is None:
-        return Result(columns, [], limits=size.limits)
+        return Result(columns, [], ["Not run at this scale yet."], limits=size.limits)
     rows = [row for name, method in report["methods"].items() for row in _rows(report, name, method)]
     notes = (
         f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of a "
