@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+import torch
 
 from experiments.lib.bench import Bench
 from experiments.lib.showing import Result
@@ -99,7 +99,7 @@ def evaluated(bench: Bench, size: Size) -> Cell:
             make_data=partial(load_dataset, size.dataset, folder),
             device=str(bench.engine.device),
         )
-        workers = 1 if bench.scale.name == "smoke" else _cores()
+        workers = 1 if bench.scale.name == "smoke" else torch.get_num_threads()
         return evaluate(evaluation, workers=workers, progress=bench.engine.progress, command=_command(size))
 
     asked = {**vars(size), "methods": list(names), "parts": list(size.parts)}
@@ -107,14 +107,10 @@ def evaluated(bench: Bench, size: Size) -> Cell:
     return bench.cell("mpai evaluation", measure, recipe, words=words, **asked)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
 def _command(size: Size) -> str:
     """The same by the command line."""
     words = [f"ticket-sig evaluate {' '.join(size.methods)} --dataset {size.dataset} --preset {size.preset}"]
-    words += [f"--{name} {size.__dict__[name]}" for name in ("epochs", "further") if size.__dict__[name]]
+    words += [f"--{name} {getattr(size, name)}" for name in ("epochs", "further") if getattr(size, name)]
     words += [f"--models {size.models} --payloads {size.payloads} --intensities {size.intensities}"]
     words += [f"--trained-payloads {size.trained_payloads} --modifications {size.modifications}"]
     words += [f"--parts {','.join(size.parts)}"]

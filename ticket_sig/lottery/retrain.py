@@ -65,11 +65,8 @@ def retrain(
     weights = weights_for(model.state_dict(), given)
     mask = ticket.mask_for(dict(model.named_parameters(remove_duplicate=False)))
     digests = [mark.digest for mark in marks]
-    identity = {
-        "recipe": recipe.to_json(),
-        "data": data.digest,
-        **_identity(weights, mask, triggers, teacher, digests),
-    }
+    identity = {"recipe": recipe.to_json(), "data": data.digest}
+    identity |= _identity(weights, mask, triggers, teacher, digests)
     begun_with = engine.prepare(model, recipe.precision)
     with run_folder(run, identity, begun_with, engine.progress.note):
         if engine.recorder:

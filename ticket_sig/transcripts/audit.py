@@ -31,8 +31,8 @@ from ticket_sig.training.loop import Engine, Run, plain_weights
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.teacher import Teacher
-from ticket_sig.transcripts import detectors
 from ticket_sig.transcripts.choice import Choice, chance_missed, to_replay
+from ticket_sig.transcripts.detectors import Seen, look_at_all
 from ticket_sig.transcripts.manifest import code_facts, stack
 from ticket_sig.transcripts.openings import Openings, undisclosed
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, state_file
@@ -300,8 +300,8 @@ class _Training:
         split = held_out if len(held_out) else self.data.test
         return accuracy(self.model, split, self.data, self.engine.device, self.recipe.precision)
 
-    def _look(self, state: Callable[[int, int], State]) -> Iterator[detectors.Seen]:
-        return detectors.look_at_all(self.transcript, state, self.recipe, self._per_epoch)
+    def _look(self, state: Callable[[int, int], State]) -> Iterator[Seen]:
+        return look_at_all(self.transcript, state, self.recipe, self._per_epoch)
 
     def _state(self, masks: Sequence[Mask], level: int, step: int) -> State:
         """A state, pruned weights zero in it (promise 1)."""
@@ -350,7 +350,7 @@ def check_lengths(transcript: Transcript) -> None:
 
 def judged(
     transcript: Transcript,
-    seen: Sequence[detectors.Seen],
+    seen: Sequence[Seen],
     choice: Choice,
     per_epoch: int,
     differences: Mapping[str, tuple[Any, Any]],

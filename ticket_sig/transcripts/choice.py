@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ticket_sig.errors import bad_input
 from ticket_sig.prf import keyed_words
-from ticket_sig.transcripts import detectors
+from ticket_sig.transcripts.detectors import Seen, suspects
 from ticket_sig.transcripts.recording import CHAIN
 from ticket_sig.transcripts.transcript import Segment, Transcript
 
@@ -67,7 +67,7 @@ class Choice:
 
 
 def to_replay(
-    transcript: Transcript, seen: Sequence[detectors.Seen], choice: Choice, per_epoch: int
+    transcript: Transcript, seen: Sequence[Seen], choice: Choice, per_epoch: int
 ) -> tuple[list[Segment], dict[Segment, str]]:
     """The segments to train again, in order: those chosen and those suspected; and why these are.
 
@@ -79,7 +79,7 @@ def to_replay(
     """
     if not transcript.segments:
         raise bad_input(transcript.folder / CHAIN, "segments", "one or more", "none")
-    suspected = detectors.suspects(seen)
+    suspected = suspects(seen)
     updates = {one.segment: one.update for one in seen}
     drawn = choice.chosen(transcript.segments, updates, transcript.chain.head, per_epoch)
     return sorted({*drawn, *suspected}), suspected

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import about, bad_input
-from ticket_sig.transcripts import detectors
 from ticket_sig.transcripts.audit import (
     INCONSISTENT,
     INVALID,
@@ -24,6 +23,7 @@ from ticket_sig.transcripts.audit import (
 )
 from ticket_sig.transcripts.chain import Entry
 from ticket_sig.transcripts.choice import Choice
+from ticket_sig.transcripts.detectors import Seen, look
 from ticket_sig.transcripts.own.loop import OwnLoop, Part, learning_rate
 from ticket_sig.transcripts.own.record import (
     Loss,
@@ -171,7 +171,7 @@ class _Check:
             self.loop.check(state)
         return state
 
-    def _look(self) -> Iterator[detectors.Seen]:
+    def _look(self) -> Iterator[Seen]:
         """What the detectors see; reads every boundary once, and holds two."""
         before: State | None = None
         for step, segment in zip(
@@ -180,7 +180,7 @@ class _Check:
             state = self._state(step)
             if before is not None and segment is not None:
                 rates = _Recorded(learning_rate(before), learning_rate(state))
-                yield detectors.look(segment, before, state, rates, 1)
+                yield look(segment, before, state, rates, 1)
             before = state
 
     def _replays(self, chosen: Sequence[Segment]) -> Iterator[Replayed]:
