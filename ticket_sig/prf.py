@@ -1,11 +1,33 @@
-"""Choices that must look like chance to a thief: a keyed pseudo-random function (SHAKE-256)."""
+"""Choices that must look like chance to a thief: keyed pseudo-random functions (SHAKE-256, AES-CTR)."""
 
 from __future__ import annotations
 
 import hashlib
 
 import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
+
+_WORDS_A_BLOCK = 4  # of 32 bits, in 16 bytes
+
+
+class Stream:
+    """A 32-bit word for every position, each to be had without the others: AES-256 in counter mode.
+
+    The same key and label give the same words on every platform; other labels give unrelated ones.
+    """
+
+    def __init__(self, key: bytes, label: str) -> None:
+        head = len(key).to_bytes(8, "big") + key + label.encode()
+        self._key = hashlib.shake_256(head).digest(32)
+
+    def words(self, start: int, count: int) -> NDArray[np.uint32]:
+        """The words of the positions from `start` on."""
+        first, skip = divmod(start, _WORDS_A_BLOCK)
+        counter = modes.CTR(first.to_bytes(16, "big"))
+        zeros = bytes(4 * (count + skip))
+        stream = Cipher(algorithms.AES256(self._key), counter).encryptor().update(zeros)
+        return np.frombuffer(stream, dtype="<u4")[skip:].astype(np.uint32)
 
 
 def keyed_words(key: bytes, label: str, count: int) -> NDArray[np.uint64]:

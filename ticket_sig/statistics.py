@@ -7,9 +7,10 @@ import math
 import numpy as np
 import scipy  # `scipy.stats` takes half a second to import, and is imported where it is first used
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import log_ndtr, logsumexp
 
 _TERMS = 1 << 20
+_BENTKUS = 3.1787  # 1 / (4 P(N >= sqrt 2)), the least that holds for all sums
 LOG10_SECRETS = 64 * math.log10(2)  # keys or secrets that a liar may have tried
 
 
@@ -59,6 +60,18 @@ def log10_tail(count: int, chance: float, at_least: int) -> float:
     last = min(count, at_least + _TERMS)
     terms = scipy.stats.binom.logpmf(np.arange(at_least, last + 1), count, chance)
     return float(min(0.0, logsumexp(terms) / math.log(10)))
+
+
+def log10_of_signs(sigma: float) -> float:
+    """log10 of the most that P(sum s a >= sigma sqrt(sum a^2)) can be, s fair and independent signs, any a.
+
+    The smaller of two bounds: Hoeffding (1963), theorem 2, and 3.18 times the tail of the normal
+    distribution (Bentkus and Dzindzalieta 2015, theorem 1.1).
+    """
+    if sigma <= 0:
+        return 0.0
+    normal = math.log(_BENTKUS) + float(log_ndtr(-sigma))
+    return min(0.0, -(sigma**2) / 2 / math.log(10), normal / math.log(10))
 
 
 def corrected(log10_p: float, *log10_chances: float) -> float:

@@ -17,8 +17,9 @@ from ticket_sig import Claim, InputError, Mask, Ticket, embed, extract, verify
 from ticket_sig.digests import tensor_digest
 from ticket_sig.marks import of_kind
 from ticket_sig.marks.embed import Embedded
+from ticket_sig.marks.mask_change import moved
 from ticket_sig.marks.qr_code import qr
-from ticket_sig.marks.qr_code.mark import CodeMark, moved
+from ticket_sig.marks.qr_code.mark import CodeMark
 from ticket_sig.marks.qr_code.placement import best_placement
 
 KERNELS = {"conv 3x3": (3, 3), "conv 1x1": (1, 1), "conv1d": (5,), "linear": ()}

@@ -19,6 +19,7 @@ from ticket_sig.digests import bytes_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, whole
 from ticket_sig.marks.mark import Frame, Mark, Model, as_ticket
+from ticket_sig.marks.mask_change import moved
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.embedding import write
 from ticket_sig.marks.qr_code.placement import PlacedCode, Placement, best_code, best_placement
@@ -173,11 +174,6 @@ class CodeMark(PlacedCode, Mark):
         region = self.placement.cut(kernels, qr.side(self.version))
         rest = (int(kernels.sum()) - int(region.sum())) / max(1, kernels.size - region.size)
         return float(region.mean()), rest
-
-
-def moved(before: Mask, after: Mask) -> int:
-    """How many weights came back while a mark was written; as many others went."""
-    return sum(int((kept & ~before[name]).sum()) for name, kept in after.items())
 
 
 def _digest(code: qr.QRCode) -> str:

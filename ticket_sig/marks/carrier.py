@@ -1,0 +1,364 @@
+"""What the spread and the mirror code share: a coded message all over the mask, under a secret.
+
+The claim commits to the secret and does not hold it. Every choice that a claimant has but the message
+(length, code, layers, weights kept in each) goes into the key of the pseudo-random signs: with another choice
+all of them are drawn anew. So each choice is one more try, and 2^64 tries are paid for. A text can be chosen after
+the network was read, and is paid for by all texts of its length; the fingerprint of a public key cannot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ticket_sig.digests import json_digest
+from ticket_sig.errors import bad_input
+from ticket_sig.fields import entry, matching, whole
+from ticket_sig.formats.names import json_of, rows_of
+from ticket_sig.marks.mark import Mark, Model, as_ticket
+from ticket_sig.marks.mask_change import moved, with_mask
+from ticket_sig.marks.message_code import MessageCode, Signs
+from ticket_sig.marks.secret import Secret
+from ticket_sig.mask import Mask
+from ticket_sig.options import Options, option, within
+from ticket_sig.prf import Stream
+from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_of_signs
+from ticket_sig.ticket import Ticket
+from ticket_sig.verdict import Rows, Symbols, Verdict
+
+MOST_BYTES, MOST_LAYERS = 64, 10_000
+FINGERPRINT = 8  # bytes of a public key's SHA-256
+
+_Own = TypeVar("_Own", bound="Carrier")
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a carrier says: a text, or the fingerprint of a public key, which was there before.
+
+    Attributes:
+        text: in UTF-8; empty for a fingerprint.
+        public_key: SubjectPublicKeyInfo in DER; empty for a text.
+    """
+
+    text: str = ""
+    public_key: bytes = b""
+
+    @property
+    def data(self) -> bytes:
+        """The bytes that the mark carries."""
+        if self.public_key:
+            return hashlib.sha256(self.public_key).digest()[:FINGERPRINT]
+        return self.text.encode()
+
+    def shown(self, data: bytes | None) -> str | None:
+        """Bytes that were read, as such a payload is written; None where they are none."""
+        if data is None or self.public_key:
+            return None if data is None else f"SHA256:{data.hex()}"
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return None
+
+    @property
+    def log10_choices(self) -> float:
+        """How many messages a claimant could have chosen from after he had read the network."""
+        return 0.0 if self.public_key else 8 * len(self.data) * math.log10(2)
+
+    def to_json(self) -> dict[str, str]:
+        """The claim's field."""
+        return {"public_key": self.public_key.hex()} if self.public_key else {"message": self.text}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarrierOptions(Options):
+    """What decides a message, and how strongly it stands."""
+
+    message: str | None = option("Text to write, in UTF-8.", default=None)
+    fingerprint: Path | None = option("Public key (PEM) of which the fingerprint is written.", default=None)
+    margin: float | None = option("...", default=None, check=within(0.5, 50))
+
+    @classmethod
+    def of_size(cls, size: int) -> Any: ...  # H2
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the claim: its name, its shape and how many weights of it were kept."""
+
+    name: str
+    shape: tuple[int, ...]
+    kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the keyed signs measure in a suspect.
+
+    Attributes:
+        sums: T, [bits of the code]: for each the sum of s a over its share, s its keyed signs, 1 or -1, and a
+            what stands in the suspect, which knows nothing of the signs.
+        deviations: [bits of the code], of T in an innocent network, for the decoder.
+        squares: sum of a^2 over all shares, exactly.
+        log10_choices: what else was chosen in reading (orders, symmetries).
+        found_as: layers' names in the suspect, where they are others than the claimed ones.
+    """
+
+    sums: NDArray[np.float64]
+    deviations: NDArray[np.float64]
+    squares: float
+    log10_choices: float = 0.0
+    found_as: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def soft(self) -> NDArray[np.float64]:
+        """Each bit in standard deviations, 0 where nothing is known."""
+        return np.divide(self.sums, self.deviations, out=np.zeros_like(self.sums), where=self.deviations > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarrierReading:
+    """What stands in a suspect under a secret.
+
+    Attributes:
+        payload: as it was claimed.
+        read: the bytes that were decoded, None where none were.
+        sent: the claimed code, 1 or -1.
+        soft: each of its bits in standard deviations, as it is read.
+        sigma: of all bits together, towards the claimed code.
+    """
+
+    mark: str
+    payload: Payload
+    read: bytes | None
+    sent: Signs
+    soft: NDArray[np.float64]
+    sigma: float
+    log10_choices: float
+    found_as: Mapping[str, str]
+
+    @property
+    def message(self) -> str | None:
+        """The message that was decoded; None where the code cannot be read."""
+        return self.payload.shown(self.read)
+
+    @property
+    def agreement(self) -> float:
+        """Share of the bits of the code that are as claimed, 0 to 1."""
+        return float((self.soft * self.sent > 0).mean())
+
+    @property
+    def log10_p_here(self) -> float:
+        """For one secret and one message."""
+        return log10_of_signs(self.sigma)
+
+    @property
+    def log10_p(self) -> float:
+        """Corrected for every secret and message that could have been tried."""
+        return corrected(self.log10_p_here, LOG10_SECRETS, self.payload.log10_choices, self.log10_choices)
+
+    @property
+    def symbols(self) -> Symbols:
+        """The bits of the code, claimed and read."""
+        return Symbols(
+            tuple((self.sent < 0).astype(int).tolist()), tuple((self.soft < 0).astype(int).tolist())
+        )
+
+    def rows(self) -> Rows:
+        """What it rests on, for people."""
+        return [
+            ("  for one secret and message", format_p(self.log10_p_here)),
+            ("  all bits together", f"{self.sigma:.1f} standard deviations"),
+            ("message read", "cannot be read" if self.message is None else self.message),
+            *rows_of(self.found_as),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "message": self.message,
+            "message_equal": self.read == self.payload.data,
+            "sigma": round(self.sigma, 3),
+            "agreement": round(self.agreement, 6),
+            "log10_p": round(self.log10_p, 3),
+            "log10_p_uncorrected": round(self.log10_p_here, 3),
+            "log10_messages_tried": round(self.payload.log10_choices, 3),
+            "log10_readings_tried": round(self.log10_choices, 3),
+            "soft_bits": [round(float(z), 3) for z in self.soft],
+            **json_of(self.found_as),
+        }
+
+    def verdict(self) -> Verdict:
+        """Verified by the p-value alone; that the message can be decoded is not needed."""
+        return Verdict(
+            mark=self.mark,
+            reading=self,
+            statistic=f"the claimed message stands by {self.sigma:.1f} standard deviations",
+            proves="this mask was made to carry the claimed message under the claimed secret; no unrelated "
+            "network does, whatever secret and message the claimant chose",
+            does_not_prove="who wrote it, or when: whoever holds the secret can write it into any network. "
+            "Compare with a record of the claim from before the dispute",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carrier(Mark):
+    """A message in the mask, under a secret that the claim commits to.
+
+    Attributes:
+        payload: what it says.
+        layers: that carry it.
+        commitment: to the secret.
+        secret: where it is known: of a mark that was just made.
+        margin: standard deviations by which each bit of the code is to stand; of a mark that was just made.
+    """
+
+    stands_in: ClassVar[str] = "mask"
+    carries: ClassVar[str] = "bits"
+    needs: ClassVar[Mapping[str, str]] = {"secret": "File of the owner's secret."}
+    usual_size: ClassVar[int | None] = 72
+
+    payload: Payload
+    layers: tuple[Layer, ...]
+    commitment: str
+    secret: Secret | None = field(default=None, compare=False, repr=False)
+    margin: float = field(default=0.0, compare=False)
+
+    # What a carrier says of itself.
+
+    @classmethod
+    @abstractmethod
+    def carrying(cls, mask: Mask) -> tuple[Layer, ...]:
+        """The layers of a mask that carry it; InputError where there are none, or too small ones."""
+
+    @abstractmethod
+    def written(self, ticket: Ticket, stream: Stream, spared: Mapping[str, Tensor]) -> Mask:
+        """The ticket's mask with the message in it, as many weights kept in each layer.
+
+        Args:
+            spared: weights of other marks, by layer, boolean: to be left as they are.
+
+        Raises:
+            InputError: the message does not fit (says how many bytes would, at which margin).
+        """
+
+    @abstractmethod
+    def measured(self, suspect: Ticket, stream: Stream, sent: Signs) -> Measured:
+        """Measures a suspect; InputError where it lacks a layer.
+
+        Args:
+            sent: the claimed code, for whatever has to be chosen; the choices are counted.
+        """
+
+    # What they share.
+
+    @property
+    def code(self) -> MessageCode:
+        """The code of its message."""
+        return MessageCode(len(self.payload.data))
+
+    @classmethod
+    def make(cls: type[_Own], model: Model, options: CarrierOptions, secret: bytes | None = None) -> _Own:
+        """The mark for a sparse model; InputError where nothing of it can carry one."""
+        own = Secret.fresh() if secret is None else Secret(secret)
+        return cls(
+            payload=Payload(options.message or ""),  # H2: fingerprint
+            layers=cls.carrying(as_ticket(model).mask),
+            commitment=own.commitment,
+            secret=own,
+            margin=options.margin or 0.0,
+        )
+
+    def embed(self, ticket: Ticket) -> Ticket:
+        """Writes the message into the mask; every layer keeps as many weights as before."""
+        return self.embed_beside(ticket, ())
+
+    def embed_beside(self, ticket: Ticket, others: Sequence[Mark]) -> Ticket:
+        """The same, where other marks stand that are to be left as they are."""
+        assert self.secret is not None
+        mask = self.written(ticket, self._stream(self.secret), spared(ticket.mask, others))
+        return with_mask(ticket, mask, self.secret.value)
+
+    def read(self, suspect: Model, *, secret: Secret | None = None) -> CarrierReading:
+        """Reads it under the owner's secret; InputError for none, or another than the claim commits to."""
+        secret = secret or self.secret
+        if secret is None:
+            raise bad_input("claim", "secret", "the owner's secret", "none", hint="give it: --secret FILE")
+        if secret.commitment != self.commitment:
+            raise bad_input("claim", "secret", f"the one of {self.commitment}", secret.commitment)
+        sent = self.code.encode(self.payload.data)
+        found = self.measured(as_ticket(suspect), self._stream(secret), sent)
+        towards = float(found.sums @ sent)
+        return CarrierReading(
+            mark=self.name,
+            payload=self.payload,
+            read=self.code.decode(found.soft),
+            sent=sent,
+            soft=found.soft,
+            sigma=towards / math.sqrt(found.squares) if found.squares else 0.0,
+            log10_choices=found.log10_choices,
+            found_as=found.found_as,
+        )
+
+    def _stream(self, secret: Secret) -> Stream:
+        """The keyed words; all that a claimant chooses, but the message, is part of their label."""
+        listed = [[layer.name, list(layer.shape), layer.kept] for layer in self.layers]
+        return Stream(
+            secret.value, json_digest({"mark": self.name, "code": self.code.size, "layers": listed})
+        )
+
+    def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
+        """The owner's secret, from its file."""
+        return {"secret": Secret.read(files["secret"])} if "secret" in files else {}
+
+    def to_json(self) -> dict[str, Any]:
+        """The claim's fields."""
+        listed = [{"name": one.name, "shape": list(one.shape), "kept": one.kept} for one in self.layers]
+        return {**self.payload.to_json(), "commitment": self.commitment, "layers": listed}
+
+    @classmethod
+    def from_json(cls: type[_Own], value: Mapping[str, Any]) -> _Own:
+        """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
+        return cls(
+            payload=Payload(entry(value, "message", str)),  # H2: fingerprint, lengths, checks
+            layers=tuple(
+                Layer(entry(one, "name", str), tuple(entry(one, "shape", list)), whole(one, "kept", least=1))
+                for one in entry(value, "layers", list)
+            ),
+            commitment=matching(value, "commitment", "sha256:[0-9a-f]{64}"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.payload.shown(self.payload.data)!r}"
+
+    def remedy(self) -> str:
+        """More standard deviations, or a shorter message."""
+        return "a larger --margin, or a shorter message"
+
+    def facts(self, before: Model, after: Model) -> Rows:
+        """How strongly it stands, and what it moved."""
+        old, new = as_ticket(before).mask, as_ticket(after).mask
+        return [
+            ("code", f"{self.code.size} bits, each by {self.margin:g} standard deviations or more"),
+            ("layers", len(self.layers)),
+            ("weights kept", f"{new.kept} of {new.total}, as before"),
+            ("weights moved", moved(old, new)),
+        ]
+
+
+def spared(mask: Mask, marks: Sequence[Mark]) -> dict[str, Tensor]:
+    """The weights that marks in the mask stand in, by layer: boolean, in the layer's shape."""
+    found: dict[str, Tensor] = {}
+    for frame in filter(None, (mark.frame() for mark in marks)):
+        where = found.setdefault(frame.layer, mask[frame.layer].new_zeros(mask[frame.layer].shape))
+        where[frame.row : frame.row + frame.side, frame.column : frame.column + frame.side] = True
+    return found
