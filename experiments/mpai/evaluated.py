@@ -94,7 +94,7 @@ def evaluated(bench: Bench, size: Size) -> Cell:
         folder = None if size.dataset == "digits" or bench.folder is None else bench.folder / size.dataset
         evaluation = Evaluation(
             settings=settings,
-            out=bench.run / f"evaluation-{size.dataset}",
+            out=bench.run / "-".join(["evaluation", size.dataset, *(names if len(names) == 1 else ())]),
             make_methods=partial(methods_named, names),
             make_data=partial(load_dataset, size.dataset, folder),
             device=str(bench.engine.device),
@@ -118,16 +118,21 @@ def _command(size: Size) -> str:
     return " ".join([*words, "--workers 2 --out REPORT"])
 
 
-def shown(bench: Bench, size: Size) -> Result:
-    """One row a method and modification."""
-    report = bench.store.measured(evaluated(bench, size))
+def shown(bench: Bench, size: Size, *later: Size) -> Result:
+    """One row a method and modification.
+
+    Args:
+        later: evaluations of the same networks, whose rows come after.
+    """
+    report, *others = (bench.store.measured(evaluated(bench, one)) for one in (size, *later))
     columns = (
         "method | modification | intensities | found | false claims | symbols wrong | accuracy, % "
         "| p-value, largest of marked"
     )
     if report is None:
         return Result(columns, [], ["Not run at this scale yet."], limits=size.limits)
-    rows = [row for name, method in report["methods"].items() for row in _rows(report, name, method)]
+    reports = [report, *filter(None, others)]
+    rows = [*_rows_of(report), *(row for one in reports[1:] for row in _rows_of(one) if row[1] != NONE)]
     notes = (
         f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of a "
         f"method ({size.trained_payloads} where a modification trains). `a / b / c` are three intensities.",
@@ -137,9 +142,14 @@ def shown(bench: Bench, size: Size) -> Result:
         *_imperceptibility(report),
         *_cost(report),
         rule_of_ten(report),
-        f"By the command line, with a page to look at: `{report['command']}`.",
+        *(f"By the command line, with a page to look at: `{one['command']}`." for one in reports),
     )
     return Result(columns, rows, notes, draw=partial(draw, report=report), limits=size.limits)
+
+
+def _rows_of(report: _Json) -> Iterator[tuple[str, ...]]:
+    for name, method in report["methods"].items():
+        yield from _rows(report, name, method)
 
 
 def _rows(report: _Json, name: str, method: _Json) -> Iterator[tuple[str, ...]]:
