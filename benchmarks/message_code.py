@@ -1,4 +1,4 @@
-"""How much a message needs to be read: our code beside Shannon's bound and no code, and beside commpy's decoder.
+"""What a message needs to be read: our code beside Shannon's bound and no code, and beside commpy's decoder.
 
     python benchmarks/message_code.py [--frames 2000] [--runs 5] [--small]
 
@@ -25,8 +25,8 @@ from ticket_sig.marks.polar import PolarCode
 from ticket_sig.training.device import made_with
 
 EXACT = 0.99
-AT_ONCE = 100  # readings that are decoded together
-STEPS = 7  # halvings of the range that the need is looked for in
+AT_ONCE = 20  # readings that are decoded together
+STEPS = 6  # halvings of the range that the need is looked for in
 
 
 def readings(code: PolarCode, total: float, frames: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -50,7 +50,7 @@ def enough(code: PolarCode, total: float, frames: int, paths: int) -> bool:
 
 
 def needed(code: PolarCode, frames: int, paths: int = LIST) -> float:
-    """The least sum of z^2 for so many exact readings, within 1 % and the noise of the draw."""
+    """The least sum of z^2 for so many exact readings, within 2 % and the noise of the draw."""
     low, high = shannon(code.bits), 4 * shannon(code.bits)
     for _ in range(STEPS):
         middle = math.sqrt(low * high)

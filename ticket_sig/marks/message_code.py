@@ -1,6 +1,6 @@
 """A message as bits that can be read through noise: CRC-32, then a polar code with a list decoder.
 
-The CRC chooses among the paths of the list, as in Tal, Vardy, "List decoding of polar codes" (2015), section V.
+The CRC chooses among the paths of the list: Tal, Vardy, "List decoding of polar codes" (2015), section V.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticket_sig.errors import bad_input
-from ticket_sig.marks.polar import PolarCode, Signs
+from ticket_sig.marks.polar import PolarCode
+from ticket_sig.marks.polar import Signs as Signs
 
 CRC = 4  # bytes
 LIST = 32  # paths
@@ -45,7 +46,7 @@ class MessageCode:
             raise bad_input("", "message", f"{self.length} bytes", f"{len(message)}")
         data = message + zlib.crc32(message).to_bytes(CRC, "big")
         bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
-        return self._polar.encode(1 - 2 * bits.astype(np.int8))
+        return self.polar.encode(1 - 2 * bits.astype(np.int8))
 
     def decode(self, soft: NDArray[np.float64], paths: int = LIST) -> bytes | None:
         """The message, None where none is found.
@@ -68,7 +69,7 @@ class MessageCode:
         if not soft.any():
             return None
         scaled = soft / abs(soft).max()  # so that no sum of them is infinite
-        for signs in self._polar.decode(scaled[None], paths)[0]:
+        for signs in self.polar.decode(scaled[None], paths)[0]:
             data = np.packbits(signs < 0).tobytes()
             message, check = data[: self.length], data[self.length :]
             if zlib.crc32(message).to_bytes(CRC, "big") == check:
@@ -76,5 +77,6 @@ class MessageCode:
         return None
 
     @property
-    def _polar(self) -> PolarCode:
+    def polar(self) -> PolarCode:
+        """The code of message and CRC."""
         return PolarCode(self.size, 8 * (self.length + CRC))

@@ -1,10 +1,10 @@
 """Polar codes: bits that can be read through noise, from soft values of unknown scale.
 
-Arikan, "Channel polarization" (IEEE Trans. Inf. Theory 55, 2009): the code and its transform, here in natural
-order. He et al., "Beta-expansion: a theoretical framework for fast and recursive construction of polar codes"
-(GLOBECOM 2017): which places carry bits. Tal, Vardy, "List decoding of polar codes" (IEEE Trans. Inf. Theory 61,
-2015): the decoder, with soft values as in Balatsoukas-Stimming et al. (IEEE Trans. Signal Process. 63, 2015) and
-whole subtrees in one step as in Hashemi et al. (IEEE Trans. Signal Process. 65, 2017).
+Sources, all of the IEEE. The code and its transform, here in natural order: Arikan, "Channel polarization"
+(Trans. Inf. Theory 55, 2009). Which places carry bits: He et al., "Beta-expansion: a theoretical framework
+for fast and recursive construction of polar codes" (GLOBECOM 2017). The decoder: Tal, Vardy, "List decoding
+of polar codes" (Trans. Inf. Theory 61, 2015), with costs of paths as in Balatsoukas-Stimming et al. (Trans.
+Signal Process. 63, 2015), and whole subtrees in one step as in Hashemi et al. (the same, 65, 2017).
 
 Bits are signs here: 1 for the bit 0, -1 for the bit 1; a product is what XOR is for bits.
 """
@@ -27,8 +27,8 @@ _FRACTION = 40  # bits after the point: far finer than any two places of a code 
 def by_reliability(size: int) -> NDArray[np.int64]:
     """The places of a code, the least reliable first, [size].
 
-    A place's weight is the sum of 2^(j/4) over the bits j of its number that are 1 (He et al., beta = 2^(1/4)):
-    in integers, so that the order is the same on every platform. No two places have the same weight.
+    A place's weight is the sum of 2^(j/4) over the bits j of its number that are 1 (He et al., with beta =
+    2^(1/4)): in integers, so that the order is the same on every platform. No two have the same weight.
     """
     levels = range(size.bit_length() - 1)
     weights = [math.isqrt(math.isqrt(1 << (j + 4 * _FRACTION))) for j in levels]
@@ -44,8 +44,8 @@ def _frozen(size: int, bits: int) -> NDArray[np.bool_]:
     return frozen
 
 
-def transformed(signs: NDArray[np.int8]) -> NDArray[np.int8]:
-    """The last axis times the n-fold Kronecker power of [[1, 0], [1, 1]], over GF(2); it is its own inverse."""
+def transformed(signs: Signs) -> Signs:
+    """The last axis times the Kronecker power of [[1, 0], [1, 1]], over GF(2); it is its own inverse."""
     signs, half = signs.copy(), 1
     while half < signs.shape[-1]:
         pairs = signs.reshape(*signs.shape[:-1], -1, 2, half)
@@ -81,16 +81,16 @@ class PolarCode:
         """The likeliest messages, the best first: successive cancellation with a list.
 
         Args:
-            soft: [words, size], log-likelihood ratios, positive for 1, on any scale: of the smaller of two
-                is kept in place of the exact sum (min-sum), and so a factor changes nothing.
-            most: paths that are kept, of each word.
+            soft: [words, size], log-likelihood ratios, positive for the sign 1. A factor changes nothing: the
+                smaller of two stands for their exact combination (min-sum).
+            most: paths that are kept of each word, the length of the list.
 
         Returns:
             [words, at most `most`, bits].
         """
-        words, cost, _ = _decoded(soft[:, None], np.zeros((len(soft), 1)), self.frozen, most)
+        found, cost, _ = _decoded(soft[:, None], np.zeros((len(soft), 1)), self.frozen, most)
         best = np.argsort(cost, axis=1, kind="stable")
-        words = words[np.arange(len(words))[:, None], best].astype(np.int8)
+        words: Signs = found[np.arange(len(found))[:, None], best].astype(np.int8)
         return transformed(words)[..., ~self.frozen]
 
 
