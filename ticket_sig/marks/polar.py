@@ -41,6 +41,7 @@ def by_reliability(size: int) -> NDArray[np.int64]:
 def _frozen(size: int, bits: int) -> NDArray[np.bool_]:
     frozen = np.zeros(size, dtype=bool)
     frozen[by_reliability(size)[: size - bits]] = True
+    frozen.setflags(write=False)
     return frozen
 
 
