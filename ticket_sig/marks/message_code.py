@@ -39,7 +39,7 @@ class MessageCode:
     def size(self) -> int:
         """Bits of the code, a power of 2: 4 for each bit of message and CRC, or up to twice as many.
 
-        Half as many need 5 % more standard deviations of all bits together; twice as many, 3 % less
+        Half as many need 5 % more standard deviations of all bits together; twice as many, 1 to 4 % less
         (benchmarks/message_code.py).
         """
         return 1 << (4 * 8 * (self.length + CRC) - 1).bit_length()
