@@ -48,3 +48,8 @@ def test_the_signing_benchmark_prints_ours_beside_the_peers(benchmark: Callable[
 def test_a_watermark_in_files_is_measured_beside_loading_them(benchmark: Callable[..., str]) -> None:
     said = benchmark("freezenet.py", "--smoke", "--runs", 1)
     assert "verified" in said and "ratio" in said and "private" in said
+
+
+def test_the_message_code_is_measured_beside_its_bounds_and_a_peer(benchmark: Callable[..., str]) -> None:
+    said = benchmark("message_code.py", "--small", "--runs", 1)
+    assert "x Shannon" in said and "no code" in said and "ours" in said and "commpy" in said
