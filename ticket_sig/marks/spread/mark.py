@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -68,8 +68,11 @@ class Spread(Carrier):
     def written(self, ticket: Ticket, stream: Stream, spared: Mapping[str, Tensor]) -> Mask:
         """The ticket's mask with the message in it; see `swapped` for which weights move."""
         signs = signs_of(stream, self.layers, self.code.size)
-        kept = self._used(ticket.mask, signs)
-        free = ~self._used({n: spared.get(n, torch.zeros_like(k)) for n, k in ticket.mask.items()}, signs)
+        kept = self._used(ticket.mask, signs).numpy()
+        free = np.ones_like(kept)
+        if spared:
+            full = {n: torch.zeros_like(k) for n, k in ticket.mask.items()} | dict(spared)
+            free = ~self._used(full, signs).numpy()
         prices = self._prices(ticket, signs, kept)
         sent = self.code.encode(self.payload.data)
 
@@ -118,29 +121,23 @@ class Spread(Carrier):
             check_dtype("model", layer.name, suspect[names[layer.name]].dtype)
         return names
 
-    def _used(self, tensors: Mapping[str, Tensor], signs: Signs) -> NDArray[Any]:
+    def _used(self, tensors: Mapping[str, Tensor], signs: Signs) -> Tensor:
         """The entries of the layers' tensors that carry it, [n]."""
-        return np.concatenate(
-            [
-                tensors[layer.name].detach().reshape(-1)[torch.from_numpy(at)].numpy()
-                for layer, at in zip(self.layers, signs.places, strict=True)
-            ]
-        )
+        found = zip(self.layers, signs.places, strict=True)
+        return torch.cat([tensors[one.name].detach().reshape(-1)[torch.from_numpy(at)] for one, at in found])
 
     def _prices(self, ticket: Ticket, signs: Signs, kept: NDArray[np.bool_]) -> NDArray[np.float32]:
         """What a move costs: a kept weight's size; the largest come first where they were pruned.
 
-        How large they were the rewind weights say; where those are not known, a pseudo-random order decides.
+        How large they were the rewind weights say; where those are not known, pseudo-random words decide, of
+        which the upper bits are the same for all weights of a bit of the code.
         """
-        stays = self._used({n: w.abs().float() for n, w in self._own(ticket.weights).items()}, signs)
+        stays = self._used(ticket.weights, signs).float().abs().numpy()
         if ticket.rewind is None:
-            comes = signs.order.astype(np.float32)
+            comes = (signs.words * np.uint64(signs.size) & np.uint64(2**31 - 1)).astype(np.float32)
         else:
-            comes = self._used({n: w.abs().float() for n, w in self._own(ticket.rewind).items()}, signs)
+            comes = self._used(ticket.rewind, signs).float().abs().numpy()
         return np.where(kept, stays, -comes)
-
-    def _own(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {layer.name: tensors[layer.name] for layer in self.layers}
 
     def _too_much(
         self, tried: Callable[[Signs, Code, float], object], signs: Signs, sent: Code

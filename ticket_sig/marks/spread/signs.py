@@ -17,6 +17,7 @@ _RUN = 1 << 10  # weights in a row that are used together, or not
 _RUNS_AT = 1 << 64  # words from here on say which; no model has so many weights
 
 Groups = NDArray[np.uint16]
+Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Signs:
         layers: [n], each weight's layer, its number in the claim.
         groups: [n], the bit of the code that it speaks for.
         signs: [n], 1 or -1: on which side.
-        order: [n], pseudo-random whole numbers, unrelated to its sign.
+        words: [n], of 31 bits, that decided the groups: fair, whatever the signs.
         size: bits of the code.
     """
 
@@ -36,23 +37,27 @@ class Signs:
     layers: Groups
     groups: Groups
     signs: NDArray[np.int8]
-    order: NDArray[np.uint32]
+    words: NDArray[np.uint32]
     size: int
 
-    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sums of values [n] over the weights of each bit, [size]."""
-        return np.bincount(self.groups, weights=values, minlength=self.size).astype(np.float64, copy=False)
-
-    def standing(self, kept: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def standing(self, kept: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
         """What keyed signs measure in kept weights [n]: T = sum s a, and sum a^2, for each bit, [size].
 
         a is 1 for a kept weight and 0 for another, less the share that is kept of its layer. It knows nothing
         of the signs: which weights are used is decided by other words than theirs.
         """
-        weights = np.bincount(self.layers, minlength=len(self.places))
-        shares = np.bincount(self.layers, weights=kept, minlength=len(self.places)) / np.maximum(weights, 1)
-        above = kept - shares[self.layers]
-        return self.sums(self.signs * above), self.sums(above * above)
+        sums, squares = np.zeros(self.size), np.zeros(self.size)
+        cuts = np.cumsum([len(at) for at in self.places])[:-1]
+        for groups, signs, own in zip(
+            *(np.split(one, cuts) for one in (self.groups, self.signs, kept)), strict=True
+        ):
+            share = float(own.mean()) if len(own) else 0.0
+            sums += self._count(groups[own], signs[own]) - share * self._count(groups, signs)
+            squares += (1 - 2 * share) * self._count(groups[own]) + share**2 * self._count(groups)
+        return sums, squares
+
+    def _count(self, groups: Groups, weights: NDArray[np.int8] | None = None) -> Numbers:
+        return np.bincount(groups, weights=weights, minlength=self.size).astype(np.float64)
 
 
 def signs_of(stream: Stream, layers: Sequence[Layer], size: int, cap: int = CAP) -> Signs:
@@ -62,7 +67,8 @@ def signs_of(stream: Stream, layers: Sequence[Layer], size: int, cap: int = CAP)
     others are the bit of the code. Where there are more than `cap` weights, runs of 1024 are taken with
     chance cap / weights, each by a word of its own: no words are drawn for the others.
     """
-    ends = np.cumsum([math.prod(layer.shape) for layer in layers])
+    sizes = [math.prod(layer.shape) for layer in layers]
+    ends = np.cumsum(sizes)
     total = int(ends[-1])
     runs = np.arange(-(-total // _RUN))
     if total > cap:
@@ -70,19 +76,18 @@ def signs_of(stream: Stream, layers: Sequence[Layer], size: int, cap: int = CAP)
     positions = (runs[:, None] * _RUN + np.arange(_RUN)).ravel()
     positions = positions[: np.searchsorted(positions, total)]
     words = _words(stream, runs)[: len(positions)]
+    signs = ((words & 1).astype(np.int8) << 1) - np.int8(1)
+    words >>= 1
     cuts = np.searchsorted(positions, ends)
-    starts = np.concatenate([[0], cuts[:-1]])
-    places = [
-        positions[a:b] - end + math.prod(layer.shape)
-        for a, b, end, layer in zip(starts, cuts, ends, layers, strict=True)
-    ]
-    spread = (words >> 1).astype(np.uint64) * np.uint64(size)
+    places = np.split(positions, cuts[:-1])
+    for at, end, own in zip(places, ends, sizes, strict=True):
+        at -= end - own
     return Signs(
         places=places,
-        layers=np.repeat(np.arange(len(layers), dtype=np.uint16), cuts - starts),
-        groups=(spread >> np.uint64(31)).astype(np.uint16),
-        signs=((words & 1).astype(np.int8) * 2 - 1).astype(np.int8),
-        order=(spread & np.uint64(2**31 - 1)).astype(np.uint32),
+        layers=np.repeat(np.arange(len(layers), dtype=np.uint16), np.diff(cuts, prepend=0)),
+        groups=(words * np.uint64(size) >> np.uint64(31)).astype(np.uint16),
+        signs=signs,
+        words=words,
         size=size,
     )
 

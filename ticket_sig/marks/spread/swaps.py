@@ -37,9 +37,7 @@ def swapped(
         [n]; None where there is no such way, or more than half of the kept weights would have to move.
     """
     right = signs.signs * sent[signs.groups] > 0
-    order = np.argsort(prices, kind="stable")
-    order = order[free[order] & (kept[order] != right[order])]
-    go, come = order[kept[order]], order[~kept[order]]
+    go, come = (_in_order(prices, free & way) for way in (kept & ~right, right & ~kept))
     kept, left = kept.copy(), int(np.count_nonzero(kept)) // 2
     while (lacking := _lacking(signs, kept, sent, margin)).any():
         gone = _going(signs, go, lacking, come)
@@ -50,6 +48,12 @@ def swapped(
         kept[_coming(signs, come, lacking, gone)] = True
         go, come = go[kept[go]], come[~kept[come]]
     return kept
+
+
+def _in_order(prices: NDArray[np.float32], which: Kept) -> Places:
+    """These weights, the cheapest first."""
+    found = np.flatnonzero(which)
+    return found[np.argsort(prices[found], kind="stable")]
 
 
 def _lacking(signs: Signs, kept: Kept, sent: NDArray[np.int8], margin: float) -> Counts:
