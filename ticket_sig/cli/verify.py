@@ -107,7 +107,9 @@ def _linked(model: Path, claim: Claim, transcript: Path, audits: list[Path], mas
     from ticket_sig.transcripts.record import Record
 
     suspect = load(model, mask).ticket.mask
-    movable = sum(mark.movable(suspect) for mark in marks_of(claim))
+    frames = [frame for mark in marks_of(claim) if (frame := mark.frame())]
+    kernels = [(one.side**2, suspect[one.layer].shape[2:].numel()) for one in frames if one.layer in suspect]
+    movable = sum(count * size for count, size in kernels)
     return linked(
         claim, Transcript.open(transcript), suspect, movable, [Record.read(path) for path in audits]
     )

@@ -71,7 +71,7 @@ def test_every_bit_stands_by_the_margin_and_every_layer_keeps_its_count(
     }
     gone = sum(int((k & ~signed.mask[n]).sum()) for n, k in ticket.mask.items())
     assert gone <= 0.14 * ticket.mask.kept  # 51 sqrt(sum d (1 - d)) / 2 is 12.9 %: what it takes at the least
-    assert gone <= mark.movable(signed.mask)
+    assert gone <= mark.room(signed.mask)
 
 
 def test_the_smallest_of_those_on_the_wrong_side_go(ticket: Ticket, mark: Spread, signed: Ticket) -> None:

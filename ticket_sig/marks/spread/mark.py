@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.names import found_elsewhere, names_in
-from ticket_sig.marks.carrier import LEAST_MARGIN, Carrier, CarrierOptions, Layer, Measured
-from ticket_sig.marks.mark import check_dtype
+from ticket_sig.marks.carrier import Carrier, CarrierOptions, Layer, Measured
+from ticket_sig.marks.mark import Model, check_dtype
 from ticket_sig.marks.message_code import MessageCode
 from ticket_sig.marks.message_code import Signs as Code
 from ticket_sig.marks.spread.signs import Signs, signs_of
@@ -35,6 +35,8 @@ from ticket_sig.prf import Stream
 from ticket_sig.ticket import Ticket
 
 LEAST_WEIGHTS = 2048  # prunable ones: four or so for a bit of the shortest codes
+USUAL_SIGMA = 51.0  # standard deviations of all bits together, where no margin is given
+_LEAST_MARGIN = 0.5  # that the option takes
 _MARGINS = 6  # that are tried to tell which would do
 
 
@@ -44,6 +46,13 @@ class Spread(Carrier):
 
     name: ClassVar[str] = "spread"
     options: ClassVar[type[Options] | None] = CarrierOptions
+
+    @classmethod
+    def make(cls, model: Model, options: CarrierOptions, secret: bytes | None = None) -> Spread:
+        """As of every carrier; without a margin, all bits together stand by as much, however many they are."""
+        made = super().make(model, options, secret)
+        usual = USUAL_SIGMA / math.sqrt(made.code.size)
+        return made if options.margin is not None else replace(made, margin=usual)
 
     @classmethod
     def carrying(cls, mask: Mask) -> tuple[Layer, ...]:
@@ -66,7 +75,11 @@ class Spread(Carrier):
         return layers
 
     def written(self, ticket: Ticket, stream: Stream, spared: Mapping[str, Tensor]) -> Mask:
-        """The ticket's mask with the message in it; see `swapped` for which weights move."""
+        """The ticket's mask with the message in it; see `swapped` for which weights move.
+
+        Raises:
+            InputError: the message does not fit (says how many bytes would, and at which margin it does).
+        """
         signs = signs_of(stream, self.layers, self.code.size)
         kept = self._used(ticket.mask, signs).numpy()
         free = np.ones_like(kept)
@@ -108,6 +121,10 @@ class Spread(Carrier):
             squares=float(squares.sum()),
             found_as=found_elsewhere(names),
         )
+
+    def room(self, mask: Mask) -> int:
+        """Half of the weights kept in its layers: embedding refuses to move more."""
+        return sum(layer.kept for layer in self.layers) // 2
 
     def _names(self, suspect: Mapping[str, Tensor]) -> dict[str, str]:
         """The claimed layers' names in a suspect, each of the claimed shape."""
@@ -156,7 +173,7 @@ class Spread(Carrier):
             middle = (low + high) / 2
             fits = tried(signs, sent, middle) is not None
             low, high = (middle, high) if fits else (low, middle)
-        would = math.floor(100 * low) / 100
         expected = f"at most {room} bytes at margin {self.margin:.3g}"
-        hint = f"it would fit at --margin {would:g}" if would >= LEAST_MARGIN else "at no margin it would fit"
+        would = math.floor(100 * low) / 100
+        hint = f"it would fit at --margin {would:g}" if would >= _LEAST_MARGIN else "it fits at no margin"
         return bad_input("", "message", expected, f"{length} bytes", hint=hint)
