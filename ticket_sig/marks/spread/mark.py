@@ -49,7 +49,7 @@ class Spread(Carrier):
 
     @classmethod
     def make(cls, model: Model, options: CarrierOptions, secret: bytes | None = None) -> Spread:
-        """As of every carrier; without a margin, all bits together stand by as much, however many they are."""
+        """As of every carrier; without a margin, all bits together stand by `USUAL_SIGMA`, however many."""
         made = super().make(model, options, secret)
         usual = USUAL_SIGMA / math.sqrt(made.code.size)
         return made if options.margin is not None else replace(made, margin=usual)

@@ -56,19 +56,24 @@ def balance(weights: Tensor) -> tuple[Tensor, Tensor]:
     out, into = weights.shape[:2]
     sizes = weights.detach().reshape(out, into, -1)
     unit = float(sizes.abs().max()) or 1.0  # so that no sum overflows
+    parts = torch.split(sizes, max(1, _BLOCK // max(1, sizes[0].numel())))
+    kernels = [_kernels(part, unit) for part in parts] if out * into <= _BLOCK else []
     rows, columns = torch.ones(out, dtype=torch.float64), torch.ones(into, dtype=torch.float64)
     for _ in range(_STEPS):
         totals, first = torch.zeros(into, dtype=torch.float64), 0
-        for part in torch.split(sizes, max(1, _BLOCK // max(1, sizes[0].numel()))):
-            sums = (part.abs().double() / unit).sum(2)
-            own = _inverse(sums @ columns)
+        for part in kernels or (_kernels(part, unit) for part in parts):
+            own = _inverse(part @ columns)
             rows[first : first + len(part)] = own
-            totals += own @ sums
+            totals += own @ part
             first += len(part)
         before, columns = columns, _inverse(totals * into / out)
         if float((columns / before - 1).abs().max()) < _TOLERANCE:
             break
     return rows, columns
+
+
+def _kernels(part: Tensor, unit: float) -> Tensor:
+    return (part.abs().double() / unit).sum(2)
 
 
 def _inverse(sums: Tensor) -> Tensor:
