@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -173,9 +174,24 @@ def test_the_message_is_read_after_an_attack(
     assert reading.message == MESSAGE and reading.verdict().verified
 
 
+@pytest.mark.parametrize("attack", [lambda weights, draw: weights, filled_and_rescaled])
+def test_of_a_large_model_a_part_carries_it(
+    ticket: Ticket, monkeypatch: pytest.MonkeyPatch, attack: Callable[[Weights, torch.Generator], Weights]
+) -> None:
+    monkeypatch.setattr("ticket_sig.marks.spread.mark.signs_of", partial(signs_of, cap=100_000))
+    mark = Spread.make(ticket, CarrierOptions(message=MESSAGE), SECRET)
+    signed = mark.embed(ticket)
+    moved = sum(int((kept & ~signed.mask[n]).sum()) for n, kept in ticket.mask.items())
+    expected = 51 * (ticket.mask.kept * (1 - ticket.mask.density) * 100_000 / ticket.mask.total) ** 0.5 / 2
+    assert 0.8 * expected < moved < 1.25 * expected
+    weights = attack({n: signed.weights[n] for n in signed.mask}, torch.Generator().manual_seed(1))
+    reading = read(mark, weights)
+    assert reading.sigma > 40 and reading.message == MESSAGE and reading.verdict().verified
+
+
 @pytest.mark.parametrize("signed", [False, True])
 def test_other_secrets_see_nothing_in_it(signed: bool) -> None:
-    """Of 500 deviates of variance 1 the mean has deviation 1 / sqrt(500), the variance sqrt(2 / 500): 4 each."""
+    """Of 500 deviates the mean has the deviation 1 / sqrt(500), the variance sqrt(2 / 500); 4 of each."""
     ticket = linear()
     mark = Spread.make(ticket, CarrierOptions(message="me", margin=2.0), SECRET)
     suspect = mark.embed(ticket) if signed else ticket

@@ -65,6 +65,14 @@ def test_balanced_rows_and_columns_sum_to_the_same() -> None:
     assert torch.allclose(sums[sums > 0], sums.max(), rtol=1e-6)
 
 
+def test_a_layer_that_has_no_balance_is_read_all_the_same() -> None:
+    weights = torch.zeros(4096, 8)
+    weights[0], weights[1:, 0] = 3e38, 1e-45
+    strong = strongest(weights, 10, np.arange(weights.numel()))
+    assert strong.sum() == 10
+    assert all(torch.isfinite(factors).all() for factors in balance(weights))
+
+
 def test_a_part_of_a_layer_takes_its_share_and_ties_go_to_the_first() -> None:
     ones = torch.ones(64, 64)
     assert strongest(ones, 100, np.arange(64 * 64)).nonzero()[0].tolist() == list(range(100))

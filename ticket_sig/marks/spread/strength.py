@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ticket_sig.select import lowest
 
-_STEPS = 200
+_STEPS = 100  # where zeros leave no exact balance; else ten or so will do
 _TOLERANCE = 1e-10
+_LARGEST = 1e100  # factor, and 1 / the smallest: where there is no balance they would grow for ever
 _BLOCK = 1 << 20  # weights that are looked at together
 
 
@@ -49,6 +50,7 @@ def balance(weights: Tensor) -> tuple[Tensor, Tensor]:
 
     What is balanced is |weights|, summed over taps. The factors of a layer with other scales are these,
     divided by its scales (Sinkhorn and Knopp, 1967): so nothing is left of scales that cancel in a network.
+    Zeros can leave no such factors; then these are the ones that were reached.
 
     Returns:
         float64 [out], [in]; 1 for a row or column of zeros. The sums are 1 and out / in.
@@ -77,4 +79,4 @@ def _kernels(part: Tensor, unit: float) -> Tensor:
 
 
 def _inverse(sums: Tensor) -> Tensor:
-    return torch.where(sums > 0, 1 / sums, torch.ones_like(sums))
+    return torch.where(sums > 0, (1 / sums).clamp(1 / _LARGEST, _LARGEST), torch.ones_like(sums))
