@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Spread(Carrier):
     options: ClassVar[type[Options] | None] = CarrierOptions
 
     @classmethod
-    def make(cls, model: Model, options: CarrierOptions, secret: bytes | None = None) -> Spread:
+    def make(cls, model: Model, options: CarrierOptions, secret: Any = None) -> Spread:
         """As of every carrier; without a margin, all bits together stand by `USUAL_SIGMA`, however many."""
         made = super().make(model, options, secret)
         usual = USUAL_SIGMA / math.sqrt(made.code.size)
