@@ -9,6 +9,7 @@ from ticket_sig.marks.key_mask.mark import KeyMark
 from ticket_sig.marks.mark import Mark, Model, claim_of, of_kind
 from ticket_sig.marks.nct.mark import Nct
 from ticket_sig.marks.qr_code.mark import CodeMark
+from ticket_sig.marks.spread.mark import Spread
 from ticket_sig.marks.trigger_set.mark import TriggerMark
 from ticket_sig.marks.uchida.mark import Uchida
 
@@ -19,6 +20,7 @@ MARKS: dict[str, type[Mark]] = {
     "freezenet": Watermark,
     "uchida": Uchida,
     "nct": Nct,
+    "spread": Spread,
 }
 
 
@@ -42,6 +44,7 @@ __all__ = [
     "Mark",
     "Model",
     "Nct",
+    "Spread",
     "TriggerMark",
     "Uchida",
     "Watermark",
