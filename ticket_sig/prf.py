@@ -38,7 +38,7 @@ class Stream:
         """
         key = hashlib.shake_256(self._key + b"blocks" + number.to_bytes(8, "big")).digest(32)
         # One block at a time, each under AES by itself: a permutation of all blocks, as good as chance.
-        cipher = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305
+        cipher = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()
         words = cipher.update(np.ascontiguousarray(blocks, dtype="<u8").tobytes())
         return np.frombuffer(words, dtype="<u4").astype(np.uint32).reshape(-1, _WORDS_A_BLOCK)
 

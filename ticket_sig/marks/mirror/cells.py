@@ -45,8 +45,8 @@ class Patterns:
         low = np.where(own[:, 1] == image[:, 1], own[:, 0] < image[:, 0], own[:, 1] < image[:, 1])
         side = np.where((own == image).all(1), 0, np.where(low, 1, -1))
         first, of = _each_once(np.where(low[:, None], own, image))
-        counts = np.bincount(of, weights=self.counts * abs(side), minlength=len(first))
-        differences = np.bincount(of, weights=self.counts * side, minlength=len(first))
+        counts = np.bincount(of, weights=self.counts * abs(side), minlength=len(first)).astype(float)
+        differences = np.bincount(of, weights=self.counts * side, minlength=len(first)).astype(float)
         return Cells(np.where(low[:, None], own, image)[first], counts, differences, of, side)
 
 
@@ -75,11 +75,13 @@ class Cells:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """What a kernel of each cell counts: less, the more there are of them.
+        """What a kernel of each cell counts: the less, the more there are of them, n^(-3/4).
 
-        With D alone a few patterns, that most kernels have, would be nearly all of the evidence.
+        With 1 the few patterns that most kernels have would be nearly all of the evidence; 1/n gives each
+        cell the same, whatever it costs to fill. Of the powers between, this one left most after every attack
+        on a ResNet-20, for the decoder and for the exact test.
         """
-        return 1 / np.sqrt(np.maximum(self.counts, 1))
+        return np.maximum(self.counts, 1) ** -0.75
 
 
 @dataclass(frozen=True)
@@ -96,19 +98,19 @@ class Turn:
 
     def of(self, taps: Taps) -> Taps:
         """Taps [patterns, kernel's sizes], turned; an axis that they do not have stays as it is."""
-        turned = np.flip(taps, [axis for axis in self.flipped if -axis < taps.ndim])
-        return turned.swapaxes(-1, -2) if self.swapped and taps.ndim > 2 else turned
+        turned: Taps = np.flip(taps, tuple(axis for axis in self.flipped if -axis < taps.ndim))
+        return np.asarray(turned.swapaxes(-1, -2)) if self.swapped and taps.ndim > 2 else turned
 
 
-def turns(shapes: Sequence[tuple[int, ...]]) -> list[Turn]:
-    """All turns of kernels of these shapes, [out, in, kernel's sizes]; the first is none.
+def turns(kernels: Sequence[tuple[int, ...]]) -> list[Turn]:
+    """All turns of kernels of these sizes; the first is none.
 
     With the mirroring they are the 2 symmetries of a line, the 4 of a rectangle, the 8 of a square.
     """
     flips: list[tuple[int, ...]] = [()]
-    for axis in range(2, max(map(len, shapes)) - 1):
+    for axis in range(2, max(map(len, kernels)) + 1):
         flips += [(*flipped, -axis) for flipped in flips]
-    square = len(flips) > 1 and all(len(shape) == 3 or shape[-1] == shape[-2] for shape in shapes)
+    square = len(flips) > 1 and all(len(sizes) == 1 or sizes[-1] == sizes[-2] for sizes in kernels)
     return [
         Turn(flipped, swapped) for swapped in ((False, True) if square else (False,)) for flipped in flips
     ]

@@ -1,8 +1,8 @@
 """The mirror code as a mark: it stands whatever the order, the names, the signs or the scales of channels.
 
 A kernel's pattern of kept taps and its mirror image are equally likely in a network that was trained on
-images and their mirror images. The owner's secret gives each pair of patterns of a layer a bit of the code and a
-sign; some kernels are mirrored until the difference of the two counts says the bit. What is counted is public:
+images and their mirror images. The owner's secret gives each pair of patterns of a layer a bit of the code
+and a sign; kernels are mirrored until the differences of the counts say the bit. What is counted is public:
 who knows the method can even out all pairs without the secret, so that it is never to stand alone.
 
 Own design; the p-value is that of the keyed signs (`statistics.log10_of_signs`).
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input
 from ticket_sig.marks.carrier import Carrier, CarrierOptions, Layer, Measured
-from ticket_sig.marks.mark import Mark
+from ticket_sig.marks.mark import Mark, Model
 from ticket_sig.marks.message_code import Signs
 from ticket_sig.marks.mirror.cells import MOST_TAPS
 from ticket_sig.marks.mirror.reading import Reader
@@ -29,8 +29,9 @@ from ticket_sig.mask import Mask
 from ticket_sig.options import Options
 from ticket_sig.prf import Stream
 from ticket_sig.ticket import Ticket, retie
+from ticket_sig.verdict import Rows
 
-_STANDS_BY = 40.0  # standard deviations of all bits together, where no margin is given
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Mirror(Carrier):
 
     name: ClassVar[str] = "mirror"
     options: ClassVar[type[Options] | None] = CarrierOptions
+    usual_sigma: ClassVar[float] = 40.0
 
     @classmethod
     def carrying(cls, mask: Mask) -> tuple[Layer, ...]:
@@ -54,11 +56,6 @@ class Mirror(Carrier):
             raise bad_input(cls.name, "network", expected, "none", hint="take the mark spread")
         return tuple(Layer(name, tuple(mask[name].shape), int(mask[name].sum())) for name in lopsided)
 
-    @classmethod
-    def usual_margin(cls, bits: int) -> float:
-        """The margin of each bit where none is given: what all bits say together is the same for all codes."""
-        return _STANDS_BY / math.sqrt(bits)
-
     def written(self, ticket: Ticket, stream: Stream, spared: Mapping[str, Tensor]) -> Mask:
         """Mirrors kernels, also spared ones: marks that are spared stand in whole kernels, kept or not.
 
@@ -67,9 +64,8 @@ class Mirror(Carrier):
         """
         code = self.code
         writer = Writer.of_ticket(ticket, [layer.name for layer in self.layers], stream)
-        margin = self.margin or self.usual_margin(code.size)
-        writer.check(code.length, margin)
-        return writer.written(code.encode(self.payload.data), margin)
+        writer.check(code.length, self.margin)
+        return writer.written(code.encode(self.payload.data), self.margin)
 
     def embed_beside(self, ticket: Ticket, others: Sequence[Mark]) -> Ticket:
         """Writes the message; the weights of a mirrored kernel move with its taps."""
@@ -85,6 +81,13 @@ class Mirror(Carrier):
     def measured(self, suspect: Ticket, stream: Stream, sent: Signs) -> Measured:
         """Reads it by the layers' names or, where these say little, in the order that fits best."""
         return Reader(self.layers, suspect.weights, stream, sent).measured()
+
+    def facts(self, before: Model, after: Model) -> Rows:
+        """As of every carrier; bits that have too few kernels stand by less than the margin."""
+        reading = self.read(after)
+        stand = int((reading.soft * reading.sent > self.margin - _ROUNDING).sum())
+        code = f"{self.code.size} bits, {stand} of them by {self.margin:.3g} standard deviations or more"
+        return [("code", code), *list(super().facts(before, after))[1:]]
 
 
 def has_width(shape: tuple[int, ...]) -> bool:

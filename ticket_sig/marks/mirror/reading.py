@@ -45,8 +45,8 @@ class Tally:
         (bit, sign), weights = cells.keyed(stream, layer, bits), cells.weights
         values = weights * cells.differences
         return cls(
-            np.bincount(bit, weights=sign * values, minlength=bits),
-            np.bincount(bit, weights=weights**2 * cells.counts, minlength=bits),
+            np.bincount(bit, weights=sign * values, minlength=bits).astype(np.float64),
+            np.bincount(bit, weights=weights**2 * cells.counts, minlength=bits).astype(np.float64),
             float(values @ values),
         )
 

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.errors import bad_input
-from ticket_sig.marks.message_code import MessageCode, Signs
+from ticket_sig.marks.carrier import LEAST_MARGIN
+from ticket_sig.marks.message_code import CRC, MessageCode, Signs
 from ticket_sig.marks.mirror.cells import Cells, Patterns, Turn
 from ticket_sig.marks.mirror.reading import Tally
 from ticket_sig.mask import Mask
 from ticket_sig.prf import Stream
 from ticket_sig.ticket import Ticket
 
-_STANDS = 0.9  # of the margins' squares, over all bits: so much must stand for a message to fit
+_TOLD = 1.5  # bits that the network can tell for each bit of the message, at the least
 
 Floats = NDArray[np.float64]
 
@@ -47,9 +48,12 @@ class Writer:
         return cls(ticket, stream, names, patterns, [one.cells(Turn()) for one in patterns])
 
     def written(self, sent: Signs, margin: float) -> Mask:
-        """The mask in which each bit stands by a margin, or in all its kernels where these are too few."""
-        tally = self._tally(len(sent))
-        need = margin * np.sqrt(tally.variances) - tally.sums * sent
+        """The mask in which all bits together stand as if each did by a margin.
+
+        Bits of too few kernels are written with all of them, and the others stand by more.
+        """
+        tally, level = self._tally(len(sent)), self._level(len(sent), margin)
+        need = level * np.sqrt(tally.variances) - tally.sums * sent
         moves = [self._moves(number, sent) for number in range(len(self.names))]
         layer = np.repeat(np.arange(len(moves)), [len(kernels) for kernels, *_ in moves])
         kernel, bit, gain, price = (np.concatenate(column) for column in zip(*moves, strict=True))
@@ -67,23 +71,45 @@ class Writer:
         if self._fits(length, margin):
             return
         shorter = next((n for n in range(length - 1, 0, -1) if self._fits(n, margin)), 0)
-        lower = next((m / 10 for m in range(int(10 * margin), 0, -1) if self._fits(length, m / 10)), 0)
-        expected = f"at most {shorter} bytes at a margin of {margin:g}" if shorter else "a lower margin"
-        hint = f"at a margin of {lower:g} it fits" if lower else "the network has too few kernels of a width"
+        tenths = range(int(10 * margin), int(10 * LEAST_MARGIN) - 1, -1)
+        lower = next((m / 10 for m in tenths if self._fits(length, m / 10)), 0)
+        expected = (
+            f"at most {shorter} bytes at margin {margin:.3g}" if shorter else "kernels of more patterns"
+        )
+        hint = f"it would fit at --margin {lower:g}" if lower else "or take the mark spread"
         raise bad_input("mirror", "message", expected, f"{length} bytes", hint=hint)
 
     def _fits(self, length: int, margin: float) -> bool:
-        """Whether most of the squares of the margins can stand, however many kernels are mirrored."""
+        """Whether the margins can stand, and what does is enough to decode from.
+
+        A bit that stands by z standard deviations tells about 1 - exp(-0.6 z^2) of it.
+        """
         bits = MessageCode(length).size
-        most, deviations = np.zeros(bits), np.sqrt(self._tally(bits).variances)
+        if (level := self._level(bits, margin)) == np.inf:
+            return False
+        told = 1 - np.exp(-0.6 * np.minimum(level, self._reach(bits)) ** 2)
+        return float(told.sum()) >= _TOLD * 8 * (length + CRC)
+
+    def _level(self, bits: int, margin: float) -> float:
+        """By how much bits that can are to stand, so that the squares of all come to those of the margin."""
+        reach = np.sort(self._reach(bits))
+        wanted, below = bits * margin**2, np.cumsum(reach**2)
+        at_each = below + reach**2 * np.arange(
+            bits - 1, -1, -1
+        )  # all squares, with a bit's reach as the level
+        if at_each[-1] < wanted:
+            return np.inf
+        first = int(np.searchsorted(at_each, wanted))
+        return float(np.sqrt((wanted - below[first] + reach[first] ** 2) / (bits - first)))
+
+    def _reach(self, bits: int) -> Floats:
+        """By how many standard deviations each bit would stand in all its kernels."""
+        most = np.zeros(bits)
         for number, cells in enumerate(self.cells):
-            most += np.bincount(
-                cells.keyed(self.stream, number, bits)[0],
-                weights=cells.weights * cells.counts,
-                minlength=bits,
-            )
-        reached = np.minimum(margin, np.divide(most, deviations, out=np.zeros(bits), where=deviations > 0))
-        return bool(reached @ reached >= _STANDS * bits * margin**2)
+            bit, _ = cells.keyed(self.stream, number, bits)
+            most += np.bincount(bit, weights=cells.weights * cells.counts, minlength=bits)
+        deviations = np.sqrt(self._tally(bits).variances)
+        return np.divide(most, deviations, out=np.zeros(bits), where=deviations > 0)
 
     def _tally(self, bits: int) -> Tally:
         return reduce(add, (Tally.of_cells(c, self.stream, n, bits) for n, c in enumerate(self.cells)))
