@@ -98,8 +98,9 @@ class Turn:
 
     def of(self, taps: Taps) -> Taps:
         """Taps [patterns, kernel's sizes], turned; an axis that they do not have stays as it is."""
-        turned: Taps = np.flip(taps, tuple(axis for axis in self.flipped if -axis < taps.ndim))
-        return np.asarray(turned.swapaxes(-1, -2)) if self.swapped and taps.ndim > 2 else turned
+        turned = taps.swapaxes(-1, -2) if self.swapped and taps.ndim > 2 else taps
+        # Flipped after it: before it, some turns would be others mirrored, and some would be missing.
+        return np.asarray(np.flip(turned, tuple(axis for axis in self.flipped if -axis < taps.ndim)))
 
 
 def turns(kernels: Sequence[tuple[int, ...]]) -> list[Turn]:
