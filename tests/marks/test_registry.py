@@ -31,6 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "freezenet": {"length": 60},
     "uchida": {"message": MESSAGE},
     "nct": {"message": MESSAGE},
+    "mirror": {"message": "me"},
     "sign-bits": {"message": MESSAGE, "layer": "1.weight"},
 }
 NAMES = [*MARKS, "sign-bits"]

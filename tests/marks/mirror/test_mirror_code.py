@@ -290,9 +290,19 @@ def test_a_code_of_whole_kernels_stays_as_it_is(ticket: Ticket) -> None:
 
 def test_a_network_without_a_width_is_told_which_mark_would_do() -> None:
     with pytest.raises(
-        InputError, match=r"kernels of a width of 2 or more.*found none; take the mark spread"
+        InputError, match=r"kernels of a width of 2 or more.* found none; take the mark spread"
     ):
         Mirror.make(network((50, 40), (30, 20, 1, 1)), CarrierOptions(message=MESSAGE))
+
+
+def test_a_claim_of_a_layer_without_a_width_is_refused(mark: Mirror) -> None:
+    claim = mark.to_json()
+    assert Mirror.from_json(claim) == mark
+    claim["layers"][3]["shape"] = [16, 16, 3, 1]
+    with pytest.raises(
+        InputError, match=r"^claim: layers: expected kernels of .*, found .* of shape \[16, 16, 3, 1\]"
+    ):
+        Mirror.from_json(claim)
 
 
 def test_a_message_that_does_not_fit_is_told_what_would(ticket: Ticket) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +32,9 @@ from ticket_sig.ticket import Ticket, retie
 from ticket_sig.verdict import Rows
 
 _ROUNDING = 1e-9
+_WIDE = f"kernels of a width of 2 or more, of up to {MOST_TAPS} taps"
+
+_Own = TypeVar("_Own", bound="Mirror")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +55,7 @@ class Mirror(Carrier):
         wide = {name: kept for name, kept in mask.items() if has_width(tuple(kept.shape))}
         lopsided = [name for name, kept in wide.items() if (kept != kept.flip(-1)).any()]
         if not lopsided:
-            expected = f"kernels of a width of 2 or more, of up to {MOST_TAPS} taps, with pruned taps"
-            raise bad_input(cls.name, "network", expected, "none", hint="take the mark spread")
+            raise bad_input(cls.name, "pruned layers", _WIDE, "none", hint="take the mark spread")
         return tuple(Layer(name, tuple(mask[name].shape), int(mask[name].sum())) for name in lopsided)
 
     def written(self, ticket: Ticket, stream: Stream, spared: Mapping[str, Tensor]) -> Mask:
@@ -81,6 +83,15 @@ class Mirror(Carrier):
     def measured(self, suspect: Ticket, stream: Stream, sent: Signs) -> Measured:
         """Reads it by the layers' names or, where these say little, in the order that fits best."""
         return Reader(self.layers, suspect.weights, stream, sent).measured()
+
+    @classmethod
+    def from_json(cls: type[_Own], value: Mapping[str, Any]) -> _Own:
+        """Reads the claim's fields; InputError as of every carrier, or for a layer that has no width."""
+        made = super().from_json(value)
+        if flat := [layer for layer in made.layers if not has_width(layer.shape)]:
+            found = f"{flat[0].name} of shape {list(flat[0].shape)}"
+            raise bad_input("claim", "layers", _WIDE, found)
+        return made
 
     def facts(self, before: Model, after: Model) -> Rows:
         """As of every carrier; bits that have too few kernels stand by less than the margin."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 
@@ -40,6 +40,7 @@ class Writer:
     names: Sequence[str]
     patterns: Sequence[Patterns]
     cells: Sequence[Cells]
+    _reached: dict[int, Floats] = field(default_factory=dict, init=False)
 
     @classmethod
     def of_ticket(cls, ticket: Ticket, names: Sequence[str], stream: Stream) -> Writer:
@@ -104,12 +105,14 @@ class Writer:
 
     def _reach(self, bits: int) -> Floats:
         """By how many standard deviations each bit would stand in all its kernels."""
-        most = np.zeros(bits)
-        for number, cells in enumerate(self.cells):
-            bit, _ = cells.keyed(self.stream, number, bits)
-            most += np.bincount(bit, weights=cells.weights * cells.counts, minlength=bits)
-        deviations = np.sqrt(self._tally(bits).variances)
-        return np.divide(most, deviations, out=np.zeros(bits), where=deviations > 0)
+        if bits not in self._reached:
+            most = np.zeros(bits)
+            for number, cells in enumerate(self.cells):
+                bit, _ = cells.keyed(self.stream, number, bits)
+                most += np.bincount(bit, weights=cells.weights * cells.counts, minlength=bits)
+            deviations = np.sqrt(self._tally(bits).variances)
+            self._reached[bits] = np.divide(most, deviations, out=np.zeros(bits), where=deviations > 0)
+        return self._reached[bits]
 
     def _tally(self, bits: int) -> Tally:
         return reduce(add, (Tally.of_cells(c, self.stream, n, bits) for n, c in enumerate(self.cells)))
