@@ -156,7 +156,7 @@ class CarrierReading:
     @property
     def agreement(self) -> float:
         """Share of the bits of the code that are as claimed, 0 to 1."""
-        return float((self.soft * self.sent > 0).mean())
+        return float(((self.soft < 0) == (self.sent < 0)).mean())
 
     @property
     def log10_p_here(self) -> float:

@@ -74,9 +74,9 @@ class Writer:
         shorter = next((n for n in range(length - 1, 0, -1) if self._fits(n, margin)), 0)
         tenths = range(int(10 * margin), int(10 * LEAST_MARGIN) - 1, -1)
         lower = next((m / 10 for m in tenths if self._fits(length, m / 10)), 0)
-        expected = (
-            f"at most {shorter} bytes at margin {margin:.3g}" if shorter else "kernels of more patterns"
-        )
+        expected = "a lower margin" if lower else "kernels of more patterns"
+        if shorter:
+            expected = f"at most {shorter} bytes at margin {margin:.3g}"
         hint = f"it would fit at --margin {lower:g}" if lower else "or take the mark spread"
         raise bad_input("mirror", "message", expected, f"{length} bytes", hint=hint)
 
