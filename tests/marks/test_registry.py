@@ -31,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "freezenet": {"length": 60},
     "uchida": {"message": MESSAGE},
     "nct": {"message": MESSAGE},
-    "mirror": {"message": "me"},
+    "mirror": {"message": MESSAGE},
     "sign-bits": {"message": MESSAGE, "layer": "1.weight"},
 }
 NAMES = [*MARKS, "sign-bits"]
@@ -47,7 +47,7 @@ def one_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def network(name: str, seed: int = 0) -> Ticket:
     """One that the mark fits into."""
     if name == "mirror":  # of many patterns
-        weights = {f"{n}.weight": sparse(64, 64, 3, 3, density=0.2, seed=seed + n) for n in range(6)}
+        weights = {f"{n}.weight": sparse(64, 64, 5, 5, density=0.2, seed=seed + n) for n in range(2)}
         return Ticket(weights=weights, mask=Mask.of_zeros(weights))
     if MARKS[name].stands_in == "mask":
         return sparse_ticket()
