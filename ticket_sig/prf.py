@@ -29,6 +29,19 @@ class Stream:
         stream = Cipher(algorithms.AES256(self._key), counter).encryptor().update(zeros)
         return np.frombuffer(stream, dtype="<u4")[skip:].astype(np.uint32)
 
+    def of_blocks(self, number: int, blocks: NDArray[np.uint64]) -> NDArray[np.uint32]:
+        """Four words for every block of 16 bytes, [blocks, 4]: the same for equal blocks.
+
+        Args:
+            number: another one gives unrelated words.
+            blocks: [blocks, 2].
+        """
+        key = hashlib.shake_256(self._key + b"blocks" + number.to_bytes(8, "big")).digest(32)
+        # One block at a time, each under AES by itself: a permutation of all blocks, as good as chance.
+        cipher = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()
+        words = cipher.update(np.ascontiguousarray(blocks, dtype="<u8").tobytes())
+        return np.frombuffer(words, dtype="<u4").astype(np.uint32).reshape(-1, _WORDS_A_BLOCK)
+
 
 def keyed_words(key: bytes, label: str, count: int) -> NDArray[np.uint64]:
     """Returns `count` uniform 64-bit words that nobody without the key can tell from chance.

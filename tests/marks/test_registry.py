@@ -12,7 +12,7 @@ import pytest
 import torch
 from support import taught
 from support.extending import SignBits
-from support.tickets import sparse_ticket
+from support.tickets import sparse, sparse_ticket
 from torch import nn
 
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, verify
@@ -32,6 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "uchida": {"message": MESSAGE},
     "nct": {"message": MESSAGE},
     "spread": {"message": MESSAGE},
+    "mirror": {"message": MESSAGE},
     "sign-bits": {"message": MESSAGE, "layer": "1.weight"},
 }
 NAMES = [*MARKS, "sign-bits"]
@@ -46,6 +47,9 @@ def one_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def network(name: str, seed: int = 0) -> Ticket:
     """One that the mark fits into."""
+    if name == "mirror":  # of many patterns
+        weights = {f"{n}.weight": sparse(64, 64, 5, 5, density=0.2, seed=seed + n) for n in range(2)}
+        return Ticket(weights=weights, mask=Mask.of_zeros(weights))
     if MARKS[name].stands_in == "mask":
         return sparse_ticket()
     torch.manual_seed(seed)

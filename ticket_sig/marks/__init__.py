@@ -7,6 +7,7 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.marks.freezenet.watermark import Watermark
 from ticket_sig.marks.key_mask.mark import KeyMark
 from ticket_sig.marks.mark import Mark, Model, claim_of, of_kind
+from ticket_sig.marks.mirror.mark import Mirror
 from ticket_sig.marks.nct.mark import Nct
 from ticket_sig.marks.qr_code.mark import CodeMark
 from ticket_sig.marks.spread.mark import Spread
@@ -21,6 +22,7 @@ MARKS: dict[str, type[Mark]] = {
     "uchida": Uchida,
     "nct": Nct,
     "spread": Spread,
+    "mirror": Mirror,
 }
 
 
@@ -42,6 +44,7 @@ __all__ = [
     "CodeMark",
     "KeyMark",
     "Mark",
+    "Mirror",
     "Model",
     "Nct",
     "Spread",

@@ -1,9 +1,10 @@
 """What the spread and the mirror code share: a coded message all over the mask, under a secret.
 
 The claim commits to the secret and does not hold it. Every choice that a claimant has but the message
-(length, code, layers, weights kept in each) goes into the key of the pseudo-random signs: with another choice
-all of them are drawn anew. So each choice is one more try, and 2^64 tries are paid for. A text can be chosen after
-the network was read, and is paid for by all texts of its length; the fingerprint of a public key cannot.
+(length, code, layers, weights kept in each) goes into the key of the pseudo-random signs: with another
+choice all of them are drawn anew. So each choice is one more try, and 2^64 tries are paid for. A text can be
+chosen after the network was read, and is paid for by all texts of its length; the fingerprint of a public key
+cannot.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Symbols, Verdict
 
 MOST_BYTES, MOST_LAYERS = 64, 10_000
+LEAST_MARGIN = 0.5  # standard deviations of a bit
 FINGERPRINT = 8  # bytes of a public key's SHA-256
 
 _Own = TypeVar("_Own", bound="Carrier")
@@ -85,7 +87,7 @@ class CarrierOptions(Options):
 
     message: str | None = option("Text to write, in UTF-8.", default=None)
     fingerprint: Path | None = option("Public key (PEM) of which the fingerprint is written.", default=None)
-    margin: float | None = option("...", default=None, check=within(0.5, 50))
+    margin: float | None = option("...", default=None, check=within(LEAST_MARGIN, 50))
 
     @classmethod
     def of_size(cls, size: int) -> Any: ...  # H2
@@ -154,7 +156,7 @@ class CarrierReading:
     @property
     def agreement(self) -> float:
         """Share of the bits of the code that are as claimed, 0 to 1."""
-        return float((self.soft * self.sent > 0).mean())
+        return float(((self.soft < 0) == (self.sent < 0)).mean())
 
     @property
     def log10_p_here(self) -> float:
@@ -226,6 +228,7 @@ class Carrier(Mark):
     carries: ClassVar[str] = "bits"
     needs: ClassVar[Mapping[str, str]] = {"secret": "File of the owner's secret."}
     usual_size: ClassVar[int | None] = 72
+    usual_sigma: ClassVar[float] = 51.0  # of all bits together, where no margin is given
 
     payload: Payload
     layers: tuple[Layer, ...]
@@ -270,12 +273,13 @@ class Carrier(Mark):
     def make(cls: type[_Own], model: Model, options: CarrierOptions, secret: bytes | None = None) -> _Own:
         """The mark for a sparse model; InputError where nothing of it can carry one."""
         own = Secret.fresh() if secret is None else Secret(secret)
+        payload = Payload(options.message or "")  # H2: fingerprint
         return cls(
-            payload=Payload(options.message or ""),  # H2: fingerprint
+            payload=payload,
             layers=cls.carrying(as_ticket(model).mask),
             commitment=own.commitment,
             secret=own,
-            margin=options.margin or 0.0,
+            margin=options.margin or cls.usual_sigma / math.sqrt(MessageCode(len(payload.data)).size),
         )
 
     def embed(self, ticket: Ticket) -> Ticket:
