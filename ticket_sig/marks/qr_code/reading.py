@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -219,7 +220,7 @@ def _strongest(strength: Strengths, code: qr.QRCode) -> Bits:
 
 def _decoded(strength: Strengths, light: Bits, code: qr.QRCode) -> qr.Decoded | None:
     """What the code reads: as the standard says, or else by the modules that are the least likely wrong."""
-    for read, trust in ((light, None), *_soft_readings(strength, light, code)):
+    for read, trust in chain([(light, None)], _soft_readings(strength, light, code)):
         with suppress(qr.QRDecodeError):
             return qr.decode(read, code.version, code.level, code.data_mask, trust)
     return None
