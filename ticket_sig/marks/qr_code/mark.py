@@ -42,7 +42,9 @@ class CodeOptions(Options):
         "Size of the code, 1 to 40; the smallest that fits by default.", default=None, check=within(1, 40)
     )
     level: str = option("Error correction: L, M, Q or H.", default="H", check=one_of(qr.LEVELS))
-    layer: str | None = option("Layer of the code; by default where most of it outlives pruning.", default=None)
+    layer: str | None = option(
+        "Layer of the code; by default where most of it outlives pruning.", default=None
+    )
 
 
 @dataclass(frozen=True)

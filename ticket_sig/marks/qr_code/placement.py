@@ -7,7 +7,7 @@ most of the code outlives pruning (`survival.worths`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -63,19 +63,23 @@ class PlacedCode:
 
 @dataclass(frozen=True)
 class Worth:
-    """What a module is worth at each kernel of a layer, in small whole numbers, [out, in] each.
+    """What a module is worth at each kernel of a layer, in small whole numbers.
 
     Attributes:
-        light, dark: of a light and of a dark module there, uint8.
+        shape: of the kernel map: out channels, in channels.
+        rows: what a light and what a dark module is worth, uint8 [rows, in] each, for a slice of rows.
     """
 
-    light: NDArray[np.uint8]
-    dark: NDArray[np.uint8]
+    shape: tuple[int, int]
+    rows: Callable[[slice], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 
     @classmethod
     def of_similarity(cls, kernels: Bits) -> Worth:
         """1 where a module agrees with the kernel map, 0 elsewhere."""
-        return cls(kernels.astype(np.uint8), (~kernels).astype(np.uint8))
+        rows, columns = kernels.shape
+        return cls(
+            (rows, columns), lambda some: (kernels[some].view(np.uint8), (~kernels[some]).view(np.uint8))
+        )
 
 
 def most_similar(maps: Mapping[str, Bits], codes: Sequence[qr.QRCode]) -> tuple[Placement, qr.QRCode]:
@@ -99,9 +103,9 @@ def best_placement(worths: Mapping[str, Worth], codes: Sequence[qr.QRCode]) -> t
         InputError: no map is as large as the code.
     """
     side = qr.side(codes[0].version)
-    room = {name: worth for name, worth in worths.items() if min(worth.light.shape) >= side}
+    room = {name: worth for name, worth in worths.items() if min(worth.shape) >= side}
     if not room:
-        largest = max((min(worth.light.shape) for worth in worths.values()), default=0)
+        largest = max((min(worth.shape) for worth in worths.values()), default=0)
         expected = f"one of at least {side}x{side} kernels"
         raise bad_input("", "kernel maps", expected, f"{largest}x{largest} at the largest")
     spots = [(*spot, name, code) for name, worth in room.items() for spot, code in _best_spots(worth, codes)]
@@ -111,11 +115,12 @@ def best_placement(worths: Mapping[str, Worth], codes: Sequence[qr.QRCode]) -> t
 
 def best_code(worth: Worth, codes: Sequence[qr.QRCode], place: Placement) -> qr.QRCode:
     """The code whose data modules are worth most at one place; InputError where it is not in the map."""
-    n, (rows, columns) = qr.side(codes[0].version), worth.light.shape
+    n, (rows, columns) = qr.side(codes[0].version), worth.shape
     if not (0 <= place.row <= rows - n and 0 <= place.column <= columns - n):
         found = f"row {place.row}, column {place.column}"
         raise bad_input(place.layer, "place", f"room for {n}x{n} of its {rows}x{columns} kernels", found)
-    light, dark = (place.cut(half, n).astype(np.int64) for half in (worth.light, worth.dark))
+    columns_here = slice(place.column, place.column + n)
+    light, dark = (half[:, columns_here].astype(int) for half in worth.rows(slice(place.row, place.row + n)))
     return max(codes, key=lambda code: int(np.where(code.light, light, dark)[code.data].sum()))
 
 
@@ -131,7 +136,7 @@ def _best_spots(worth: Worth, codes: Sequence[qr.QRCode]) -> list[tuple[tuple[in
     = 1 for light and -1 for dark modules: two correlations by overlap and save. The map is cut into tiles
     that overlap by one code, and every tile is transformed once for all codes.
     """
-    side, shape = codes[0].light.shape[0], worth.light.shape
+    side, shape = codes[0].light.shape[0], worth.shape
     tile = [scipy.fft.next_fast_len(min(n, max(_TILE, 4 * side)), real=True) for n in shape]
     step = [n - side + 1 for n in tile]
     places = [n - side + 1 for n in shape]
@@ -140,7 +145,7 @@ def _best_spots(worth: Worth, codes: Sequence[qr.QRCode]) -> list[tuple[tuple[in
     spectra = scipy.fft.rfft2(signed, s=tile).conj()
     best = [(-math.inf, 0, 0)] * len(codes)
     for top in range(0, places[0], step[0] * max(1, places[0] * places[1] // _LOOKED_AT)):
-        strips = (half[top : top + tile[0]].astype(np.float32) for half in (worth.light, worth.dark))
+        strips = worth.rows(slice(top, top + tile[0]))
         light, dark = (scipy.fft.rfft2(_tiles(strip, tile, step[1], places[1])) for strip in strips)
         difference, both = light - dark, (light + dark) * every
         rows = min(step[0], places[0] - top)
@@ -154,9 +159,7 @@ def _best_spots(worth: Worth, codes: Sequence[qr.QRCode]) -> list[tuple[tuple[in
     return [((int(value), row, column), code) for (value, row, column), code in zip(best, codes, strict=True)]
 
 
-def _tiles(
-    strip: NDArray[np.float32], tile: Sequence[int], step: int, places: int
-) -> NDArray[np.float32]:
+def _tiles(strip: NDArray[np.uint8], tile: Sequence[int], step: int, places: int) -> NDArray[np.float32]:
     """Cuts a strip of a map into overlapping tiles [n, *tile], 0 beyond the edge."""
     count = -(-places // step)
     padded = np.zeros((tile[0], (count - 1) * step + tile[1]), dtype=np.float32)

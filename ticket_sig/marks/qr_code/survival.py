@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.marks.qr_code.placement import Worth
+from ticket_sig.mask import kernel_map
 from ticket_sig.ticket import Ticket
 
 RATES = tuple(percent / 100 for percent in range(3, 31, 3))  # of further magnitude pruning, over all layers
 _SMALL = 0.25  # quantile of a layer's magnitudes: the middle of those that come back (`with_mask`)
 _SAMPLED = 1 << 20  # weights that the thresholds are taken from
-_BLOCK = 1 << 22  # kernels that are looked at together
 
 
 def worths(ticket: Ticket, layers: Sequence[str]) -> dict[str, Worth]:
@@ -36,15 +36,16 @@ def worths(ticket: Ticket, layers: Sequence[str]) -> dict[str, Worth]:
 
 
 def _worth(ticket: Ticket, name: str, thresholds: Sequence[float], small: float | None) -> Worth:
-    kept, weights = ticket.mask.kernel_map(name), ticket.weights[name]
-    light, dark = kept.to(torch.uint8), (~kept).to(torch.uint8) + len(thresholds)
-    for top in range(0, len(kept), rows := max(1, _BLOCK // max(1, kept[0].numel()))):
-        block = slice(top, top + rows)
-        back = torch.tensor(small) if ticket.rewind is None else _largest(ticket.rewind[name][block])
-        strength = torch.where(kept[block], _largest(weights[block]), back)
-        for threshold in thresholds:
-            light[block] += strength > threshold
-    return Worth(light.numpy(), dark.numpy())
+    shape, levels = ticket.mask[name].shape, torch.tensor(thresholds)
+
+    def rows(some: slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        kept = kernel_map(ticket.mask[name][some])
+        back = torch.tensor(small) if ticket.rewind is None else _largest(ticket.rewind[name][some])
+        strength = torch.where(kept, _largest(ticket.weights[name][some]), back)
+        stands = torch.bucketize(strength, levels, out_int32=True).to(torch.uint8)  # how many are smaller
+        return (stands + kept).numpy(), ((~kept).to(torch.uint8) + len(thresholds)).numpy()
+
+    return Worth((shape[0], shape[1]), rows)
 
 
 def _largest(weights: Tensor) -> Tensor:
