@@ -129,7 +129,8 @@ def _put_back(
     """Puts back up to `count` free weights, by rewind magnitude or by the key; returns how many are left."""
     if (rewind := ticket.rewind) is not None:
         return _switch(count, True, kept, free, lambda name: -_by_rewind(rewind[name])[free[name]])
-    total = sum(int(np.count_nonzero(f)) for f in free.values())
+    if not (total := sum(int(np.count_nonzero(f)) for f in free.values())):
+        return count
     chosen = keyed_places(key, f"positions {' '.join(free)}", min(count, total), total)
     _set(kept, free, chosen, True)
     return count - len(chosen)
