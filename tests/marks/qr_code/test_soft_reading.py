@@ -37,12 +37,15 @@ def read_as_the_standard_says(suspect: Ticket, mark: CodeMark) -> bool:
         return False
 
 
+def put_back(ticket: Ticket, seed: int) -> Ticket:
+    """2 % of what is pruned put back, by chance."""
+    return ATTACKS["add-on"](rate=0.02).attacked(ticket, Scene(seed=seed)).ticket
+
+
 DAMAGES: dict[str, Callable[[Ticket, int], Ticket]] = {
-    "pruned by 5 %": lambda ticket, _: prune_ticket(ticket, 0.05),
-    "30 % pruned at random": lambda ticket, seed: prune_ticket(ticket, 0.35, scope="random", seed=seed),
-    "1 % put back": lambda ticket, seed: (
-        ATTACKS["add-on"](rate=0.01).attacked(ticket, Scene(seed=seed)).ticket
-    ),
+    "5 % pruned": lambda ticket, _: prune_ticket(ticket, 0.05),
+    "35 % pruned at random": lambda ticket, seed: prune_ticket(ticket, 0.35, scope="random", seed=seed),
+    "2 % put back": put_back,
 }
 
 

@@ -81,7 +81,8 @@ def remove_weights(
     """Removes `count` kept weights, the smallest first, in place; InputError where not that many can go."""
     side = code.light.shape[0]
     region = place.cut(kept[place.layer], side)
-    sizes = _magnitudes(place.cut(ticket.weights[place.layer], side))
+    rows, columns = slice(place.row, place.row + side), slice(place.column, place.column + side)
+    sizes = _magnitudes(ticket.weights[place.layer][rows, columns])
     # A light kernel keeps its largest weight, and so stays light.
     largest = np.where(region, sizes, -1).argmax(-1)[..., None] == np.arange(region.shape[-1])
     free = region & ~largest & (code.data & code.light)[..., None]

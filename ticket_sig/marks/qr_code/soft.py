@@ -20,6 +20,7 @@ from scipy.special import gammaln, logsumexp
 Bits = NDArray[np.bool_]
 
 WRONG = 2.0**-32  # the most codewords that may fit unrelated modules as well
+_TURNS = 8  # at most; more are only taken where nothing stands
 _POLYNOMIAL = 0x1D  # of the field, without its highest bit: ISO/IEC 18004, section 7.5.2
 
 
@@ -39,7 +40,9 @@ def nearest(read: Bits, trust: NDArray[np.float64], data: int) -> bytes | None:
     rows, pivots = _reduced(_generator(len(read) // 8, data)[:, order])
     ordered, weight = read[order], trust[order].astype(np.float32)
     word = np.bitwise_xor.reduce(rows[ordered[pivots]], axis=0, initial=False)
-    while (better := _better(word, rows, ordered, weight)) is not None:
+    for _ in range(_TURNS):
+        if (better := _better(word, rows, ordered, weight)) is None:
+            break
         word = better
     found = np.empty_like(read)
     found[order] = word
@@ -72,8 +75,8 @@ def _log_fitting(read: Bits, word: Bits) -> float:
     Fitting as well means a pair (misses among zeros, misses among ones) that is not more likely by chance:
     the area of such pairs is a union of at most n + 1 rectangles.
     """
-    zeros, ones = np.count_nonzero(~read), np.count_nonzero(read)
-    balls = _log_ball(zeros, np.count_nonzero(word & ~read)) + _log_ball(ones, np.count_nonzero(~word & read))
+    zeros, ones = ~read, read
+    balls = sum(_log_ball(int(part.sum()), int((part & (word != read)).sum())) for part in (zeros, ones))
     return float(balls + np.log(len(read) + 1) - len(read) * np.log(2))
 
 
@@ -96,8 +99,8 @@ def _reduced(generator: Bits) -> tuple[Bits, NDArray[np.intp]]:
         below = bits[done:].argmax() + done
         if not bits[below]:
             continue
-        rows[[done, below]] = rows[[below, done]]
-        bits[[done, below]] = bits[[below, done]]
+        swapped = [done, int(below)]
+        rows[swapped], bits[swapped] = rows[swapped[::-1]], bits[swapped[::-1]]
         bits[done] = 0
         rows[bits.view(bool)] ^= rows[done]
         pivots.append(column)
@@ -111,9 +114,8 @@ def _generator(symbols: int, data: int) -> Bits:
     codec = RSCodec(symbols - data)
     ones = np.eye(data, dtype=np.uint8)
     words = np.array([list(codec.encode(one.tobytes())) for one in ones], dtype=np.uint8)
-    powers = [words]
+    powers: list[NDArray[np.uint8]] = [words]
     for _ in range(7):
-        words = (words << 1) ^ (words >> 7) * np.uint8(_POLYNOMIAL)
-        powers.append(words)
+        powers.append((powers[-1] << 1 ^ (powers[-1] >> 7) * _POLYNOMIAL).astype(np.uint8))
     stacked = np.stack(powers[::-1], axis=1).reshape(8 * data, symbols)  # the highest bit first
     return np.unpackbits(stacked, axis=1).view(bool)
