@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ticket_sig.lottery.prune import prune_ticket
-from ticket_sig.marks import CodeMark
-from ticket_sig.marks.embed import Embedded, claim_of
+from ticket_sig.marks import CodeMark, claim_of
+from ticket_sig.marks.embed import Embedded
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import most_similar
 from ticket_sig.ticket import Ticket

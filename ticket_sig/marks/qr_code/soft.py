@@ -75,8 +75,7 @@ def _log_fitting(read: Bits, word: Bits) -> float:
     Fitting as well means a pair (misses among zeros, misses among ones) that is not more likely by chance:
     the area of such pairs is a union of at most n + 1 rectangles.
     """
-    zeros, ones = ~read, read
-    balls = sum(_log_ball(int(part.sum()), int((part & (word != read)).sum())) for part in (zeros, ones))
+    balls = sum(_log_ball(int(part.sum()), int((part & (word != read)).sum())) for part in (read, ~read))
     return float(balls + np.log(len(read) + 1) - len(read) * np.log(2))
 
 
