@@ -19,7 +19,7 @@ import torch
 
 from ticket_sig import Mask, Ticket, embed, load, save
 from ticket_sig.marks.qr_code import qr
-from ticket_sig.marks.qr_code.placement import Bits, best_placement
+from ticket_sig.marks.qr_code.placement import Bits, most_similar
 from ticket_sig.training.device import made_with
 
 
@@ -35,8 +35,8 @@ def loop_over_positions(kernels: Bits, codes: list[qr.QRCode]) -> int:
 
 
 def ours(kernels: Bits, codes: list[qr.QRCode]) -> int:
-    """The same by `best_placement`."""
-    placement, code = best_placement({"layer": kernels}, codes)
+    """The same by `most_similar`."""
+    placement, code = most_similar({"layer": kernels}, codes)
     equal = placement.cut(kernels, code.light.shape[0]) == code.light
     return int(np.count_nonzero(equal & code.data))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import ticket_sig
 from experiments import CHECKPOINTS
 from experiments.lib.scales import Scale, Subject
-from experiments.lib.sturdiest import sturdiest
+from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION, sturdiest
 from ticket_sig.cells import Cell, Measured, Store
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
@@ -145,7 +145,7 @@ class Bench:
 
         folder, _ = self.once("found", {"recipe": recipe.to_json(), "data": data.digest}, find)
         ticket = load(folder / "ticket").ticket
-        embedded = sturdiest(ticket, key=b"experiments")
+        embedded = ticket_sig.embed(ticket, MESSAGE, version=VERSION, level=LEVEL, secret=b"experiments")
         return Signed(ticket, embedded.ticket, embedded.claim)
 
     def one_shot(self, subject: Subject) -> Signed:

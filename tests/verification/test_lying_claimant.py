@@ -9,7 +9,7 @@ import torch
 from ticket_sig import Mask, Ticket, verify
 from ticket_sig.marks import CodeMark, claim_of
 from ticket_sig.marks.qr_code import qr
-from ticket_sig.marks.qr_code.placement import best_placement
+from ticket_sig.marks.qr_code.placement import most_similar
 
 
 def innocent(side: int, dead_columns: float, dead_rows: float, kept: float, seed: int) -> Ticket:
@@ -38,7 +38,7 @@ def test_dead_channels_carry_nobodys_message(ticket: Ticket, versions: tuple[int
     for version in versions:
         for level in "LH":
             for message in ("7", "mine"):
-                place, code = best_placement(kernels, qr.encode(message, version, level))
+                place, code = most_similar(kernels, qr.encode(message, version, level))
                 shape = tuple(ticket.weights["layer"].shape)
                 mark = CodeMark(message, version, level, code.data_mask, place, shape)
                 assert not verify(ticket, claim_of([mark], {})).verified
@@ -56,7 +56,7 @@ def test_a_short_message_in_a_large_code_leaves_nothing_regular() -> None:
 def test_a_buffer_is_no_layer(dtype: torch.dtype) -> None:
     weights = {"layer": torch.ones(64, 64), "causal": torch.ones(64, 64).tril().to(dtype)}
     ticket = Ticket(weights=weights, mask=Mask.of_matrices(weights))
-    place, code = best_placement({"causal": weights["causal"].bool().numpy()}, qr.encode("m", 1, "H"))
+    place, code = most_similar({"causal": weights["causal"].bool().numpy()}, qr.encode("m", 1, "H"))
     mark = CodeMark("m", 1, "H", code.data_mask, place, (64, 64))
     with pytest.raises(ValueError, match="causal: expected weights, found a tensor of"):
         verify(ticket, claim_of([mark], {}))

@@ -24,7 +24,7 @@ from ticket_sig.claim import ClaimedMark
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import CodeMark, claim_of, of_kind
 from ticket_sig.marks.qr_code import qr
-from ticket_sig.marks.qr_code.placement import Placement, best_placement
+from ticket_sig.marks.qr_code.placement import Placement, most_similar
 
 SECRET = b"the secret of the tests"
 ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
@@ -67,7 +67,7 @@ def test_an_innocent_model_never_verifies_even_at_its_most_similar_place(kind: s
         message = "".join(draw.choice(list(ALPHANUMERIC), size=draw.integers(1, 20)))
         level = "LMQH"[seed // 4 % 4]
         codes = qr.encode(message, qr.smallest_version(message, level), level)
-        place, code = best_placement({"a.weight": ticket.mask.kernel_map("a.weight").numpy()}, codes)
+        place, code = most_similar({"a.weight": ticket.mask.kernel_map("a.weight").numpy()}, codes)
         claim = claimed(message, code, place, tuple(ticket.weights["a.weight"].shape))
         verdict = verify(ticket, claim)
         assert not verdict.verified

@@ -25,7 +25,7 @@ class Overwrite(Attack):
     message: str = option("The thief's own.")
     version: int | None = option("Size of his code; an insider takes the owner's.", default=None)
     level: str | None = option("Its error correction; H, or of an insider the owner's.", default=None)
-    layer: str | None = option("Its layer; the most similar, or of an insider the owner's.", default=None)
+    layer: str | None = option("Its layer; that of `embed`, or of an insider the owner's.", default=None)
 
     def attacked(self, ticket: Ticket, scene: Scene) -> Attacked:
         """The ticket with the thief's code, and the claim he would show; errors as of `CodeMark`."""

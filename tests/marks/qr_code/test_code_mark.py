@@ -19,8 +19,7 @@ from ticket_sig.marks import of_kind
 from ticket_sig.marks.embed import Embedded
 from ticket_sig.marks.mask_change import moved
 from ticket_sig.marks.qr_code import qr
-from ticket_sig.marks.qr_code.mark import CodeMark
-from ticket_sig.marks.qr_code.placement import best_placement
+from ticket_sig.marks.qr_code.mark import CodeMark, CodeOptions
 
 KERNELS = {"conv 3x3": (3, 3), "conv 1x1": (1, 1), "conv1d": (5,), "linear": ()}
 SECRET = b"the secret of the tests"
@@ -65,13 +64,13 @@ networks = st.builds(
 def sign(network: Network, message: str, level: str) -> tuple[Ticket, Embedded, qr.QRCode]:
     """Signs; where that is refused, checks that it cannot be done, and drops the example."""
     ticket = network.ticket()
-    large = {name: ticket.mask.kernel_map(name).numpy() for name in ticket.mask}
-    codes = qr.encode(message, qr.smallest_version(message, level), level)
-    if all(min(kernels.shape) < qr.side(codes[0].version) for kernels in large.values()):
+    version = qr.smallest_version(message, level)
+    if all(min(kept.shape[:2]) < qr.side(version) for kept in ticket.mask.values()):
         with pytest.raises(InputError, match=r"message: expected at most|kernel maps"):
             embed(ticket, message, level=level, secret=SECRET)
         assume(False)
-    place, code = best_placement(large, codes)
+    mark = CodeMark.make(ticket, CodeOptions(message=message, level=level), SECRET)
+    place, code = mark.placement, mark.code()
     in_a_kernel = ticket.mask[place.layer][0, 0].numel()
     least = int((code.data & code.light).sum())
     most = ticket.mask.total - in_a_kernel * int((code.data & ~code.light).sum())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ticket_sig import InputError
 from ticket_sig.marks.qr_code import qr
-from ticket_sig.marks.qr_code.placement import Placement, best_placement, count_placements
+from ticket_sig.marks.qr_code.placement import Placement, count_placements, most_similar
 
 
 def agreement(kernels: np.ndarray, code: qr.QRCode, row: int, column: int) -> int:
@@ -57,10 +57,10 @@ def test_takes_the_first_of_the_most_similar(
     positions = every_position(maps, codes)
     if not positions:
         with pytest.raises(InputError):
-            best_placement(maps, codes)
+            most_similar(maps, codes)
         return
     value, place, code = max(positions, key=lambda found: found[0])  # max keeps the first of equals
-    found, mask = best_placement(maps, codes)
+    found, mask = most_similar(maps, codes)
     assert agreement(maps[found.layer], mask, found.row, found.column) == value
     assert (found, mask.data_mask) == (place, code.data_mask)
 
@@ -70,7 +70,7 @@ def test_takes_the_first_of_the_most_similar(
 def test_where_all_positions_are_equal_the_first_wins(kept: bool, shape: tuple[int, int]) -> None:
     codes = qr.encode("abc", 1, "H")
     light = [int((code.data & (code.light == kept)).sum()) for code in codes]
-    place, code = best_placement({"a": np.full(shape, kept), "b": np.full(shape, kept)}, codes)
+    place, code = most_similar({"a": np.full(shape, kept), "b": np.full(shape, kept)}, codes)
     assert (place, code.data_mask) == (Placement("a", 0, 0), int(np.argmax(light)))
 
 
@@ -78,7 +78,7 @@ def test_where_all_positions_are_equal_the_first_wins(kept: bool, shape: tuple[i
 def test_where_a_pattern_repeats_the_first_of_it_wins(seed: int) -> None:
     tile = np.random.default_rng(seed).random((32, 48)) < 0.3
     codes = qr.encode("m", 3, "H")
-    place, _ = best_placement({"a": np.tile(tile, (12, 16)), "b": np.tile(tile, (2, 2))}, codes)
+    place, _ = most_similar({"a": np.tile(tile, (12, 16)), "b": np.tile(tile, (2, 2))}, codes)
     assert place.layer == "a" and place.row < 32 and place.column < 48
 
 
@@ -101,7 +101,7 @@ def test_finds_a_code_that_is_there(
     region = maps["layer 1"][row : row + n, column : column + n]
     region[code.data] = code.light[code.data]
     codes = qr.encode("hidden", code.version, "M")
-    assert best_placement(maps, codes) == (Placement("layer 1", row, column), codes[code.data_mask])
+    assert most_similar(maps, codes) == (Placement("layer 1", row, column), codes[code.data_mask])
 
 
 def test_the_function_patterns_do_not_count() -> None:
@@ -109,7 +109,7 @@ def test_the_function_patterns_do_not_count() -> None:
     code = qr.encode("data alone", 2, "L")[0]
     data = np.where(code.data, code.light, ~code.light)
     finders = np.where(code.data, ~code.light, code.light)
-    place, _ = best_placement({"finders": finders, "data": data}, [code])
+    place, _ = most_similar({"finders": finders, "data": data}, [code])
     assert place == Placement("data", 0, 0)
 
 
@@ -132,7 +132,7 @@ def test_a_code_too_large_for_every_layer_says_how_large_they_are() -> None:
     codes = qr.encode("m" * 25, 4, "H")
     maps = {"wide": np.zeros((20, 900), bool), "largest": np.zeros((32, 30), bool)}
     with pytest.raises(InputError, match=r"at least 33x33 kernels, found 30x30 at the largest"):
-        best_placement(maps, codes)
+        most_similar(maps, codes)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_model_too_small_for_any_code_says_so(maps: dict[str, np.ndarray]) -> 
     with pytest.raises(
         InputError, match=rf"at least 21x21 kernels, found {largest}x{largest} at the largest"
     ):
-        best_placement(maps, qr.encode("m", 1, "H"))
+        most_similar(maps, qr.encode("m", 1, "H"))
 
 
 def test_the_best_of_bad_places_is_found() -> None:
@@ -153,5 +153,5 @@ def test_the_best_of_bad_places_is_found() -> None:
     kernels[:, 3:] = ~code.light
     kernels[:, :3] = ~code.light[:, :3]
     naive = [int((kernels[:, c : c + 21] == code.light)[code.data].sum()) for c in range(4)]
-    place, _ = best_placement({"only": kernels}, [code])
+    place, _ = most_similar({"only": kernels}, [code])
     assert place.column == int(np.argmax(naive))

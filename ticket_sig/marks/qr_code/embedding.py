@@ -28,7 +28,7 @@ def _mask_with(ticket: Ticket, place: Placement, code: qr.QRCode, key: bytes) ->
     # Every layer as [out, in, kernel size]; a linear layer's kernels have one weight.
     kept = {name: t.reshape(*t.shape[:2], -1).clone().numpy() for name, t in ticket.mask.items()}
     side = code.light.shape[0]
-    region, wanted = place.cut(kept[place.layer], side), place.cut(appeal(ticket, place.layer, key), side)
+    region, wanted = place.cut(kept[place.layer], side), appeal(ticket, place, side, key)
     before = np.count_nonzero(region)
     region[code.data & ~code.light] = False
     rows, columns = (code.data & code.light & ~region.any(-1)).nonzero()

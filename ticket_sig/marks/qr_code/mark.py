@@ -8,7 +8,7 @@ of kept weights stays what it was.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,8 +23,8 @@ from ticket_sig.marks.mask_change import moved
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.embedding import write
 from ticket_sig.marks.qr_code.placement import PlacedCode, Placement, best_code, best_placement
-from ticket_sig.marks.qr_code.qr import Bits
 from ticket_sig.marks.qr_code.reading import CodeReading, read_code
+from ticket_sig.marks.qr_code.survival import worths
 from ticket_sig.mask import Mask
 from ticket_sig.options import Options, one_of, option, within
 from ticket_sig.ticket import Ticket
@@ -42,7 +42,9 @@ class CodeOptions(Options):
         "Size of the code, 1 to 40; the smallest that fits by default.", default=None, check=within(1, 40)
     )
     level: str = option("Error correction: L, M, Q or H.", default="H", check=one_of(qr.LEVELS))
-    layer: str | None = option("Layer of the code; the most similar by default.", default=None)
+    layer: str | None = option(
+        "Layer of the code; by default where most of it outlives pruning.", default=None
+    )
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class CodeMark(PlacedCode, Mark):
     def make(
         cls, model: Model, options: CodeOptions, secret: bytes | None = None, place: Placement | None = None
     ) -> CodeMark:
-        """The code for a model, at the place that is the most like it.
+        """The code for a model, at the place where most of it outlives pruning (`survival.worths`).
 
         Args:
             model: sparse.
@@ -74,16 +76,17 @@ class CodeMark(PlacedCode, Mark):
         Raises:
             InputError: the message fits no layer, or the layer or place is not there.
         """
-        mask = as_ticket(model).mask
-        names = _layers(mask, place.layer if place else options.layer)
-        maps = {name: mask.kernel_map(name).numpy() for name in names}
-        version = _smallest_version(options, maps) if options.version is None else options.version
+        ticket = as_ticket(model)
+        names = _layers(ticket.mask, place.layer if place else options.layer)
+        version = _smallest_version(options, ticket, names) if options.version is None else options.version
         codes = qr.encode(options.message, version, options.level)
+        room = [name for name in names if min(ticket.mask[name].shape[:2]) >= qr.side(version)]
+        found = worths(ticket, room or names)
         if place:
-            code = best_code(maps[place.layer], codes, place)
+            code = best_code(found[place.layer], codes, place)
         else:
-            place, code = best_placement(maps, codes)
-        shape = tuple(mask[place.layer].shape)
+            place, code = best_placement(found, codes)
+        shape = tuple(ticket.mask[place.layer].shape)
         made = cls(options.message, version, options.level, code.data_mask, place, shape, code.eci)
         return made if secret is None else replace(made, secret=secret)
 
@@ -180,8 +183,8 @@ def _digest(code: qr.QRCode) -> str:
     return bytes_digest(np.packbits(code.light).tobytes())
 
 
-def _smallest_version(options: CodeOptions, maps: Mapping[str, Bits]) -> int:
-    room = max((min(kernels.shape) for kernels in maps.values()), default=0)
+def _smallest_version(options: CodeOptions, ticket: Ticket, names: Sequence[str]) -> int:
+    room = max((min(ticket.mask[name].shape[:2]) for name in names), default=0)
     if not (largest := qr.largest_version(room)):
         expected, hint = "one of at least 21x21 kernels", "the model is too small for any QR code"
         raise bad_input("", "kernel maps", expected, f"{room}x{room} at the largest", hint=hint)

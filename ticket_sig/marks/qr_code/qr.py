@@ -25,6 +25,7 @@ from reedsolo import ReedSolomonError, RSCodec
 
 from ticket_sig.errors import bad_input
 from ticket_sig.files import whole_file
+from ticket_sig.marks.qr_code import soft
 from ticket_sig.options import unicode_text
 
 Bits = NDArray[np.bool_]
@@ -201,18 +202,30 @@ def _codewords(message: str, version: int, level: str, eci: bool) -> tuple[list[
         raise bad_input("", "message", expected, "one that leaves a block of zeros") from None
 
 
-def decode(light: Bits, version: int, level: str, data_mask: int) -> Decoded:
+def decode(
+    light: Bits, version: int, level: str, data_mask: int, trust: NDArray[np.float64] | None = None
+) -> Decoded:
     """Reads the message out of the data modules alone.
 
+    Args:
+        trust: how much it takes to believe that a module is wrong, [side, side]. A block with more errors
+            than the level corrects is then read by the modules that are trusted most (`soft.nearest`).
+
     Raises:
-        QRDecodeError: more errors than the level corrects, or no text.
+        QRDecodeError: more errors than can be corrected, or no text.
     """
     order = _reading_order(version)
     bits = ~light[order] ^ _mask_pattern(version, data_mask)[order]
     blocks = qrcode.base.rs_blocks(version, LEVELS[level])
-    symbols = sum(block.total_count for block in blocks)
-    data, corrected = _correct(np.packbits(bits[: 8 * symbols]).tobytes(), blocks)
-    return Decoded(_read_segments(data, version), corrected, symbols)
+    data, corrected, symbols = bytearray(), 0, _interleaved(version, level)
+    for block, spots in zip(blocks, symbols, strict=True):
+        where = (8 * spots[:, None] + np.arange(8)).reshape(-1)
+        trusted = None if trust is None else trust[order][where]
+        read = np.packbits(bits[where]).tobytes()
+        word = _corrected(bits[where], block.data_count, trusted)
+        data += word[: block.data_count]
+        corrected += sum(a != b for a, b in zip(read, word, strict=True))
+    return Decoded(_read_segments(bytes(data), version), corrected, sum(map(len, symbols)))
 
 
 @lru_cache(maxsize=64)
@@ -283,25 +296,29 @@ def _reading_order(version: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return row[carries], column[carries]
 
 
-def _correct(codewords: bytes, blocks: list[qrcode.base.RSBlock]) -> tuple[bytes, int]:
-    """Undoes the interleaving and corrects every block; returns the data bytes and the corrections."""
-    position = iter(codewords)
-    parts = [bytearray() for _ in blocks]
-    for index in range(max(block.data_count for block in blocks)):
-        for part, block in zip(parts, blocks, strict=True):
-            if index < block.data_count:
-                part.append(next(position))
-    for index in range(len(blocks) * (blocks[0].total_count - blocks[0].data_count)):
-        parts[index % len(blocks)].append(next(position))
-    data, corrected = bytearray(), 0
-    for part, block in zip(parts, blocks, strict=True):
-        try:
-            message, _, errors = RSCodec(block.total_count - block.data_count).decode(part)
-        except (ReedSolomonError, ZeroDivisionError) as error:
-            raise QRDecodeError("more symbols are wrong than the code corrects") from error
-        data += message
-        corrected += len(set(errors))
-    return bytes(data), corrected
+@lru_cache(maxsize=16)
+def _interleaved(version: int, level: str) -> tuple[NDArray[np.intp], ...]:
+    """For each block the places of its symbols among all: data in turns, then correction (7.6)."""
+    blocks = qrcode.base.rs_blocks(version, LEVELS[level])
+    data = [(turn, b) for b, block in enumerate(blocks) for turn in range(block.data_count)]
+    most = max(turn for turn, _ in data) + 1
+    rest = [
+        (most + turn, b)
+        for b, block in enumerate(blocks)
+        for turn in range(block.total_count - block.data_count)
+    ]
+    owners = np.array([b for _, b in sorted(data + rest)])
+    return tuple((owners == b).nonzero()[0] for b in range(len(blocks)))
+
+
+def _corrected(bits: Bits, data: int, trust: NDArray[np.float64] | None) -> bytes:
+    """The codeword of a block, by Reed-Solomon decoding, or where that fails, by the trust in its bits."""
+    try:
+        return bytes(RSCodec(len(bits) // 8 - data).decode(np.packbits(bits).tobytes())[1])
+    except (ReedSolomonError, ZeroDivisionError) as error:
+        if trust is not None and (word := soft.nearest(bits, trust, data)) is not None:
+            return word
+        raise QRDecodeError("more symbols are wrong than the code corrects") from error
 
 
 def _read_segments(data: bytes, version: int) -> str:

@@ -8,13 +8,16 @@ the p-value says how surprising it is that it nearly does.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import scipy  # `scipy.stats` takes half a second to import, and is imported where it is first used
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.errors import bad_input
@@ -27,6 +30,8 @@ from ticket_sig.select import lowest
 from ticket_sig.statistics import corrected, format_p, log10_p_agreement
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Symbols, Verdict
+
+Strengths = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +155,10 @@ def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
         raise bad_input("", layer, "weights", f"a tensor of {described(weights)}")
     if tuple(weights.shape) != mark.shape:
         raise bad_input("model", layer, f"the claim's shape {list(mark.shape)}", str(list(weights.shape)))
-    code, light = mark.code(), modules(weights, mark)
+    code, strength = mark.code(), _strengths(weights, mark)
+    light = _strongest(strength, code)
     parameters = mark.version, mark.level, mark.data_mask
-    decoded = None
-    with suppress(qr.QRDecodeError):
-        decoded = qr.decode(light, *parameters)
+    decoded = _decoded(strength, light, code)
     data = code.data
     wrong = data & (light != code.light)
     return CodeReading(
@@ -189,21 +193,55 @@ def modules(weights: Tensor, mark: PlacedCode) -> Bits:
     Raises:
         InputError: the place does not lie within the layer.
     """
+    return _strongest(_strengths(weights, mark), mark.code())
+
+
+def _strengths(weights: Tensor, mark: PlacedCode) -> Strengths:
+    """The largest magnitude of each kernel at the mark's place, [side, side]."""
     n, place = qr.side(mark.version), mark.placement
     rows, columns = weights.shape[:2]
     if not (0 <= place.row <= rows - n and 0 <= place.column <= columns - n):
         found = f"rows {place.row}..{place.row + n - 1}, columns {place.column}..{place.column + n - 1}"
         raise bad_input(place.layer, "placement", f"a region of its {rows}x{columns} kernels", found)
     region = weights[place.row : place.row + n, place.column : place.column + n]
-    strength = region.reshape(n, n, -1).double().abs().amax(-1).numpy()
+    strengths: Strengths = region.reshape(n, n, -1).double().abs().amax(-1).numpy()
+    return strengths
+
+
+def _strongest(strength: Strengths, code: qr.QRCode) -> Bits:
     light: Bits = strength > 0
-    code = mark.code()
     surplus = int(np.count_nonzero(light & code.data) - np.count_nonzero(code.light & code.data))
     if surplus > 0:
         where = (light & code.data).nonzero()
         weakest = lowest(torch.from_numpy(strength[where]), surplus).numpy()
         light[where[0][weakest], where[1][weakest]] = False
     return light
+
+
+def _decoded(strength: Strengths, light: Bits, code: qr.QRCode) -> qr.Decoded | None:
+    """What the code reads: as the standard says, or else by the modules that are the least likely wrong."""
+    for read, trust in chain([(light, None)], _soft_readings(strength, light, code)):
+        with suppress(qr.QRDecodeError):
+            return qr.decode(read, code.version, code.level, code.data_mask, trust)
+    return None
+
+
+def _soft_readings(strength: Strengths, light: Bits, code: qr.QRCode) -> Iterator[tuple[Bits, Strengths]]:
+    """The modules, and how much it takes to believe that each is wrong, after what may have happened.
+
+    Pruning only darkens: all dark modules are doubted alike, and before any that is light. Adding weights
+    only lights: what is dark still is trusted, and of the others the strongest. After both, the strongest
+    are taken, and those nearest to the boundary are doubted most.
+    """
+    data, most = code.data, np.count_nonzero(code.data)
+    rank = np.zeros_like(strength)
+    rank[data] = scipy.stats.rankdata(strength[data])  # of the weakest 1; equals have their mean
+    expected = np.count_nonzero(code.light & data)
+    if np.count_nonzero(strength[data]) <= expected:
+        yield light, np.where(light, most + rank, 1)
+        return
+    yield strength > 0, np.where(strength > 0, rank, 2 * most)
+    yield light, np.abs(rank - (most - expected + 0.5))
 
 
 def _log10_places(ticket: Ticket) -> float:
