@@ -66,4 +66,5 @@ def _numbered(taps: Tensor, draw: torch.Generator) -> Tensor:
     sums = torch.zeros(len(taps), dtype=torch.int64)
     for word, tap in zip(words, taps.T, strict=True):
         sums += word * tap  # wraps around
-    return sums.unique(return_inverse=True)[1]
+    numbers: Tensor = torch.unique(sums, return_inverse=True)[1]
+    return numbers

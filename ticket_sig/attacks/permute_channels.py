@@ -66,11 +66,11 @@ class PermuteChannels(Attack):
             if link.name in masks:
                 masks[link.name] = _moved(link, masks[link.name], order)
             layer = link.name.removesuffix("weight")
-            eps = model.get_submodule(layer.rstrip(".")).eps if link.norm else 0.0
+            eps = float(getattr(model.get_submodule(layer.rstrip(".")), "eps", 0.0))
             for part in ("weight", "bias", "running_mean", "running_var"):
                 if (name := f"{layer}{part}") in weights:
                     moved = _moved(link, weights[name].double(), order)
-                    weights[name] = _scaled(link, part, moved, scales, float(eps)).to(weights[name].dtype)
+                    weights[name] = _scaled(link, part, moved, scales, eps).to(weights[name].dtype)
         return Attacked(replace(stolen(ticket), weights=retie(ticket.weights, weights), mask=Mask(masks)))
 
 
@@ -97,8 +97,8 @@ def _order(graph: KernelGraph, draw: torch.Generator) -> Tensor:
         if strand not in fixed and len(set(known)) == len(known):
             alike[known].append(nodes)
     order = torch.arange(graph.nodes)
-    for found in alike.values():
-        places = torch.tensor(found)
+    for known_alike in alike.values():
+        places = torch.tensor(known_alike)
         order[places] = places[torch.randperm(len(places), generator=draw)]
     return order
 
@@ -116,12 +116,12 @@ def _scales(graph: KernelGraph, ticket: Ticket, most: float, draw: torch.Generat
 
 def _unmoved(graph: KernelGraph) -> Tensor:
     """The channels that everybody knows, and those that cannot be moved in one place alone."""
-    uses = Counter(link.name for link in graph.links if link.name is not None)
-    shared = [link for link in graph.links if uses.get(link.name, 0) > 1]
+    uses = Counter(link.name for link in graph.links)
+    shared = [link for link in graph.links if link.name is not None and uses[link.name] > 1]
     fixed = [graph.inputs, graph.outputs, *(nodes for n, nodes in graph.passed if _plain(n) in _MIXING)]
     fixed += [nodes.flatten() for link in shared for nodes in (link.tails, link.heads)]
     for link in graph.links:
-        nodes, times = link.tails.unique(return_counts=True)
+        nodes, times = torch.unique(link.tails, return_counts=True)
         fixed.append(nodes[times > 1])  # joined to itself
     return torch.cat(fixed)
 
