@@ -8,14 +8,16 @@ from pathlib import Path
 
 from experiments.carriers.carried import (
     ALL,
+    AS_IT_IS,
     MIRROR,
     QR,
+    RATE,
     SPREAD,
     UNSIGNED,
     Carried,
     Theft,
-    base,
     half,
+    some,
     stolen_cell,
     theft,
     told,
@@ -30,7 +32,7 @@ from ticket_sig.files import whole_file
 TITLE = "Spread and mirror code: the robustness matrix"
 PRUNED, AT_RANDOM, ADDED = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7), (0.1, 0.2, 0.5), (0.01, 0.02, 0.05, 0.1)
 BITS, NOISE, RESCALED = (4, 3, 2), 0.3, 1000.0
-AS_IT_IS = "none"
+NOTHING, OTHER = "none", "transfer to "
 # Head of the column, marks of the network, which of them is told.
 COLUMNS = (
     ("spread alone", SPREAD, SPREAD),
@@ -41,16 +43,22 @@ COLUMNS = (
 )
 
 
-def without_training() -> list[tuple[str, Theft]]:
+def without_training(bench: Bench) -> list[tuple[str, Theft]]:
     """What costs a thief nothing but accuracy."""
     both = Theft((("magnitude-pruning", {"rate": 0.3}), ("add-on", {"rate": 0.05})))
     return [
-        (AS_IT_IS, Theft()),
-        *((f"magnitude pruning {100 * r:g} %", theft("magnitude-pruning", rate=r)) for r in PRUNED),
-        *((f"random pruning {100 * r:g} %", theft("random-pruning", rate=r)) for r in AT_RANDOM),
-        *((f"add-on {100 * r:g} %", theft("add-on", rate=r)) for r in ADDED),
+        (NOTHING, AS_IT_IS),
+        *(
+            (f"magnitude pruning {100 * r:g} %", theft("magnitude-pruning", rate=r))
+            for r in some(bench, PRUNED)
+        ),
+        *((f"random pruning {100 * r:g} %", theft("random-pruning", rate=r)) for r in some(bench, AT_RANDOM)),
+        *((f"add-on {100 * r:g} %", theft("add-on", rate=r)) for r in some(bench, ADDED)),
         ("pruning 30 %, add-on 5 %", both),
-        *((f"quantization, {bits} bits", theft("quantization", bits=bits)) for bits in BITS),
+        *(
+            (f"quantization, {bits} bits", theft("quantization", bits=bits))
+            for bits in BITS[-1 if bench.scale.name == "smoke" else 0 :]
+        ),
         (f"Gaussian noise, {NOISE:g} deviations", theft("gaussian-noise", scale=NOISE)),
         ("channels permuted, rescaled", theft("permute-channels", rescale=RESCALED)),
     ]
@@ -62,7 +70,7 @@ def with_training(bench: Bench, subject: Subject) -> list[tuple[str, Theft]]:
     to_other = Theft((("fine-tuning", {"epochs": moved}),), other=True)
     return [
         (f"fine-tuning, {short} epochs", theft("fine-tuning", epochs=short)),
-        (f"transfer to {subject.other}", to_other),
+        (f"{OTHER}{subject.other}", to_other),
         ("own spread over it, trained on", own(SPREAD).then(short)),
         ("own mirror over it, trained on", own(MIRROR).then(short)),
         ("own QR code in its place, trained on", theft("overwrite", message="my network").then(short)),
@@ -76,17 +84,12 @@ def own(mark: str) -> Theft:
 
 def attacks(bench: Bench, subject: Subject, marks: str) -> list[tuple[str, Theft]]:
     """Those on a network: what trains is done once, on the network that carries all marks."""
-    return [*without_training(), *(with_training(bench, subject) if marks == ALL else ())]
+    return [*without_training(bench), *(with_training(bench, subject) if marks == ALL else ())]
 
 
-def group(bench: Bench, subject: Subject, marks: str, words: str, done: Theft) -> list[Cell]:
+def group(bench: Bench, subject: Subject, marks: str, done: Theft) -> list[Cell]:
     """One attack on a network of every seed."""
-    return [
-        base(bench, subject, Carried(marks, seed))
-        if words == AS_IT_IS
-        else stolen_cell(bench, subject, Carried(marks, seed), done, words)
-        for seed in bench.scale.seeds
-    ]
+    return [stolen_cell(bench, subject, Carried(marks, seed), done) for seed in bench.scale.seeds]
 
 
 def cells(bench: Bench) -> list[Cell]:
@@ -96,11 +99,11 @@ def cells(bench: Bench) -> list[Cell]:
         for index, seed in enumerate(bench.scale.seeds)
         for subject in bench.scale.subjects
         for one in (
-            *(base(bench, subject, Carried(marks, seed)) for marks in (ALL, SPREAD, MIRROR, UNSIGNED)),
+            *(stolen_cell(bench, subject, Carried(marks, seed)) for marks in (ALL, SPREAD, MIRROR, UNSIGNED)),
             *(
-                group(bench, subject, marks, *attack)[index]
+                group(bench, subject, marks, done)[index]
                 for marks in (ALL, SPREAD, MIRROR)
-                for attack in attacks(bench, subject, marks)
+                for _, done in attacks(bench, subject, marks)
             ),
         )
     ]
@@ -109,7 +112,7 @@ def cells(bench: Bench) -> list[Cell]:
 def values_of(bench: Bench, subject: Subject, marks: str) -> dict[str, list[Measured]]:
     """What was measured of a network's attacks."""
     return {
-        words: bench.store.found(group(bench, subject, marks, words, done))
+        words: bench.store.found(group(bench, subject, marks, done))
         for words, done in attacks(bench, subject, marks)
     }
 
@@ -127,12 +130,12 @@ def result(bench: Bench) -> Result:
             rows.append((subject, words, accuracy, *each, published(words)))
     columns = " | ".join(["network", "attack", "test %", *(head for head, _, _ in COLUMNS), "paper"])
     notes = (
-        "`read`: the message is exact, of so many seeds. p-values are corrected for all secrets, messages and "
-        "marks that could have been tried, and the worst of the verified; sigma is a mean. Accuracy: of the "
-        "network with all three marks; after the transfer, on the other data set.",
-        "What trains is done on the network with all three marks, and each is read apart. Trained on: for half "
-        f"the epochs, learning rate 0.02. Rescaled: by up to {RESCALED:g}. Noise: in standard deviations of its "
-        "layer's kept weights; of the add-on 1.",
+        "`read`: the message is exact, of so many seeds. p-values are corrected for all secrets, messages "
+        "and marks that could have been tried, and the worst of the verified; sigma is a mean. Accuracy: of "
+        "the network with all three marks; after the transfer, on the other data set.",
+        "What trains is done on the network with all three marks, and each is read apart. Trained on: for "
+        f"half the epochs, learning rate {RATE:g}. Rescaled: by up to {RESCALED:g}. Noise: in standard "
+        "deviations of its layer's kept weights; of the add-on 1.",
         "Paper: its QR code in ResNet-20, 19.4 % kept; test accuracy, and what is read.",
         *exceptions(bench),
     )
@@ -146,32 +149,23 @@ def exceptions(bench: Bench) -> list[str]:
     for subject in bench.scale.subjects:
         for head, marks, mark in COLUMNS:
             found = values_of(bench, subject, marks)
-            whole = [value["accuracy"] for value in found[AS_IT_IS]]
+            chance = 100 / bench.data(subject.dataset).classes
+            least = [(chance + value["accuracy"]) / 2 for value in found[NOTHING]]
             for words, values in found.items():
-                classes = bench.data(
-                    subject.other if words.startswith("transfer") else subject.dataset
-                ).classes
-                useful = [v for v in values if whole and above(v, classes) >= above_chance(whole[0], 10) / 2]
+                # What another task is worth to its thief, nobody can tell: such a network always counts.
+                useful = [
+                    v for v in values if words.startswith(OTHER) or v["accuracy"] >= min(least, default=0)
+                ]
                 if any(value["marks"][mark]["verdict"] != "verified" for value in useful):
                     lost.append(f"{head}: {words}")
     listed = "; ".join(lost) or "nothing"
     return [f"Not verified with every seed, though half of the accuracy above chance is left: {listed}."]
 
 
-def above(value: Measured, classes: int) -> float:
-    """Points of accuracy above chance."""
-    return above_chance(float(value["accuracy"]), classes)
-
-
-def above_chance(accuracy: float, classes: int) -> float:
-    """The same, of a number."""
-    return accuracy - 100 / classes
-
-
 def published(words: str) -> str:
     """The paper's accuracy and reading, where it has this attack."""
     by, _, rate = words.removesuffix(" %").rpartition(" ")
-    if words == AS_IT_IS:
+    if words == NOTHING:
         by, rate = "magnitude pruning", "0"
     known = {
         f"{kind} pruning": table6.PUBLISHED["resnet20-cifar10", kind] for kind in ("magnitude", "random")

@@ -28,6 +28,7 @@ QR, SPREAD, MIRROR = "qr-code", "spread", "mirror"
 TWO = f"{SPREAD}+{MIRROR}"
 ALL = f"{QR}+{TWO}"  # in the order in which they are written
 UNSIGNED = ""
+_SHOWN = ("mean", "low", "high")
 RATE = 0.02  # learning rate of who trains on after an attack; fine-tuning by itself takes the recipe's
 
 
@@ -63,6 +64,11 @@ class Theft:
     steps: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     other: bool = False
 
+    def __str__(self) -> str:
+        """Its steps, for a cell's name."""
+        words = [word for name, options in self.steps for word in (name, *map(str, options.values()))]
+        return " ".join([*words, *(["other"] if self.other else [])]) or "as it is"
+
     @property
     def trains(self) -> bool:
         """Whether any of it is a training."""
@@ -71,6 +77,9 @@ class Theft:
     def then(self, epochs: int) -> Theft:
         """The same, and he trains on."""
         return replace(self, steps=(*self.steps, ("fine-tuning", {"epochs": epochs, "lr": RATE})))
+
+
+AS_IT_IS = Theft()
 
 
 def theft(name: str, **options: Any) -> Theft:
@@ -106,7 +115,7 @@ def network(bench: Bench, subject: Subject, carried: Carried) -> Ticket:
     return bench.train(ticket, bench.recipe(subject, carried.seed)).ticket
 
 
-def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft, words: str) -> Cell:
+def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = AS_IT_IS) -> Cell:
     """A network after a theft: accuracy, and what is left of each of its marks."""
 
     def measure() -> Measured:
@@ -126,9 +135,9 @@ def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft, w
     asked: dict[str, Any] = {"marks": carried.marks, "margin": carried.margin, "seed": carried.seed}
     asked |= {"steps": [[name, dict(options)] for name, options in done.steps], "other": done.other}
     about = {"subject": str(subject), "ticket": bench.signed(subject).claim.subject}
-    title = [carried.marks or "unsigned", words, f"seed {carried.seed}"]
+    words = [carried.marks or "unsigned", str(done), f"seed {carried.seed}"]
     recipe = bench.recipe(subject, carried.seed)
-    return bench.cell("carriers", measure, recipe, about=about, words=title, **asked)
+    return bench.cell("carriers", measure, recipe, about=about, words=words, **asked)
 
 
 def _stolen(bench: Bench, subject: Subject, carried: Carried, done: Theft, ticket: Ticket) -> Ticket:
@@ -170,9 +179,9 @@ def share_moved(bench: Bench, subject: Subject, carried: Carried) -> float:
     return 100 * moved(ticket.mask, signed(bench, subject, carried).ticket.mask) / ticket.mask.kept
 
 
-def base(bench: Bench, subject: Subject, carried: Carried) -> Cell:
-    """A network as it is."""
-    return stolen_cell(bench, subject, carried, Theft(), "as it is")
+def some(bench: Bench, values: tuple[float, ...], most: int = 1) -> tuple[float, ...]:
+    """Rates and strengths; at the smallest scale, which shows that it runs, the first alone."""
+    return values[:most] if bench.scale.name == "smoke" else values
 
 
 def interval(values: Sequence[float], digits: int = 2) -> str:
@@ -180,9 +189,8 @@ def interval(values: Sequence[float], digits: int = 2) -> str:
     found = stat(values)
     if found is None:
         return "not run"
-    if found["low"] is None:
-        return f"{found['mean']:+.{digits}f} (1)"
-    return f"{found['mean']:+.{digits}f} [{found['low']:+.{digits}f}, {found['high']:+.{digits}f}] ({found['n']})"
+    mean, low, high = (None if found[what] is None else f"{found[what]:+.{digits}f}" for what in _SHOWN)
+    return f"{mean} ({found['n']})" if low is None else f"{mean} [{low}, {high}] ({found['n']})"
 
 
 def told(values: Sequence[Measured], mark: str) -> str:

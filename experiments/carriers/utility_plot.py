@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.carriers import attack_matrix
-from experiments.carriers.attack_matrix import ALL, AS_IT_IS, MIRROR, QR, SPREAD, above_chance, values_of
+from experiments.carriers.attack_matrix import NOTHING, OTHER, values_of
+from experiments.carriers.carried import ALL, MIRROR, QR, SPREAD
 from experiments.lib.bench import Bench
 from experiments.lib.showing import Result
 from ticket_sig.cells import Cell, Measured
@@ -34,16 +35,16 @@ def cells(bench: Bench) -> list[Cell]:
     return attack_matrix.cells(bench)
 
 
-def points(bench: Bench, mark: str) -> list[tuple[str, list[Measured]]]:
+def points(bench: Bench) -> list[tuple[str, list[Measured]]]:
     """Attacks on the network with all three marks, on its own data set."""
     found = values_of(bench, bench.scale.subjects[0], ALL)
-    return [(words, values) for words, values in found.items() if values and "transfer" not in words]
+    return [(words, values) for words, values in found.items() if values and OTHER not in words]
 
 
 def result(bench: Bench) -> Result:
     """One row an attack: accuracy and -log10 p of each mark, with their intervals."""
     rows = []
-    for words, values in points(bench, SPREAD):
+    for words, values in points(bench):
         tails = [_shown([-v["marks"][mark]["log10_p"] for v in values], 1) for mark in (SPREAD, MIRROR, QR)]
         rows.append((words, _shown([v["accuracy"] for v in values], 2), *tails))
     columns = "attack | test % | -log10 p, spread | -log10 p, mirror | -log10 p, QR code"
@@ -73,17 +74,17 @@ def draw(path: Path, bench: Bench) -> None:
     for axes, (mark, head) in zip(
         panels, ((SPREAD, "spread"), (MIRROR, "mirror"), (QR, "QR code")), strict=True
     ):
-        for words, values in points(bench, mark):
+        for words, values in points(bench):
             kind = next(n for n, (_, starts) in enumerate(KINDS) if words.startswith(starts))
             across = stat([value["accuracy"] for value in values])
             up = stat([-value["marks"][mark]["log10_p"] for value in values])
             look: dict[str, Any] = {"color": COLOURS[kind], "marker": MARKERS[kind], "capsize": 2}
             axes.errorbar(*_point(across, up), markersize=6, elinewidth=0.8, **look)
         axes.axhline(-LOG10_THRESHOLD, linestyle="--", color="black", linewidth=0.8)
-        whole = [v["accuracy"] for words, of in points(bench, mark) if words == AS_IT_IS for v in of]
+        whole = [v["accuracy"] for words, of in points(bench) if words == NOTHING for v in of]
         classes = bench.data(bench.scale.subjects[0].dataset).classes
         if whole:
-            least = 100 / classes + above_chance(sum(whole) / len(whole), classes) / 2
+            least = (100 / classes + sum(whole) / len(whole)) / 2
             axes.axvline(least, linestyle=":", color="black", linewidth=0.8)
         axes.set_yscale("symlog", linthresh=10)
         axes.set_ylim(bottom=-1)
