@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.lib.bench import Bench
 from experiments.lib.scales import Subject
@@ -24,6 +24,7 @@ from ticket_sig.marks.mask_change import moved
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.device import made_with
 
+_T = TypeVar("_T")
 QR, SPREAD, MIRROR = "qr-code", "spread", "mirror"
 TWO = f"{SPREAD}+{MIRROR}"
 ALL = f"{QR}+{TWO}"  # in the order in which they are written
@@ -179,8 +180,8 @@ def share_moved(bench: Bench, subject: Subject, carried: Carried) -> float:
     return 100 * moved(ticket.mask, signed(bench, subject, carried).ticket.mask) / ticket.mask.kept
 
 
-def some(bench: Bench, values: tuple[float, ...], most: int = 1) -> tuple[float, ...]:
-    """Rates and strengths; at the smallest scale, which shows that it runs, the first alone."""
+def some(bench: Bench, values: Sequence[_T], most: int = 1) -> Sequence[_T]:
+    """Rates, strengths and the like; at the smallest scale, which shows that it runs, the first alone."""
     return values[:most] if bench.scale.name == "smoke" else values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.carriers.carried import (
@@ -38,16 +39,16 @@ ADDED = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 def networks(bench: Bench, seed: int) -> list[tuple[str, Carried]]:
     """In words, and which; of a seed that is not among the few those of the usual margins alone."""
-    found = [(f"{marks}, usual margin", Carried(marks, seed)) for marks in (SPREAD, MIRROR, TWO, ALL)]
+    usual = some(bench, (SPREAD, MIRROR, TWO, ALL))
+    found = [(f"{marks}, usual margin", Carried(marks, seed)) for marks in usual]
     if seed not in bench.few():
         return found
     bits = MessageCode(len(MESSAGE)).size
-    found.append(("qr-code", Carried(QR, seed)))
-    for marks, strengths in STRENGTHS.items():
+    for marks, strengths in some(bench, list(STRENGTHS.items())):
         for strength in some(bench, strengths):
             margin = round(strength / math.sqrt(bits), 2)
             found.append((f"{marks}, margin {margin:g}", Carried(marks, seed, margin)))
-    return found
+    return [*found, *((marks, Carried(marks, seed)) for marks in some(bench, (QR,), most=0))]
 
 
 def strength(bench: Bench, subject: Subject, carried: Carried) -> Cell:
@@ -71,7 +72,7 @@ def strength(bench: Bench, subject: Subject, carried: Carried) -> Cell:
 
 
 def _furthest(
-    bench: Bench, subject: Subject, carried: Carried, name: str, rates: tuple[float, ...]
+    bench: Bench, subject: Subject, carried: Carried, name: str, rates: Sequence[float]
 ) -> dict[str, float]:
     """The highest rate at which each mark's message is exact, at this and all lower ones."""
     ticket, owners = network(bench, subject, carried), signed(bench, subject, carried)
