@@ -30,7 +30,11 @@ from ticket_sig.cells import Cell, Measured
 from ticket_sig.files import whole_file
 
 TITLE = "Spread and mirror code: the robustness matrix"
-PRUNED, AT_RANDOM, ADDED = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7), (0.1, 0.2, 0.5), (0.01, 0.02, 0.05, 0.1)
+RATES = {
+    "magnitude-pruning": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
+    "random-pruning": (0.1, 0.2, 0.5),
+    "add-on": (0.01, 0.02, 0.05, 0.1),
+}
 BITS, NOISE, RESCALED = (4, 3, 2), 0.3, 1000.0
 NOTHING, OTHER = "none", "transfer to "
 # Head of the column, marks of the network, which of them is told.
@@ -49,16 +53,12 @@ def without_training(bench: Bench) -> list[tuple[str, Theft]]:
     return [
         (NOTHING, AS_IT_IS),
         *(
-            (f"magnitude pruning {100 * r:g} %", theft("magnitude-pruning", rate=r))
-            for r in some(bench, PRUNED)
+            (f"{name.replace('-p', ' p')} {100 * rate:g} %", theft(name, rate=rate))
+            for name, rates in RATES.items()
+            for rate in some(bench, rates)
         ),
-        *((f"random pruning {100 * r:g} %", theft("random-pruning", rate=r)) for r in some(bench, AT_RANDOM)),
-        *((f"add-on {100 * r:g} %", theft("add-on", rate=r)) for r in some(bench, ADDED)),
         ("pruning 30 %, add-on 5 %", both),
-        *(
-            (f"quantization, {bits} bits", theft("quantization", bits=bits))
-            for bits in BITS[-1 if bench.scale.name == "smoke" else 0 :]
-        ),
+        *((f"quantization, {bits} bits", theft("quantization", bits=bits)) for bits in some(bench, BITS)),
         (f"Gaussian noise, {NOISE:g} deviations", theft("gaussian-noise", scale=NOISE)),
         ("channels permuted, rescaled", theft("permute-channels", rescale=RESCALED)),
     ]
@@ -153,9 +153,8 @@ def exceptions(bench: Bench) -> list[str]:
             least = [(chance + value["accuracy"]) / 2 for value in found[NOTHING]]
             for words, values in found.items():
                 # What another task is worth to its thief, nobody can tell: such a network always counts.
-                useful = [
-                    v for v in values if words.startswith(OTHER) or v["accuracy"] >= min(least, default=0)
-                ]
+                bar = 0.0 if words.startswith(OTHER) else min(least, default=0.0)
+                useful = [value for value in values if value["accuracy"] >= bar]
                 if any(value["marks"][mark]["verdict"] != "verified" for value in useful):
                     lost.append(f"{head}: {words}")
     listed = "; ".join(lost) or "nothing"

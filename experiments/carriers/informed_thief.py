@@ -104,7 +104,7 @@ def result(bench: Bench) -> Result:
         f"{bench.recipe(bench.scale.subjects[0], 0).length}.",
         "Swaps move kept weights at random; what comes back is noise of 1 standard deviation. His own marks "
         "are as strong as the owner's by default. Evened out: of each pattern and its image as many kernels.",
-        "Who has the dense parent needs no mark removed: he prunes it himself, pays the whole retraining, and "
-        "none of the marks is in his network. It is the parent that must not be handed out.",
+        "Who has the dense parent needs no mark removed: he prunes it himself, pays the whole retraining, "
+        "and none of the marks is in his network. It is the parent that must not be handed out.",
     )
     return Result(columns, rows, notes)

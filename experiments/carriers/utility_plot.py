@@ -87,7 +87,7 @@ def draw(path: Path, bench: Bench) -> None:
             least = (100 / classes + sum(whole) / len(whole)) / 2
             axes.axvline(least, linestyle=":", color="black", linewidth=0.8)
         axes.set_yscale("symlog", linthresh=10)
-        axes.set_ylim(bottom=-1)
+        axes.set_ylim(-1, 1000)
         axes.set(title=head, xlabel="test accuracy in %")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("-log10 p, corrected")
