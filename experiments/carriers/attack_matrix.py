@@ -64,17 +64,18 @@ def without_training(bench: Bench) -> list[tuple[str, Theft]]:
     ]
 
 
-def with_training(bench: Bench, subject: Subject) -> list[tuple[str, Theft]]:
+def with_training(bench: Bench, subject: Subject) -> Sequence[tuple[str, Theft]]:
     """What takes the thief half as long as the network's own training."""
     short, moved = half(bench, subject), half(bench, subject, other=True)
     to_other = Theft((("fine-tuning", {"epochs": moved}),), other=True)
-    return [
-        (f"fine-tuning, {short} epochs", theft("fine-tuning", epochs=short)),
+    found = [
         (f"{OTHER}{subject.other}", to_other),
+        ("own QR code in its place, trained on", theft("overwrite", message="my network").then(short)),
         ("own spread over it, trained on", own(SPREAD).then(short)),
         ("own mirror over it, trained on", own(MIRROR).then(short)),
-        ("own QR code in its place, trained on", theft("overwrite", message="my network").then(short)),
+        (f"fine-tuning, {short} epochs", theft("fine-tuning", epochs=short)),
     ]
+    return some(bench, found, 2)
 
 
 def own(mark: str) -> Theft:

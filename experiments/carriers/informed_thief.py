@@ -59,8 +59,8 @@ def cells(bench: Bench) -> list[Cell]:
             *(stolen_cell(bench, subject, Carried(marks, bench.scale.seeds[0])) for marks in (ALL, UNSIGNED)),
             *(
                 cell
-                for trained in (False, True)
-                for _, done in thefts(bench)
+                for trained, found in ((False, thefts(bench)), (True, some(bench, thefts(bench))))
+                for _, done in found
                 for cell in group(bench, subject, done, trained)[:1]
             ),
             *(
@@ -70,8 +70,8 @@ def cells(bench: Bench) -> list[Cell]:
             ),
             *(
                 cell
-                for trained in (False, True)
-                for _, done in thefts(bench)
+                for trained, found in ((False, thefts(bench)), (True, some(bench, thefts(bench))))
+                for _, done in found
                 for cell in group(bench, subject, done, trained)[1:]
             ),
         )
@@ -87,7 +87,8 @@ def result(bench: Bench) -> Result:
         listed = [("nothing", "", before)]
         for words, done in thefts(bench):
             listed.append((words, "none", group(bench, subject, done, trained=False)))
-            listed.append((words, "all", group(bench, subject, done, trained=True)))
+            if (words, done) in some(bench, thefts(bench)):
+                listed.append((words, "all", group(bench, subject, done, trained=True)))
         listed.append((FROM_PARENT, "all", parent))
         for words, data, of_row in listed:
             values = bench.store.found(of_row)

@@ -93,9 +93,9 @@ def _order(graph: KernelGraph, draw: torch.Generator) -> Tensor:
     fixed = set(strands[_unmoved(graph)].tolist())
     alike = defaultdict(list)
     for strand, found in members.items():
-        known, nodes = zip(*sorted(found), strict=True)
+        known, places_of = zip(*sorted(found), strict=True)
         if strand not in fixed and len(set(known)) == len(known):
-            alike[known].append(nodes)
+            alike[known].append(places_of)
     order = torch.arange(graph.nodes)
     for known_alike in alike.values():
         places = torch.tensor(known_alike)
