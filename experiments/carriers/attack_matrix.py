@@ -66,8 +66,8 @@ def without_training(bench: Bench) -> list[tuple[str, Theft]]:
 
 def with_training(bench: Bench, subject: Subject) -> Sequence[tuple[str, Theft]]:
     """What takes the thief half as long as the network's own training."""
-    short, moved = half(bench, subject), half(bench, subject, other=True)
-    to_other = Theft((("fine-tuning", {"epochs": moved}),), other=True)
+    short = half(bench, subject)
+    to_other = Theft((("fine-tuning", {"epochs": short}),), other=True)
     found = [
         (f"{OTHER}{subject.other}", to_other),
         ("own QR code in its place, trained on", theft("overwrite", message="my network").then(short)),

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from experiments.lib.bench import Bench
 from experiments.lib.scales import Subject
 from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION
-from experiments.neurips21.table4 import epochs_on_other
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
@@ -88,10 +87,9 @@ def theft(name: str, **options: Any) -> Theft:
     return Theft(((name, options),))
 
 
-def half(bench: Bench, subject: Subject, *, other: bool = False) -> int:
-    """Half the epochs of a retraining; on the other data set as many steps."""
-    epochs = epochs_on_other(bench, subject) if other else bench.recipe(subject, 0).length.count
-    return max(1, int(epochs) // 2)
+def half(bench: Bench, subject: Subject) -> int:
+    """Half the epochs of a retraining."""
+    return max(1, int(bench.recipe(subject, 0).length.count) // 2)
 
 
 @lru_cache(maxsize=32)
