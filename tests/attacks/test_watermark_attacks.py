@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.tickets import sparse_ticket
 from torch import nn
 
-from ticket_sig import InputError, Mask, Ticket
+from ticket_sig import InputError, Mask, Ticket, embed
 from ticket_sig.attacks import Scene, attack
-from ticket_sig.marks import MARKS, Mark, claim_of
+from ticket_sig.marks import MARKS, CodeMark, Mark, claim_of, of_kind
 from ticket_sig.models import build
 from ticket_sig.verification import verify
 
@@ -46,6 +47,13 @@ def test_a_thief_s_own_watermark_is_one_as_the_owner_s_is(name: str) -> None:
     assert not verify(marked, claim_of([mark], marked.weights)).verified
 
 
+def test_a_thief_s_own_code_is_drawn_and_stands_beside_the_owner_s() -> None:
+    signed = embed(sparse_ticket(), "owner", layer="a.weight", secret=OWNER)
+    forged, claim = attack("own-watermark", mark="qr-code").carry_out(signed.ticket, Scene())
+    assert claim is not None
+    assert verify(forged, claim).verified and len(of_kind(CodeMark, claim).message) == 8
+
+
 def test_flipped_signs_leave_every_answer_as_it_was() -> None:
     network, images = build("freezenet", 10, 1, seed=0).eval(), torch.randn(8, 1, 8, 8)
     weights = {name: t.clone() for name, t in network.state_dict().items()}
@@ -60,9 +68,9 @@ def test_flipped_signs_leave_every_answer_as_it_was() -> None:
         attack("sign-flip")(dense(), Scene(model=nn.Linear(2, 2)))
 
 
-def test_a_mark_without_a_size_is_refused_with_the_known_ones() -> None:
-    for mark in ("qr", "qr-code"):
-        with pytest.raises(InputError, match=f"mark: expected one of freezenet, uchida, nct, found '{mark}'"):
+def test_a_mark_that_is_not_embedded_is_refused_with_the_known_ones() -> None:
+    for mark in ("qr", "trigger-set"):
+        with pytest.raises(InputError, match=f"mark: expected one of qr-code, freezenet.*, found '{mark}'"):
             attack("own-watermark", mark=mark)
     with pytest.raises(InputError, match="precision: expected one of bf16, fp16, found 'int4'"):
         attack("cast", precision="int4")

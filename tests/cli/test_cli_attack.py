@@ -310,7 +310,7 @@ def test_marks_of_dense_networks_are_tried_each_by_itself(
 def test_a_mark_of_the_thief_s_own(tmp_path: Path, ticket_sig: Command) -> None:
     stolen = tmp_path / "stolen"
     asked = ["attack", "own-watermark", torch_file(tmp_path / "net.pt"), "--out", stolen, "--json"]
-    could_not(ticket_sig(*asked[:-1], "--mark", "qr-code"), "mark: expected one of freezenet, uchida, nct")
+    could_not(ticket_sig(*asked[:-1], "--mark", "key-mask"), "mark: expected one of qr-code, freezenet")
     value = read_json(ticket_sig(*asked, "--mark", "freezenet", "--size", 500))
     assert (value["forged"]["verdict"], value["options"]) == ("verified", {"mark": "freezenet", "size": 500})
     assert ticket_sig("verify", stolen, "--claim", stolen / "claim.json").code == 0

@@ -66,6 +66,25 @@ def test_every_experiment_on_dense_networks_and_transcripts_runs(
     assert all(part.strip() in results for part in done.out.split("\n## ")[1:])
 
 
+def test_every_attack_on_every_carrier_is_measured_and_drawn(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    names = ["carriers_matrix", "carriers_utility", "carriers_informed", "carriers_margin"]
+    done = experiments(*names, "--scale", "smoke", "--out", tmp_path)
+    assert done.code == 0 and "\n0 of " not in done.out and "not run" not in done.out
+    rows = list(csv.reader((tmp_path / "results" / "tables" / "carriers_matrix-smoke.csv").open()))
+    found = {row[1]: row[3:8] for row in rows}
+    assert all("read 1/1, verified 1/1" in text for text in found["none"])
+    permuted = found["channels permuted, rescaled"]
+    assert ["verified 1/1" in text for text in permuted] == [False, True, False, True, False]
+    rows = list(csv.reader((tmp_path / "results" / "tables" / "carriers_informed-smoke.csv").open()))
+    left = {(row[1], row[2]): ["verified 1/1" in text for text in row[5:8]] for row in rows}
+    assert left["patterns evened out", "none"][:2] == [True, False]
+    assert left["prunes the dense parent and retrains it himself", "all"] == [False] * 3
+    for name in names[:2]:
+        assert Image.open(tmp_path / "results" / "figures" / f"{name}-smoke.png").width > 300
+
+
 def test_experiments_that_had_no_time_say_what_was_not_run(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:

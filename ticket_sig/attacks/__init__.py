@@ -8,6 +8,7 @@ from ticket_sig.attacks.add_on import AddOn
 from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.cast import Cast
 from ticket_sig.attacks.erase import Erase
+from ticket_sig.attacks.even_out import EvenOut
 from ticket_sig.attacks.fake_key import FakeKey
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.gaussian_noise import GaussianNoise
@@ -16,6 +17,7 @@ from ticket_sig.attacks.magnitude_pruning import MagnitudePruning
 from ticket_sig.attacks.noise import Noise
 from ticket_sig.attacks.overwrite import Overwrite
 from ticket_sig.attacks.own_watermark import OwnWatermark
+from ticket_sig.attacks.permute_channels import PermuteChannels
 from ticket_sig.attacks.quantization import Quantization
 from ticket_sig.attacks.random_pruning import RandomPruning
 from ticket_sig.attacks.scene import Scene
@@ -32,6 +34,8 @@ ATTACKS: dict[str, type[Attack]] = {
     "trigger-removal": TriggerRemoval,
     "cast": Cast,
     "sign-flip": SignFlip,
+    "permute-channels": PermuteChannels,
+    "even-out": EvenOut,
     "gaussian-noise": GaussianNoise,
     "quantization": Quantization,
     "knowledge-distillation": KnowledgeDistillation,

@@ -39,12 +39,14 @@ class Link:
         heads: int64 [groups, outputs], the nodes that each group writes. Every input of a group is linked
             to every output of it.
         transposed: whether the weight has its inputs before its outputs, as a transposed convolution's.
+        norm: whether it is a batch norm, which has a weight for each channel, and statistics.
     """
 
     name: str | None
     tails: Tensor
     heads: Tensor
     transposed: bool = False
+    norm: bool = False
 
     def kernels(self, weight: Tensor) -> Tensor:
         """The layer's weight as [groups, outputs, inputs, weights of a kernel].
@@ -76,12 +78,14 @@ class KernelGraph:
         nodes: how many channels there are; they are counted from 0.
         links: in topological order: all that lead into a channel come before those that leave it.
         inputs, outputs: int64, the channels of the network's inputs and outputs.
+        passed: what else works on channels, by the name of its function or module's class, and on which.
     """
 
     nodes: int
     links: tuple[Link, ...]
     inputs: Tensor
     outputs: Tensor
+    passed: tuple[tuple[str, Tensor], ...] = ()
 
     @property
     def names(self) -> set[str]:
@@ -89,7 +93,7 @@ class KernelGraph:
         return {link.name for link in self.links if link.name is not None}
 
 
-def kernel_graph(model: nn.Module, residual: bool = True) -> KernelGraph:
+def kernel_graph(model: nn.Module, residual: bool = True, norms: bool = False) -> KernelGraph:
     """Follows the channels of a network of convolutions and linear layers, whoever wrote it.
 
     Convolutions and linear layers are links; what works channel by channel leaves nodes as they are. Layers
@@ -100,12 +104,13 @@ def kernel_graph(model: nn.Module, residual: bool = True) -> KernelGraph:
 
     Args:
         residual: whether sums have identity links. Gates always do.
+        norms: whether batch norms are links, too, from each channel to one behind it.
 
     Raises:
         InputError: the network cannot be traced, or an operation cannot be followed, which is named.
     """
     twin, nodes = trace(model)
-    return _Follower(twin, nodes, residual).graph()
+    return _Follower(twin, nodes, residual, norms).graph()
 
 
 @dataclass(frozen=True)
@@ -128,8 +133,8 @@ class _Channels:
 class _Follower:
     """Goes through the operations of a network once and links channels."""
 
-    def __init__(self, model: nn.Module, nodes: list[fx.Node], residual: bool) -> None:
-        self._model, self._nodes, self._residual = model, nodes, residual
+    def __init__(self, model: nn.Module, nodes: list[fx.Node], residual: bool, norms: bool) -> None:
+        self._model, self._nodes, self._residual, self._norms = model, nodes, residual, norms
         self._modules = dict(model.named_modules())
         self._names = {id(p): name for name, p in model.named_parameters()}
         self._known = set(nodes)
@@ -139,6 +144,7 @@ class _Follower:
         self._count = 0
         self._zeros = [torch.empty(0, dtype=torch.int64)]  # channels that padding has added hold nothing
         self._joined: list[tuple[Tensor, Tensor]] = []
+        self._passed: list[tuple[str, Tensor]] = []
 
     def graph(self) -> KernelGraph:
         """The graph of the whole network, its nodes numbered without gaps."""
@@ -153,6 +159,7 @@ class _Follower:
         while not torch.equal(same[same], same):
             same = same[same]
         linked = [nodes.flatten() for k in self._links for nodes in (k.tails, k.heads)]
+        linked += [nodes for _, nodes in self._passed]
         used = torch.unique(same[torch.cat([*self._inputs, *outputs, *linked])])
 
         def number(nodes: Tensor) -> Tensor:
@@ -160,7 +167,8 @@ class _Follower:
 
         links = tuple(replace(k, tails=number(k.tails), heads=number(k.heads)) for k in self._links)
         ends = torch.unique(number(torch.cat(outputs)))
-        return KernelGraph(len(used), links, number(torch.cat(self._inputs)), ends)
+        passed = tuple((name, number(nodes)) for name, nodes in self._passed)
+        return KernelGraph(len(used), links, number(torch.cat(self._inputs)), ends, passed)
 
     def _value(self, node: fx.Node) -> _Channels | None:
         """The channels that come out of a node; None for anything else (numbers, shapes, parameters)."""
@@ -169,9 +177,23 @@ class _Follower:
         operands = self._operands(node)
         if not operands or asks_for_shape(node):
             return None
+        value = (self._module if node.op == "call_module" else self._function)(node, operands)
+        if self._norms:
+            self._note(node, [*operands, value])
+        return value
+
+    def _note(self, node: fx.Node, channels: list[_Channels]) -> None:
+        """Tells what a node does that is no link, and on which channels."""
+        name, inputs = operation(node), node.all_input_nodes
         if node.op == "call_module":
-            return self._module(node, operands)
-        return self._function(node, operands)
+            module = self._modules[str(node.target)]
+            known = isinstance(module, (*LAYERS, nn.modules.batchnorm._BatchNorm))
+            name = "parameter" if not known and module.state_dict() else type(module).__name__
+        elif name not in LAYER_FUNCTIONS and any(given.op == "get_attr" for given in inputs):
+            name = "parameter"
+        elif (name in ADDING and len(inputs) < 2) or (name == "pad" and argument(node, 3, "value")):
+            name = "constant"
+        self._passed += [(name, one.nodes) for one in channels]
 
     def _operands(self, node: fx.Node) -> list[_Channels]:
         """The channels that a node reads, in the order of its arguments and as often as they stand there."""
@@ -224,6 +246,8 @@ class _Follower:
 
     def _module(self, node: fx.Node, operands: list[_Channels]) -> _Channels:
         module, x = self._modules[str(node.target)], operands[0]
+        if self._norms and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            operands = [x := self._norm(node, x), *operands[1:]]
         if isinstance(module, NormReLU) and len(operands) == 2:
             return self._join(node, operands, self._residual)
         if len(operands) > 1:
@@ -278,6 +302,13 @@ class _Follower:
         heads = self._new(outputs)
         self._links.append(Link(name, x.nodes.view(groups, -1), heads.view(groups, -1), transposed))
         return _Channels(heads, weight.ndim, own=True)
+
+    def _norm(self, node: fx.Node, x: _Channels) -> _Channels:
+        """Links each channel to one behind the batch norm."""
+        heads = self._new(len(x.nodes))
+        name = f"{node.target}.weight"
+        self._links.append(Link(name, x.nodes.view(-1, 1), heads.view(-1, 1), norm=True))
+        return replace(x, nodes=heads, own=True)
 
     def _join(self, node: fx.Node, operands: list[_Channels], identities: bool) -> _Channels:
         """An elementwise sum or product; layers that only it reads write into the same nodes."""

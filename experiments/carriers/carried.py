@@ -1,0 +1,205 @@
+"""Retrained networks that carry our marks, one or several, and what a thief leaves of each, as cells."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from experiments.lib.bench import Bench
+from experiments.lib.scales import Subject
+from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION
+from ticket_sig.attacks import Scene, attack
+from ticket_sig.cells import Cell, Measured
+from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import InputError
+from ticket_sig.evaluation.intervals import stat
+from ticket_sig.marks import CodeMark, Mark
+from ticket_sig.marks.embed import Embedded, embed
+from ticket_sig.marks.mark import verdict_on
+from ticket_sig.marks.mask_change import moved
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.device import made_with
+
+_T = TypeVar("_T")
+QR, SPREAD, MIRROR = "qr-code", "spread", "mirror"
+TWO = f"{SPREAD}+{MIRROR}"
+ALL = f"{QR}+{TWO}"  # in the order in which they are written
+UNSIGNED = ""
+_SHOWN = ("mean", "low", "high")
+RATE = 0.02  # learning rate of who trains on after an attack; fine-tuning by itself takes the recipe's
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A network of one seed.
+
+    Attributes:
+        marks: names with `+` between them; nothing for the unsigned one.
+        seed: of its training and of its owner's secret.
+        margin: of its carriers; their own default where None.
+    """
+
+    marks: str
+    seed: int
+    margin: float | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The marks one by one."""
+        return self.marks.split("+") if self.marks else []
+
+
+@dataclass(frozen=True)
+class Theft:
+    """What a thief does: attacks of the registry, one after the other.
+
+    Attributes:
+        steps: name and options of each.
+        other: whether he trains for the other data set.
+    """
+
+    steps: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    other: bool = False
+
+    def __str__(self) -> str:
+        """Its steps, for a cell's name."""
+        words = [word for name, options in self.steps for word in (name, *map(str, options.values()))]
+        return " ".join([*words, *(["other"] if self.other else [])]) or "as it is"
+
+    @property
+    def trains(self) -> bool:
+        """Whether any of it is a training."""
+        return any(name == "fine-tuning" for name, _ in self.steps)
+
+    def then(self, epochs: int) -> Theft:
+        """The same, and he trains on."""
+        return replace(self, steps=(*self.steps, ("fine-tuning", {"epochs": epochs, "lr": RATE})))
+
+
+AS_IT_IS = Theft()
+
+
+def theft(name: str, **options: Any) -> Theft:
+    """One attack of the registry."""
+    return Theft(((name, options),))
+
+
+def half(bench: Bench, subject: Subject) -> int:
+    """Half the epochs of a retraining."""
+    return max(1, int(bench.recipe(subject, 0).length.count) // 2)
+
+
+@lru_cache(maxsize=32)
+def signed(bench: Bench, subject: Subject, carried: Carried) -> Embedded:
+    """The ticket of an unsigned mask with the marks written into it, not retrained.
+
+    The secret is no secret, so that the experiment can be repeated.
+    """
+    ticket = bench.one_shot(subject).unsigned
+    assert ticket is not None
+    given: dict[str, Any] = {} if carried.margin is None else {"margin": carried.margin}
+    given |= {"version": VERSION, "level": LEVEL} if QR in carried.names else {}
+    secret = hashlib.sha256(f"experiment {carried.seed}".encode()).digest()
+    return embed(ticket, MESSAGE, mark=carried.marks, secret=secret, **given)
+
+
+@lru_cache(maxsize=32)
+def network(bench: Bench, subject: Subject, carried: Carried) -> Ticket:
+    """The same, retrained."""
+    ticket = signed(bench, subject, carried).ticket if carried.marks else bench.one_shot(subject).unsigned
+    assert ticket is not None
+    return bench.train(ticket, bench.recipe(subject, carried.seed)).ticket
+
+
+def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = AS_IT_IS) -> Cell:
+    """A network after a theft: accuracy, and what is left of each of its marks."""
+
+    def measure() -> Measured:
+        before = network(bench, subject, carried)
+        after = _stolen(bench, subject, carried, done, before)
+        data = subject.other if done.other else subject.dataset
+        # Who prunes the dense parent himself has no mark: what is read in it are the owner's of that seed.
+        owners = signed(bench, subject, carried if carried.marks else replace(carried, marks=ALL))
+        return {
+            "accuracy": bench.accuracy(after.weights, subject.arch, data),
+            "kept": after.mask.kept,
+            "total": after.mask.total,
+            "marks": {mark.name: left(mark, after, owners) for mark in owners.marks},
+            "made_with": made_with(bench.engine.device, "float32"),
+        }
+
+    asked: dict[str, Any] = {"marks": carried.marks, "margin": carried.margin, "seed": carried.seed}
+    asked |= {"steps": [[name, dict(options)] for name, options in done.steps], "other": done.other}
+    about = {"subject": str(subject), "ticket": bench.signed(subject).claim.subject}
+    words = [carried.marks or "unsigned", str(done), f"seed {carried.seed}"]
+    recipe = bench.recipe(subject, carried.seed)
+    return bench.cell("carriers", measure, recipe, about=about, words=words, **asked)
+
+
+def _stolen(bench: Bench, subject: Subject, carried: Carried, done: Theft, ticket: Ticket) -> Ticket:
+    """What the thief has after all steps; his trainings stand in RUN."""
+    recipe = bench.recipe(subject, carried.seed)
+    marks = signed(bench, subject, carried).marks if carried.marks else ()
+    scene = Scene(
+        data=bench.data(subject.other if done.other else subject.dataset) if done.trains else None,
+        recipe=recipe,
+        engine=bench.engine,
+        seed=carried.seed,
+        place=next((mark for mark in marks if isinstance(mark, CodeMark)), None),
+    )
+    for name, options in done.steps:
+        given = {"attack": [name, dict(options)], "recipe": recipe.to_json(), "other": done.other}
+        run = bench.folder_of("stolen", {**given, "weights": tensor_digest(ticket.weights)})
+        ticket = attack(name, **options)(ticket, replace(scene, run=run))
+    return ticket
+
+
+def left(mark: Mark, suspect: Ticket, owners: Embedded) -> dict[str, Any]:
+    """What is left of a mark, as one of all that its owner claims."""
+    found = verdict_on(mark, suspect, len(owners.marks), owners.shown)
+    if isinstance(found, InputError):
+        return {"exact": False, "verdict": str(found), "log10_p": 0.0, "sigma": None}
+    reading: Any = found.reading
+    return {
+        "exact": reading.message == MESSAGE,
+        "verdict": found.outcome,
+        "log10_p": found.log10_p,
+        "sigma": getattr(reading, "sigma", None),
+    }
+
+
+def share_moved(bench: Bench, subject: Subject, carried: Carried) -> float:
+    """Share of the kept weights, in %, that the marks moved."""
+    ticket = bench.one_shot(subject).unsigned
+    assert ticket is not None
+    return 100 * moved(ticket.mask, signed(bench, subject, carried).ticket.mask) / ticket.mask.kept
+
+
+def some(bench: Bench, values: Sequence[_T], most: int = 1) -> Sequence[_T]:
+    """Rates, strengths and the like; at the smallest scale, which shows that it runs, the first alone."""
+    return values[:most] if bench.scale.name == "smoke" else values
+
+
+def interval(values: Sequence[float], digits: int = 2) -> str:
+    """Mean with the interval of 95 % (Student's t), and the number of seeds."""
+    found = stat(values)
+    if found is None:
+        return "not run"
+    mean, low, high = (None if found[what] is None else f"{found[what]:+.{digits}f}" for what in _SHOWN)
+    return f"{mean} ({found['n']})" if low is None else f"{mean} [{low}, {high}] ({found['n']})"
+
+
+def told(values: Sequence[Measured], mark: str) -> str:
+    """What is left of a mark over seeds: read 3/3, verified 3/3 (p < 1e-85), 21.3 sigma."""
+    found = [value["marks"][mark] for value in values if mark in value["marks"]]
+    if not found:
+        return "not run"
+    exact = sum(one["exact"] for one in found)
+    tails = [one["log10_p"] for one in found if one["verdict"] == "verified"]
+    worst = f" (p < 1e{int(max(tails))})" if tails else ""
+    sigmas = [one["sigma"] for one in found if one["sigma"] is not None]
+    mean = f", {sum(sigmas) / len(sigmas):.1f} sigma" if sigmas else ""
+    return f"read {exact}/{len(found)}, verified {len(tails)}/{len(found)}{worst}{mean}"

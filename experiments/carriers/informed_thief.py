@@ -1,0 +1,111 @@
+"""Spread and mirror code: a thief who knows how they work, and not the secret."""
+
+from __future__ import annotations
+
+from experiments.carriers.attack_matrix import own
+from experiments.carriers.carried import (
+    ALL,
+    MIRROR,
+    QR,
+    RATE,
+    SPREAD,
+    UNSIGNED,
+    Carried,
+    Theft,
+    half,
+    interval,
+    some,
+    stolen_cell,
+    theft,
+    told,
+)
+from experiments.lib.bench import Bench
+from experiments.lib.scales import Subject
+from experiments.lib.showing import Result, summary
+from ticket_sig.cells import Cell
+
+TITLE = "Spread and mirror code: the informed thief"
+MOVED = (0.1, 0.2, 0.4)
+FROM_PARENT = "prunes the dense parent and retrains it himself"
+
+
+def thefts(bench: Bench) -> list[tuple[str, Theft]]:
+    """What he does without data."""
+    return [
+        ("patterns evened out", theft("even-out")),
+        *(
+            (f"random swaps, {100 * rate:g} % moved", theft("noise", rate=rate))
+            for rate in some(bench, MOVED)
+        ),
+        ("a spread mark of his own", own(SPREAD)),
+        ("a mirror mark of his own", own(MIRROR)),
+    ]
+
+
+def group(bench: Bench, subject: Subject, done: Theft, trained: bool) -> list[Cell]:
+    """One theft on the network with all marks; of those that train the matrix has two with every seed."""
+    shared = done in (own(SPREAD), own(MIRROR))
+    seeds = bench.few() if trained and not shared else bench.scale.seeds
+    done = done.then(half(bench, subject)) if trained else done
+    return [stolen_cell(bench, subject, Carried(ALL, seed), done) for seed in seeds]
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Networks first, then what costs least."""
+    return [
+        one
+        for subject in bench.scale.subjects
+        for one in (
+            *(stolen_cell(bench, subject, Carried(marks, bench.scale.seeds[0])) for marks in (ALL, UNSIGNED)),
+            *(
+                cell
+                for trained, found in ((False, thefts(bench)), (True, some(bench, thefts(bench))))
+                for _, done in found
+                for cell in group(bench, subject, done, trained)[:1]
+            ),
+            *(
+                stolen_cell(bench, subject, Carried(m, s))
+                for m in (ALL, UNSIGNED)
+                for s in bench.scale.seeds[1:]
+            ),
+            *(
+                cell
+                for trained, found in ((False, thefts(bench)), (True, some(bench, thefts(bench))))
+                for _, done in found
+                for cell in group(bench, subject, done, trained)[1:]
+            ),
+        )
+    ]
+
+
+def result(bench: Bench) -> Result:
+    """One row a theft: what it costs him, and what is left."""
+    rows: list[tuple[object, ...]] = []
+    for subject in bench.scale.subjects:
+        before = [stolen_cell(bench, subject, Carried(ALL, seed)) for seed in bench.scale.seeds]
+        parent = [stolen_cell(bench, subject, Carried(UNSIGNED, seed)) for seed in bench.scale.seeds]
+        listed = [("nothing", "", before)]
+        for words, done in thefts(bench):
+            listed.append((words, "none", group(bench, subject, done, trained=False)))
+            if (words, done) in some(bench, thefts(bench)):
+                listed.append((words, "all", group(bench, subject, done, trained=True)))
+        listed.append((FROM_PARENT, "all", parent))
+        for words, data, of_row in listed:
+            values = bench.store.found(of_row)
+            lost = interval([-one for one in bench.store.differences(of_row, before)])
+            left = [told(values, mark) for mark in (SPREAD, MIRROR, QR)]
+            rows.append((subject, words, data, summary([v["accuracy"] for v in values]), lost, *left))
+    columns = (
+        "network | what he does | his data | test % | lost, in points [95 %] | spread | mirror | QR code"
+    )
+    epochs = half(bench, bench.scale.subjects[0])
+    notes = (
+        f"The network carries all three marks. With data he trains on for {epochs} epochs (learning rate "
+        f"{RATE:g}); lost: before less after, paired by seed. The network itself was trained for "
+        f"{bench.recipe(bench.scale.subjects[0], 0).length}.",
+        "Swaps move kept weights at random; what comes back is noise of 1 standard deviation. His own marks "
+        "are as strong as the owner's by default. Evened out: of each pattern and its image as many kernels.",
+        "Who has the dense parent needs no mark removed: he prunes it himself, pays the whole retraining, "
+        "and none of the marks is in his network. It is the parent that must not be handed out.",
+    )
+    return Result(columns, rows, notes)
