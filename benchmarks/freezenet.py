@@ -95,7 +95,7 @@ def child(step: str, folder: Path, length: int, runs: int) -> None:
 
     def write() -> str:
         options = options_for("freezenet", length=length)
-        return str(embed_in_files(folder, marked, "freezenet", options, secret=DATA, replace=True).mark)
+        return str(embed_in_files(folder, marked, {"freezenet": options}, secret=DATA, replace=True).mark)
 
     work: dict[str, Callable[[], str]] = {"apply": write, "verify": judge, "mapped": judge_loaded}
     work |= {"held": judge_loaded, "nothing": lambda: ""}

@@ -57,7 +57,7 @@ def marked(
     path: Path, out: Path, length: int = 500, data: bytes = DATA, scale: str = "unit", **how: Any
 ) -> Written:
     options = FreezeNetOptions(length=length, scale=scale)
-    return embed_in_files(path, out, "freezenet", options, secret=data, **how)
+    return embed_in_files(path, out, {"freezenet": options}, secret=data, **how)
 
 
 def fixed_in(out: Path, made: Written) -> dict[str, Fixed]:

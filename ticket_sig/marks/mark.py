@@ -125,6 +125,10 @@ class Mark(ABC):
         """The network with the mark in it, without training, and one more entry of history."""
         raise NotImplementedError(f"{self.name} is not put in by `embed`")
 
+    def embed_beside(self, ticket: Ticket, others: Sequence[Mark]) -> Ticket:
+        """The same, where other marks stand that are to be left as they are."""
+        return self.embed(ticket)
+
     def entries(self, weights: Weights) -> Mapping[str, Entries] | None:
         """Single entries that make the mark, for a model never loaded whole; None where that is not all."""
         return None

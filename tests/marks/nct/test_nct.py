@@ -143,14 +143,14 @@ def test_a_file_is_copied_as_it_is_and_what_is_put_in_next_leaves_it_claimed(tmp
     save(Ticket(weights=network(), mask=Mask({})), tmp_path / "net")
     source = tmp_path / "net" / "model.safetensors"
     options = NctOptions(message=MESSAGE)
-    first = embed_in_files(source, tmp_path / "read", "nct", options, secret=SECRET)
+    first = embed_in_files(source, tmp_path / "read", {"nct": options}, secret=SECRET)
     assert (tmp_path / "read" / "model.safetensors").read_bytes() == source.read_bytes()
     assert isinstance(first.mark, Nct)
     in_parts = first.mark.read(open_weights(tmp_path / "read"))
     assert in_parts == first.mark.read(network()) and in_parts.wrong == 0
     written = tmp_path / "both"
     frozen = options_for("freezenet", share=0.04, scale="layer")
-    second = embed_in_files(tmp_path / "read", written, "freezenet", frozen, secret=SECRET)
+    second = embed_in_files(tmp_path / "read", written, {"freezenet": frozen}, secret=SECRET)
     reading = first.mark.read(open_weights(written))
     assert 0 < reading.wrong < 40 and reading.verdict().detected
     assert [one.name for one in second.claim.marks] == ["nct", "freezenet"] and not second.dropped
