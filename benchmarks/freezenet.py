@@ -30,7 +30,8 @@ from ticket_sig import Claim
 from ticket_sig.formats import open_weights
 from ticket_sig.formats.weights import InMemory
 from ticket_sig.marks import Watermark, of_kind
-from ticket_sig.marks.embed import embed_in_files, options_for
+from ticket_sig.marks.embed import options_for
+from ticket_sig.marks.embed_in_files import embed_in_files
 from ticket_sig.training.device import made_with
 from ticket_sig.verification import verify
 

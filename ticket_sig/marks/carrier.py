@@ -245,7 +245,7 @@ class CarrierReading:
             "log10_p_uncorrected": round(self.log10_p_here, 3),
             "log10_messages_tried": round(self.payload.log10_choices, 3),
             "log10_readings_tried": round(self.log10_choices, 3),
-            "soft_bits": [round(float(z), 3) for z in self.soft],
+            "code_bits": len(self.sent),
             **json_of(self.found_as),
         }
 
@@ -407,6 +407,10 @@ class Carrier(Mark):
 
     def __str__(self) -> str:
         return f"{self.name}, {self.payload.shown(self.payload.data)!r}"
+
+    def room(self, mask: Mask) -> int:
+        """It can stand anywhere in its layers."""
+        return sum(layer.kept for layer in self.layers)
 
     def remedy(self) -> str:
         """More standard deviations, or a shorter text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +88,7 @@ def read_or_made(path: Path) -> Iterator[Secret]:
         raise
 
 
-def outside(path: Path, *folders: Path) -> Path:
+def outside(path: Path, folders: Iterable[Path]) -> Path:
     """The path of a secret; InputError where it lies in a folder that is to be given away."""
     for folder in folders:
         if path.resolve().is_relative_to(folder.resolve()):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ticket_sig import InputError, Mask, Ticket, embed, extract, save, verify
 from ticket_sig.formats import open_weights
 from ticket_sig.marks import Nct, Uchida, claim_of, marks_of
-from ticket_sig.marks.embed import embed_in_files, options_for
+from ticket_sig.marks.embed import options_for
+from ticket_sig.marks.embed_in_files import embed_in_files
 from ticket_sig.marks.nct.mark import NctOptions
 from ticket_sig.marks.nct.reading import Classified
 
