@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ticket_sig.marks.embed_in_files import PutIn, Written
     from ticket_sig.marks.secret import Secret
 
-MarkName = Annotated[str, typer.Option("--mark", help="Kind of the mark, or several, NAME+NAME:")]
+MarkName = Annotated[str, typer.Option("--mark", help="Several are put in as NAME+NAME. Kind of the mark:")]
 SecretFile = Annotated[
     Path | None,
     typer.Option(
