@@ -170,7 +170,7 @@ def test_the_secret_of_another_claim_is_refused(
     for verb in ("verify", "extract"):
         said = ticket_sig(verb, out, "--claim", out / "claim.json", "--secret", tmp_path / "other")
         could_not(
-            said, f"{tmp_path / 'other'}: secret: expected the one of sha256:", "it is of another claim"
+            said, f"{tmp_path / 'other'}: secret: expected the one of sha256:", "found that of another claim"
         )
 
 
@@ -188,7 +188,9 @@ def test_marks_of_the_claim_beside_the_model_are_read_with_its_secret(
     more = tmp_path / "MORE"
     call = ["embed", signed, *ALONE[:2], "--message", "another", "--out", more]
     could_not(
-        ticket_sig(*call), "OUT/claim.json: secret: expected the one of sha256:", "give this one's: --secret"
+        ticket_sig(*call),
+        "OUT/claim.json: secret: expected the one of sha256:",
+        "give this claim's: --secret",
     )
     assert not more.exists() and not (tmp_path / "MORE.secret").exists()
     said = ticket_sig(*call, "--secret", tmp_path / "OUT.secret")

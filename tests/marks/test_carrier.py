@@ -82,7 +82,7 @@ def test_without_the_secret_nothing_is_decided() -> None:
         ):
             read(signed.ticket, signed.claim)
         with pytest.raises(
-            InputError, match=r"secret: expected the one of sha256:.*, found sha256:.* another claim"
+            InputError, match=r"secret: expected the one of sha256:.*, found that of another claim"
         ):
             read(signed.ticket, signed.claim, secret=SECRET)
 

@@ -206,7 +206,7 @@ class CarrierReading:
     @property
     def agreement(self) -> float:
         """Share of the bits of the code that are as claimed, 0 to 1."""
-        return float((self.soft * self.sent > 0).mean())
+        return float(((self.soft < 0) == (self.sent < 0)).mean())
 
     @property
     def log10_p_here(self) -> float:
@@ -378,8 +378,8 @@ class Carrier(Mark):
             raise bad_input(where, "secret", "the owner's secret", "none", hint="give it: --secret FILE")
         own = Secret.of(self.secret if secret is None else secret)
         if own.commitment != self.commitment:
-            hint = "it is of another claim; give this one's: --secret FILE"
-            raise bad_input(where, "secret", f"the one of {self.commitment}", own.commitment, hint=hint)
+            expected, hint = f"the one of {self.commitment}", "give this claim's: --secret FILE"
+            raise bad_input(where, "secret", expected, "that of another claim", hint=hint)
         return own
 
     def _stream(self, secret: Secret) -> Stream:
