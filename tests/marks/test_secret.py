@@ -59,9 +59,9 @@ def test_a_file_is_its_owner_s_alone_and_never_overwritten(tmp_path: Path) -> No
 
 
 def test_one_is_made_where_there_is_none_and_read_the_next_time(tmp_path: Path) -> None:
-    with read_or_made(tmp_path / "s") as first:
+    with read_or_made(tmp_path / "s", tmp_path / "claim.json") as first:
         assert Secret.read(tmp_path / "s") == first, "it is there before anything is made with it"
-    with read_or_made(tmp_path / "s") as second:
+    with read_or_made(tmp_path / "s", tmp_path / "claim.json") as second:
         assert second == first
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
@@ -71,16 +71,27 @@ def test_one_that_was_made_goes_when_its_use_fails_and_one_that_was_there_stays(
         if stays:
             Secret(BYTES).write(tmp_path / "s")
         for error in (InputError("no"), KeyboardInterrupt()):
-            with pytest.raises(type(error)), read_or_made(tmp_path / "s"):
+            with pytest.raises(type(error)), read_or_made(tmp_path / "s", tmp_path / "claim.json"):
                 raise error
         assert [path.name for path in tmp_path.iterdir()] == ["s"] * stays
+
+
+def test_one_that_a_claim_commits_to_by_then_stays(tmp_path: Path) -> None:
+    claim = tmp_path / "claim.json"
+    with pytest.raises(KeyboardInterrupt), read_or_made(tmp_path / "s", claim) as secret:
+        claim.write_text(f'{{"commitment": "{secret.commitment}"}}')
+        raise KeyboardInterrupt
+    assert Secret.read(tmp_path / "s") == secret
+    with pytest.raises(KeyboardInterrupt), read_or_made(tmp_path / "other", claim):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "other").exists(), "the claim is of another"
 
 
 def test_a_link_to_nothing_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "s").symlink_to(tmp_path / "elsewhere")
     with (
         pytest.raises(InputError, match="/s: secret: expected a file of bytes, found none"),
-        read_or_made(tmp_path / "s"),
+        read_or_made(tmp_path / "s", tmp_path / "claim.json"),
     ):
         pass
     assert not (tmp_path / "elsewhere").exists()
@@ -89,7 +100,7 @@ def test_a_link_to_nothing_is_not_written_through(tmp_path: Path) -> None:
 def test_one_in_a_folder_that_is_given_away_is_refused_by_any_name(tmp_path: Path) -> None:
     (tmp_path / "OUT").mkdir()
     (tmp_path / "LINK").symlink_to(tmp_path / "OUT")
-    assert outside(tmp_path / "OUT.secret", [tmp_path / "OUT"]) == tmp_path / "OUT.secret"
+    outside(tmp_path / "OUT.secret", [tmp_path / "OUT"])
     for inside in ("OUT/s", "LINK/s", "OUT/../OUT/deep/s"):
         with pytest.raises(InputError, match=r"expected a file outside of .*OUT, found one inside"):
             outside(tmp_path / inside, [tmp_path / "OUT"])

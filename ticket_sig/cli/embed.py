@@ -18,7 +18,7 @@ Example: ticket-sig embed RUN/ticket --message "owner@example.org" --out SIGNED
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,6 +77,7 @@ def run(
     """Runs the verb."""
     from ticket_sig.marks.embed import keep_apart, options_of_each
     from ticket_sig.marks.embed_in_files import embed_in_files
+    from ticket_sig.marks.secret import outside
     from ticket_sig.transcripts import Transcript
     from ticket_sig.transcripts.link import tagged
 
@@ -86,8 +87,9 @@ def run(
     chosen = options_of_each(mark, **given)
     apart = keep_apart(chosen)
     file = secret or (Path(f"{bundle}.secret") if apart else None)
-    given_away = [bundle, *([model] if secret else [])]
-    with _secret(file, apart, given_away) as decides, progress() as bars:
+    if apart and file:
+        outside(file, [bundle, *([model] if secret else [])])
+    with _secret(file, apart, bundle / "claim.json") as decides, progress() as bars:
         made = embed_in_files(
             model,
             bundle,
@@ -103,13 +105,13 @@ def run(
 
 
 @contextmanager
-def _secret(file: Path | None, apart: bool, given_away: Sequence[Path]) -> Iterator[Secret | bytes | None]:
+def _secret(file: Path | None, apart: bool, claim: Path) -> Iterator[Secret | bytes | None]:
     """What decides all that must look like chance; an owner's secret is made where there is none."""
     from ticket_sig.files import read_bytes
-    from ticket_sig.marks.secret import outside, read_or_made
+    from ticket_sig.marks.secret import read_or_made
 
     if file is not None and apart:
-        with read_or_made(outside(file, given_away)) as own:
+        with read_or_made(file, claim) as own:
             yield own
     else:
         yield read_bytes(file, "--secret") if file else None

@@ -67,11 +67,14 @@ class Secret:
 
 
 @contextmanager
-def read_or_made(path: Path) -> Iterator[Secret]:
+def read_or_made(path: Path, claim: Path) -> Iterator[Secret]:
     """The secret in a file; a fresh one where there is none.
 
-    The file is written before the block runs, and taken away again where it fails: what was made with a
+    The file is written before the block runs, and taken away again where that fails: what was made with a
     secret never lacks it.
+
+    Args:
+        claim: that the block writes. Where it commits to the secret by then, the file stays.
 
     Raises:
         InputError: something else has the name.
@@ -84,14 +87,18 @@ def read_or_made(path: Path) -> Iterator[Secret]:
     try:
         yield fresh
     except BaseException:
-        path.unlink(missing_ok=True)
+        if not (claim.is_file() and fresh.commitment.encode() in claim.read_bytes()):
+            path.unlink(missing_ok=True)
         raise
 
 
-def outside(path: Path, folders: Iterable[Path]) -> Path:
-    """The path of a secret; InputError where it lies in a folder that is to be given away."""
+def outside(path: Path, folders: Iterable[Path]) -> None:
+    """Checks that a secret does not lie in a folder that is to be given away.
+
+    Raises:
+        InputError: it does.
+    """
     for folder in folders:
         if path.resolve().is_relative_to(folder.resolve()):
             hint = "the model is given away, the secret never"
             raise bad_input(path, "secret", f"a file outside of {folder}", "one inside", hint=hint)
-    return path
