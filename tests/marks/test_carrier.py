@@ -51,7 +51,7 @@ def key(tmp_path: Path) -> Path:
 
 
 def mark(text: str = TEXT, ticket: Ticket | None = None) -> ProbeCode:
-    return ProbeCode.make(ticket or sparse_ticket(), CarrierOptions(message=text), SECRET)
+    return ProbeCode.make(ticket or sparse_ticket(), CarrierOptions(message=text), SECRET.value)
 
 
 # Written and read
@@ -94,9 +94,11 @@ def test_a_claim_and_all_that_is_shown_hold_no_secret() -> None:
     assert not any(shown in one for one in told for shown in (SECRET.value.hex(), "\\x01\\x02\\x03"))
 
 
-def test_the_least_margin_is_the_carrier_s_own_where_none_is_given() -> None:
-    chosen = CarrierOptions(message=TEXT, margin=2)
-    assert mark().margin == ProbeCode.usual_margin != 2 == ProbeCode.make(sparse_ticket(), chosen).margin
+def test_all_bits_together_stand_by_the_carrier_s_own_strength_where_no_margin_is_given() -> None:
+    for text in ("a", "x" * 20):
+        own = mark(text)
+        assert own.margin * math.sqrt(own.code.size) == pytest.approx(ProbeCode.usual_sigma)
+    assert ProbeCode.make(sparse_ticket(), CarrierOptions(message=TEXT, margin=2)).margin == 2
 
 
 # What is paid for
@@ -104,7 +106,7 @@ def test_the_least_margin_is_the_carrier_s_own_where_none_is_given() -> None:
 
 def test_a_text_is_paid_for_and_a_public_key_s_fingerprint_is_not(key: Path) -> None:
     text = mark("x" * 8).read(sparse_ticket())
-    keyed = ProbeCode.make(sparse_ticket(), CarrierOptions(fingerprint=key), SECRET)
+    keyed = ProbeCode.make(sparse_ticket(), CarrierOptions(fingerprint=key), SECRET.value)
     signed = keyed.embed(sparse_ticket())
     reading = keyed.read(signed)
     assert text.payload.log10_choices == pytest.approx(64 * math.log10(2)) and text.log10_p == 0
@@ -193,7 +195,7 @@ def test_a_message_or_a_fingerprint(key: Path) -> None:
 
 
 def test_a_claim_brings_the_mark_back(key: Path) -> None:
-    keyed = ProbeCode.make(sparse_ticket(), CarrierOptions(fingerprint=key), SECRET)
+    keyed = ProbeCode.make(sparse_ticket(), CarrierOptions(fingerprint=key), SECRET.value)
     for own in (mark(), mark("ключ 🔑"), keyed):
         [back] = marks_of(claim_of([own], {}))
         assert isinstance(back, ProbeCode) and back == own and back.secret is None

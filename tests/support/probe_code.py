@@ -20,7 +20,7 @@ class ProbeCode(Carrier):
     """A message in the signs of sums over all mask bits; for tests of what all carriers share."""
 
     name = "probe-code"
-    usual_margin = 3.0
+    usual_sigma = 68.0
 
     @classmethod
     def carrying(cls, mask: Mask) -> tuple[Layer, ...]:

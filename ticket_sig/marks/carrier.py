@@ -37,6 +37,7 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Symbols, Verdict
 
 MOST_BYTES, MOST_LAYERS = 64, 10_000
+LEAST_MARGIN = 0.5  # standard deviations of a bit
 _MOST_DIMENSIONS, _MOST_WEIGHTS = 8, 1 << 40  # of a layer
 
 _Own = TypeVar("_Own", bound="Carrier")
@@ -115,9 +116,10 @@ class CarrierOptions(Options):
         "File of a public key (PEM or OpenSSH): its fingerprint is written in place of a text.", default=None
     )
     margin: float | None = option(
-        "Standard deviations by which each bit of the code is to stand; each carrier has its own default.",
+        "Standard deviations by which each bit of the code is to stand; by default as many as each carrier "
+        "needs for all bits together.",
         default=None,
-        check=within(0.5, 50),
+        check=within(LEAST_MARGIN, 50),
     )
 
     def __post_init__(self) -> None:
@@ -274,7 +276,7 @@ class Carrier(Mark):
         commitment: to the secret.
         secret: where it is known: of a mark that was just made.
         margin: standard deviations by which each bit of the code is to stand; of a mark that was just made.
-        usual_margin: where none is given.
+        usual_sigma: standard deviations of all bits together, where no margin is given.
     """
 
     stands_in: ClassVar[str] = "mask"
@@ -282,7 +284,7 @@ class Carrier(Mark):
     options: ClassVar[type[Options] | None] = CarrierOptions
     needs: ClassVar[Mapping[str, str]] = {"secret": "File of the owner's secret, to which the claim commits."}
     usual_size: ClassVar[int | None] = 72
-    usual_margin: ClassVar[float] = 4.0
+    usual_sigma: ClassVar[float] = 51.0
 
     payload: Payload
     layers: tuple[Layer, ...]
@@ -324,17 +326,16 @@ class Carrier(Mark):
         return MessageCode(len(self.payload.data))
 
     @classmethod
-    def make(
-        cls: type[_Own], model: Model, options: CarrierOptions, secret: Secret | bytes | None = None
-    ) -> _Own:
+    def make(cls: type[_Own], model: Model, options: CarrierOptions, secret: bytes | None = None) -> _Own:
         """The mark for a sparse model; InputError where nothing of it can carry one."""
-        own = Secret.of(secret)
+        own, payload = Secret.of(secret), Payload.of(options)
+        usual = cls.usual_sigma / math.sqrt(MessageCode(len(payload.data)).size)
         return cls(
-            payload=Payload.of(options),
+            payload=payload,
             layers=cls.carrying(as_ticket(model).mask),
             commitment=own.commitment,
             secret=own,
-            margin=cls.usual_margin if options.margin is None else options.margin,
+            margin=usual if options.margin is None else options.margin,
         )
 
     @classmethod
