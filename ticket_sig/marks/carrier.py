@@ -421,7 +421,7 @@ class Carrier(Mark):
         """How strongly it stands, and what it moved."""
         old, new = as_ticket(before).mask, as_ticket(after).mask
         return [
-            ("code", f"{self.code.size} bits, each by {self.margin:g} standard deviations or more"),
+            ("code", f"{self.code.size} bits, each by {self.margin:.3g} standard deviations or more"),
             ("layers", len(self.layers)),
             ("weights kept", f"{new.kept} of {new.total}, as before"),
             ("weights moved", moved(old, new)),

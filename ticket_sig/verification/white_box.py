@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,16 +74,23 @@ class Together:
         """Verified where one of the marks is, at the price of having tried all."""
         stand = [verdict for verdict in self.verdicts if verdict.verified] or [self.best]
         gone = ", ".join(verdict.mark for verdict in self.verdicts if not verdict.verified)
-        left = {verdict.does_not_prove: verdict.mark for verdict in stand}
         return Verdict(
             mark=" + ".join(verdict.mark for verdict in self.verdicts),
             reading=self,
             statistic="; ".join(f"{v.mark}: {v.statistic}" for v in self.verdicts),
-            proves="; ".join(f"{verdict.mark}: {verdict.proves}" for verdict in stand),
-            does_not_prove="; ".join(f"{name}: {text}" for text, name in left.items())
+            proves=_said((verdict.proves, verdict.mark) for verdict in stand),
+            does_not_prove=_said((verdict.does_not_prove, verdict.mark) for verdict in stand)
             + (f"; nothing by {gone}" if gone else ""),
             lacking=self.best.lacking,
         )
+
+
+def _said(texts: Iterable[tuple[str, str]]) -> str:
+    """Each text once, after the names of all marks that say it."""
+    names: dict[str, list[str]] = {}
+    for text, name in texts:
+        names.setdefault(text, []).append(name)
+    return "; ".join(f"{' and '.join(marks)}: {text}" for text, marks in names.items())
 
 
 def clarity(reading: Reading) -> tuple[bool, bool, bool]:
