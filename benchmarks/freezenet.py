@@ -30,7 +30,8 @@ from ticket_sig import Claim
 from ticket_sig.formats import open_weights
 from ticket_sig.formats.weights import InMemory
 from ticket_sig.marks import Watermark, of_kind
-from ticket_sig.marks.embed import embed_in_files, options_for
+from ticket_sig.marks.embed import options_for
+from ticket_sig.marks.embed_in_files import embed_in_files
 from ticket_sig.training.device import made_with
 from ticket_sig.verification import verify
 
@@ -95,7 +96,7 @@ def child(step: str, folder: Path, length: int, runs: int) -> None:
 
     def write() -> str:
         options = options_for("freezenet", length=length)
-        return str(embed_in_files(folder, marked, "freezenet", options, secret=DATA, replace=True).mark)
+        return str(embed_in_files(folder, marked, {"freezenet": options}, secret=DATA, replace=True).mark)
 
     work: dict[str, Callable[[], str]] = {"apply": write, "verify": judge, "mapped": judge_loaded}
     work |= {"held": judge_loaded, "nothing": lambda: ""}

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from support import taught
 from support.make_fixtures import FIXTURES
+from support.tickets import sparse_ticket
 
 from bad_inputs.case import Topic
 from bad_inputs.inputs import fixture, plain, shown
 from ticket_sig import Claim, load
 from ticket_sig.marks import MARKS, Nct, Uchida, Watermark, claim_of
+from ticket_sig.marks.carrier import Carrier, CarrierOptions
 from ticket_sig.marks.key_mask.split import split
 from ticket_sig.marks.nct.mark import NctOptions
 
@@ -42,6 +44,9 @@ def _written(mark: str) -> Claim:
     if mark == "key-mask":
         ticket = load(FIXTURES / "bundle-v1").ticket
         return split(ticket, 0.05, {name: ticket.weights[name].abs() for name in ticket.mask}).claim
+    if issubclass(kind := MARKS[mark], Carrier):
+        made = kind.make(sparse_ticket(), CarrierOptions(message="mine"), bytes(32))
+        return claim_of([made], sparse_ticket().weights)
     if mark == "freezenet":
         return claim_of([Watermark(b"mine", 50, manifest={"a.weight": (40, 30)})], _NET)
     if mark == "nct":

@@ -400,7 +400,8 @@ def embeddable() -> list[str]:
     return [name for name, kind in MARKS.items() if kind.options]
 
 
-REQUIRED = {"qr-code": ("--message", "m"), "freezenet": ("--length", 100)}
+_SAYS = ("--message", "m")
+REQUIRED = {"qr-code": _SAYS, "freezenet": ("--length", 100), "spread": _SAYS, "mirror": _SAYS}
 
 
 def carrier(mark: str, sparse_model: Path, dense: Path) -> Path:

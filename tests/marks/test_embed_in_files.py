@@ -21,7 +21,7 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import open_weights
 from ticket_sig.formats.weights import Shards, tensors_of
 from ticket_sig.marks import marks_of
-from ticket_sig.marks.embed import Written, embed_in_files
+from ticket_sig.marks.embed_in_files import Written, embed_in_files
 from ticket_sig.marks.freezenet.derive import Fixed
 from ticket_sig.marks.freezenet.reading import Matches
 from ticket_sig.marks.freezenet.watermark import FreezeNetOptions
@@ -57,7 +57,7 @@ def marked(
     path: Path, out: Path, length: int = 500, data: bytes = DATA, scale: str = "unit", **how: Any
 ) -> Written:
     options = FreezeNetOptions(length=length, scale=scale)
-    return embed_in_files(path, out, "freezenet", options, secret=data, **how)
+    return embed_in_files(path, out, {"freezenet": options}, secret=data, **how)
 
 
 def fixed_in(out: Path, made: Written) -> dict[str, Fixed]:

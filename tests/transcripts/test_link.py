@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from support.command_line import FIND, Command, could_not, done, read_json
+from support.probe_code import ProbeCode
 
 from ticket_sig.claim import Claim
 from ticket_sig.errors import InputError
 from ticket_sig.formats import load
+from ticket_sig.marks import MARKS
 from ticket_sig.transcripts import Transcript
 from ticket_sig.transcripts.link import linked, tagged
 from ticket_sig.transcripts.record import Record
@@ -60,6 +62,20 @@ def test_a_copy_that_was_pruned_further_fits_and_one_with_weights_elsewhere_does
     assert ticket_sig("verify", tmp_path / "magnitude-pruning", *claim).code == 0
     said = ticket_sig("verify", tmp_path / "add-on", *claim)
     assert said.code == 1 and "weights lie outside its mask, and signing moved" in said.out
+
+
+@pytest.mark.parametrize("marks", ["probe-code", "qr-code+probe-code"])
+def test_marks_all_over_the_mask_fit_their_transcript_too(
+    marks: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticket_sig: Command
+) -> None:
+    monkeypatch.setitem(MARKS, "probe-code", ProbeCode)
+    shown, out = ("--transcript", folder / "T"), tmp_path / "OUT"
+    signing = ("--mark", marks, "--message", "signature", *shown, "--out", out)
+    assert ticket_sig("embed", folder / "RUN" / "ticket", *signing).code == 0
+    secret = ("--claim", out / "claim.json", "--secret", tmp_path / "OUT.secret")
+    said = ticket_sig("verify", out, *secret, *shown)
+    assert said.code == 0 and "transcript: fits the claim" in said.out, said.out
+    assert ticket_sig("extract", out, *secret).out.startswith("signature ")
 
 
 def test_another_transcript_does_not_fit(folder: Path, tmp_path: Path, ticket_sig: Command) -> None:

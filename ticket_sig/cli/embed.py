@@ -5,7 +5,8 @@ what it was. --mark freezenet: values fixed at places, both of which follow from
 from 32 fresh secret bytes; large models in safetensors files are copied and never loaded whole. --mark
 uchida: bits in the mean filter of one layer, by its least change; `train` teaches them on with data.
 --mark nct: bits that a classifier, which the claim holds, reads off the network, which is not changed; never
-verified by itself.
+verified by itself. --mark spread, --mark mirror: a message, or the fingerprint of a public key, all over the
+mask, under an owner's secret that the claim only commits to. Several at once: --mark qr-code+spread+mirror.
 
 The bundle holds model.safetensors, which loads into the model's own module, and claim.json, which a
 verifier needs. The claim of freezenet, uchida and nct holds their secret: keep it, have it dated, and give
@@ -17,7 +18,8 @@ Example: ticket-sig embed RUN/ticket --message "owner@example.org" --out SIGNED
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,14 +39,16 @@ from ticket_sig.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from ticket_sig.marks.embed import Written
+    from ticket_sig.marks.embed_in_files import PutIn, Written
+    from ticket_sig.marks.secret import Secret
 
-MarkName = Annotated[str, typer.Option("--mark", help="Kind of the mark:")]
-Secret = Annotated[
+MarkName = Annotated[str, typer.Option("--mark", help="Several are put in as NAME+NAME. Kind of the mark:")]
+SecretFile = Annotated[
     Path | None,
     typer.Option(
         "--secret",
-        help="File of the bytes that decide all that must look like chance; fresh ones by default.",
+        help="File of the bytes that decide all that must look like chance; fresh ones by default. Where a "
+        "mark keeps them out of the claim, they are made where there is none: OUT.secret by default.",
     ),
 ]
 Prune = Annotated[float | None, typer.Option(help="First prune this share by magnitude (for dense models).")]
@@ -63,7 +67,7 @@ def run(
     bundle: options.Bundle,
     given: dict[str, Any],
     mark: MarkName = "qr-code",
-    secret: Secret = None,
+    secret: SecretFile = None,
     mask: options.MaskFile = None,
     prune: Prune = None,
     transcript: Searched = None,
@@ -71,21 +75,24 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
-    from ticket_sig.files import read_bytes
-    from ticket_sig.marks.embed import embed_in_files, options_for
+    from ticket_sig.marks.embed import keep_apart, options_of_each
+    from ticket_sig.marks.embed_in_files import embed_in_files
+    from ticket_sig.marks.secret import outside
     from ticket_sig.transcripts import Transcript
     from ticket_sig.transcripts.link import tagged
 
     searched = Transcript.open(transcript) if transcript else None
     if searched and given.get("message") is not None:
         given = {**given, "message": tagged(given["message"], searched)}
-    chosen = options_for(mark, **given)
-    decides = read_bytes(secret, "--secret") if secret else None
-    with progress() as bars:
+    chosen = options_of_each(mark, **given)
+    apart = keep_apart(chosen)
+    file = secret or (Path(f"{bundle}.secret") if apart else None)
+    if apart and file:
+        outside(file, [bundle, *([model] if secret else [])])
+    with _secret(file, apart, bundle / "claim.json") as decides, progress() as bars:
         made = embed_in_files(
             model,
             bundle,
-            mark,
             chosen,
             secret=decides,
             mask_file=mask,
@@ -94,7 +101,20 @@ def run(
             replace=force,
             progress=bars,
         )
-    _report(made, bundle, as_json)
+    _report(made, bundle, file if apart else None, as_json)
+
+
+@contextmanager
+def _secret(file: Path | None, apart: bool, claim: Path) -> Iterator[Secret | bytes | None]:
+    """What decides all that must look like chance; an owner's secret is made where there is none."""
+    from ticket_sig.files import read_bytes
+    from ticket_sig.marks.secret import read_or_made
+
+    if file is not None and apart:
+        with read_or_made(file, claim) as own:
+            yield own
+    else:
+        yield read_bytes(file, "--secret") if file else None
 
 
 def command() -> Callable[..., None]:
@@ -105,28 +125,38 @@ def command() -> Callable[..., None]:
     return with_options(run, kinds, chooser="mark")
 
 
-def _report(made: Written, bundle: Path, as_json: bool) -> None:
-    claim, verdict = bundle / "claim.json", made.verdict
+def _report(made: Written, bundle: Path, secret: Path | None, as_json: bool) -> None:
+    claim = bundle / "claim.json"
     if as_json:
+        marks = [_told(one) for one in made.marks]
         left = {"left_out": list(made.left_out), "no_longer_claimed": list(made.dropped)}
-        told = {"bundle": bundle, "claim": claim, "mark": made.mark.name, "facts": dict(made.facts)}
-        print_json({**told, **left, **verdict.to_json()})
+        print_json({"bundle": bundle, "claim": claim, "secret": secret, **left, **marks[0], "marks": marks})
         return
-    out.print(printable(str(made.mark)))
-    print_rows([*made.facts, *verdict.rows()[1:]])
-    if not verdict.detected:
-        out.print(f"too weak to verify: it takes {made.mark.remedy()}")
+    for one in made.marks:
+        out.print(printable(str(one.mark)))
+        print_rows([*one.facts, *one.verdict.rows()[1:]])
+        if not one.verdict.detected:
+            out.print(f"too weak to verify: it takes {one.mark.remedy()}")
     if made.dropped:
         out.print(f"no longer claimed, as it no longer stands: {', '.join(made.dropped)}")
     if made.left_out:
         out.print(printable(f"left out of the copy: {', '.join(made.left_out)}"))
     out.print(f"bundle: {bundle}\nclaim: {claim}; keep it, give away the model alone")
+    if secret:
+        from ticket_sig.marks.secret import CARE
+
+        out.print(f"secret: {secret}; {CARE}")
     if (bundle / "model.safetensors").is_file():  # many files cannot be trained
         # From the rewind weights a mark of the final ones would have to be learnt anew.
-        rewinds = made.mark.stands_in == "mask" and (bundle / "rewind.safetensors").is_file()
+        of_mask = all(one.mark.stands_in == "mask" for one in made.marks)
+        rewinds = of_mask and (bundle / "rewind.safetensors").is_file()
         unnamed = options.names_for(bundle)
         named = [*([] if rewinds else ["--start", "model"]), *unnamed, *options.data_for(bundle)]
         tell_next("train", bundle, *named, "--out", "TRAINED")
         if unnamed:
             out.print("for a network of your own: retrain(model=...) in Python")
-    tell_next("verify", bundle, "--claim", claim)
+    tell_next("verify", bundle, "--claim", claim, *(["--secret", secret] if secret else []))
+
+
+def _told(one: PutIn) -> dict[str, Any]:
+    return {"mark": one.mark.name, "facts": dict(one.facts), **one.verdict.to_json()}

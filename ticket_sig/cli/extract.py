@@ -2,7 +2,8 @@
 
 The claim says where to look: the bundle's own claim.json, or --claim FILE for any other model file. Leaves
 with exit code 1 where nothing can be read there. A claim may be of several marks: then a verified mark
-comes first, then a text before bits, then a later mark before an earlier one.
+comes first, then a text before bits, then a later mark before an earlier one. A mark that the claim keeps the
+secret of apart is read where it is given: --secret FILE.
 
 Example: ticket-sig extract SUSPECT.pth --claim SIGNED/claim.json --png code.png
 """
@@ -10,12 +11,14 @@ Example: ticket-sig extract SUSPECT.pth --claim SIGNED/claim.json --png code.png
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ticket_sig.cli import options
+from ticket_sig.cli.declared import with_options
 from ticket_sig.cli.output import JsonFlag, err, print_json, printable
 
 Png = Annotated[Path | None, typer.Option(help="Write the code as it was read, function patterns put back.")]
@@ -23,6 +26,7 @@ Png = Annotated[Path | None, typer.Option(help="Write the code as it was read, f
 
 def run(
     model: options.Model,
+    given: dict[str, Path],
     claim: options.OwnClaim = None,
     mask: options.MaskFile = None,
     png: Png = None,
@@ -34,7 +38,7 @@ def run(
     from ticket_sig.statistics import format_p
     from ticket_sig.verification.white_box import extract_file
 
-    mark, reading = extract_file(model, Claim.read(claim or claim_beside(model)), mask)
+    mark, reading = extract_file(model, Claim.read(claim or claim_beside(model)), given, mask)
     held = contained_in(model)
     if png:
         mark.draw(reading, png)
@@ -51,3 +55,8 @@ def run(
         raise typer.Exit(1)
     if not as_json:
         err.print(told)
+
+
+def command() -> Callable[..., None]:
+    """The verb with the options of what marks that say something need."""
+    return with_options(run, {"marks": options.needed("bits")}, panel="What {} need")

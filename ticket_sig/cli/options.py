@@ -210,12 +210,17 @@ def data_for(model: Path) -> list[str]:
     return [] if recipe and recipe.get("dataset") == FREE else ["--data", "DIR"]
 
 
-def needed() -> type[Options]:
-    """What marks may need beside the weights (`Mark.needs`), as options; those given go to the marks."""
+def needed(carries: str = "") -> type[Options]:
+    """What marks may need beside the weights (`Mark.needs`), as options; those given go to the marks.
+
+    Args:
+        carries: only of marks that carry such a payload.
+    """
     from ticket_sig.marks import MARKS
     from ticket_sig.options import Options, option
 
-    kinds = [kind for kind in MARKS.values() if kind.stands_in != "answers"]
+    of_weights = [kind for kind in MARKS.values() if kind.stands_in != "answers"]
+    kinds = [kind for kind in of_weights if carries in ("", kind.carries)]
     texts = {name: text for kind in kinds for name, text in kind.needs.items()}
     fields = [(name, Path | None, option(text, default=None)) for name, text in texts.items()]
     return make_dataclass("Needed", fields, bases=(Options,), frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ is corrected for everything that a claimant could have tried: for a code every p
 the claim is of several marks, the best p-value counts, times their number.
 
 A claim on a key mask needs its key (--key), and the locked ticket that was handed out with it: the folder
-that the claim lies in, or --locked DIR. With --data the accuracy is measured, too, and held against the one
+that the claim lies in, or --locked DIR. A claim on a spread or a mirror code only commits to its owner's
+secret, and needs it (--secret). With --data the accuracy is measured, too, and held against the one
 that the claim promises (fidelity). Models in many safetensors files are never loaded whole for freezenet,
 uchida and nct. An nct is never verified by itself: its claim has no date that could be checked here.
 
@@ -107,9 +108,7 @@ def _linked(model: Path, claim: Claim, transcript: Path, audits: list[Path], mas
     from ticket_sig.transcripts.record import Record
 
     suspect = load(model, mask).ticket.mask
-    frames = [frame for mark in marks_of(claim) if (frame := mark.frame())]
-    kernels = [(one.side**2, suspect[one.layer].shape[2:].numel()) for one in frames if one.layer in suspect]
-    movable = sum(count * size for count, size in kernels)
+    movable = sum(mark.room(suspect) for mark in marks_of(claim))
     return linked(
         claim, Transcript.open(transcript), suspect, movable, [Record.read(path) for path in audits]
     )

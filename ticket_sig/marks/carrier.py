@@ -1,19 +1,17 @@
 """What the spread and the mirror code share: a coded message all over the mask, under a secret.
 
-The claim commits to the secret and does not hold it. Every choice that a claimant has but the message
-(length, code, layers, weights kept in each) goes into the key of the pseudo-random signs: with another
+The claim commits to the secret and does not hold it. Every choice that a claimant has but a text (its length,
+code, layers, weights kept in each, a public key) goes into the key of the pseudo-random signs: with another
 choice all of them are drawn anew. So each choice is one more try, and 2^64 tries are paid for. A text can be
-chosen after the network was read, and is paid for by all texts of its length; the fingerprint of a public key
-cannot.
+chosen after the network was read, and is paid for by all texts of its length.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -21,16 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ticket_sig.datasets import Dataset
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import bad_input
-from ticket_sig.fields import entry, matching, whole
+from ticket_sig.fields import SHOWN, entry, hexadecimal, matching, whole
 from ticket_sig.formats.names import json_of, rows_of
-from ticket_sig.marks.mark import Mark, Model, as_ticket
+from ticket_sig.marks.mark import Drawn, Mark, Model, as_ticket
 from ticket_sig.marks.mask_change import moved, with_mask
 from ticket_sig.marks.message_code import MessageCode, Signs
-from ticket_sig.marks.secret import Secret
+from ticket_sig.marks.public_key import fingerprint, is_public_key, read_public_key
+from ticket_sig.marks.secret import COMMITMENT, Secret
 from ticket_sig.mask import Mask
-from ticket_sig.options import Options, option, within
+from ticket_sig.options import Options, option, unicode_text, within
 from ticket_sig.prf import Stream
 from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_of_signs
 from ticket_sig.ticket import Ticket
@@ -38,7 +38,7 @@ from ticket_sig.verdict import Rows, Symbols, Verdict
 
 MOST_BYTES, MOST_LAYERS = 64, 10_000
 LEAST_MARGIN = 0.5  # standard deviations of a bit
-FINGERPRINT = 8  # bytes of a public key's SHA-256
+_MOST_DIMENSIONS, _MOST_WEIGHTS = 8, 1 << 40  # of a layer
 
 _Own = TypeVar("_Own", bound="Carrier")
 
@@ -50,17 +50,43 @@ class Payload:
     Attributes:
         text: in UTF-8; empty for a fingerprint.
         public_key: SubjectPublicKeyInfo in DER; empty for a text.
+
+    Raises:
+        InputError: a text of no or too many bytes, or bytes that are no public key.
     """
 
     text: str = ""
     public_key: bytes = b""
 
+    def __post_init__(self) -> None:
+        if self.public_key:
+            if not is_public_key(self.public_key):
+                raise bad_input("", "public_key", "a SubjectPublicKeyInfo in DER", "something else")
+        elif not 1 <= (size := len(unicode_text("message", self.text))) <= MOST_BYTES:
+            raise bad_input("", "message", f"1 to {MOST_BYTES} bytes in UTF-8", str(size))
+
+    @classmethod
+    def of(cls, options: CarrierOptions) -> Payload:
+        """What options ask for; InputError where the key's file is missing or holds none."""
+        if options.fingerprint is None:
+            return cls(options.message or "")
+        return cls(public_key=read_public_key(options.fingerprint))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Payload:
+        """Reads the claim's field; InputError for none, both or a damaged one."""
+        if "public_key" not in value:
+            return cls(entry(value, "message", str))
+        if "message" in value:
+            raise bad_input("claim", "message, public_key", "one of them", "both")
+        if not (key := hexadecimal(value, "public_key")):
+            raise bad_input("claim", "public_key", "a SubjectPublicKeyInfo in DER", "nothing")
+        return cls(public_key=key)
+
     @property
     def data(self) -> bytes:
         """The bytes that the mark carries."""
-        if self.public_key:
-            return hashlib.sha256(self.public_key).digest()[:FINGERPRINT]
-        return self.text.encode()
+        return fingerprint(self.public_key) if self.public_key else self.text.encode()
 
     def shown(self, data: bytes | None) -> str | None:
         """Bytes that were read, as such a payload is written; None where they are none."""
@@ -85,12 +111,22 @@ class Payload:
 class CarrierOptions(Options):
     """What decides a message, and how strongly it stands."""
 
-    message: str | None = option("Text to write, in UTF-8.", default=None)
-    fingerprint: Path | None = option("Public key (PEM) of which the fingerprint is written.", default=None)
-    margin: float | None = option("...", default=None, check=within(LEAST_MARGIN, 50))
+    message: str | None = option(f"Text to write, 1 to {MOST_BYTES} bytes in UTF-8.", default=None)
+    fingerprint: Path | None = option(
+        "File of a public key (PEM or OpenSSH): its fingerprint is written in place of a text.", default=None
+    )
+    margin: float | None = option(
+        "Standard deviations by which each bit of the code is to stand; by default as many as each carrier "
+        "needs for all bits together.",
+        default=None,
+        check=within(LEAST_MARGIN, 50),
+    )
 
-    @classmethod
-    def of_size(cls, size: int) -> Any: ...  # H2
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.message is None) == (self.fingerprint is None):
+            found = "neither" if self.message is None else "both"
+            raise bad_input("", "--message, --fingerprint", "one of them", found)
 
 
 @dataclass(frozen=True)
@@ -100,6 +136,22 @@ class Layer:
     name: str
     shape: tuple[int, ...]
     kept: int
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Layer:
+        """Reads one of the claim's; InputError where a field is missing or cannot be."""
+        shape, kept = entry(value, "shape", list), whole(value, "kept", least=1)
+        fine = 2 <= len(shape) <= _MOST_DIMENSIONS and all(type(n) is int and n > 0 for n in shape)
+        if not fine or (size := math.prod(shape)) > _MOST_WEIGHTS:
+            expected = f"2 to {_MOST_DIMENSIONS} positive whole numbers, of 2^40 weights at most"
+            raise bad_input("claim", "shape", expected, repr(shape)[:SHOWN])
+        if kept > size:
+            raise bad_input("claim", "kept", f"1 to {size}, the weights of the layer", str(kept))
+        return cls(entry(value, "name", str), tuple(shape), kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for a claim."""
+        return {"name": self.name, "shape": list(self.shape), "kept": self.kept}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,20 +247,22 @@ class CarrierReading:
             "log10_p_uncorrected": round(self.log10_p_here, 3),
             "log10_messages_tried": round(self.payload.log10_choices, 3),
             "log10_readings_tried": round(self.log10_choices, 3),
-            "soft_bits": [round(float(z), 3) for z in self.soft],
+            "code_bits": len(self.sent),
             **json_of(self.found_as),
         }
 
     def verdict(self) -> Verdict:
         """Verified by the p-value alone; that the message can be decoded is not needed."""
+        said = "fingerprint of the claimed public key" if self.payload.public_key else "claimed message"
+        chosen = "secret and public key" if self.payload.public_key else "secret and message"
         return Verdict(
             mark=self.mark,
             reading=self,
-            statistic=f"the claimed message stands by {self.sigma:.1f} standard deviations",
-            proves="this mask was made to carry the claimed message under the claimed secret; no unrelated "
-            "network does, whatever secret and message the claimant chose",
-            does_not_prove="who wrote it, or when: whoever holds the secret can write it into any network. "
-            "Compare with a record of the claim from before the dispute",
+            statistic=f"the {said} stands by {self.sigma:.1f} standard deviations",
+            proves=f"this mask was made to carry the {said} under the claimed secret; no unrelated network "
+            f"does, whatever {chosen} the claimant chose",
+            does_not_prove="who wrote it, or when: whoever holds the secret can write it into any network, "
+            "or erase it. Compare with a record of the claim from before the dispute",
         )
 
 
@@ -222,13 +276,15 @@ class Carrier(Mark):
         commitment: to the secret.
         secret: where it is known: of a mark that was just made.
         margin: standard deviations by which each bit of the code is to stand; of a mark that was just made.
+        usual_sigma: standard deviations of all bits together, where no margin is given.
     """
 
     stands_in: ClassVar[str] = "mask"
     carries: ClassVar[str] = "bits"
-    needs: ClassVar[Mapping[str, str]] = {"secret": "File of the owner's secret."}
+    options: ClassVar[type[Options] | None] = CarrierOptions
+    needs: ClassVar[Mapping[str, str]] = {"secret": "File of the owner's secret, to which the claim commits."}
     usual_size: ClassVar[int | None] = 72
-    usual_sigma: ClassVar[float] = 51.0  # of all bits together, where no margin is given
+    usual_sigma: ClassVar[float] = 51.0
 
     payload: Payload
     layers: tuple[Layer, ...]
@@ -272,15 +328,22 @@ class Carrier(Mark):
     @classmethod
     def make(cls: type[_Own], model: Model, options: CarrierOptions, secret: bytes | None = None) -> _Own:
         """The mark for a sparse model; InputError where nothing of it can carry one."""
-        own = Secret.fresh() if secret is None else Secret(secret)
-        payload = Payload(options.message or "")  # H2: fingerprint
+        own, payload = Secret.of(secret), Payload.of(options)
+        usual = cls.usual_sigma / math.sqrt(MessageCode(len(payload.data)).size)
         return cls(
             payload=payload,
             layers=cls.carrying(as_ticket(model).mask),
             commitment=own.commitment,
             secret=own,
-            margin=options.margin or cls.usual_sigma / math.sqrt(MessageCode(len(payload.data)).size),
+            margin=usual if options.margin is None else options.margin,
         )
+
+    @classmethod
+    def drawn(
+        cls, model: Model, secret: bytes, size: int | None = None, data: Dataset | None = None
+    ) -> Drawn:
+        """As of every mark, with the secret that a reading needs."""
+        return replace(super().drawn(model, secret, size, data), shown={"secret": Secret(secret)})
 
     def embed(self, ticket: Ticket) -> Ticket:
         """Writes the message into the mask; every layer keeps as many weights as before."""
@@ -288,19 +351,16 @@ class Carrier(Mark):
 
     def embed_beside(self, ticket: Ticket, others: Sequence[Mark]) -> Ticket:
         """The same, where other marks stand that are to be left as they are."""
-        assert self.secret is not None
-        mask = self.written(ticket, self._stream(self.secret), spared(ticket.mask, others))
-        return with_mask(ticket, mask, self.secret.value)
+        own = self.checked(None)
+        mask = self.written(ticket, self._stream(own), spared(ticket.mask, others))
+        # Of each carrier's own, so that no two marks of one secret bring back the same values.
+        return with_mask(ticket, mask, own.derived(self.name))
 
-    def read(self, suspect: Model, *, secret: Secret | None = None) -> CarrierReading:
+    def read(self, suspect: Model, *, secret: Secret | bytes | None = None) -> CarrierReading:
         """Reads it under the owner's secret; InputError for none, or another than the claim commits to."""
-        secret = secret or self.secret
-        if secret is None:
-            raise bad_input("claim", "secret", "the owner's secret", "none", hint="give it: --secret FILE")
-        if secret.commitment != self.commitment:
-            raise bad_input("claim", "secret", f"the one of {self.commitment}", secret.commitment)
+        own = self.checked(secret)
         sent = self.code.encode(self.payload.data)
-        found = self.measured(as_ticket(suspect), self._stream(secret), sent)
+        found = self.measured(as_ticket(suspect), self._stream(own), sent)
         towards = float(found.sums @ sent)
         return CarrierReading(
             mark=self.name,
@@ -313,56 +373,79 @@ class Carrier(Mark):
             found_as=found.found_as,
         )
 
+    def checked(self, secret: Secret | bytes | None, where: object = "claim") -> Secret:
+        """The owner's secret, given or known from making the mark; InputError for none, or another one."""
+        if secret is None and self.secret is None:
+            raise bad_input(where, "secret", "the owner's secret", "none", hint="give it: --secret FILE")
+        own = Secret.of(self.secret if secret is None else secret)
+        if own.commitment != self.commitment:
+            expected, hint = f"the one of {self.commitment}", "give this claim's: --secret FILE"
+            raise bad_input(where, "secret", expected, "that of another claim", hint=hint)
+        return own
+
     def _stream(self, secret: Secret) -> Stream:
-        """The keyed words; all that a claimant chooses, but the message, is part of their label."""
+        """The keyed words; all that a claimant chooses, but a text, is part of their label."""
         listed = [[layer.name, list(layer.shape), layer.kept] for layer in self.layers]
-        return Stream(
-            secret.value, json_digest({"mark": self.name, "code": self.code.size, "layers": listed})
-        )
+        chosen = {"mark": self.name, "code": self.code.size, "length": self.code.length, "layers": listed}
+        return Stream(secret.value, json_digest({**chosen, "public_key": self.payload.public_key.hex()}))
 
     def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
-        """The owner's secret, from its file."""
-        return {"secret": Secret.read(files["secret"])} if "secret" in files else {}
+        """The owner's secret, from its file; InputError where it is of another claim."""
+        if "secret" not in files:
+            return {}
+        return {"secret": self.checked(Secret.read(files["secret"]), files["secret"])}
 
     def to_json(self) -> dict[str, Any]:
         """The claim's fields."""
-        listed = [{"name": one.name, "shape": list(one.shape), "kept": one.kept} for one in self.layers]
+        listed = [layer.to_json() for layer in self.layers]
         return {**self.payload.to_json(), "commitment": self.commitment, "layers": listed}
 
     @classmethod
     def from_json(cls: type[_Own], value: Mapping[str, Any]) -> _Own:
         """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
-        return cls(
-            payload=Payload(entry(value, "message", str)),  # H2: fingerprint, lengths, checks
-            layers=tuple(
-                Layer(entry(one, "name", str), tuple(entry(one, "shape", list)), whole(one, "kept", least=1))
-                for one in entry(value, "layers", list)
-            ),
-            commitment=matching(value, "commitment", "sha256:[0-9a-f]{64}"),
-        )
+        commitment = matching(value, "commitment", COMMITMENT)
+        return cls(payload=Payload.from_json(value), layers=_layers(value), commitment=commitment)
 
     def __str__(self) -> str:
         return f"{self.name}, {self.payload.shown(self.payload.data)!r}"
 
+    def room(self, mask: Mask) -> int:
+        """It can stand anywhere in its layers."""
+        return sum(layer.kept for layer in self.layers)
+
     def remedy(self) -> str:
-        """More standard deviations, or a shorter message."""
-        return "a larger --margin, or a shorter message"
+        """More standard deviations, or a shorter text."""
+        return "a larger --margin" if self.payload.public_key else "a larger --margin, or a shorter message"
 
     def facts(self, before: Model, after: Model) -> Rows:
         """How strongly it stands, and what it moved."""
         old, new = as_ticket(before).mask, as_ticket(after).mask
         return [
-            ("code", f"{self.code.size} bits, each by {self.margin:g} standard deviations or more"),
+            ("code", f"{self.code.size} bits, each by {self.margin:.3g} standard deviations or more"),
             ("layers", len(self.layers)),
             ("weights kept", f"{new.kept} of {new.total}, as before"),
             ("weights moved", moved(old, new)),
         ]
 
 
+def _layers(value: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """The layers of a claim, each of another name."""
+    listed = entry(value, "layers", list)
+    if not 1 <= len(listed) <= MOST_LAYERS or not all(isinstance(one, dict) for one in listed):
+        found = f"{len(listed)} entries"
+        raise bad_input("claim", "layers", f"1 to {MOST_LAYERS} objects", found)
+    layers = tuple(map(Layer.from_json, listed))
+    if len({layer.name for layer in layers}) < len(layers):
+        raise bad_input("claim", "layers", "each of another name", "two of one name")
+    return layers
+
+
 def spared(mask: Mask, marks: Sequence[Mark]) -> dict[str, Tensor]:
     """The weights that marks in the mask stand in, by layer: boolean, in the layer's shape."""
     found: dict[str, Tensor] = {}
     for frame in filter(None, (mark.frame() for mark in marks)):
+        if frame.layer not in mask:
+            continue
         where = found.setdefault(frame.layer, mask[frame.layer].new_zeros(mask[frame.layer].shape))
         where[frame.row : frame.row + frame.side, frame.column : frame.column + frame.side] = True
     return found

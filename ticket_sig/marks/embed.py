@@ -1,66 +1,41 @@
-"""Putting a mark into a ticket, or into a copy of a model file of any size."""
+"""Putting marks into a ticket: each beside the others, under one secret."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from dataclasses import replace as replaced
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ticket_sig.claim import Claim
-from ticket_sig.errors import InputError, about, bad_input
-from ticket_sig.files import SECRET, check_new, whole_folder, write_json
-from ticket_sig.formats import load, save
-from ticket_sig.formats.bundle import CLAIM, is_bundle
-from ticket_sig.formats.folder import folder_of, has_model
-from ticket_sig.formats.load import shards_at
-from ticket_sig.formats.patch import copy_files, other_files
-from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
-from ticket_sig.lottery.prune import prune_dense
-from ticket_sig.marks import MARKS, claim_of, marks_of
-from ticket_sig.marks.mark import Mark, Model, as_ticket, tried
-from ticket_sig.mask import Mask
-from ticket_sig.options import Options, made, one_named
-from ticket_sig.progress import Progress
+from ticket_sig.errors import bad_input
+from ticket_sig.fields import SHOWN
+from ticket_sig.marks import MARKS, claim_of
+from ticket_sig.marks.mark import Mark, Model, as_ticket
+from ticket_sig.marks.secret import Secret
+from ticket_sig.options import Options, made, one_named, options_of
 from ticket_sig.ticket import Ticket
-from ticket_sig.transcripts.link import Link
-from ticket_sig.transcripts.transcript import Transcript
-from ticket_sig.verdict import Reading, Rows, Verdict
+from ticket_sig.verdict import Verdict
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A marked ticket with its claim."""
+    """A marked ticket with its claim.
+
+    Attributes:
+        marks: that were put in, in this order.
+        shown: what their reading needs beside the model and the claim (`verify(..., **shown)`): the owner's
+            secret, to be kept in a file of its own (`shown["secret"].write(path)`).
+    """
 
     ticket: Ticket
     claim: Claim
-    mark: Mark
+    marks: tuple[Mark, ...]
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """A copy of a model with a mark in it.
-
-    Attributes:
-        claim: what lies in its claim.json.
-        mark: that was put in.
-        reading: what stands in the copy.
-        verdict: on that alone, as one of the marks of the claim.
-        facts: what embedding did, for people.
-        left_out: names of what lay beside the model and is not in the copy.
-        dropped: marks of an earlier claim that no longer stand, and are not claimed any more.
-    """
-
-    claim: Claim
-    mark: Mark
-    reading: Reading
-    verdict: Verdict
-    facts: Rows
-    left_out: tuple[str, ...]
-    dropped: tuple[str, ...]
+    @property
+    def mark(self) -> Mark:
+        """The first of them."""
+        return self.marks[0]
 
 
 def options_for(mark: str, **given: Any) -> Options:
@@ -69,8 +44,33 @@ def options_for(mark: str, **given: Any) -> Options:
     Raises:
         InputError: no such mark, or none for `embed`; an option unknown, missing or out of range.
     """
-    embeddable = {name: kind.options for name, kind in MARKS.items() if kind.options is not None}
-    return made(one_named(embeddable, "mark", mark), mark, given)
+    return made(_kind(mark), mark, given)
+
+
+def options_of_each(marks: str, **given: Any) -> dict[str, Options]:
+    """The options of each of several marks, `NAME+NAME`; one that is given goes to all that have it.
+
+    Raises:
+        InputError: as `options_for`; or a mark is named twice.
+    """
+    names = marks.split("+")
+    if len(set(names)) < len(names):
+        raise bad_input("", "mark", "each once", repr(marks)[:SHOWN])
+    known = {name: [one.name for one in options_of(_kind(name))] for name in names}
+    every = dict.fromkeys(option for has in known.values() for option in has)
+    if extra := [option for option in given if option not in every]:
+        raise bad_input("", marks, f"options among {', '.join(every)}", ", ".join(extra))
+    own = {name: {one: given[one] for one in has if one in given} for name, has in known.items()}
+    return {name: options_for(name, **own[name]) for name in names}
+
+
+def _kind(mark: str) -> type[Options]:
+    return one_named({name: kind.options for name, kind in MARKS.items() if kind.options}, "mark", mark)
+
+
+def keep_apart(marks: Iterable[str]) -> bool:
+    """Whether any of these marks keeps its owner's secret out of the claim."""
+    return any("secret" in MARKS[name].needs for name in marks)
 
 
 def embed(
@@ -78,167 +78,89 @@ def embed(
     message: str | None = None,
     *,
     mark: str = "qr-code",
-    secret: bytes | None = None,
+    secret: bytes | Secret | None = None,
     **given: Any,
 ) -> Embedded:
-    """Puts a mark into a ticket: by default a message as a QR code into its mask.
+    """Puts marks into a ticket: by default a message as a QR code into its mask.
 
         signed = embed(ticket, "owner@example.org")
         marked = embed(network, mark="freezenet", length=4096)
+        both = embed(ticket, "mine", mark="spread+mirror")
+        both.shown["secret"].write(Path("mine.secret"))
 
     Args:
         model: a ticket, or a network or state dict, which is left as it is.
-        message: what the mark is to say, where it says anything.
-        mark: name in the registry (`MARKS`).
+        message: what the marks are to say, where they say anything.
+        mark: name in the registry (`MARKS`), or several, `NAME+NAME`, to be put in in this order.
         secret: bytes that decide all that must look like chance; fresh by default.
-        given: the mark's options (`MARKS[mark].options`).
+        given: the marks' options (`MARKS[mark].options`); each goes to every mark that has it.
 
     Raises:
-        InputError: no such mark, options out of range, or the mark does not fit the ticket.
+        InputError: no such mark, options out of range, a mark does not fit the ticket, or no longer stands
+            when the others are put in.
     """
-    options = options_for(mark, **given, **({} if message is None else {"message": message}))
-    ticket = as_ticket(model)
-    one = MARKS[mark].make(ticket, options, secret)
-    marked = one.embed(ticket)
-    return Embedded(marked, claim_of([one], marked.weights), one)
+    options = options_of_each(mark, **given, **({} if message is None else {"message": message}))
+    own = Secrets.of(options, secret)
+    done = list(steps(as_ticket(model), options, own, ()))
+    marks, marked = tuple(one for one, _, _ in done), done[-1][2]
+    if len(marks) > 1:
+        check_standing([(one, one.read(marked).verdict()) for one in marks])
+    return Embedded(marked, claim_of(marks, marked.weights), marks, own.shown)
 
 
-def embed_in_files(
-    path: Path | str,
-    out: Path | str,
-    mark: str,
-    options: Options,
-    *,
-    secret: bytes | None = None,
-    mask_file: Path | None = None,
-    prune: float | None = None,
-    transcript: Transcript | None = None,
-    replace: bool = False,
-    progress: Progress | None = None,
-) -> Written:
-    """Writes a copy of a model with a mark in it, and claim.json; the claim is its owner's to read.
+@dataclass(frozen=True)
+class Secrets:
+    """Which mark gets which secret.
 
-    Of a mark that is made by single entries, safetensors files, one or many, are copied as they are but for
-    those entries, and never loaded whole. Any other model becomes a bundle. Marks that the claim beside the
-    model is of are claimed on, as far as they still stand.
-
-    Args:
-        out: folder to write, whole or not at all.
-        mask_file: of the model's mask, where it lies apart.
-        prune: first prune this share by magnitude.
-        transcript: of the search that found the mask; the claim names it (`transcripts.link`).
-        replace: overwrite a model that is there, and the claim beside it.
-
-    Raises:
-        InputError: the model cannot be read or carry the mark, or the mark does not take in it; it is not the
-            ticket of the transcript; `out` is taken, or holds the model itself, or lies in its folder.
-        OSError: the disk is full; nothing is left behind.
+    Attributes:
+        given: None for fresh ones.
+        apart: the owner's, where a mark keeps it out of the claim.
     """
-    path, out = folder_of(Path(path)), Path(out)
-    kind = MARKS[mark]
-    in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
-    _check_out(path, out, replace, in_place=not in_parts)
-    in_parts = in_parts and mask_file is None and transcript is None and kind.entries is not Mark.entries
-    if in_parts and (weights := shards_at(path)) is not None:
-        make = partial(kind.make, options=options, secret=secret)
-        return _copy(path, weights, out, make, replace, progress)
-    loaded = load(path, mask_file)
-    with about(path):
-        if loaded.sealed:
-            raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
-        ticket = loaded.ticket if prune is None else prune_dense(loaded.ticket, prune)
-        one = kind.make(ticket, options, secret)
-        marked = one.embed(ticket)
-        link = Link.of(transcript, ticket.mask, marked.mask).to_json() if transcript else None
-        written = _written(one, ticket, marked, loaded.claim, link=link)
-        if prune is not None:
-            kept = Mask.of_matrices(loaded.ticket.weights).kept
-            pruned = ("pruned", f"{kept} weights kept before, {ticket.mask.kept} after")
-            written = replaced(written, facts=[pruned, *written.facts])
-    save(marked, out, claim=written.claim.to_json(), replace=replace)
-    return written
+
+    given: bytes | None = field(repr=False)
+    apart: Secret | None = None
+
+    @classmethod
+    def of(cls, marks: Iterable[str], secret: bytes | Secret | None) -> Secrets:
+        """Those of marks that are put in together; InputError where an owner's has another size."""
+        if keep_apart(marks):
+            own = Secret.of(secret)
+            return cls(own.value, own)
+        return cls(secret.value if isinstance(secret, Secret) else secret)
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What a reading needs."""
+        return {"secret": self.apart} if self.apart else {}
+
+    def of_mark(self, name: str) -> bytes | None:
+        """That of a mark; one whose claim may hold it never gets what another keeps apart."""
+        if self.apart is None or "secret" in MARKS[name].needs:
+            return self.given
+        return self.apart.derived(name)
 
 
-def _copy(
-    path: Path,
-    weights: Shards,
-    out: Path,
-    make: Callable[[Model], Mark],
-    replace: bool,
-    progress: Progress | None,
-) -> Written:
-    with about(path):
-        one = make(weights)
-        changed = one.entries(weights)
-        assert changed is not None
-        others, left_out = other_files(weights)
-    beside = (weights.folder or path) / CLAIM
-    with whole_folder(out, replace=replace) as folder:
-        copy_files(weights, folder, changed, progress)
-        for source in others:
-            shutil.copyfile(source, folder / source.name)
-        left = tuple(name for name in left_out if name != CLAIM)
-        with about(path):
-            written = _written(one, weights, Shards(folder), beside if beside.is_file() else None, left)
-        write_json(folder / CLAIM, written.claim.to_json(), SECRET)
-    return written
+def steps(
+    ticket: Ticket, options: Mapping[str, Options], secrets: Secrets, others: Sequence[Mark]
+) -> Iterator[tuple[Mark, Ticket, Ticket]]:
+    """Puts in one mark after the other: each, with the ticket before and after."""
+    there = list(others)
+    for name, chosen in options.items():
+        one = MARKS[name].make(ticket, chosen, secrets.of_mark(name))
+        after = one.embed_beside(ticket, there)
+        yield one, ticket, after
+        there.append(one)
+        ticket = after
 
 
-def _written(
-    one: Mark,
-    before: Model,
-    after: Ticket | Shards,
-    beside: Path | None,
-    left_out: tuple[str, ...] = (),
-    link: Mapping[str, Any] | None = None,
-) -> Written:
-    """What is told of a mark that was put in; of the claim beside, the marks that still stand are kept."""
-    claimed = Claim.read(beside) if beside else None
-    earlier = [(mark, _stands(mark, after)) for mark in (marks_of(claimed) if claimed else ())]
-    link = link or (claimed.transcript if claimed else None)
-    marks, reading = [*(mark for mark, stands in earlier if stands), one], one.read(after)
-    verdict = replaced(reading.verdict(), tried=len(tried(marks)))
-    if reading.agreement < 1 and not verdict.verified:
-        layer = f", layer {found}" if (found := getattr(one, "layer", None)) else ""
-        hint = "the mark does not take in this model: choose another layer, or another mark"
-        raise bad_input("", f"{one.name}{layer}", "all of it read in the copy", verdict.statistic, hint=hint)
-    return Written(
-        claim=replaced(
-            claim_of(marks, tensors_of(after), tied=after.copies)
-            if isinstance(after, Shards)
-            else claim_of(marks, after.weights),
-            transcript=link,
-        ),
-        mark=one,
-        reading=reading,
-        verdict=verdict,
-        facts=one.facts(before, after),
-        left_out=left_out,
-        dropped=tuple(mark.name for mark, stands in earlier if not stands),
-    )
-
-
-def _stands(mark: Mark, marked: Model) -> bool:
-    """Whether a mark stands: detected, or whole but too weak for that; what cannot be looked at is kept."""
-    if mark.stands_in == "answers" or mark.needs or (mark.stands_in == "mask" and isinstance(marked, Shards)):
-        return True
-    try:
-        reading = mark.read(marked)
-    except InputError:
-        return False
-    return reading.verdict().detected or reading.agreement == 1
-
-
-def _check_out(path: Path, out: Path, replace: bool, in_place: bool) -> None:
-    """Refuses to overwrite what is no model, or the model while it is read, and to write into its folder."""
-    if path.is_dir() and out.resolve() != path.resolve() and out.resolve().is_relative_to(path.resolve()):
-        raise bad_input(out, "output folder", "one outside the model's own", "one inside")
-    if not replace:
-        check_new(out, "choose another or pass --force")
-    if not out.exists():
-        return
-    if path.resolve().is_relative_to(out.resolve()) and not (in_place and is_bundle(path)):
-        raise bad_input(out, "output folder", "another than the model's own", "the same")
-    # A claim alone makes no model: it may lie beside anything.
-    if not (is_bundle(out) or has_model(out)):
-        raise bad_input(out, "output folder", "a model to overwrite", "something else")
+def check_standing(marks: Sequence[tuple[Mark, Verdict]]) -> None:
+    """Refuses a mark that does not stand in what it was put into, whole or verified."""
+    for one, verdict in marks:
+        if verdict.reading.agreement < 1 and not verdict.verified:
+            layer = f", layer {found}" if (found := getattr(one, "layer", None)) else ""
+            hint = "the mark does not take in this model: choose another layer, or another mark"
+            if len(marks) > 1:
+                hint = "it does not stand beside the others: put it in last, or leave it out"
+            raise bad_input(
+                "", f"{one.name}{layer}", "all of it read in the copy", verdict.statistic, hint=hint
+            )

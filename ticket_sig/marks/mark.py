@@ -26,7 +26,7 @@ from ticket_sig.formats.layouts import split_layout, split_module
 from ticket_sig.formats.names import each_in, plain_names
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Renamed, Weights, find_in
-from ticket_sig.mask import dtype_name, not_yet_shaped
+from ticket_sig.mask import Mask, dtype_name, not_yet_shaped
 from ticket_sig.models.own import parameters_of, plain
 from ticket_sig.options import Options, made, options_of, unicode_text
 from ticket_sig.prf import keyed_words
@@ -125,6 +125,10 @@ class Mark(ABC):
         """The network with the mark in it, without training, and one more entry of history."""
         raise NotImplementedError(f"{self.name} is not put in by `embed`")
 
+    def embed_beside(self, ticket: Ticket, others: Sequence[Mark]) -> Ticket:
+        """The same, where other marks stand that are to be left as they are."""
+        return self.embed(ticket)
+
     def entries(self, weights: Weights) -> Mapping[str, Entries] | None:
         """Single entries that make the mark, for a model never loaded whole; None where that is not all."""
         return None
@@ -170,6 +174,13 @@ class Mark(ABC):
     def frame(self) -> Frame | None:
         """Where it stands in a kernel map, if it does."""
         return None
+
+    def room(self, mask: Mask) -> int:
+        """How many weights of a signed mask embedding can have moved."""
+        frame = self.frame()
+        if frame is None or frame.layer not in mask:
+            return 0
+        return frame.side**2 * mask[frame.layer].shape[2:].numel()
 
     def draw(self, reading: Any, path: Path) -> None:
         """Draws what was read; InputError where the mark has no picture."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,16 +74,23 @@ class Together:
         """Verified where one of the marks is, at the price of having tried all."""
         stand = [verdict for verdict in self.verdicts if verdict.verified] or [self.best]
         gone = ", ".join(verdict.mark for verdict in self.verdicts if not verdict.verified)
-        left = {verdict.does_not_prove: verdict.mark for verdict in stand}
         return Verdict(
             mark=" + ".join(verdict.mark for verdict in self.verdicts),
             reading=self,
             statistic="; ".join(f"{v.mark}: {v.statistic}" for v in self.verdicts),
-            proves="; ".join(f"{verdict.mark}: {verdict.proves}" for verdict in stand),
-            does_not_prove="; ".join(f"{name}: {text}" for text, name in left.items())
+            proves=_said((verdict.proves, verdict.mark) for verdict in stand),
+            does_not_prove=_said((verdict.does_not_prove, verdict.mark) for verdict in stand)
             + (f"; nothing by {gone}" if gone else ""),
             lacking=self.best.lacking,
         )
+
+
+def _said(texts: Iterable[tuple[str, str]]) -> str:
+    """Each text once, after the names of all marks that say it."""
+    names: dict[str, list[str]] = {}
+    for text, name in texts:
+        names.setdefault(text, []).append(name)
+    return "; ".join(f"{' and '.join(marks)}: {text}" for text, marks in names.items())
 
 
 def clarity(reading: Reading) -> tuple[bool, bool, bool]:
@@ -95,23 +102,29 @@ def clarity(reading: Reading) -> tuple[bool, bool, bool]:
     return message is not None, reading.verdict().verified, bool(set(message or "") - {"0", "1"})
 
 
-def extract(model: Model, claim: Claim) -> Reading:
+def extract(model: Model, claim: Claim, **shown: Any) -> Reading:
     """Reads what a mark of a claim says, as `message`; of several marks by `clarity`.
 
     Args:
         model: any model (`load(path).ticket`, a module, a state dict).
+        shown: what such marks need beside it (`Mark.needs`): the owner's secret. One of which nothing is
+            shown is left out, where there are others.
 
     Raises:
-        InputError: the claim has no such mark, or the model lacks what they all name.
+        InputError: the claim has no such mark, or the model lacks what they all name; something that a mark
+            needs is missing, or shown though none needs it.
     """
-    return _extract(_carriers(claim), under_tied_names(model, claim.tied))[1]
+    marks = _carriers(claim)
+    check_needed(marks, shown, claim)
+    return _extract(marks, under_tied_names(model, claim.tied), shown)[1]
 
 
-def _extract(marks: Sequence[Mark], model: Model) -> tuple[Mark, Reading]:
+def _extract(marks: Sequence[Mark], model: Model, shown: Mapping[str, Any]) -> tuple[Mark, Reading]:
     read, errors = [], []
-    for mark in marks:
+    for mark in tried(marks, shown):
         try:
-            read.append((mark, mark.read(model)))
+            given = {name: one for name, one in shown.items() if name in mark.needs}
+            read.append((mark, mark.read(model, **given)))
         except InputError as error:
             errors.append(error)
     if not read:
@@ -137,7 +150,8 @@ def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
             read.
         claim: of one mark or several; trigger sets are left out (`verification.ask`). Where several are
             read, the best p-value counts, times their number.
-        shown: what marks of the claim need beside the model (`Mark.needs`): key and locked ticket.
+        shown: what marks of the claim need beside the model (`Mark.needs`): key and locked ticket, or the
+            owner's secret.
 
     Raises:
         InputError: it could not be decided: no mark of the claim can be read in weights, or none stands and
@@ -181,11 +195,14 @@ def verify_file(
         return _decide(marks, _opened_for(marks, path, mask, claim), shown)
 
 
-def extract_file(path: Path | str, claim: Claim, mask: Path | None = None) -> tuple[Mark, Reading]:
+def extract_file(
+    path: Path | str, claim: Claim, files: Mapping[str, Path] | None = None, mask: Path | None = None
+) -> tuple[Mark, Reading]:
     """The same as `extract` of a model file, which errors name, and the mark that was read."""
     marks = _carriers(claim)
+    shown = opened(marks, files or {}, claim)
     with about(path), _of_shards(path):
-        return _extract(marks, _opened_for(marks, path, mask, claim))
+        return _extract(marks, _opened_for(marks, path, mask, claim), shown)
 
 
 @contextmanager

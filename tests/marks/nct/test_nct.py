@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ticket_sig import InputError, Mask, Ticket, embed, extract, save, verify
 from ticket_sig.formats import open_weights
 from ticket_sig.marks import Nct, Uchida, claim_of, marks_of
-from ticket_sig.marks.embed import embed_in_files, options_for
+from ticket_sig.marks.embed import options_for
+from ticket_sig.marks.embed_in_files import embed_in_files
 from ticket_sig.marks.nct.mark import NctOptions
 from ticket_sig.marks.nct.reading import Classified
 
@@ -143,14 +144,14 @@ def test_a_file_is_copied_as_it_is_and_what_is_put_in_next_leaves_it_claimed(tmp
     save(Ticket(weights=network(), mask=Mask({})), tmp_path / "net")
     source = tmp_path / "net" / "model.safetensors"
     options = NctOptions(message=MESSAGE)
-    first = embed_in_files(source, tmp_path / "read", "nct", options, secret=SECRET)
+    first = embed_in_files(source, tmp_path / "read", {"nct": options}, secret=SECRET)
     assert (tmp_path / "read" / "model.safetensors").read_bytes() == source.read_bytes()
     assert isinstance(first.mark, Nct)
     in_parts = first.mark.read(open_weights(tmp_path / "read"))
     assert in_parts == first.mark.read(network()) and in_parts.wrong == 0
     written = tmp_path / "both"
     frozen = options_for("freezenet", share=0.04, scale="layer")
-    second = embed_in_files(tmp_path / "read", written, "freezenet", frozen, secret=SECRET)
+    second = embed_in_files(tmp_path / "read", written, {"freezenet": frozen}, secret=SECRET)
     reading = first.mark.read(open_weights(written))
     assert 0 < reading.wrong < 40 and reading.verdict().detected
     assert [one.name for one in second.claim.marks] == ["nct", "freezenet"] and not second.dropped

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.names import found_elsewhere, names_in
-from ticket_sig.marks.carrier import Carrier, CarrierOptions, Layer, Measured
-from ticket_sig.marks.mark import Model, check_dtype
+from ticket_sig.marks.carrier import LEAST_MARGIN, Carrier, CarrierOptions, Layer, Measured
+from ticket_sig.marks.mark import check_dtype
 from ticket_sig.marks.message_code import MessageCode
 from ticket_sig.marks.message_code import Signs as Code
 from ticket_sig.marks.spread.signs import Signs, signs_of
@@ -35,8 +35,6 @@ from ticket_sig.prf import Stream
 from ticket_sig.ticket import Ticket
 
 LEAST_WEIGHTS = 2048  # prunable ones: four or so for a bit of the shortest codes
-USUAL_SIGMA = 51.0  # standard deviations of all bits together, where no margin is given
-_LEAST_MARGIN = 0.5  # that the option takes
 _MARGINS = 6  # that are tried to tell which would do
 
 
@@ -46,13 +44,6 @@ class Spread(Carrier):
 
     name: ClassVar[str] = "spread"
     options: ClassVar[type[Options] | None] = CarrierOptions
-
-    @classmethod
-    def make(cls, model: Model, options: CarrierOptions, secret: Any = None) -> Spread:
-        """As of every carrier; without a margin, all bits together stand by `USUAL_SIGMA`, however many."""
-        made = super().make(model, options, secret)
-        usual = USUAL_SIGMA / math.sqrt(made.code.size)
-        return made if options.margin is not None else replace(made, margin=usual)
 
     @classmethod
     def carrying(cls, mask: Mask) -> tuple[Layer, ...]:
@@ -175,5 +166,5 @@ class Spread(Carrier):
             low, high = (middle, high) if fits else (low, middle)
         expected = f"at most {room} bytes at margin {self.margin:.3g}"
         would = math.floor(100 * low) / 100
-        hint = f"it would fit at --margin {would:g}" if would >= _LEAST_MARGIN else "it fits at no margin"
+        hint = f"it would fit at --margin {would:g}" if would >= LEAST_MARGIN else "it fits at no margin"
         return bad_input("", "message", expected, f"{length} bytes", hint=hint)

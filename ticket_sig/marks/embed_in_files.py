@@ -1,0 +1,241 @@
+"""Putting marks into a copy of a model file of any size."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as replaced
+from functools import partial
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+from ticket_sig.claim import Claim
+from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.files import SECRET, check_new, whole_folder, write_json
+from ticket_sig.formats import load, save
+from ticket_sig.formats.bundle import CLAIM, is_bundle
+from ticket_sig.formats.folder import folder_of, has_model
+from ticket_sig.formats.load import shards_at
+from ticket_sig.formats.patch import copy_files, other_files
+from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
+from ticket_sig.lottery.prune import prune_dense
+from ticket_sig.marks import MARKS, claim_of, marks_of
+from ticket_sig.marks.carrier import Carrier
+from ticket_sig.marks.embed import Secrets, check_standing, steps
+from ticket_sig.marks.mark import Mark, Model, tried
+from ticket_sig.marks.secret import Secret
+from ticket_sig.mask import Mask
+from ticket_sig.options import Options
+from ticket_sig.progress import Progress
+from ticket_sig.ticket import Ticket
+from ticket_sig.transcripts.link import Link
+from ticket_sig.transcripts.transcript import Transcript
+from ticket_sig.verdict import Reading, Rows, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutIn:
+    """One mark that was put in.
+
+    Attributes:
+        verdict: on it alone, as one of the marks of the claim, with what is read of it in the copy.
+        facts: what embedding did, for people.
+    """
+
+    mark: Mark
+    verdict: Verdict
+    facts: Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A copy of a model with marks in it.
+
+    Attributes:
+        claim: what lies in its claim.json.
+        marks: that were put in, in this order.
+        left_out: names of what lay beside the model and is not in the copy.
+        dropped: marks of an earlier claim that no longer stand, and are not claimed any more.
+    """
+
+    claim: Claim
+    marks: tuple[PutIn, ...]
+    left_out: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    @property
+    def mark(self) -> Mark:
+        """The first mark."""
+        return self.marks[0].mark
+
+    @property
+    def verdict(self) -> Verdict:
+        """That on it."""
+        return self.marks[0].verdict
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of it."""
+        return self.verdict.reading
+
+
+def embed_in_files(
+    path: Path | str,
+    out: Path | str,
+    marks: Mapping[str, Options],
+    *,
+    secret: bytes | Secret | None = None,
+    mask_file: Path | None = None,
+    prune: float | None = None,
+    transcript: Transcript | None = None,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> Written:
+    """Writes a copy of a model with marks in it, and claim.json; the claim is its owner's to read.
+
+    Of one mark that is made by single entries, safetensors files, one or many, are copied as they are but for
+    those entries, and never loaded whole. Any other model becomes a bundle. Marks that the claim beside the
+    model is of are claimed on, as far as they still stand.
+
+    Args:
+        out: folder to write, whole or not at all.
+        marks: options by name in the registry, to be put in in this order (`options_of_each`).
+        secret: that decides all that must look like chance; fresh by default. Where a mark keeps it out of
+            the claim (`keep_apart`), the caller keeps it: nothing that is written holds it.
+        mask_file: of the model's mask, where it lies apart.
+        prune: first prune this share by magnitude.
+        transcript: of the search that found the mask; the claim names it (`transcripts.link`).
+        replace: overwrite a model that is there, and the claim beside it.
+
+    Raises:
+        InputError: the model cannot be read or carry a mark, or one does not take in it, or no longer stands
+            beside the others; the claim beside the model is of another secret; it is not the ticket of the
+            transcript; `out` is taken, or holds the model itself, or lies in its folder.
+        OSError: the disk is full; nothing is left behind.
+    """
+    path, out = folder_of(Path(path)), Path(out)
+    own = Secrets.of(marks, secret)
+    in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
+    _check_out(path, out, replace, in_place=not in_parts)
+    in_parts = in_parts and mask_file is None and transcript is None and len(marks) == 1
+    [name, *_] = marks
+    if in_parts and MARKS[name].entries is not Mark.entries and (weights := shards_at(path)) is not None:
+        make = partial(MARKS[name].make, options=marks[name], secret=own.of_mark(name))
+        return _copy(path, weights, out, make, replace, progress)
+    loaded = load(path, mask_file)
+    with about(path):
+        if loaded.sealed:
+            raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
+        before = loaded.ticket if prune is None else prune_dense(loaded.ticket, prune)
+        claimed = Claim.read(loaded.claim) if loaded.claim else None
+        earlier = _earlier(claimed, own)
+        marked, put = before, list[tuple[Mark, Rows]]()
+        for one, last, after in steps(before, marks, own, earlier):
+            put.append((one, one.facts(last, after)))
+            marked = after
+        link = Link.of(transcript, before.mask, marked.mask).to_json() if transcript else None
+        if prune is not None:
+            kept = Mask.of_matrices(loaded.ticket.weights).kept
+            pruned = ("pruned", f"{kept} weights kept before, {before.mask.kept} after")
+            put[0] = (put[0][0], [pruned, *put[0][1]])
+        written = _written(put, marked, claimed, earlier, own, link=link)
+    save(marked, out, claim=written.claim.to_json(), replace=replace)
+    return written
+
+
+def _copy(
+    path: Path,
+    weights: Shards,
+    out: Path,
+    make: Callable[[Model], Mark],
+    replace: bool,
+    progress: Progress | None,
+) -> Written:
+    with about(path):
+        one = make(weights)
+        changed = one.entries(weights)
+        assert changed is not None
+        others, left_out = other_files(weights)
+    beside = (weights.folder or path) / CLAIM
+    with whole_folder(out, replace=replace) as folder:
+        copy_files(weights, folder, changed, progress)
+        for source in others:
+            shutil.copyfile(source, folder / source.name)
+        left = tuple(name for name in left_out if name != CLAIM)
+        with about(path):
+            claimed, after = Claim.read(beside) if beside.is_file() else None, Shards(folder)
+            secrets = Secrets(None)  # a carrier is not made by single entries
+            put = [(one, one.facts(weights, after))]
+            written = _written(put, after, claimed, _earlier(claimed, secrets), secrets, left)
+        write_json(folder / CLAIM, written.claim.to_json(), SECRET)
+    return written
+
+
+def _earlier(claimed: Claim | None, secrets: Secrets) -> list[Mark]:
+    """The marks of the claim beside the model; InputError for another secret: one file is to show all."""
+    marks = marks_of(claimed) if claimed else []
+    for mark in marks:
+        if claimed and secrets.apart and isinstance(mark, Carrier):
+            mark.checked(secrets.apart, Path(claimed.source))
+    return marks
+
+
+def _written(
+    put: Sequence[tuple[Mark, Rows]],
+    after: Ticket | Shards,
+    claimed: Claim | None,
+    earlier: Sequence[Mark],
+    secrets: Secrets,
+    left_out: tuple[str, ...] = (),
+    link: Mapping[str, Any] | None = None,
+) -> Written:
+    """What is told of marks that were put in; of the claim beside, the marks that still stand are kept."""
+    stand = [_stands(mark, after, secrets.shown) for mark in earlier]
+    marks = [*compress(earlier, stand), *(one for one, _ in put)]
+    chances = len(tried(marks, secrets.shown))
+    verdicts = [replaced(one.read(after).verdict(), tried=chances) for one, _ in put]
+    check_standing([(one, verdict) for (one, _), verdict in zip(put, verdicts, strict=True)])
+    claim = (
+        claim_of(marks, tensors_of(after), tied=after.copies)
+        if isinstance(after, Shards)
+        else claim_of(marks, after.weights)
+    )
+    return Written(
+        claim=replaced(claim, transcript=link or (claimed.transcript if claimed else None)),
+        marks=tuple(
+            PutIn(mark=one, verdict=verdict, facts=facts)
+            for (one, facts), verdict in zip(put, verdicts, strict=True)
+        ),
+        left_out=left_out,
+        dropped=tuple(mark.name for mark, stands in zip(earlier, stand, strict=True) if not stands),
+    )
+
+
+def _stands(mark: Mark, marked: Model, shown: Mapping[str, Any]) -> bool:
+    """Whether a mark stands: detected, or whole but too weak for that; what cannot be looked at is kept."""
+    needed = {name: one for name, one in shown.items() if name in mark.needs}
+    unread = mark.needs and not needed
+    if mark.stands_in == "answers" or unread or (mark.stands_in == "mask" and isinstance(marked, Shards)):
+        return True
+    try:
+        reading = mark.read(marked, **needed)
+    except InputError:
+        return False
+    return reading.verdict().detected or reading.agreement == 1
+
+
+def _check_out(path: Path, out: Path, replace: bool, in_place: bool) -> None:
+    """Refuses to overwrite what is no model, or the model while it is read, and to write into its folder."""
+    if path.is_dir() and out.resolve() != path.resolve() and out.resolve().is_relative_to(path.resolve()):
+        raise bad_input(out, "output folder", "one outside the model's own", "one inside")
+    if not replace:
+        check_new(out, "choose another or pass --force")
+    if not out.exists():
+        return
+    if path.resolve().is_relative_to(out.resolve()) and not (in_place and is_bundle(path)):
+        raise bad_input(out, "output folder", "another than the model's own", "the same")
+    # A claim alone makes no model: it may lie beside anything.
+    if not (is_bundle(out) or has_model(out)):
+        raise bad_input(out, "output folder", "a model to overwrite", "something else")
