@@ -36,6 +36,7 @@ RESULTS = {
     "pol_tamper": "pol.tamper_table",
     "pol_table": "pol.reproduction",
     "pol_detection": "pol.detection",
+    "carriers_innocents": "carriers.innocents",
     "mpai_digits": "mpai.on_digits",
     "mpai_cifar10": "mpai.on_cifar10",
     "black_box": "neurips21.running_server",

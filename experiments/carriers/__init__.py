@@ -1,0 +1,1 @@
+"""The spread and the mirror code: what they stand, and whom they accuse."""
