@@ -184,8 +184,10 @@ def near(name: str, ours: Ticket, innocents: Kinds) -> list[dict[str, Any]]:
     """The owner's real claim: what his marked network, and each of the others, has of his mark."""
     owned = embed(ours, MESSAGES[name], mark=name, secret=numbered(0).value)
     told = []
-    for what, [suspect] in {"the owner's, marked": [owned.ticket], **innocents}.items():
-        both = sum(int((kept & (suspect.weights[layer] != 0)).sum()) for layer, kept in owned.ticket.mask.items())
+    for what, [suspect] in {"his marked network": [owned.ticket], **innocents}.items():
+        both = sum(
+            int((kept & (suspect.weights[layer] != 0)).sum()) for layer, kept in owned.ticket.mask.items()
+        )
         reading = owned.mark.read(suspect)
         told.append({"what": what, "shared": both / owned.ticket.mask.kept, **reading.to_json()})
     return told
@@ -258,14 +260,16 @@ def result(bench: Bench) -> Result:
     columns += " | most above uniform | KS test, p"
     size = SIZES[bench.scale.name]
     told = [
-        f"{accepted} of {readings} readings are verified. A reading is one network under one of {size.secrets} "
-        "secrets, which belong to nobody. `smallest p` is for one secret and one message; with all freedom, "
-        "it is multiplied by 2^64 secrets and all messages of that length, and a verdict needs less than 10^-6.",
+        f"{accepted} of {readings} readings are verified. A reading is one network under one of "
+        f"{size.secrets} secrets, which belong to nobody. The smallest p is for one secret and one message; "
+        "with all freedom it is multiplied by 2^64 secrets and all messages of that length, and a verdict "
+        "needs less than 10^-6.",
         "Most above uniform: the largest excess, in any network, of the share of readings of p or less over "
-        "p. KS test: Kolmogorov-Smirnov, one-sided, of the networks' p-values against uniform ones; the "
-        "smallest, times the number of networks. The p-values are bounds, so that they are larger than uniform.",
-        f"The owner's claim is on another network of the same architecture, pruned to {100 * (1 - PRUNED):.0f} %; "
-        "on CIFAR-10, on a network of digits. Networks on digits see no mirrored images but where it is said.",
+        "p. KS test: Kolmogorov-Smirnov, one-sided, of each network's p-values against uniform ones; the "
+        "smallest, times the number of networks. The p-values are bounds, and so larger than uniform.",
+        "The owner's claim is on another network of the same architecture, of which "
+        f"{100 * (1 - PRUNED):.0f} % is kept; on CIFAR-10, on one of digits. Networks on digits see mirrored "
+        "images only where it is said.",
     ]
     return Result(
         columns,
@@ -291,13 +295,14 @@ def _said(name: str, words: str, found: Measured) -> list[str]:
     if found["imbalance"]:
         low, high = found["imbalance"]
         said.append(
-            f"{name}, {words}: squared differences of a pattern and its mirror image are {low:.2f} to {high:.2f} "
-            "times those of pure chance."
+            f"{name}, {words}: squared differences of a pattern and its mirror image are "
+            f"{low:.2f} to {high:.2f} times those of pure chance."
         )
     return said + [
-        f"{name}, the owner's claim on {one['what']}: {100 * one['shared']:.0f} % of the marked network's weights "
-        f"are kept there, {one['sigma']:.1f} standard deviations, p = {format_p(one['log10_p_uncorrected'])} for one "
-        f"secret and one message, {format_p(one['log10_p'])} with all freedom."
+        f"{name}, the owner's claim on {one['what']}: {100 * one['shared']:.0f} % of the marked network's "
+        f"weights are kept there, {one['sigma']:.1f} standard deviations, p = "
+        f"{format_p(one['log10_p_uncorrected'])} for one secret and one message, "
+        f"{format_p(one['log10_p'])} with all freedom."
         for one in found.get("near", ())
     ]
 
@@ -320,7 +325,9 @@ def _draw(bench: Bench, path: Path) -> None:
         axes.set(title=name, xlabel="p, for one secret and one message", xscale="log", yscale="log")
         axes.grid(alpha=0.3)
     figure.axes[0].set(ylabel="share of readings with this p or less")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), ncols=3, fontsize=8, loc="outside lower center")
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), ncols=3, fontsize=8, loc="outside lower center"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial_file:
         figure.savefig(partial_file, format="png", dpi=130)

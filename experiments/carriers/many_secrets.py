@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from ticket_sig.formats.names import names_in
-from ticket_sig.marks.carrier import Carrier
-from ticket_sig.marks.mirror.cells import Cells, Patterns, Turn, turns
+from ticket_sig.marks.mirror.cells import Cells, Patterns, turns
 from ticket_sig.marks.mirror.mark import Mirror
 from ticket_sig.marks.secret import Secret
 from ticket_sig.marks.spread.mark import Spread
 from ticket_sig.marks.spread.signs import Signs, signs_of
 from ticket_sig.marks.spread.strength import strongest
 from ticket_sig.marks.strength import kept_as_claimed
-from ticket_sig.statistics import corrected, log10_of_signs
+from ticket_sig.statistics import log10_of_signs
 from ticket_sig.ticket import Ticket
 
 Numbers = NDArray[np.float32]
@@ -42,8 +40,8 @@ class Many(Protocol):
     """Networks under one claim.
 
     Attributes:
-        imbalance: of the mirror code, how many times larger than by chance the squared differences of a pattern
-            and its mirror image are: in the network where they are smallest, and where they are largest.
+        imbalance: of the mirror code, how many times larger than by chance the squared differences of a
+            pattern and its mirror image are: in the network where they are smallest, and where largest.
     """
 
     imbalance: tuple[float, float] | None
@@ -85,97 +83,126 @@ class ManySpread:
         return np.concatenate([kept - kept.mean() for kept in parts]).astype(np.float32)
 
 
-Way = tuple[int, str, Turn]  # a claimed layer, the suspects' layer that is taken for it, and how it is turned
+@dataclass(frozen=True)
+class Shape:
+    """Layers of one shape.
+
+    Attributes:
+        mine: the claimed ones, by number.
+        theirs: the suspects' own, by name.
+        named: for each claimed one, which of theirs has its name.
+        words: for each claimed one, the cells that any suspect has; their counts are of no use.
+        stands: what stands in them, w D, [turns, mine, theirs, networks, cells].
+        squares: of it, [turns, mine, theirs, networks].
+        filled: cells that have kernels, [networks], of the layers by name.
+    """
+
+    mine: Sequence[int]
+    theirs: Sequence[str]
+    named: Sequence[int]
+    words: Sequence[Cells]
+    stands: Sequence[NDArray[np.float64]]
+    squares: NDArray[np.float64]
+    filled: NDArray[np.int64]
+
+    def says(self, keyed: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """T towards the claimed code, [turns, mine, theirs, networks, secrets]."""
+        return np.stack([one @ signs for one, signs in zip(self.stands, keyed, strict=True)], axis=1)
 
 
 class ManyMirror:
-    """The mirror code: the layers by name in every turn; in other orders where these could say more."""
+    """The mirror code: the layers by name, and in the order that says most, in every turn."""
 
     def __init__(self, mark: Mirror, suspects: Sequence[Ticket]) -> None:
-        self.mark, self.suspects = mark, suspects
-        shapes = {name: tuple(tensor.shape) for name, tensor in suspects[0].weights.items()}
-        found = names_in({layer.name: layer.shape for layer in mark.layers}, shapes)
-        self.named = [found[layer.name] for layer in mark.layers]
-        self.theirs = [
-            [name for name, shape in shapes.items() if shape == layer.shape] for layer in mark.layers
-        ]
-        self.turns = turns([layer.shape[2:] for layer in mark.layers])
-        self.words: list[Cells] = []
-        self.stands: dict[Way, NDArray[np.float64]] = {}
-        self.filled: dict[Way, NDArray[np.int64]] = {}
-        for number in range(len(mark.layers)):
-            self._measure(number)
-        self.squares = {way: (stands**2).sum(1) for way, stands in self.stands.items()}
+        self.mark, self.turns = mark, turns([layer.shape[2:] for layer in mark.layers])
+        self.shapes = [self._of_shape(suspects, shape) for shape in {layer.shape: 0 for layer in mark.layers}]
         self.log10_turns = math.log10(4 * len(self.turns))  # by name or in order, mirrored or not
-        mine = Counter(layer.shape for layer in mark.layers)
-        theirs = Counter(shapes.values())
-        orders = sum(math.lgamma(theirs[s] + 1) - math.lgamma(theirs[s] - n + 1) for s, n in mine.items())
-        needed = self.log10_turns + orders / math.log(10)
-        self.telling = next(s for s in np.arange(0, _MOST, _STEP) if log10_of_signs(s) + needed < 0)
+        orders = [(len(one.mine), len(one.theirs)) for one in self.shapes]
+        log_orders = sum(math.lgamma(all_ + 1) - math.lgamma(all_ - few + 1) for few, all_ in orders)
+        self.log10_orders = self.log10_turns + log_orders / math.log(10)
+        steps = np.arange(0, _MOST, _STEP)
+        self.telling = next(s for s in steps if log10_of_signs(s) + self.log10_orders < 0)
 
-    def _measure(self, number: int) -> None:
-        """What stands in the suspects' layers, where they are taken for a claimed one: w D for each cell."""
-        kept = self.mark.layers[number].kept
-        cells = {
-            (number, name, turn): [one.cells(turn) for one in patterns]
-            for name in self.theirs[number]
-            for patterns in [
-                [Patterns.of_kernels(kept_as_claimed(s.weights[name], kept)) for s in self.suspects]
-            ]
-            for turn in self.turns
-        }
-        each = [one for several in cells.values() for one in several]
-        words = np.unique(np.concatenate([one.words for one in each]), axis=0)
-        place = {tuple(word): at for at, word in enumerate(words.tolist())}
-        self.words.append(replace(each[0], words=words))
-        for way, several in cells.items():
-            stands = np.zeros((len(several), len(words)))
-            for row, one in zip(stands, several, strict=True):
-                row[[place[tuple(word)] for word in one.words.tolist()]] = one.weights * one.differences
-            self.stands[way] = stands
-            self.filled[way] = np.array([np.count_nonzero(one.counts) for one in several])
+    def _of_shape(self, suspects: Sequence[Ticket], shape: tuple[int, ...]) -> Shape:
+        layers = {number: one for number, one in enumerate(self.mark.layers) if one.shape == shape}
+        theirs = [name for name, tensor in suspects[0].weights.items() if tuple(tensor.shape) == shape]
+        named = [theirs.index(layer.name) for layer in layers.values()]
+        words, stands, filled = [], [], np.zeros(len(suspects), dtype=np.int64)
+        for layer in layers.values():
+            cells = self._cells(suspects, theirs, layer.kept)
+            words.append(
+                replace(cells[0], words=np.unique(np.concatenate([one.words for one in cells]), axis=0))
+            )
+            rows = np.stack([_rows(one, words[-1].words) for one in cells])
+            stands.append(rows.reshape(len(self.turns), len(theirs), len(suspects), -1))
+            own = theirs.index(layer.name) * len(suspects)
+            filled += [np.count_nonzero(one.counts) for one in cells[own : own + len(suspects)]]
+        squares = np.stack([(one**2).sum(-1) for one in stands], axis=1)
+        return Shape(list(layers), theirs, named, words, stands, squares, filled)
+
+    def _cells(self, suspects: Sequence[Ticket], theirs: Sequence[str], kept: int) -> list[Cells]:
+        """Of every turn, layer and network, in this order."""
+        patterns = [
+            Patterns.of_kernels(kept_as_claimed(one.weights[name], kept))
+            for name in theirs
+            for one in suspects
+        ]
+        return [one.cells(turn) for turn in self.turns for one in patterns]
 
     @property
     def imbalance(self) -> tuple[float, float]:
         """As `Many`."""
-        ways = [(number, name, self.turns[0]) for number, name in enumerate(self.named)]
-        squares, filled = (np.sum([of[way] for way in ways], axis=0) for of in (self.squares, self.filled))
-        chance = squares / np.maximum(filled, 1)
-        return float(chance.min()), float(chance.max())
+        squares = sum(one.squares[0, range(len(one.mine)), one.named].sum(0) for one in self.shapes)
+        chance = squares / np.maximum(sum(one.filled for one in self.shapes), 1)
+        return float(np.min(chance)), float(np.max(chance))
 
     def log10_p(self, secrets: Sequence[Secret]) -> NDArray[np.float64]:
-        """As `Many`. Where another order of the layers could tell anything, the mark itself reads."""
-        says = self._says(secrets)
-        sigma, other = np.zeros((2, len(self.suspects), len(secrets)))
-        for turn in self.turns:
-            by_name = [(number, name, turn) for number, name in enumerate(self.named)]
-            towards = abs(sum(says[way] for way in by_name))
-            np.maximum(sigma, _over(towards, sum(self.squares[way] for way in by_name)), out=sigma)
-            ways = [[(number, name, turn) for name in names] for number, names in enumerate(self.theirs)]
-            least = sum(np.min([self.squares[way] for way in some], axis=0) for some in ways)
+        """As `Many`."""
+        says = [
+            one.says([self._keyed(secrets, *of) for of in zip(one.mine, one.words, strict=True)])
+            for one in self.shapes
+        ]
+        found = np.zeros(says[0].shape[-2:])
+        for turn in range(len(self.turns)):
+            # T and its squares, [mine, theirs, networks(, secrets)], of each shape
+            pairs = [(t[turn], one.squares[turn], one) for t, one in zip(says, self.shapes, strict=True)]
+            sums = sum(t[range(len(t)), one.named].sum(0) for t, _, one in pairs)
+            squares = sum(q[range(len(q)), one.named].sum(0) for _, q, one in pairs)
+            by_name = _log10_of_signs(_over(abs(sums), squares)) + self.log10_turns
+            found = np.minimum(found, by_name)
+            least = sum(q.min(1).sum(0) for _, q, _ in pairs)
             for side in (1, -1):
-                most = sum(np.max([side * says[way] for way in some], axis=0) for some in ways)
-                np.maximum(other, _over(most, least), out=other)
-        found = np.minimum(0, _log10_of_signs(sigma) + self.log10_turns)
-        for row, column in np.argwhere(other > self.telling):
-            secret = secrets[column]
-            reading = replace(self.mark, secret=secret, commitment=secret.commitment).read(self.suspects[row])
-            found[row, column] = corrected(reading.log10_p_here, reading.log10_choices)
+                most = sum((side * t).max(1).sum(0) for t, _, _ in pairs)
+                for row, column in np.argwhere(_over(most, least) > self.telling):
+                    in_order = self._in_order(pairs, side, row, column)
+                    found[row, column] = min(found[row, column], in_order)
         return found
 
-    def _says(self, secrets: Sequence[Secret]) -> dict[Way, NDArray[np.float64]]:
-        """T towards the claimed code, of every layer taken for every claimed one, [networks, secrets]."""
+    def _in_order(self, pairs: Sequence[Any], side: int, network: int, secret: int) -> float:
+        """log10 p with layers of a shape in the order that says most for the claimed code."""
+        total = squares = 0.0
+        for says, square, _ in pairs:
+            t = side * says[:, :, network, secret]
+            order = linear_sum_assignment(t, maximize=True)
+            total, squares = total + t[order].sum(), squares + square[:, :, network][order].sum()
+        return log10_of_signs(total / math.sqrt(squares)) + self.log10_orders
+
+    def _keyed(self, secrets: Sequence[Secret], number: int, cells: Cells) -> NDArray[np.float64]:
+        """Signs times the claimed code, [cells, secrets]."""
         code = self.mark.code
-        sent, says = code.encode(self.mark.payload.data), {}
-        for number, cells in enumerate(self.words):
-            keyed = np.empty((len(cells.words), len(secrets)))
-            for column, secret in enumerate(secrets):
-                bits, signs = cells.keyed(self.mark._stream(secret), number, code.size)
-                keyed[:, column] = signs * sent[bits]
-            for name in self.theirs[number]:
-                for turn in self.turns:
-                    says[number, name, turn] = self.stands[number, name, turn] @ keyed
-        return says
+        sent, columns = code.encode(self.mark.payload.data), []
+        for secret in secrets:
+            bits, signs = cells.keyed(self.mark._stream(secret), number, code.size)
+            columns.append(signs * sent[bits])
+        return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _rows(cells: Cells, words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """w D of every cell that any network has, [cells]."""
+    place = {word: at for at, word in enumerate(map(bytes, words))}
+    row = np.zeros(len(words))
+    row[[place[bytes(word)] for word in cells.words]] = cells.weights * cells.differences
+    return row
 
 
 def _over(sums: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,7 +30,11 @@ def test_many_readings_at_once_are_the_mark_s_own(name: str) -> None:
     readings = [[mark.read(suspect) for mark in marks] for suspect in suspects]
     own = [[corrected(one.log10_p_here, one.log10_choices) for one in several] for several in readings]
     assert np.allclose(found, own, rtol=1e-3, atol=1e-4)
-    assert (found[2:] < -6).tolist() == [[False, True, *[False] * 4], [False] * 6, [False, True, *[False] * 4]]
+    assert (found[2:] < -6).tolist() == [
+        [False, True, *[False] * 4],
+        [False] * 6,
+        [False, True, *[False] * 4],
+    ]
 
 
 def test_p_values_below_uniform_are_found_out() -> None:
