@@ -122,7 +122,7 @@ def in_this_process(runs: int) -> list[Row]:
 
 
 def from_the_command_line(small: bool) -> list[Row]:
-    """Every mark put into one bundle by `ticket-sig embed`, once each; into a small one all of them at once."""
+    """Every mark put into one bundle by `ticket-sig embed`, once each; into a small one all at once."""
     draw, shapes = torch.Generator().manual_seed(0), SMALL if small else LARGE
     weights = {
         name: torch.randn(shape, generator=draw) * (torch.rand(shape, generator=draw) < KEPT)
