@@ -21,6 +21,7 @@ from ticket_sig.files import whole_file
 from ticket_sig.formats import load
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import MARKS
+from ticket_sig.marks.carrier import Carrier
 from ticket_sig.marks.embed import embed, options_for
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
@@ -197,6 +198,7 @@ def counted(bench: Bench, name: str, ours: Ticket, innocents: Kinds) -> dict[str
     """How many readings have which p-value, of every kind of innocents under the owner's claim."""
     size, suspects = SIZES[bench.scale.name], [one for several in innocents.values() for one in several]
     mark = MARKS[name].make(ours, options_for(name, message=MESSAGES[name]), numbered(0).value)
+    assert isinstance(mark, Carrier)
     many = MANY[name](mark, suspects)
     batches = (range(first, min(first + BATCH, size.secrets)) for first in range(0, size.secrets, BATCH))
     bench.engine.progress.begin(f"{name}, {len(suspects)} networks", size.secrets)

@@ -44,7 +44,9 @@ class Many(Protocol):
             pattern and its mirror image are: in the network where they are smallest, and where largest.
     """
 
-    imbalance: tuple[float, float] | None
+    @property
+    def imbalance(self) -> tuple[float, float] | None:
+        """As above; None for the spread code."""
 
     def log10_p(self, secrets: Sequence[Secret]) -> NDArray[np.float64]:
         """[networks, secrets], for one secret and one message; the ways to read a network are counted."""
