@@ -67,11 +67,11 @@ class ManySpread:
     def log10_p(self, secrets: Sequence[Secret]) -> NDArray[np.float64]:
         """As `Many`."""
         sent = self.mark.code.encode(self.mark.payload.data)
-        keyed = np.empty((self.stands.shape[1], len(secrets)), dtype=np.float32)
-        for column, secret in enumerate(secrets):
+        keyed = np.empty((len(secrets), self.stands.shape[1]), dtype=np.float32)
+        for row, secret in zip(keyed, secrets, strict=True):
             signs = self._signs(secret)
-            keyed[:, column] = signs.signs * sent[signs.groups]
-        return np.asarray(_log10_of_signs(self.stands @ keyed))
+            np.multiply(signs.signs, sent[signs.groups], out=row)
+        return np.asarray(_log10_of_signs(self.stands @ keyed.T))
 
     def _signs(self, secret: Secret) -> Signs:
         return signs_of(self.mark._stream(secret), self.mark.layers, self.mark.code.size)
