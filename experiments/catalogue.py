@@ -40,6 +40,7 @@ RESULTS = {
     "carriers_utility": "carriers.utility_plot",
     "carriers_informed": "carriers.informed_thief",
     "carriers_margin": "carriers.margin_table",
+    "carriers_innocents": "carriers.innocents",
     "mpai_digits": "mpai.on_digits",
     "mpai_cifar10": "mpai.on_cifar10",
     "black_box": "neurips21.running_server",

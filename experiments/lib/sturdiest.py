@@ -30,4 +30,4 @@ def sturdiest(ticket: Ticket, key: bytes) -> Embedded:
         return one[0].read(prune_ticket(one[1], TRIED_RATE)).matches
 
     mark, marked = max(signed, key=left)
-    return Embedded(marked, claim_of([mark], marked.weights), mark)
+    return Embedded(marked, claim_of([mark], marked.weights), (mark,))

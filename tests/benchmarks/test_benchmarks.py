@@ -53,3 +53,13 @@ def test_a_watermark_in_files_is_measured_beside_loading_them(benchmark: Callabl
 def test_the_message_code_is_measured_beside_its_bounds_and_a_peer(benchmark: Callable[..., str]) -> None:
     said = benchmark("message_code.py", "--small", "--runs", 1)
     assert "x Shannon" in said and "no code" in said and "ours" in said and "commpy" in said
+
+
+def test_marks_in_the_mask_are_measured_beside_a_plain_one_and_their_bounds(
+    benchmark: Callable[..., str],
+) -> None:
+    said = benchmark("carriers.py", "--small", "--runs", 1)
+    steps = {tuple(line.split()[:2]) for line in said.splitlines()}
+    marks = ("qr-code", "spread", "mirror", "qr-code+spread+mirror")
+    assert steps >= {(mark, step) for mark in marks for step in ("embed", "read")} | {(marks[-1], "large")}
+    assert "peer, in memory" in said and "imports alone" in said and "bound" in said

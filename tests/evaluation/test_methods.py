@@ -15,6 +15,7 @@ from ticket_sig.evaluation.method import EvaluationTask
 from ticket_sig.evaluation.methods import METHODS, method
 from ticket_sig.evaluation.of_mark import OfMark, OneMark, batch_for
 from ticket_sig.marks import MARKS, TriggerMark
+from ticket_sig.marks.carrier import Carrier
 from ticket_sig.marks.mark import Mark
 from ticket_sig.training import Steps
 from ticket_sig.verdict import LOG10_THRESHOLD, Symbols, Verdict
@@ -51,7 +52,9 @@ def test_a_mark_is_put_in_and_found(of_mark: OfMark, digits: EvaluationTask, sub
         assert marked.history[-1].triggers is not None and not found.detected
     else:
         assert found.detected
-        assert found.symbols is None or found.symbols.errors == 0
+        # Of a code that corrects errors, some bits may be too weak to be made right.
+        most = 0.01 * len(found.symbols.claimed) if found.symbols and issubclass(of_mark.kind, Carrier) else 0
+        assert found.symbols is None or found.symbols.errors <= most
     if not of_mark.passive:
         assert marked.history[-1].step == "train" and not one.test(before, digits).detected
     assert (found.symbols is None) is (of_mark.carries == "nothing")
@@ -91,13 +94,19 @@ def test_a_short_training_sees_each_trigger_often(digits: EvaluationTask) -> Non
 
 
 def test_a_size_is_the_payload_s(digits: EvaluationTask, subjects: Subjects) -> None:
-    for name, size in (("uchida", 40), ("freezenet", 10), ("qr-code", 64), ("trigger-set", 50)):
+    for name, size in (
+        ("uchida", 40),
+        ("freezenet", 10),
+        ("qr-code", 64),
+        ("spread", 64),
+        ("trigger-set", 50),
+    ):
         made = method(name, size=size)
         one = made.instance(subjects[made.subject], SECRET, digits)
         found = one.test(subjects[made.subject], digits)
         assert made.options == {"size": size} and found.symbols
-        # Of a code all modules are symbols, those of its error correction, too.
-        assert name == "qr-code" or len(found.symbols.claimed) == size
+        # Of a code all modules, or bits, are symbols, those of its error correction, too.
+        assert name in ("qr-code", "spread") or len(found.symbols.claimed) == size
 
 
 @pytest.mark.parametrize(
@@ -110,6 +119,7 @@ def test_a_size_is_the_payload_s(digits: EvaluationTask, subjects: Subjects) -> 
         ("qr-code", 8000, "message: "),
         ("freezenet", 10**7, "freezenet: length: "),
         ("trigger-set", 10**6, "triggers: count: "),
+        ("spread", 60, "spread: size: expected bits of a text, 8 for each of its characters, found 60"),
         ("key-mask", 5, "key-mask: size: expected none: it carries nothing, found 5"),
         ("mask-fingerprint", 5, "mask-fingerprint: size: expected none"),
     ],

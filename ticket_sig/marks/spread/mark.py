@@ -27,8 +27,8 @@ from ticket_sig.marks.mark import check_dtype
 from ticket_sig.marks.message_code import MessageCode
 from ticket_sig.marks.message_code import Signs as Code
 from ticket_sig.marks.spread.signs import Signs, signs_of
-from ticket_sig.marks.spread.strength import strongest
 from ticket_sig.marks.spread.swaps import swapped
+from ticket_sig.marks.strength import strongest
 from ticket_sig.mask import Mask
 from ticket_sig.options import Options
 from ticket_sig.prf import Stream

@@ -1,0 +1,335 @@
+"""Spread and mirror code: calibration on innocents, networks without the mark, under 10,000 secrets each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import ks_1samp, uniform
+
+from experiments import CHECKPOINTS
+from experiments.carriers.many_secrets import MANY, numbered
+from experiments.lib.bench import Bench
+from experiments.lib.showing import Result
+from ticket_sig.cells import Cell, Measured
+from ticket_sig.files import whole_file
+from ticket_sig.formats import load
+from ticket_sig.lottery.prune import prune_ticket
+from ticket_sig.marks import MARKS
+from ticket_sig.marks.carrier import Carrier
+from ticket_sig.marks.embed import embed, options_for
+from ticket_sig.mask import Mask
+from ticket_sig.models import prunable_names
+from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p
+from ticket_sig.ticket import Ticket
+from ticket_sig.training import Recipe, Steps
+from ticket_sig.verdict import LOG10_THRESHOLD
+
+TITLE = "Spread and mirror code: calibration on innocents"
+MESSAGES = {"spread": "by: Owner", "mirror": "own"}  # of each mark
+OTHERS = "him"  # somebody else's message
+PRUNED = 0.8  # of the weights, where networks are pruned
+OWNER = 1000  # seed of the owner's network; no innocent has it
+BATCH = 64  # secrets at once
+GRID = tuple(-n / 20 for n in range(141))  # log10 p at which readings are counted
+CIFAR, NEAREST = "resnet20, CIFAR-10, with flips", "from the owner's own dense network"
+
+Kinds = Mapping[str, Sequence[Ticket]]  # innocents, by what they are
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one architecture on digits.
+
+    Attributes:
+        seeds: how many are trained; each is read dense, and pruned once.
+        further: how many are also retrained after that; as many get somebody else's mark.
+        flip: whether they see images mirrored.
+    """
+
+    arch: str
+    seeds: int
+    further: int
+    flip: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.arch}, digits, {'with' if self.flip else 'without'} flips"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the calibration is at one scale; the owner's network is of the first family."""
+
+    families: tuple[Family, ...]
+    secrets: int
+    length: Steps
+
+
+_FULL = Size(
+    (
+        Family("resnet20", 110, 10),
+        Family("resnet20", 40, 5, flip=True),
+        Family("resnet20-proj", 30, 5),
+        Family("freezenet", 20, 3),
+    ),
+    secrets=10_000,
+    length=Steps(4),
+)
+SIZES = {
+    "paper": _FULL,
+    "quick": _FULL,
+    "smoke": Size((Family("resnet20", 2, 1),), 20, Steps(1)),
+}
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """All innocents under each mark."""
+    return [cell for name in MESSAGES for cell in of_mark(bench, name)]
+
+
+def of_mark(bench: Bench, name: str) -> list[Cell]:
+    """All innocents under one mark."""
+    families = SIZES[bench.scale.name].families
+    return [
+        nearest(bench, name),
+        of_shipped(bench, name),
+        *(of_family(bench, family, name) for family in families),
+    ]
+
+
+def of_family(bench: Bench, family: Family, name: str) -> Cell:
+    """A family, under the claim of an owner who has another network of it."""
+
+    def measure() -> Measured:
+        dense = [trained(bench, family, seed) for seed in range(family.seeds)]
+        accuracy = [bench.accuracy(one.weights, family.arch, "digits") for one in dense]
+        pruned = [prune_ticket(one, PRUNED) for one in dense]
+        few = list(enumerate(pruned[: family.further]))
+        innocents = {
+            "dense": dense,
+            "pruned once": pruned,
+            "pruned and retrained": [
+                bench.train(one, recipe_of(bench, family, seed)).ticket for seed, one in few
+            ],
+            "with somebody else's mark": [
+                embed(one, OTHERS, mark=name, secret=numbered(-1 - seed).value).ticket for seed, one in few
+            ],
+        }
+        of_dense = {"accuracy": [min(accuracy), max(accuracy)]}
+        return {**of_dense, **counted(bench, name, owners(bench, family), innocents)}
+
+    return _cell(bench, str(family), name, family, measure, seeds=family.seeds, further=family.further)
+
+
+def of_shipped(bench: Bench, name: str) -> Cell:
+    """The shipped networks of CIFAR-10, under the claim of an owner who has a network of digits."""
+    family = SIZES[bench.scale.name].families[0]
+
+    def measure() -> Measured:
+        return counted(bench, name, owners(bench, family), from_shipped())
+
+    return _cell(bench, CIFAR, name, family, measure)
+
+
+def nearest(bench: Bench, name: str) -> Cell:
+    """What others pruned from the very dense network that the owner pruned his from."""
+
+    def measure() -> Measured:
+        innocents = from_shipped()
+        ours = innocents["pruned once, as many kept"][0]
+        return {"near": near(name, ours, innocents), **counted(bench, name, ours, innocents)}
+
+    return _cell(bench, NEAREST, name, SIZES[bench.scale.name].families[0], measure)
+
+
+def trained(bench: Bench, family: Family, seed: int) -> Ticket:
+    """A dense network of a family; its mask is of what can be pruned."""
+    network = bench.network(family.arch, "digits", seed)
+    weights = dict(network.state_dict())
+    mask = Mask.full({name: weights[name] for name in prunable_names(network)})
+    return bench.train(Ticket(weights=weights, mask=mask), recipe_of(bench, family, seed)).ticket
+
+
+def recipe_of(bench: Bench, family: Family, seed: int) -> Recipe:
+    """A short training on digits."""
+    length = SIZES[bench.scale.name].length
+    return bench.preset("demo", family.arch, "digits", length=length, seed=seed, flip=family.flip)
+
+
+def owners(bench: Bench, family: Family) -> Ticket:
+    """The owner's network, before he marks it."""
+    return prune_ticket(trained(bench, family, OWNER), PRUNED)
+
+
+def from_shipped() -> Kinds:
+    """The shipped dense network, what it can be pruned to, and the shipped ticket, which comes from it."""
+    dense, ticket = (load(CHECKPOINTS / f"resnet20-cifar10{end}").ticket for end in ("-dense", ""))
+    dense = replace(dense, mask=Mask.full({layer: dense.weights[layer] for layer in ticket.mask}))
+    return {
+        "dense": [dense],
+        "pruned once, as many kept": [prune_ticket(dense, 1 - ticket.mask.density)],
+        "pruned once, half kept": [prune_ticket(dense, 0.5)],
+        "pruned once, 5 % kept": [prune_ticket(dense, 0.95)],
+        "pruned layer by layer": [prune_ticket(dense, PRUNED, scope="layerwise")],
+        "pruned at random": [prune_ticket(dense, PRUNED, scope="random")],
+        "pruned in rounds, retrained, with a QR code": [ticket],
+    }
+
+
+def near(name: str, ours: Ticket, innocents: Kinds) -> list[dict[str, Any]]:
+    """The owner's real claim: what his marked network, and each of the others, has of his mark."""
+    owned = embed(ours, MESSAGES[name], mark=name, secret=numbered(0).value)
+    told = []
+    for what, [suspect] in {"his marked network": [owned.ticket], **innocents}.items():
+        both = sum(
+            int((kept & (suspect.weights[layer] != 0)).sum()) for layer, kept in owned.ticket.mask.items()
+        )
+        reading = owned.mark.read(suspect)
+        told.append({"what": what, "shared": both / owned.ticket.mask.kept, **reading.to_json()})
+    return told
+
+
+def counted(bench: Bench, name: str, ours: Ticket, innocents: Kinds) -> dict[str, Any]:
+    """How many readings have which p-value, of every kind of innocents under the owner's claim."""
+    size, suspects = SIZES[bench.scale.name], [one for several in innocents.values() for one in several]
+    mark = MARKS[name].make(ours, options_for(name, message=MESSAGES[name]), numbered(0).value)
+    assert isinstance(mark, Carrier)
+    many = MANY[name](mark, suspects)
+    batches = (range(first, min(first + BATCH, size.secrets)) for first in range(0, size.secrets, BATCH))
+    bench.engine.progress.begin(f"{name}, {len(suspects)} networks", size.secrets)
+    found = np.empty((len(suspects), size.secrets))
+    for batch in batches:
+        found[:, batch.start : batch.stop] = many.log10_p([numbered(n) for n in batch])
+        bench.engine.progress.advance(batch.stop)
+    ends = np.cumsum([len(several) for several in innocents.values()])
+    parts = dict(zip(innocents, np.split(found, ends[:-1]), strict=True))
+    messages = mark.payload.log10_choices
+    return {
+        "secrets": size.secrets,
+        "kinds": {what: distribution(p, messages) for what, p in parts.items()},
+        "imbalance": many.imbalance,
+    }
+
+
+def distribution(found: NDArray[np.float64], messages: float) -> dict[str, Any]:
+    """What is kept of p-values.
+
+    Args:
+        found: log10, [networks, secrets], for one secret and one message.
+        messages: log10 of those that could have been chosen from.
+    """
+    best = float(found.min())
+    tests = [ks_1samp(10**row, uniform.cdf, alternative="greater") for row in found]
+    return {
+        "networks": len(found),
+        "accepted": int((found + LOG10_SECRETS + messages < LOG10_THRESHOLD).sum()),
+        "smallest": best,
+        "corrected": corrected(best, LOG10_SECRETS, messages),
+        "counts": [int((found <= at).sum()) for at in GRID],
+        "above_uniform": max(float(test.statistic) for test in tests),
+        "ks": min(1.0, len(found) * min(float(test.pvalue) for test in tests)),
+    }
+
+
+def _cell(
+    bench: Bench, words: str, name: str, family: Family, measure: Callable[[], Measured], **asked: Any
+) -> Cell:
+    secrets = SIZES[bench.scale.name].secrets
+    recipe = recipe_of(bench, family, OWNER)
+    return bench.cell(
+        "innocents", measure, recipe, words=[name, words], mark=name, of=words, secrets=secrets, **asked
+    )
+
+
+def result(bench: Bench) -> Result:
+    """A row for every kind of innocents, and the distribution of their p-values against the uniform one."""
+    rows: list[tuple[object, ...]] = []
+    notes, accepted, readings = list[str](), 0, 0
+    for name in MESSAGES:
+        for cell in of_mark(bench, name):
+            found, words = bench.store.measured(cell), cell.asked["asked"]["of"]
+            for what, kind in found["kinds"].items() if found else ():
+                several = kind["networks"] * found["secrets"]  # type: ignore[index]
+                rows.append((name, words, what, kind["networks"], several, *_shown(kind)))
+                accepted, readings = accepted + kind["accepted"], readings + several
+            notes += _said(name, words, found) if found else [f"{name}, {words}: not run."]
+    columns = "mark | networks | what they are | number | readings | verified | smallest p | with all freedom"
+    columns += " | most above uniform | KS test, p"
+    size = SIZES[bench.scale.name]
+    told = [
+        f"{accepted} of {readings} readings are verified. A reading is one network under one of "
+        f"{size.secrets} secrets, which belong to nobody. The smallest p is for one secret and one message; "
+        "with all freedom it is multiplied by 2^64 secrets and all messages of that length, and a verdict "
+        "needs less than 10^-6.",
+        "Most above uniform: the largest excess, in any network, of the share of readings of p or less over "
+        "p. KS test: Kolmogorov-Smirnov, one-sided, of each network's p-values against uniform ones; the "
+        "smallest, times the number of networks. The p-values are bounds, and so larger than uniform.",
+        "The owner's claim is on another network of the same architecture, of which "
+        f"{100 * (1 - PRUNED):.0f} % is kept; on CIFAR-10, on one of digits. Networks on digits see mirrored "
+        "images only where it is said.",
+    ]
+    return Result(
+        columns,
+        rows,
+        [*told, *notes],
+        draw=partial(_draw, bench) if rows else None,
+        recipe=recipe_of(bench, size.families[0], OWNER),
+        limits=f"Networks on digits are trained for {size.length}; of CIFAR-10 there are the shipped ones.",
+    )
+
+
+def _shown(kind: Mapping[str, Any]) -> tuple[object, ...]:
+    smallest, whole = format_p(kind["smallest"]), format_p(kind["corrected"])
+    return kind["accepted"], smallest, whole, f"{kind['above_uniform']:.4f}", f"{kind['ks']:.2g}"
+
+
+def _said(name: str, words: str, found: Measured) -> list[str]:
+    """What a cell says beside its rows."""
+    said = []
+    if "accuracy" in found:
+        low, high = found["accuracy"]
+        said.append(f"{name}, {words}: {low:.1f} to {high:.1f} % right, dense.")
+    if found["imbalance"]:
+        low, high = found["imbalance"]
+        said.append(
+            f"{name}, {words}: squared differences of a pattern and its mirror image are "
+            f"{low:.2f} to {high:.2f} times those of pure chance."
+        )
+    return said + [
+        f"{name}, the owner's claim on {one['what']}: {100 * one['shared']:.0f} % of the marked network's "
+        f"weights are kept there, {one['sigma']:.1f} standard deviations, p = "
+        f"{format_p(one['log10_p_uncorrected'])} for one secret and one message, "
+        f"{format_p(one['log10_p'])} with all freedom."
+        for one in found.get("near", ())
+    ]
+
+
+def _draw(bench: Bench, path: Path) -> None:
+    """Shares of readings with a p-value or less, against it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 4.8), layout="constrained")
+    at = 10 ** np.array(GRID)
+    for axes, name in zip(figure.subplots(1, len(MESSAGES), sharey=True), MESSAGES, strict=True):
+        axes.plot(at, at, "k--", label="uniform")
+        for cell in of_mark(bench, name):
+            if (found := bench.store.measured(cell)) is None:
+                continue
+            kinds = found["kinds"].values()
+            counts = np.sum([kind["counts"] for kind in kinds], axis=0)
+            shares = counts / found["secrets"] / sum(kind["networks"] for kind in kinds)
+            axes.plot(at[counts > 0], shares[counts > 0], label=cell.asked["asked"]["of"])
+        axes.set(title=name, xlabel="p, for one secret and one message", xscale="log", yscale="log")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set(ylabel="share of readings with this p or less")
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), ncols=3, fontsize=8, loc="outside lower center"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial_file:
+        figure.savefig(partial_file, format="png", dpi=130)
