@@ -52,6 +52,7 @@ PROGRAMS = {
     "main_path": "engineering.main_path",
     "fidelity": "engineering.bf16_or_float32",
     "ship_ticket": "shipping.ship_ticket",
+    "ship_carriers": "shipping.ship_carriers",
     "evaluate_checkpoints": "shipping.evaluate_checkpoints",
 }
 

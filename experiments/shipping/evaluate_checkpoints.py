@@ -19,6 +19,7 @@ from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.formats import load
 from ticket_sig.formats.load import Loaded
+from ticket_sig.marks.secret import Secret
 from ticket_sig.training.device import pick_device
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.verification import verify
@@ -44,7 +45,9 @@ def check(bundle: Path, loaded: Loaded, data: Dataset) -> bool:
     fine = round(abs(measured - said), 6) <= TOLERANCE
     line = f"{bundle.name}: card {said:.2f} %, measured {measured:.2f} %, {'equal' if fine else 'NOT EQUAL'}"
     if loaded.claim:
-        verdict = verify(loaded.ticket, Claim.read(loaded.claim))
+        kept = bundle.with_name(f"{bundle.name}.secret")  # shipped beside it, where a mark needs one
+        shown = {"secret": Secret.read(kept)} if kept.exists() else {}
+        verdict = verify(loaded.ticket, Claim.read(loaded.claim), **shown)
         fine &= verdict.outcome == "verified"
         line += f"; signature `{verdict.reading.message}` {verdict.outcome}"
     print(line, flush=True)
