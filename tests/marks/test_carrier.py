@@ -212,9 +212,9 @@ _SPOILT: list[tuple[dict[str, Any], str]] = [
     ({"public_key": "00"}, "message, public_key: expected one of them, found both"),
     ({"commitment": "sha256:00"}, "commitment: expected text of the form"),
     ({"commitment": "sha256:" + "A" * 64}, "commitment: expected text of the form"),
-    ({"layers": []}, "layers: expected 1 to 10000 objects, found 0 entries"),
-    ({"layers": [_LAYER] * 10_001}, "layers: expected 1 to 10000 objects, found 10001 entries"),
-    ({"layers": ["a.weight"]}, "layers: expected 1 to 10000 objects"),
+    ({"layers": []}, "layers: expected 1 to 65536 objects, found 0 entries"),
+    ({"layers": [_LAYER] * 65_537}, "layers: expected 1 to 65536 objects, found 65537 entries"),
+    ({"layers": ["a.weight"]}, "layers: expected 1 to 65536 objects"),
     ({"layers": [_LAYER, _LAYER]}, "layers: expected each of another name, found two of one name"),
     ({"layers": [{**_LAYER, "name": 1}]}, "name: expected str, found int"),
     *(
