@@ -252,7 +252,11 @@ class CarrierReading:
         }
 
     def verdict(self) -> Verdict:
-        """Verified by the p-value alone; that the message can be decoded is not needed."""
+        """Verified by the p-value; that the message can be decoded is not needed, but another one may not be.
+
+        Codes of some texts are so near to each other that where one was written the other stands, too.
+        """
+        other = self.read not in (None, self.payload.data)
         said = "fingerprint of the claimed public key" if self.payload.public_key else "claimed message"
         chosen = "secret and public key" if self.payload.public_key else "secret and message"
         return Verdict(
@@ -263,6 +267,7 @@ class CarrierReading:
             f"does, whatever {chosen} the claimant chose",
             does_not_prove="who wrote it, or when: whoever holds the secret can write it into any network, "
             "or erase it. Compare with a record of the claim from before the dispute",
+            lacking="the claimed message: another one is read" if other else "",
         )
 
 
