@@ -338,7 +338,9 @@ class Carrier(Mark):
         layers = cls.carrying(as_ticket(model).mask)
         return cls(
             payload=payload,
-            layers=_layers({"layers": [layer.to_json() for layer in layers]}),  # refused: what no claim may say
+            layers=_layers(
+                {"layers": [layer.to_json() for layer in layers]}
+            ),  # refused: what no claim may say
             commitment=own.commitment,
             secret=own,
             margin=usual if options.margin is None else options.margin,

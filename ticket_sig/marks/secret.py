@@ -58,7 +58,7 @@ class Secret:
         except FileExistsError:
             raise bad_input(path, "secret", "a name not taken yet", "one that is") from None
         try:
-            with open(handle, "wb") as file:
+            with os.fdopen(handle, "wb") as file:
                 file.write(self.value)
                 file.flush()
                 os.fsync(handle)

@@ -49,7 +49,9 @@ def test_scales_of_rows_and_columns_change_nothing(decades: int) -> None:
         weights = torch.randn(shape, generator=draw, dtype=torch.float64)
         kept = torch.rand(shape, generator=draw) < share
         weights = torch.where(kept, weights + weights.sign(), weights * 1e-4)
-        rows, columns = (10 ** (decades * (2 * torch.rand(n, generator=draw) - 1).double()) for n in shape[:2])
+        rows, columns = (
+            10 ** (decades * (2 * torch.rand(n, generator=draw) - 1).double()) for n in shape[:2]
+        )
         taps = (1,) * (len(shape) - 2)
         scaled = weights * rows.view(-1, 1, *taps) * columns.view(1, -1, *taps)
         at, count = np.arange(weights.numel()), int(kept.sum())

@@ -126,7 +126,10 @@ class Reader:
         """The ways with layers of a shape in the order that says most for the claimed code."""
         groups = [(mine, self._of_shape(shape)) for shape, mine in self._groups().items()]
         if self._pairs > _MOST_PAIRS:
-            expected, hint = f"at most {_MOST_PAIRS} pairs of one shape to compare", "restore the claim's names"
+            expected, hint = (
+                f"at most {_MOST_PAIRS} pairs of one shape to compare",
+                "restore the claim's names",
+            )
             raise bad_input("model", "layers", expected, str(self._pairs), hint=hint)
         orders = sum(
             math.lgamma(len(theirs) + 1) - math.lgamma(len(theirs) - len(mine) + 1) for mine, theirs in groups
