@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ticket_sig.errors import bad_input
-from ticket_sig.files import SECRET, read_bytes
+from ticket_sig.files import SECRET, read_bytes, write_new
 
 SIZE = 32  # bytes
 COMMITMENT = "sha256:[0-9a-f]{64}"  # its form
@@ -52,19 +52,7 @@ class Secret:
 
     def write(self, path: Path) -> None:
         """Writes a file that only its owner may read; InputError where the name is taken, also just now."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:  # never in place of another: a run beside this one may have signed with that
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET)
-        except FileExistsError:
-            raise bad_input(path, "secret", "a name not taken yet", "one that is") from None
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self.value)
-                file.flush()
-                os.fsync(handle)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        write_new(path, self.value, "secret", SECRET)
 
     def derived(self, name: str) -> bytes:
         """32 bytes for something else that is not so secret: they tell nothing of this."""
