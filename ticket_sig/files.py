@@ -84,6 +84,28 @@ def check_new(path: Path, hint: str = "", what: str = "output folder") -> None:
         raise bad_input(path, what, "a name not taken yet", "one that is", hint=hint)
 
 
+def write_new(path: Path, data: bytes, what: str, mode: int) -> None:
+    """Writes a file that is never put in place of another: a run beside this one may have made that just now.
+
+    Raises:
+        InputError: the name is taken.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        raise bad_input(path, what, "a name not taken yet", "one that is") from None
+    try:
+        with _errors_named(path, path), os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(handle)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
 @contextlib.contextmanager
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder; it becomes `path` when the block ends without an error.

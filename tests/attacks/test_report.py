@@ -289,7 +289,7 @@ def test_nor_is_one_that_carries_a_code() -> None:
 
 
 def test_what_could_not_be_verified_says_why(signed: Embedded) -> None:
-    weights = {"a.weight": torch.eye(4)}
+    weights = {"another.name": torch.eye(4)}
     bare = Ticket(weights=weights, mask=Mask.of_zeros(weights))
     report = attack_report(signed.ticket, bare, Scene(), claim=signed.claim)
     assert outcomes(report, "qr-code") == ("verified", "could not verify")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,19 @@ def test_a_file_is_its_owner_s_alone_and_never_overwritten(tmp_path: Path) -> No
     with pytest.raises(InputError, match="/s: secret: expected a name not taken yet, found one that is"):
         Secret.fresh().write(tmp_path / "s")
     assert Secret.read(tmp_path / "s") == Secret(BYTES)
+
+
+def test_of_runs_that_make_one_at_once_only_the_one_whose_secret_stays_goes_on(tmp_path: Path) -> None:
+    def written(number: int) -> bool:
+        try:
+            Secret(bytes([number] * 32)).write(tmp_path / "s")
+        except InputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        gone_on = [n for n, done in enumerate(threads.map(written, range(8))) if done]
+    assert [Secret(bytes([n] * 32)) for n in gone_on] == [Secret.read(tmp_path / "s")]
 
 
 def test_one_is_made_where_there_is_none_and_read_the_next_time(tmp_path: Path) -> None:

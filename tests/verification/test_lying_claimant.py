@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from support.tickets import sparse
 
-from ticket_sig import Mask, Ticket, verify
-from ticket_sig.marks import CodeMark, claim_of
+from ticket_sig import Mask, Ticket, embed, extract, verify
+from ticket_sig.marks import CodeMark, Spread, claim_of
+from ticket_sig.marks.carrier import CarrierReading, Layer, Payload
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import most_similar
+from ticket_sig.marks.secret import Secret
+from ticket_sig.marks.spread.signs import signs_of
 
 
 def innocent(side: int, dead_columns: float, dead_rows: float, kept: float, seed: int) -> Ticket:
@@ -60,3 +66,33 @@ def test_a_buffer_is_no_layer(dtype: torch.dtype) -> None:
     mark = CodeMark("m", 1, "H", code.data_mask, place, (64, 64))
     with pytest.raises(ValueError, match="causal: expected weights, found a tensor of"):
         verify(ticket, claim_of([mark], {}))
+
+
+def test_tensors_that_only_the_claim_s_tied_names_find_are_paid_for() -> None:
+    shape, own = (16, 12, 3, 3), Secret(bytes(range(32)))
+    tensors = {f"layer{n}.weight": sparse(*shape, seed=n) for n in range(6)}
+    layers = tuple(Layer(f"invented{n}", shape, math.prod(shape)) for n in range(150))
+    mark = Spread(payload=Payload("mine"), layers=layers, commitment=own.commitment)
+    # Which tensor stands in for each invented layer he chooses after he read them all.
+    signs = signs_of(mark._stream(own), layers, mark.code.size)
+    towards = (signs.signs * mark.code.encode(b"mine")[signs.groups]).reshape(len(layers), -1)
+    kept = {name: (tensor != 0).double().flatten().numpy() for name, tensor in tensors.items()}
+    says = {name: towards @ (one - one.mean()) for name, one in kept.items()}
+    tied = {layer.name: max(says, key=lambda name: says[name][n]) for n, layer in enumerate(layers)}
+    claim = claim_of([mark], {}, tied=tied)
+    verdict = verify(tensors, claim, secret=own)
+    assert isinstance(verdict.reading, CarrierReading)
+    assert verdict.reading.sigma > 14 and verdict.reading.log10_p_here < -45
+    assert verdict.reading.log10_choices > 150 * math.log10(6) and not verdict.verified
+    assert extract(tensors, claim, secret=own).log10_p == verdict.log10_p
+
+
+def test_an_honest_tie_costs_as_many_chances_as_there_are_tensors() -> None:
+    weights = {"first.weight": sparse(64, 64, seed=1), "other.weight": sparse(64, 64, seed=2)}
+    ticket = Ticket(weights={**weights, "last.weight": weights["first.weight"]}, mask=Mask.of_zeros(weights))
+    signed = embed(ticket, "mine", mark="spread")
+    assert signed.claim.tied == {"last.weight": "first.weight"}
+    dropped = {name: one for name, one in signed.ticket.weights.items() if name != "first.weight"}
+    verdicts = [verify(suspect, signed.claim, **signed.shown) for suspect in (signed.ticket, dropped)]
+    assert all(verdict.verified and verdict.reading.message == "mine" for verdict in verdicts)
+    assert verdicts[1].log10_p == pytest.approx(verdicts[0].log10_p + math.log10(3))

@@ -24,7 +24,7 @@ from ticket_sig.digests import json_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import SHOWN, entry, hexadecimal, matching, whole
 from ticket_sig.formats.names import json_of, rows_of
-from ticket_sig.marks.mark import Drawn, Mark, Model, as_ticket
+from ticket_sig.marks.mark import Drawn, Mark, Model, as_ticket, under_tied_names
 from ticket_sig.marks.mask_change import moved, with_mask
 from ticket_sig.marks.message_code import MessageCode, Signs
 from ticket_sig.marks.public_key import fingerprint, is_public_key, read_public_key
@@ -36,7 +36,7 @@ from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_of_s
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Symbols, Verdict
 
-MOST_BYTES, MOST_LAYERS = 64, 10_000
+MOST_BYTES, MOST_LAYERS = 64, 1 << 16
 LEAST_MARGIN = 0.5  # standard deviations of a bit
 _MOST_DIMENSIONS, _MOST_WEIGHTS = 8, 1 << 40  # of a layer
 
@@ -252,7 +252,11 @@ class CarrierReading:
         }
 
     def verdict(self) -> Verdict:
-        """Verified by the p-value alone; that the message can be decoded is not needed."""
+        """Verified by the p-value; that the message can be decoded is not needed, but another one may not be.
+
+        Codes of some texts are so near to each other that where one was written the other stands, too.
+        """
+        other = self.read not in (None, self.payload.data)
         said = "fingerprint of the claimed public key" if self.payload.public_key else "claimed message"
         chosen = "secret and public key" if self.payload.public_key else "secret and message"
         return Verdict(
@@ -263,6 +267,7 @@ class CarrierReading:
             f"does, whatever {chosen} the claimant chose",
             does_not_prove="who wrote it, or when: whoever holds the secret can write it into any network, "
             "or erase it. Compare with a record of the claim from before the dispute",
+            lacking="the claimed message: another one is read" if other else "",
         )
 
 
@@ -330,9 +335,12 @@ class Carrier(Mark):
         """The mark for a sparse model; InputError where nothing of it can carry one."""
         own, payload = Secret.of(secret), Payload.of(options)
         usual = cls.usual_sigma / math.sqrt(MessageCode(len(payload.data)).size)
+        layers = cls.carrying(as_ticket(model).mask)
         return cls(
             payload=payload,
-            layers=cls.carrying(as_ticket(model).mask),
+            layers=_layers(
+                {"layers": [layer.to_json() for layer in layers]}
+            ),  # refused: what no claim may say
             commitment=own.commitment,
             secret=own,
             margin=usual if options.margin is None else options.margin,
@@ -372,6 +380,21 @@ class Carrier(Mark):
             log10_choices=found.log10_choices,
             found_as=found.found_as,
         )
+
+    def read_tied(self, suspect: Model, tied: Mapping[str, str], **needed: Any) -> CarrierReading:
+        """The same, where tied names may find layers: each of these could have been any of the tensors.
+
+        Which names are tied is no part of the signs' label: a claimant may choose it after the signs.
+        """
+        bare = as_ticket(suspect)
+        lacking = {layer.name for layer in self.layers}.difference(bare.weights)
+        found = as_ticket(under_tied_names(bare, tied)).weights
+        if not lacking or not lacking <= found.keys():
+            return self.read(bare, **needed)
+        own = {**bare.weights, **{name: found[name] for name in lacking}}
+        reading = self.read(replace(bare, weights=own, rewind=None), **needed)
+        ways = len(lacking) * math.log10(1 + len(bare.weights))
+        return replace(reading, log10_choices=reading.log10_choices + ways)
 
     def checked(self, secret: Secret | bytes | None, where: object = "claim") -> Secret:
         """The owner's secret, given or known from making the mark; InputError for none, or another one."""

@@ -141,6 +141,10 @@ class Mark(ABC):
     def read(self, suspect: Any, *shown: Any, **needed: Any) -> Reading:
         """What stands in a suspect: a `Model`, or answers; with what `needs` names."""
 
+    def read_tied(self, suspect: Model, tied: Mapping[str, str], **needed: Any) -> Reading:
+        """The same, where the claim's tied names may find what the mark names (`under_tied_names`)."""
+        return self.read(under_tied_names(suspect, tied), **needed)
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The mark's own fields of a claim."""
@@ -414,12 +418,16 @@ def tried(marks: Sequence[Mark], shown: Collection[str] = ()) -> list[Mark]:
 
 
 def verdict_on(
-    mark: Mark, suspect: Model, chances: int, shown: Mapping[str, Any] | None = None
+    mark: Mark,
+    suspect: Model,
+    chances: int,
+    shown: Mapping[str, Any] | None = None,
+    tied: Mapping[str, str] | None = None,
 ) -> Verdict | InputError:
     """The verdict on one of so many marks that are tried, each a chance; or why it could not be read."""
     try:
         given = {name: one for name, one in (shown or {}).items() if name in mark.needs}
-        return replace(mark.read(suspect, **given).verdict(), tried=chances)
+        return replace(mark.read_tied(suspect, tied or {}, **given).verdict(), tried=chances)
     except InputError as error:
         return error
 

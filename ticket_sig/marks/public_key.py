@@ -41,6 +41,8 @@ def read_public_key(path: Path) -> bytes:
 
 def is_public_key(der: bytes) -> bool:
     """Whether bytes are a SubjectPublicKeyInfo, in the one form that DER has for it."""
+    if len(der) > _LONGEST:
+        return False
     try:
         key = load_der_public_key(der)
         return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == der

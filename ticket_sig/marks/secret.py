@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ticket_sig.errors import bad_input
-from ticket_sig.files import SECRET, check_new, read_bytes, whole_file
+from ticket_sig.files import SECRET, read_bytes, write_new
 
 SIZE = 32  # bytes
 COMMITMENT = "sha256:[0-9a-f]{64}"  # its form
@@ -51,10 +51,8 @@ class Secret:
         return cls(data)
 
     def write(self, path: Path) -> None:
-        """Writes a file that only its owner may read; InputError where the name is taken."""
-        check_new(path, what="secret")
-        with whole_file(path, SECRET) as partial:
-            partial.write_bytes(self.value)
+        """Writes a file that only its owner may read; InputError where the name is taken, also just now."""
+        write_new(path, self.value, "secret", SECRET)
 
     def derived(self, name: str) -> bytes:
         """32 bytes for something else that is not so secret: they tell nothing of this."""

@@ -40,6 +40,9 @@ def strongest(weights: Tensor, count: int, places: NDArray[np.int64]) -> NDArray
     used = flat if len(at) == len(flat) else flat[at]
     if int(torch.count_nonzero(flat)) <= count:
         return (used != 0).numpy()
+    if weights.dtype == torch.float64:
+        weights = _levelled(weights)
+        used = weights.reshape(-1)[at]
     rows, columns = balance(weights)
     taps = max(1, weights[:1, :1].numel())
     kernel = at // taps
@@ -49,6 +52,18 @@ def strongest(weights: Tensor, count: int, places: NDArray[np.int64]) -> NDArray
     strong = torch.zeros(len(at), dtype=torch.bool)
     strong[lowest(-sizes, most)] = True
     return strong.numpy()
+
+
+def _levelled(weights: Tensor) -> Tensor:
+    """|weights| over the largest of each row, then of each column.
+
+    Scales of 1e-300, which hide nothing in a network of float64, are beyond what `balance` allows for.
+    """
+    sizes = weights.detach().abs()
+    for axis in (0, 1):
+        most = sizes.amax([n for n in range(sizes.ndim) if n != axis], keepdim=True)
+        sizes = sizes / torch.where(most > 0, most, 1)
+    return sizes
 
 
 def balance(weights: Tensor) -> tuple[Tensor, Tensor]:

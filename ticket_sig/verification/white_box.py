@@ -13,7 +13,7 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.formats import load, open_weights
 from ticket_sig.marks import MARKS, Mark, Model, marks_of
-from ticket_sig.marks.mark import tried, under_tied_names, verdict_on
+from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.options import flag
 from ticket_sig.verdict import Reading, Rows, Symbols, Verdict
 
@@ -116,15 +116,17 @@ def extract(model: Model, claim: Claim, **shown: Any) -> Reading:
     """
     marks = _carriers(claim)
     check_needed(marks, shown, claim)
-    return _extract(marks, under_tied_names(model, claim.tied), shown)[1]
+    return _extract(marks, model, claim, shown)[1]
 
 
-def _extract(marks: Sequence[Mark], model: Model, shown: Mapping[str, Any]) -> tuple[Mark, Reading]:
+def _extract(
+    marks: Sequence[Mark], model: Model, claim: Claim, shown: Mapping[str, Any]
+) -> tuple[Mark, Reading]:
     read, errors = [], []
     for mark in tried(marks, shown):
         try:
             given = {name: one for name, one in shown.items() if name in mark.needs}
-            read.append((mark, mark.read(model, **given)))
+            read.append((mark, mark.read_tied(model, claim.tied, **given)))
         except InputError as error:
             errors.append(error)
     if not read:
@@ -159,12 +161,12 @@ def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
     """
     marks = in_weights(claim)
     check_needed(marks, shown, claim)
-    return _decide(marks, under_tied_names(model, claim.tied), shown)
+    return _decide(marks, model, claim, shown)
 
 
-def _decide(marks: Sequence[Mark], model: Model, shown: Mapping[str, Any]) -> Verdict:
+def _decide(marks: Sequence[Mark], model: Model, claim: Claim, shown: Mapping[str, Any]) -> Verdict:
     able = tried(marks, shown)
-    read = [verdict_on(mark, model, len(able), shown) for mark in able]
+    read = [verdict_on(mark, model, len(able), shown, claim.tied) for mark in able]
     verdicts = [one for one in read if isinstance(one, Verdict)]
     errors = [one for one in read if isinstance(one, InputError)]
     if not verdicts:
@@ -192,7 +194,7 @@ def verify_file(
     marks, files = in_weights(claim), files or {}
     shown = opened(marks, files, claim)
     with about(path), _of_shards(path):
-        return _decide(marks, _opened_for(marks, path, mask, claim), shown)
+        return _decide(marks, _opened_for(marks, path, mask), claim, shown)
 
 
 def extract_file(
@@ -202,7 +204,7 @@ def extract_file(
     marks = _carriers(claim)
     shown = opened(marks, files or {}, claim)
     with about(path), _of_shards(path):
-        return _extract(marks, _opened_for(marks, path, mask, claim), shown)
+        return _extract(marks, _opened_for(marks, path, mask), claim, shown)
 
 
 @contextmanager
@@ -218,9 +220,9 @@ def _of_shards(path: Path | str) -> Iterator[None]:
         raise InputError(f"{error}; {hint}", named=error.named) from None
 
 
-def _opened_for(marks: Sequence[Mark], path: Path | str, mask: Path | None, claim: Claim) -> Model:
+def _opened_for(marks: Sequence[Mark], path: Path | str, mask: Path | None) -> Model:
     masked = any(mark.stands_in == "mask" for mark in marks)
-    return under_tied_names(load(path, mask).ticket if masked else open_weights(path, mask), claim.tied)
+    return load(path, mask).ticket if masked else open_weights(path, mask)
 
 
 def in_weights(claim: Claim) -> list[Mark]:

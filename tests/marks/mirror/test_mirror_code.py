@@ -20,7 +20,7 @@ from ticket_sig.attacks.magnitude_pruning import MagnitudePruning
 from ticket_sig.attacks.quantization import Quantization
 from ticket_sig.attacks.scene import Scene
 from ticket_sig.formats import load
-from ticket_sig.marks.carrier import CarrierOptions, CarrierReading
+from ticket_sig.marks.carrier import CarrierOptions, CarrierReading, Layer
 from ticket_sig.marks.mask_change import moved
 from ticket_sig.marks.mirror.cells import Patterns, Turn
 from ticket_sig.marks.mirror.mark import Mirror
@@ -323,3 +323,12 @@ def test_a_message_that_does_not_fit_is_told_what_would(ticket: Ticket) -> None:
 def test_a_network_of_another_architecture_is_refused(mark: Mirror) -> None:
     with pytest.raises(InputError, match=r"^model: layers: expected \d of shape \[16, 16, 3, 3\], found 0"):
         mark.read(network((64, 64, 3, 3)))
+
+
+def test_a_claim_of_more_orders_than_can_be_tried_is_read_by_its_names_or_refused(mark: Mirror) -> None:
+    shape = (2, 2, 2, 2)
+    layers = tuple(Layer(f"{n}.weight", shape, 5) for n in range(200))
+    hostile, one = replace(mark, layers=layers), torch.rand(shape)
+    assert hostile.read({layer.name: one for layer in layers}).log10_choices == pytest.approx(np.log10(16))
+    with pytest.raises(InputError, match=r"layers: expected at most 131072 pairs .*, found 160000; restore"):
+        hostile.read({f"other{n}": one for n in range(200)})

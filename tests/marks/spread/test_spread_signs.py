@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from ticket_sig.marks.carrier import Layer
@@ -41,13 +42,16 @@ def test_of_a_large_model_runs_of_weights_are_used_and_are_the_same_ones() -> No
     assert (np.bincount(some.layers) == [len(at) for at in some.places]).all()
 
 
-def test_scales_of_rows_and_columns_change_nothing() -> None:
+@pytest.mark.parametrize("decades", [3, 140])
+def test_scales_of_rows_and_columns_change_nothing(decades: int) -> None:
     draw = torch.Generator().manual_seed(3)
     for shape, share in (((48, 32, 3, 3), 0.1), ((200, 120), 0.1), ((64, 64, 1, 1), 0.5), ((10, 2000), 0.05)):
         weights = torch.randn(shape, generator=draw, dtype=torch.float64)
         kept = torch.rand(shape, generator=draw) < share
         weights = torch.where(kept, weights + weights.sign(), weights * 1e-4)
-        rows, columns = (10 ** (6 * torch.rand(n, generator=draw) - 3).double() for n in shape[:2])
+        rows, columns = (
+            10 ** (decades * (2 * torch.rand(n, generator=draw) - 1).double()) for n in shape[:2]
+        )
         taps = (1,) * (len(shape) - 2)
         scaled = weights * rows.view(-1, 1, *taps) * columns.view(1, -1, *taps)
         at, count = np.arange(weights.numel()), int(kept.sum())

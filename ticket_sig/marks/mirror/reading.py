@@ -23,6 +23,7 @@ from ticket_sig.prf import Stream
 from ticket_sig.statistics import log10_of_signs
 
 _CLEAR = -100.0  # log10: named layers that say so much are not tried in other orders
+_MOST_PAIRS = 1 << 17  # of claimed and found layers, in every turn: what a hostile claim may have compared
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,10 @@ class Reader:
         Each as all turns of the network as a whole, of which the thief may have made one.
 
         Raises:
-            InputError: the suspect has fewer layers of a shape than the claim.
+            InputError: the suspect has fewer layers of a shape than the claim, or too many to try all orders.
         """
         ways = list(self._by_name())
-        if not ways or min(map(self._log10_p, ways)) > _CLEAR:
+        if not ways or (self._pairs <= _MOST_PAIRS and min(map(self._log10_p, ways)) > _CLEAR):
             ways += self._by_order()
         best = min(ways, key=self._log10_p)
         tally = self._tally(best)
@@ -124,6 +125,12 @@ class Reader:
     def _by_order(self) -> Iterator[Way]:
         """The ways with layers of a shape in the order that says most for the claimed code."""
         groups = [(mine, self._of_shape(shape)) for shape, mine in self._groups().items()]
+        if self._pairs > _MOST_PAIRS:
+            expected, hint = (
+                f"at most {_MOST_PAIRS} pairs of one shape to compare",
+                "restore the claim's names",
+            )
+            raise bad_input("model", "layers", expected, str(self._pairs), hint=hint)
         orders = sum(
             math.lgamma(len(theirs) + 1) - math.lgamma(len(theirs) - len(mine) + 1) for mine, theirs in groups
         )
@@ -157,6 +164,12 @@ class Reader:
                 "model", "layers", f"{claimed} of shape {list(shape)}", str(len(theirs)), hint=hint
             )
         return theirs
+
+    @cached_property
+    def _pairs(self) -> int:
+        """How many times a claimed layer is compared with one of the suspect's, to try all orders."""
+        pairs = sum(len(mine) * len(self._of_shape(shape)) for shape, mine in self._groups().items())
+        return len(self._turns) * pairs
 
     @cached_property
     def _turns(self) -> list[Turn]:

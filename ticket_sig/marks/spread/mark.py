@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
+from ticket_sig.fields import SHOWN
 from ticket_sig.formats.names import found_elsewhere, names_in
 from ticket_sig.marks.carrier import LEAST_MARGIN, Carrier, CarrierOptions, Layer, Measured
 from ticket_sig.marks.mark import check_dtype
@@ -125,7 +126,7 @@ class Spread(Carrier):
             found = shapes.get(names.get(layer.name, layer.name))
             if found != layer.shape:
                 told = "none of that name" if found is None else str(list(found))
-                raise bad_input("model", layer.name, f"the claim's shape {list(layer.shape)}", told)
+                raise bad_input("model", layer.name[:SHOWN], f"the claim's shape {list(layer.shape)}", told)
             check_dtype("model", layer.name, suspect[names[layer.name]].dtype)
         return names
 
