@@ -179,6 +179,11 @@ _case(
     "found one inside; the model is given away, the secret never",
 )
 _case(
+    "a secret inside another bundle",
+    lambda folder: _embed(folder, "--message", "a", "--secret", _signed(folder) / "s", out="MORE"),
+    "OUT/s: secret: expected a file outside of ",
+)
+_case(
     "a file beside the bundle that is no secret",
     lambda folder: (folder / "OUT.secret").write_text("mine") and _embed(folder, "--message", "a"),
     "OUT.secret: secret: expected 32 bytes, found 4",

@@ -1,6 +1,6 @@
-"""The whole path on real handwritten digits in minutes: find, sign, retrain, read back; attack, read again.
+"""The whole path on real handwritten digits in minutes: find, sign, retrain, attack, read again.
 
-Signs with a QR code for people to look at, and with a spread and a mirror code, which stand all over the mask.
+Signs with a QR code for people to look at, and with a spread and a mirror code all over the mask.
 
 Example: ticket-sig demo --message "this network is mine" --out demo
 """
@@ -59,7 +59,7 @@ def run(
         ticket = find(recipe, data, folder / "run", engine=engine)
         say(
             head="2. sign it",
-            text="with a QR code in one kernel map, a spread and a mirror code in all layers",
+            text="a QR code in one kernel map; a spread and a mirror code in all layers",
         )
         embedded = embed(ticket, message, mark=_MARKS, secret=secret)
         say(head="3. retrain it", text="from the rewind weights, under the signed mask")
@@ -86,9 +86,7 @@ def run(
     say("\ntest accuracy: " + ", ".join(f"{name} {entry.test:.2f} %" for name, entry in tested))
     say(f"kept: {before.kept} of {before.total} weights before signing, {after.kept} after")
     say(f"bundle: {bundle}")
-    say(
-        f"secret: {folder / 'demo.secret'}, of this demonstration; keep a real one apart from claim and model"
-    )
+    say(f"secret: {folder / 'demo.secret'}, for this demonstration; keep yours apart from claim and model")
     for path in paths:
         say(f"picture: {path}")
     tell_next("verify", copy, "--claim", claim, "--secret", folder / "demo.secret")

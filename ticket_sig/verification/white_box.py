@@ -196,11 +196,22 @@ def verify_file(
 
 
 def extract_file(
-    path: Path | str, claim: Claim, files: Mapping[str, Path] | None = None, mask: Path | None = None
+    path: Path | str,
+    claim: Claim,
+    files: Mapping[str, Path] | None = None,
+    mask: Path | None = None,
+    *,
+    drawn: bool = False,
 ) -> tuple[Mark, Reading]:
-    """The same as `extract` of a model file, which errors name, and the mark that was read."""
+    """The same as `extract` of a model file, which errors name, and the mark that was read.
+
+    Args:
+        drawn: only marks that have a picture, if there are any.
+    """
     marks = _carriers(claim)
     shown = opened(marks, files or {}, claim)
+    if drawn:
+        marks = [mark for mark in marks if type(mark).draw is not Mark.draw] or marks
     with about(path), _of_shards(path):
         return _extract(marks, _opened_for(marks, path, mask, claim), shown)
 
