@@ -68,7 +68,7 @@ def attacked(bench: Bench, scheme: str, name: str | None, options: dict[str, Any
 def mark_of(bench: Bench, scheme: str) -> Mark:
     """The owner's mark; its secret is none, so that it can be repeated."""
     secret = hashlib.sha256(f"Watermark attacks, {scheme}".encode()).digest()
-    return sized(scheme, MARKS[scheme], bench.initial(ARCH, uchida.size(bench).dataset), secret)
+    return sized(scheme, MARKS[scheme], bench.initial(ARCH, uchida.size(bench).dataset), secret).mark
 
 
 def carried_out(

@@ -179,6 +179,11 @@ _case(
     "found one inside; the model is given away, the secret never",
 )
 _case(
+    "a secret inside another bundle",
+    lambda folder: _embed(folder, "--message", "a", "--secret", _signed(folder) / "s", out="MORE"),
+    "OUT/s: secret: expected a file outside of ",
+)
+_case(
     "a file beside the bundle that is no secret",
     lambda folder: (folder / "OUT.secret").write_text("mine") and _embed(folder, "--message", "a"),
     "OUT.secret: secret: expected 32 bytes, found 4",
@@ -217,7 +222,7 @@ for _verb in ("verify", "extract"):
     _case(
         f"{_verb}, a secret that no mark needs",
         _useless,
-        "claim.json: marks: expected a claim on probe-code, for --secret, found qr-code",
+        "claim.json: marks: expected a claim on spread or mirror or probe-code, for --secret, found qr-code",
     )
 
 
@@ -334,3 +339,61 @@ def _innocent(folder: Path) -> list[Any]:
 
 
 _case("a suspect without the mark", _innocent, "not verified", code=1)
+
+
+# The spread and the mirror code themselves, on networks that cannot carry them, or other ones.
+
+
+def _tensors(*shapes: tuple[int, ...], kept: float = 0.3) -> dict[str, torch.Tensor]:
+    """Random weights of which a share is kept."""
+    draw = torch.Generator().manual_seed(0)
+    values = [(torch.randn(shape, generator=draw), torch.rand(shape, generator=draw)) for shape in shapes]
+    return {f"{n}.weight": weights * (chance < kept) for n, (weights, chance) in enumerate(values)}
+
+
+def _of_shapes(mark: str, *shapes: tuple[int, ...], message: str = "a", kept: float = 0.3) -> Build:
+    def build(folder: Path) -> list[Any]:
+        model = plain(folder, "net.safetensors", _tensors(*shapes, kept=kept))
+        return ["embed", model, "--mark", mark, "--message", message, "--out", folder / "OUT"]
+
+    return build
+
+
+def _of_other_network(mark: str) -> Build:
+    def build(folder: Path) -> list[Any]:
+        signed = _of_shapes(mark, (64, 64, 3, 3), (64, 64, 3, 3))(folder)
+        assert run(signed).code == 0
+        other = plain(folder, "other.safetensors", _tensors((48, 48, 3, 3)))
+        return ["verify", other, "--claim", folder / "OUT/claim.json", "--secret", folder / "OUT.secret"]
+
+    return build
+
+
+_MLP = ((200, 64), (100, 200))
+for _name, _build, *_told in (
+    (
+        "spread, a dense model",
+        _of_shapes("spread", *_MLP, kept=2),
+        "net.safetensors: spread: expected a sparse model, found 32800 of 32800 weights kept; prune it",
+    ),
+    (
+        "spread, a small network",
+        _of_shapes("spread", (20, 30)),
+        "spread: expected 2048 or more weights in pruned layers, found 600; the network is too small for it",
+    ),
+    (
+        "spread, a message that does not fit",
+        _of_shapes("spread", (64, 64), message="x" * 64),
+        "net.safetensors: spread: message: expected at most ",
+        "found 64 bytes; it ",
+    ),
+    (
+        "mirror, an MLP",
+        _of_shapes("mirror", *_MLP),
+        "mirror: pruned layers: expected kernels of a width of 2 or more",
+        "found none; take the mark spread",
+    ),
+    ("spread, another network", _of_other_network("spread"), "other.safetensors: model: 0.weight: expected "),
+    ("mirror, another network", _of_other_network("mirror"), "other.safetensors: model: layers: expected 2 "),
+):
+    topic.enter(_name, _build, *_told)

@@ -98,6 +98,19 @@ def test_a_secret_that_is_there_is_read_and_left(model: Path, tmp_path: Path, ti
     assert said.code == 0 and len((tmp_path / "new").read_bytes()) == 32, "where there is none, one is made"
 
 
+def test_no_later_mark_puts_the_owner_s_secret_into_the_claim(
+    signed: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    secret = tmp_path / "OUT.secret"
+    out = tmp_path / "MORE"
+    later = ["--mark", "uchida", "--message", "bits", "--secret", secret, "--out", out]
+    said = ticket_sig("embed", signed, *later)
+    assert said.code == 0, said.err
+    assert secret.read_bytes().hex() not in (out / "claim.json").read_text()
+    assert [one.name for one in Claim.read(out / "claim.json").marks] == ["qr-code", "probe-code", "uchida"]
+    assert ticket_sig("verify", out, "--claim", out / "claim.json", "--secret", secret).code == 0
+
+
 def test_no_secret_is_left_where_nothing_was_written(
     model: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
@@ -144,6 +157,9 @@ def test_a_message_is_extracted_with_the_secret_and_without(
     for secret, mark in ((False, "qr-code"), (True, "probe-code")):
         said = ticket_sig("extract", signed, *shown(signed, secret))
         assert (said.code, said.out) == (0, f"{MESSAGE}\n") and said.err.startswith(f"{mark}: ")
+    picture = signed.with_name("code.png")
+    said = ticket_sig("extract", signed, *shown(signed), "--png", picture)
+    assert said.code == 0 and said.err.startswith("qr-code: ") and picture.is_file(), "that has a picture"
     said = ticket_sig("extract", model, *shown(signed))
     assert said.code == 1 and said.out == "" and "no message can be read" in said.err
 
@@ -195,6 +211,7 @@ def test_marks_of_the_claim_beside_the_model_are_read_with_its_secret(
     assert not more.exists() and not (tmp_path / "MORE.secret").exists()
     said = ticket_sig(*call, "--secret", tmp_path / "OUT.secret")
     assert said.code == 0, said.err
+    assert f"\nstill claimed: qr-code, '{MESSAGE}'; probe-code, '{MESSAGE}'\n" in said.out
     names = [(one.name, one.fields["message"]) for one in Claim.read(more / "claim.json").marks]
     assert names[0] == ("qr-code", MESSAGE) and names[-1] == ("probe-code", "another")
 
@@ -209,8 +226,28 @@ def test_an_attack_tries_it_where_the_secret_is_shown(
     said = ticket_sig(*attack, *shown(signed, secret=False), "--out", tmp_path / "A")
     assert said.code == 0 and "not tried (no --secret)" in said.out
     assert "the owner wins: the qr-code is still verified" in said.out
+    hidden = ["attack", "erase", signed, "--insider", *shown(signed, secret=False), "--out", tmp_path / "C"]
+    assert "is gone; the probe-code could not be tried: it takes --secret\n" in ticket_sig(*hidden).out
     told = read_json(ticket_sig(*attack, *shown(signed), "--out", tmp_path / "B", "--json"))
     assert told["marks"]["probe-code"]["after"]["verdict"] == "verified" and told["winner"] == "owner"
+
+
+def test_an_attack_without_the_secret_decides_nothing(
+    model: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    alone = tmp_path / "OUT"
+    assert ticket_sig("embed", model, *ALONE, "--out", alone).code == 0
+    attack = ["attack", "magnitude-pruning", alone, "--rate", "0.1", "--out", tmp_path / "A", "--json"]
+    told = read_json(ticket_sig(*attack))
+    assert told["winner"] == "not_decided"
+    assert told["outcome"] == "nothing is decided: probe-code could not be tried: it takes --secret"
+
+
+def test_a_thief_s_own_mark_is_tried_with_his_secret(
+    model: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    attack = ["attack", "own-watermark", model, "--mark", "spread", "--out", tmp_path / "A", "--json"]
+    assert read_json(ticket_sig(*attack))["forged"]["verdict"] == "verified"
 
 
 def test_the_help_lists_the_names_and_says_how_to_put_in_several(

@@ -401,7 +401,8 @@ def embeddable() -> list[str]:
 
 
 _SAYS = ("--message", "m")
-REQUIRED = {"qr-code": _SAYS, "freezenet": ("--length", 100), "spread": _SAYS, "mirror": _SAYS}
+REQUIRED = {"qr-code": _SAYS, "freezenet": ("--length", 100), "spread": _SAYS}
+REQUIRED |= {"mirror": (*_SAYS, "--margin", "1")}  # so few kernels hold no more
 
 
 def carrier(mark: str, sparse_model: Path, dense: Path) -> Path:
@@ -443,7 +444,7 @@ def test_what_is_there_is_overwritten_only_by_force(
     (tmp_path / "mine").mkdir()
     could_not(ticket_sig(*asked[:-1], tmp_path / "mine", "--force"), "expected a model to overwrite")
     inside = ticket_sig(*asked[:1], out, *asked[2:-1], out / "within")
-    could_not(inside, "expected one outside the model's own, found one inside")
+    could_not(inside, "expected ", " outside ", "found one inside")  # the bundle, or its secret
 
 
 def test_a_model_in_parts_is_not_overwritten_while_it_is_read(

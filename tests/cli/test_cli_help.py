@@ -118,7 +118,7 @@ def test_the_options_of_ask_stand_by_their_use(ticket_sig: Command) -> None:
 
 
 COMMON = {"--out", "--claim", "--key", "--locked", "--triggers", "--control", "--data", "--dataset", "--arch"}
-COMMON |= {"--mask", "--seed", "--device", "--checkpoint-every", "--force", "--json", "--help"}
+COMMON |= {"--secret", "--mask", "--seed", "--device", "--checkpoint-every", "--force", "--json", "--help"}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -135,6 +135,7 @@ def test_embed_shows_every_option_of_every_mark(ticket_sig: Command) -> None:
     embeddable = {name: kind.options for name, kind in MARKS.items() if kind.options}
     assert set().union(*map(flags, embeddable.values())) <= options_in(text)
     assert f"Kind of the mark: {', '.join(embeddable)}." in text
+    assert "spread, mirror: Text to write, 1 to 64" in " ".join(re.sub(r"[│\s]+", " ", text).split())
 
 
 def test_split_shows_every_option_of_every_score(ticket_sig: Command) -> None:

@@ -175,8 +175,14 @@ def test_the_demo_walks_the_whole_path(short_demo: None, tmp_path: Path, ticket_
     folder = tmp_path / "demo"
     said = ticket_sig("demo", "--message", "this [network] is mine", "--density", 0.5, "--out", folder)
     assert said.code == 0, said.err
-    assert said.out.count("message: this [network] is mine") == 2  # signed, and pruned by 10 % more
-    assert said.out.count(": verified") == 2
+    stood = " verified, p = "
+    _, signed, pruned, permuted = said.out.partition("\ntest accuracy")[0].split("\n   qr-code:")
+    for step in (signed, pruned):
+        assert step.count(stood) == 3 and step.count("; message: this [network] is mine\n") == 3
+    *hidden, mirror, together = (line for line in permuted.splitlines() if line.startswith((" ", "   ")))
+    assert [line.partition(",")[0].strip() for line in hidden] == ["not verified", "spread: not verified"]
+    assert f"mirror:{stood}" in mirror and mirror.endswith("; message: this [network] is mine")
+    assert together == "   the claim: verified"
     assert "test accuracy: dense " in said.out and "weights before signing" in said.out
     pictures = [Path(line.removeprefix("picture: ")) for line in said.out.splitlines() if "picture: " in line]
     assert len(pictures) == 4
@@ -187,14 +193,26 @@ def test_the_demo_walks_the_whole_path(short_demo: None, tmp_path: Path, ticket_
         (found,) = zxingcpp.read_barcodes(picture, formats=zxingcpp.BarcodeFormat.QRCode)
     assert found.text == "this [network] is mine"
     assert ticket_sig("extract", folder / "signed").out == "this [network] is mine\n"
+    (following,) = next_commands(said.out)
+    copy = ticket_sig(*following)  # verified in the mirror code alone
+    assert copy.code == 0 and copy.out.count("not verified") == 2
+    assert (folder / "demo.secret").stat().st_mode & 0o777 == 0o600
 
     # Again, with what is there: the training is not done twice.
     value = read_json(ticket_sig("demo", "--message", "another", "--density", 0.5, "--out", folder, "--json"))
     assert value["bundle"] == str(folder / "signed")
-    assert [value["checks"][name]["verdict"] for name in ("signed", "pruned")] == ["verified"] * 2
-    assert value["checks"]["pruned"]["evidence"]["claimed_message"] == "another"
+    assert [value["checks"][name]["verdict"] for name in ("signed", "pruned", "permuted")] == ["verified"] * 3
+    assert value["checks"]["pruned"]["evidence"]["marks"][0]["evidence"]["claimed_message"] == "another"
     assert all(Path(path).is_file() for path in value["pictures"])
     assert value["history"][-1]["step"] == "train"
+
+
+def test_the_demo_refuses_a_message_that_no_mark_holds_before_it_trains(
+    tmp_path: Path, ticket_sig: Command
+) -> None:
+    said = ticket_sig("demo", "--message", "x" * 65, "--out", tmp_path / "demo")
+    could_not(said, "message: expected 1 to 64 bytes in UTF-8, found 65")
+    assert not (tmp_path / "demo").exists()
 
 
 # data

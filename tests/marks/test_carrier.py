@@ -193,7 +193,7 @@ def test_what_is_no_public_key_is_named(content: bytes, found: str, tmp_path: Pa
 def test_a_message_or_a_fingerprint(key: Path) -> None:
     for given, found in (({}, "neither"), ({"message": "a", "fingerprint": key}, "both")):
         with pytest.raises(
-            InputError, match=f"^--message, --fingerprint: expected one of them, found {found}$"
+            InputError, match=f"^--message, --fingerprint: expected one of them, found {found}; "
         ):
             embed(sparse_ticket(), mark="probe-code", **given)
 

@@ -109,6 +109,19 @@ def test_tries_are_paid_for_however_often_a_mark_is_listed(marked: Marked) -> No
     assert many.log10_p == one.log10_p + math.log10(16)
 
 
+def test_marks_of_one_kind_are_told_apart() -> None:
+    first = embed(sparse_ticket(), "the first", layer="b.weight", secret=SECRET)
+    second = embed(first.ticket, "the second", layer="a.weight", secret=SECRET)
+    claim = claim_of([first.mark, second.mark], second.ticket.weights)
+    gone = suspect({**second.ticket.weights, "b.weight": sparse_ticket(seed=50).weights["b.weight"]})
+    verdict = verify(gone, claim)
+    assert verdict.mark == "qr-code 1 + qr-code 2" and verdict.verified
+    rows = dict(verdict.rows())
+    assert (rows["qr-code 1"], rows["qr-code 2"]) == ("not verified", "verified")
+    assert verdict.proves.startswith("qr-code 2: ")
+    assert verdict.does_not_prove.endswith("; nothing by qr-code 1")
+
+
 def test_a_mark_that_cannot_be_read_is_told_and_still_paid_for(marked: Marked) -> None:
     found = verify(renamed(marked.ticket, "b.weight"), marked.both)
     alone = verify(renamed(marked.ticket, "b.weight"), marked.bits)

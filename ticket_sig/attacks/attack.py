@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 from ticket_sig.attacks.scene import Scene
 from ticket_sig.claim import Claim
@@ -14,10 +16,15 @@ from ticket_sig.ticket import Ticket
 
 
 class Attacked(NamedTuple):
-    """What a thief has then: the network, and the claim of a mark of his own, if he writes one."""
+    """What a thief has then: the network, and the claim of a mark of his own, if he writes one.
+
+    Attributes:
+        shown: what his own mark needs beside the network (`Mark.needs`).
+    """
 
     ticket: Ticket
     claim: Claim | None = None
+    shown: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.scene import Scene, stolen
-from ticket_sig.marks import MARKS, Mark, Model, claim_of
+from ticket_sig.marks import MARKS, Model, claim_of
+from ticket_sig.marks.mark import Drawn
 from ticket_sig.options import one_of, one_or_more, option
 from ticket_sig.ticket import Ticket
 
@@ -31,10 +32,10 @@ class OwnWatermark(Attack):
         """Returns the ticket with the thief's mark, and the claim he would show; errors as of the mark."""
         mine = stolen(ticket)
         made = sized(self.mark, self.size, mine, scene.secret("own watermark"))
-        marked = made.embed(mine)
-        return Attacked(marked, claim_of([made], marked.weights))
+        marked = made.mark.embed(mine)
+        return Attacked(marked, claim_of([made.mark], marked.weights), made.shown)
 
 
-def sized(mark: str, size: int, model: Model, secret: bytes) -> Mark:
+def sized(mark: str, size: int, model: Model, secret: bytes) -> Drawn:
     """A mark of so many values or bits, under a secret; InputError where it does not fit the model."""
-    return MARKS[mark].drawn(model, secret, size).mark
+    return MARKS[mark].drawn(model, secret, size)

@@ -162,6 +162,11 @@ class AttackReport:
         return [name for name, tried in self.marks.items() if tried.before.verdict is None]
 
     @property
+    def lacking(self) -> list[str]:
+        """What marks need of which nothing was shown."""
+        return sorted({tried.before.lacking for tried in self.marks.values()} - {""})
+
+    @property
     def both_claim(self) -> bool:
         """Whether the thief's own claim is verified beside the owner's, on a model that is worth it."""
         return self.forged is not None and self.forged.verified and not self.pays
@@ -174,7 +179,7 @@ class AttackReport:
         if not self.marks:
             return Winner.NOT_DECIDED
         if not self.held:
-            return Winner.NOTHING_TO_WIN
+            return Winner.NOT_DECIDED if self.lacking else Winner.NOTHING_TO_WIN
         if self.stood:
             return Winner.OWNER
         if self.untried or self.pays is None:
@@ -231,8 +236,12 @@ def in_words(report: AttackReport) -> str:
         )
         names = " and ".join(f"the {name}" for name in report.stood)
         return f"the owner wins: {names} {'is' if len(report.stood) == 1 else 'are'} still verified{also}"
+    lacking = f": it takes {', '.join(report.lacking)}" if report.lacking else ""
+    if not report.held:
+        return f"nothing is decided: {' and '.join(report.untried)} could not be tried{lacking}"
     if report.untried:
-        return f"the {report.held[0]} is gone{price}; the {report.untried[0]} could not be tried"
+        untried = " and ".join(f"the {name}" for name in report.untried)
+        return f"the {report.held[0]} is gone{price}; {untried} could not be tried{lacking}"
     if report.winner is Winner.NOT_DECIDED:
         return "the claim is gone; accuracy was not measured"
     if report.winner is Winner.NOBODY:
@@ -262,6 +271,7 @@ def attack_report(
     triggers: TriggerSet | None = None,
     controls: Sequence[Ask] = (),
     forged: Claim | None = None,
+    forged_shown: Mapping[str, Any] | None = None,
     tolerance: float = EPS_F,
 ) -> AttackReport:
     """Measures an attack.
@@ -276,6 +286,7 @@ def attack_report(
             where the claim is on one.
         controls: innocent networks, for triggers that somebody chose (`verify_answers`).
         forged: the thief's own claim; tried on what he made.
+        forged_shown: what his mark needs beside the weights.
 
     Raises:
         InputError: the weights do not fit the network, or the claim is damaged.
@@ -304,7 +315,7 @@ def attack_report(
         marks=found,
         promised=claim.accuracy if claim else None,
         locked=locks and claim is not None and claim.subject == tensor_digest(before.weights),
-        forged=None if forged is None else _tried(lambda: verify(after, forged)),
+        forged=None if forged is None else _tried(lambda: verify(after, forged, **(forged_shown or {}))),
         tolerance=tolerance,
     )
 

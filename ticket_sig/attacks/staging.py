@@ -72,7 +72,8 @@ class Stage:
         shown = {} if owner is None else self._opened(owner)
         done = made.carry_out(self.ticket, scene)
         tried: dict[str, Any] = {"claim": owner, "shown": shown, "triggers": taught, "controls": controls}
-        return done, attack_report(self.ticket, done.ticket, scene, **tried, forged=done.claim)
+        tried |= {"forged": done.claim, "forged_shown": done.shown}
+        return done, attack_report(self.ticket, done.ticket, scene, **tried)
 
     def _scene(self, owner: Claim | None) -> Scene:
         recipe, known = None, self.ticket.recipe

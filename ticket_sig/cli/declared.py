@@ -114,7 +114,8 @@ def _merged(kinds: Mapping[str, type[Options]], panel: str) -> dict[str, inspect
         helps = {name: _help(f, with_default=True) for name, (f, _) in users.items()}
         text = next(iter(helps.values()))
         if len(set(helps.values())) > 1:
-            text = " ".join(f"{name}: {help_}" for name, help_ in helps.items())
+            same = {one: [name for name, help_ in helps.items() if help_ == one] for one in helps.values()}
+            text = " ".join(f"{', '.join(names)}: {help_}" for help_, names in same.items())
         hint, *others = dict.fromkeys(hint | None for _, hint in users.values())
         if others:
             types = f"{hint}, {', '.join(map(str, others))}"

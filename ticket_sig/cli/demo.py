@@ -1,4 +1,6 @@
-"""The whole path on real handwritten digits in minutes: find, sign, retrain, read back, prune, read again.
+"""The whole path on real handwritten digits in minutes: find, sign, retrain, attack, read again.
+
+Signs with a QR code for people to look at, and with a spread and a mirror code all over the mask.
 
 Example: ticket-sig demo --message "this network is mine" --out demo
 """
@@ -13,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ticket_sig.cli import options
-from ticket_sig.cli.output import JsonFlag, out, print_json, printable
+from ticket_sig.cli.output import JsonFlag, out, print_json, printable, tell_next
 
 if TYPE_CHECKING:
-    from ticket_sig.claim import Claim
     from ticket_sig.marks.embed import Embedded
     from ticket_sig.ticket import Ticket
 
+_MARKS = "qr-code+spread+mirror"
 _ATTACK = 0.1
 
 
@@ -33,11 +35,14 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
+    from ticket_sig.attacks import Scene, attack
     from ticket_sig.datasets import load_dataset
     from ticket_sig.formats import save
     from ticket_sig.lottery import find, retrain
     from ticket_sig.lottery.prune import prune_ticket
+    from ticket_sig.marks.carrier import Payload
     from ticket_sig.marks.embed import embed
+    from ticket_sig.marks.secret import read_or_made
     from ticket_sig.training.recipe import preset
 
     def say(text: str, head: str = "") -> None:
@@ -45,44 +50,60 @@ def run(
             out.print(head, style="bold", end=": " if head and text else "")
             out.print(text)
 
+    Payload(text=message)  # refused before the search
     data = load_dataset("digits")
     recipe = preset("demo", arch="resnet20", dataset="digits", density=density, **options.changes(seed=seed))
-    with options.engine("cpu", 20) as engine:
+    bundle, copy, claim = folder / "signed", folder / "permuted", folder / "signed" / "claim.json"
+    with options.engine("cpu", 20) as engine, read_or_made(folder / "demo.secret", claim) as secret:
         say(head="1. find a ticket", text="ResNet-20 on handwritten digits, magnitude pruning with rewinding")
         ticket = find(recipe, data, folder / "run", engine=engine)
-        say(head="2. sign it", text="with a QR code in a kernel map")
-        embedded = embed(ticket, message)
+        say(
+            head="2. sign it",
+            text="a QR code in one kernel map; a spread and a mirror code in all layers",
+        )
+        embedded = embed(ticket, message, mark=_MARKS, secret=secret)
         say(head="3. retrain it", text="from the rewind weights, under the signed mask")
         with TemporaryDirectory() as state:
             signed = retrain(embedded.ticket, recipe, data, state, engine=engine)
-    save(signed, folder / "signed", claim=embedded.claim.to_json(), replace=True)
+        save(signed, bundle, claim=embedded.claim.to_json(), replace=True)
     say(head="4. read the signature back", text="")
-    checks = {"signed": _check(signed, embedded.claim, say)}
+    checks = {"signed": _check(signed, embedded, say)}
     say(head=f"5. prune {100 * _ATTACK:.0f} % more", text="as a thief would, and read again")
     pruned = prune_ticket(signed, _ATTACK)
-    checks["pruned"] = _check(pruned, embedded.claim, say)
+    checks["pruned"] = _check(pruned, embedded, say)
+    say(head="6. permute the channels", text="of the signed ticket; every answer stays")
+    permuted = attack("permute-channels")(signed, Scene())
+    save(permuted, copy, replace=True)
+    checks["permuted"] = _check(permuted, embedded, say)
     paths = _draw(folder, ticket, signed, pruned, embedded)
     if as_json:
         history = [entry.to_json() for entry in signed.history]
-        print_json({"bundle": folder / "signed", "checks": checks, "pictures": paths, "history": history})
+        files = {"bundle": bundle, "permuted": copy, "secret": folder / "demo.secret"}
+        print_json({**files, "checks": checks, "pictures": paths, "history": history})
         return
     before, after = ticket.history[-1], signed.history[-1]
     tested = [("dense", ticket.history[0]), ("ticket", before), ("signed ticket", after)]
     say("\ntest accuracy: " + ", ".join(f"{name} {entry.test:.2f} %" for name, entry in tested))
     say(f"kept: {before.kept} of {before.total} weights before signing, {after.kept} after")
-    say(f"bundle: {folder / 'signed'}")
+    say(f"bundle: {bundle}")
+    say(f"secret: {folder / 'demo.secret'}, for this demonstration; keep yours apart from claim and model")
     for path in paths:
         say(f"picture: {path}")
+    tell_next("verify", copy, "--claim", claim, "--secret", folder / "demo.secret")
 
 
-def _check(ticket: Ticket, claim: Claim, say: Callable[[str], None]) -> dict[str, Any]:
+def _check(ticket: Ticket, embedded: Embedded, say: Callable[[str], None]) -> dict[str, Any]:
     from ticket_sig.statistics import format_p
     from ticket_sig.verification import verify
+    from ticket_sig.verification.white_box import Together
 
-    verdict = verify(ticket, claim)
-    message = verdict.reading.message
-    say(f"   message: {printable(message) if message is not None else 'cannot be read'}")
-    say(f"   {verdict.statistic}, p = {format_p(verdict.log10_p)}: {verdict.outcome}")
+    verdict = verify(ticket, embedded.claim, **embedded.shown)
+    assert isinstance(verdict.reading, Together)
+    for one in verdict.reading.verdicts:
+        message = one.reading.message
+        shown = "message cannot be read" if message is None else f"message: {printable(message)}"
+        say(f"   {one.mark}: {one.outcome}, p = {format_p(one.log10_p)}; {shown}")
+    say(f"   the claim: {verdict.outcome}")
     return verdict.to_json()
 
 

@@ -129,7 +129,11 @@ def _report(made: Written, bundle: Path, secret: Path | None, as_json: bool) -> 
     claim = bundle / "claim.json"
     if as_json:
         marks = [_told(one) for one in made.marks]
-        left = {"left_out": list(made.left_out), "no_longer_claimed": list(made.dropped)}
+        left = {
+            "left_out": list(made.left_out),
+            "no_longer_claimed": list(made.dropped),
+            "still_claimed": list(made.still),
+        }
         print_json({"bundle": bundle, "claim": claim, "secret": secret, **left, **marks[0], "marks": marks})
         return
     for one in made.marks:
@@ -137,6 +141,8 @@ def _report(made: Written, bundle: Path, secret: Path | None, as_json: bool) -> 
         print_rows([*one.facts, *one.verdict.rows()[1:]])
         if not one.verdict.detected:
             out.print(f"too weak to verify: it takes {one.mark.remedy()}")
+    if made.still:
+        out.print(printable(f"still claimed: {'; '.join(made.still)}"))
     if made.dropped:
         out.print(f"no longer claimed, as it no longer stands: {', '.join(made.dropped)}")
     if made.left_out:

@@ -3,7 +3,8 @@
 The claim says where to look: the bundle's own claim.json, or --claim FILE for any other model file. Leaves
 with exit code 1 where nothing can be read there. A claim may be of several marks: then a verified mark
 comes first, then a text before bits, then a later mark before an earlier one. A mark that the claim keeps the
-secret of apart is read where it is given: --secret FILE.
+secret of apart is read where it is given: --secret FILE. With --png, a mark that has a picture is read: a
+QR code.
 
 Example: ticket-sig extract SUSPECT.pth --claim SIGNED/claim.json --png code.png
 """
@@ -38,7 +39,9 @@ def run(
     from ticket_sig.statistics import format_p
     from ticket_sig.verification.white_box import extract_file
 
-    mark, reading = extract_file(model, Claim.read(claim or claim_beside(model)), given, mask)
+    mark, reading = extract_file(
+        model, Claim.read(claim or claim_beside(model)), given, mask, drawn=png is not None
+    )
     held = contained_in(model)
     if png:
         mark.draw(reading, png)

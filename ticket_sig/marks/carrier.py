@@ -125,8 +125,10 @@ class CarrierOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.message is None) == (self.fingerprint is None):
-            found = "neither" if self.message is None else "both"
-            raise bad_input("", "--message, --fingerprint", "one of them", found)
+            found, hint = "neither", "give one"
+            if self.message is not None:
+                found, hint = "both", "put one mark in first, and the next into its bundle"
+            raise bad_input("", "--message, --fingerprint", "one of them", found, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -229,8 +231,9 @@ class CarrierReading:
 
     def rows(self) -> Rows:
         """What it rests on, for people."""
+        chosen = "key" if self.payload.public_key else "message"
         return [
-            ("  for one secret and message", format_p(self.log10_p_here)),
+            (f"  for one secret and {chosen}", format_p(self.log10_p_here)),
             ("  all bits together", f"{self.sigma:.1f} standard deviations"),
             ("message read", "cannot be read" if self.message is None else self.message),
             *rows_of(self.found_as),
@@ -287,7 +290,9 @@ class Carrier(Mark):
     stands_in: ClassVar[str] = "mask"
     carries: ClassVar[str] = "bits"
     options: ClassVar[type[Options] | None] = CarrierOptions
-    needs: ClassVar[Mapping[str, str]] = {"secret": "File of the owner's secret, to which the claim commits."}
+    needs: ClassVar[Mapping[str, str]] = {
+        "secret": "File of the owner's secret (spread, mirror), to which the claim only commits."
+    }
     usual_size: ClassVar[int | None] = 72
     usual_sigma: ClassVar[float] = 51.0
 
@@ -444,7 +449,7 @@ class Carrier(Mark):
         """How strongly it stands, and what it moved."""
         old, new = as_ticket(before).mask, as_ticket(after).mask
         return [
-            ("code", f"{self.code.size} bits, each by {self.margin:.3g} standard deviations or more"),
+            ("code", f"{self.code.size} bits, each stands by {self.margin:.3g} standard deviations or more"),
             ("layers", len(self.layers)),
             ("weights kept", f"{new.kept} of {new.total}, as before"),
             ("weights moved", moved(old, new)),

@@ -25,7 +25,7 @@ from ticket_sig.marks import MARKS, claim_of, marks_of
 from ticket_sig.marks.carrier import Carrier
 from ticket_sig.marks.embed import Secrets, check_standing, steps
 from ticket_sig.marks.mark import Mark, Model, tried
-from ticket_sig.marks.secret import Secret
+from ticket_sig.marks.secret import SIZE, Secret
 from ticket_sig.mask import Mask
 from ticket_sig.options import Options
 from ticket_sig.progress import Progress
@@ -58,12 +58,14 @@ class Written:
         marks: that were put in, in this order.
         left_out: names of what lay beside the model and is not in the copy.
         dropped: marks of an earlier claim that no longer stand, and are not claimed any more.
+        still: those of its marks that are claimed on.
     """
 
     claim: Claim
     marks: tuple[PutIn, ...]
     left_out: tuple[str, ...]
     dropped: tuple[str, ...]
+    still: tuple[str, ...] = ()
 
     @property
     def mark(self) -> Mark:
@@ -122,18 +124,27 @@ def embed_in_files(
     in_parts = in_parts and mask_file is None and transcript is None and len(marks) == 1
     [name, *_] = marks
     if in_parts and MARKS[name].entries is not Mark.entries and (weights := shards_at(path)) is not None:
+        beside = (weights.folder or path) / CLAIM
+        with about(path):
+            claimed = Claim.read(beside) if beside.is_file() else None
+            own = _beside(claimed, own)
         make = partial(MARKS[name].make, options=marks[name], secret=own.of_mark(name))
-        return _copy(path, weights, out, make, replace, progress)
+        return _copy(path, weights, out, make, claimed, own, replace, progress)
     loaded = load(path, mask_file)
     with about(path):
         if loaded.sealed:
             raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
         before = loaded.ticket if prune is None else prune_dense(loaded.ticket, prune)
         claimed = Claim.read(loaded.claim) if loaded.claim else None
-        earlier = _earlier(claimed, own)
+        own = _beside(claimed, own)
+        earlier = marks_of(claimed) if claimed else []
         marked, put = before, list[tuple[Mark, Rows]]()
+        if progress:
+            progress.begin("marks", len(marks))
         for one, last, after in steps(before, marks, own, earlier):
             put.append((one, one.facts(last, after)))
+            if progress:
+                progress.advance(len(put), one.name)
             marked = after
         link = Link.of(transcript, before.mask, marked.mask).to_json() if transcript else None
         if prune is not None:
@@ -150,6 +161,8 @@ def _copy(
     weights: Shards,
     out: Path,
     make: Callable[[Model], Mark],
+    claimed: Claim | None,
+    secrets: Secrets,
     replace: bool,
     progress: Progress | None,
 ) -> Written:
@@ -158,28 +171,35 @@ def _copy(
         changed = one.entries(weights)
         assert changed is not None
         others, left_out = other_files(weights)
-    beside = (weights.folder or path) / CLAIM
     with whole_folder(out, replace=replace) as folder:
         copy_files(weights, folder, changed, progress)
         for source in others:
             shutil.copyfile(source, folder / source.name)
         left = tuple(name for name in left_out if name != CLAIM)
         with about(path):
-            claimed, after = Claim.read(beside) if beside.is_file() else None, Shards(folder)
-            secrets = Secrets(None)  # a carrier is not made by single entries
+            after = Shards(folder)
             put = [(one, one.facts(weights, after))]
-            written = _written(put, after, claimed, _earlier(claimed, secrets), secrets, left)
+            earlier = marks_of(claimed) if claimed else []
+            written = _written(put, after, claimed, earlier, secrets, left)
         write_json(folder / CLAIM, written.claim.to_json(), SECRET)
     return written
 
 
-def _earlier(claimed: Claim | None, secrets: Secrets) -> list[Mark]:
-    """The marks of the claim beside the model; InputError for another secret: one file is to show all."""
-    marks = marks_of(claimed) if claimed else []
-    for mark in marks:
-        if claimed and secrets.apart and isinstance(mark, Carrier):
+def _beside(claimed: Claim | None, secrets: Secrets) -> Secrets:
+    """The secrets for marks beside those of a claim, which never holds what one of its marks keeps apart.
+
+    Raises:
+        InputError: an owner's secret is another than the claim's: one file is to show all.
+    """
+    carriers = [mark for mark in (marks_of(claimed) if claimed else []) if isinstance(mark, Carrier)]
+    if claimed and secrets.apart:
+        for mark in carriers:
             mark.checked(secrets.apart, Path(claimed.source))
-    return marks
+    elif secrets.given is not None and len(secrets.given) == SIZE:
+        own = Secret(secrets.given)
+        if any(mark.commitment == own.commitment for mark in carriers):
+            return Secrets(secrets.given, own)
+    return secrets
 
 
 def _written(
@@ -210,6 +230,7 @@ def _written(
         ),
         left_out=left_out,
         dropped=tuple(mark.name for mark, stands in zip(earlier, stand, strict=True) if not stands),
+        still=tuple(str(mark) for mark in compress(earlier, stand)),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ticket_sig.errors import bad_input
 from ticket_sig.files import SECRET, read_bytes, write_new
+from ticket_sig.formats.bundle import is_bundle
 
 SIZE = 32  # bytes
 COMMITMENT = "sha256:[0-9a-f]{64}"  # its form
@@ -91,12 +92,12 @@ def read_or_made(path: Path, claim: Path) -> Iterator[Secret]:
 
 
 def outside(path: Path, folders: Iterable[Path]) -> None:
-    """Checks that a secret does not lie in a folder that is to be given away.
+    """Checks that a secret does not lie in a folder that is to be given away, nor in another bundle.
 
     Raises:
         InputError: it does.
     """
-    for folder in folders:
+    for folder in [*folders, *filter(is_bundle, path.resolve().parents)]:
         if path.resolve().is_relative_to(folder.resolve()):
             hint = "the model is given away, the secret never"
             raise bad_input(path, "secret", f"a file outside of {folder}", "one inside", hint=hint)

@@ -38,6 +38,16 @@ class Together:
         return min(self.verdicts, key=lambda verdict: (bool(verdict.lacking), verdict.log10_p))
 
     @property
+    def names(self) -> list[str]:
+        """Of the marks that could be read; those of one kind are numbered."""
+        kinds = [verdict.mark for verdict in self.verdicts]
+        numbers = [kinds[: place + 1].count(kind) for place, kind in enumerate(kinds)]
+        return [
+            f"{kind} {number}" if kinds.count(kind) > 1 else kind
+            for kind, number in zip(kinds, numbers, strict=True)
+        ]
+
+    @property
     def message(self) -> str | None:
         """The clearest message."""
         return max(reversed(self.verdicts), key=lambda one: clarity(one.reading)).reading.message
@@ -60,9 +70,9 @@ class Together:
     def rows(self) -> Rows:
         """The rows of each mark, under its name and outcome."""
         rows: list[tuple[str, object]] = [("marks tried", self.tried)]
-        for verdict in self.verdicts:
-            (_, name), *others = verdict.rows()
-            rows += [(str(name), verdict.outcome), *((f"  {what.strip()}", value) for what, value in others)]
+        for name, verdict in zip(self.names, self.verdicts, strict=True):
+            _, *others = verdict.rows()
+            rows += [(name, verdict.outcome), *((f"  {what.strip()}", value) for what, value in others)]
         return [*rows, *(("could not be read", error) for error in self.errors)]
 
     def to_json(self) -> dict[str, Any]:
@@ -72,14 +82,15 @@ class Together:
 
     def verdict(self) -> Verdict:
         """Verified where one of the marks is, at the price of having tried all."""
-        stand = [verdict for verdict in self.verdicts if verdict.verified] or [self.best]
-        gone = ", ".join(verdict.mark for verdict in self.verdicts if not verdict.verified)
+        named = list(zip(self.names, self.verdicts, strict=True))
+        stand = [one for one in named if one[1].verified] or [one for one in named if one[1] is self.best]
+        gone = ", ".join(name for name, verdict in named if not verdict.verified)
         return Verdict(
-            mark=" + ".join(verdict.mark for verdict in self.verdicts),
+            mark=" + ".join(self.names),
             reading=self,
-            statistic="; ".join(f"{v.mark}: {v.statistic}" for v in self.verdicts),
-            proves=_said((verdict.proves, verdict.mark) for verdict in stand),
-            does_not_prove=_said((verdict.does_not_prove, verdict.mark) for verdict in stand)
+            statistic="; ".join(f"{name}: {verdict.statistic}" for name, verdict in named),
+            proves=_said((verdict.proves, name) for name, verdict in stand),
+            does_not_prove=_said((verdict.does_not_prove, name) for name, verdict in stand)
             + (f"; nothing by {gone}" if gone else ""),
             lacking=self.best.lacking,
         )
@@ -198,11 +209,22 @@ def verify_file(
 
 
 def extract_file(
-    path: Path | str, claim: Claim, files: Mapping[str, Path] | None = None, mask: Path | None = None
+    path: Path | str,
+    claim: Claim,
+    files: Mapping[str, Path] | None = None,
+    mask: Path | None = None,
+    *,
+    drawn: bool = False,
 ) -> tuple[Mark, Reading]:
-    """The same as `extract` of a model file, which errors name, and the mark that was read."""
+    """The same as `extract` of a model file, which errors name, and the mark that was read.
+
+    Args:
+        drawn: only marks that have a picture, if there are any.
+    """
     marks = _carriers(claim)
     shown = opened(marks, files or {}, claim)
+    if drawn:
+        marks = [mark for mark in marks if type(mark).draw is not Mark.draw] or marks
     with about(path), _of_shards(path):
         return _extract(marks, _opened_for(marks, path, mask), claim, shown)
 

@@ -97,7 +97,7 @@ class Mirror(Carrier):
         """As of every carrier; bits that have too few kernels stand by less than the margin."""
         reading = self.read(after)
         stand = int((reading.soft * reading.sent > self.margin - _ROUNDING).sum())
-        code = f"{self.code.size} bits, {stand} of them by {self.margin:.3g} standard deviations or more"
+        code = f"{self.code.size} bits, {stand} stand by {self.margin:.3g} standard deviations or more"
         return [("code", code), *list(super().facts(before, after))[1:]]
 
 

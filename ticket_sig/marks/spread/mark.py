@@ -60,7 +60,8 @@ class Spread(Carrier):
             if 0 < counts[name] < kept.numel()
         )
         if not layers:
-            raise bad_input("", cls.name, "a sparse model", f"{mask!r}", hint="prune it: --prune")
+            told = f"{mask.kept} of {mask.total} weights kept"
+            raise bad_input("", cls.name, "a sparse model", told, hint="prune it: --prune SHARE")
         if (found := sum(math.prod(layer.shape) for layer in layers)) < LEAST_WEIGHTS:
             expected = f"{LEAST_WEIGHTS} or more weights in pruned layers"
             raise bad_input("", cls.name, expected, str(found), hint="the network is too small for it")
@@ -168,4 +169,4 @@ class Spread(Carrier):
         expected = f"at most {room} bytes at margin {self.margin:.3g}"
         would = math.floor(100 * low) / 100
         hint = f"it would fit at --margin {would:g}" if would >= LEAST_MARGIN else "it fits at no margin"
-        return bad_input("", "message", expected, f"{length} bytes", hint=hint)
+        return bad_input(self.name, "message", expected, f"{length} bytes", hint=hint)
