@@ -13,7 +13,9 @@ from ticket_sig.mask import Mask
 from ticket_sig.ticket import Ticket
 
 
-def write(ticket: Ticket, place: Placement, code: qr.QRCode, secret: bytes) -> Ticket:
+def write(
+    ticket: Ticket, place: Placement, code: qr.QRCode, secret: bytes, *, in_place: bool = False
+) -> Ticket:
     """The ticket with a code in its mask, and one more entry of history.
 
     The secret decides positions and values of weights that come back, where no rewind weights are known.
@@ -21,7 +23,7 @@ def write(ticket: Ticket, place: Placement, code: qr.QRCode, secret: bytes) -> T
     Raises:
         InputError: too many or too few weights are kept to hold their number.
     """
-    return with_mask(ticket, _mask_with(ticket, place, code, secret), secret)
+    return with_mask(ticket, _mask_with(ticket, place, code, secret), secret, in_place=in_place)
 
 
 def _mask_with(ticket: Ticket, place: Placement, code: qr.QRCode, key: bytes) -> Mask:
@@ -38,4 +40,4 @@ def _mask_with(ticket: Ticket, place: Placement, code: qr.QRCode, key: bytes) ->
         add_weights(-surplus, ticket, kept, place, code, key)
     else:
         remove_weights(surplus, ticket, kept, place, code)
-    return Mask({name: torch.from_numpy(k).view(ticket.mask[name].shape) for name, k in kept.items()})
+    return Mask.of_own({name: torch.from_numpy(k).view(ticket.mask[name].shape) for name, k in kept.items()})

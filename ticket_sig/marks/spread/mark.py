@@ -91,7 +91,7 @@ class Spread(Carrier):
             flat = tensors[layer.name].reshape(-1).clone()
             flat[torch.from_numpy(at)] = torch.from_numpy(new)
             tensors[layer.name] = flat.view(layer.shape)
-        return Mask(tensors)
+        return Mask.of_own(tensors)
 
     def measured(self, suspect: Ticket, stream: Stream, sent: Code) -> Measured:
         """Measures the strongest weights of each layer, as many as the claim says were kept.
