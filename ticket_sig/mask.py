@@ -216,7 +216,7 @@ def _stray(weights: Tensor, kept: Tensor) -> int:
 
 
 def in_parts(tensor: Tensor) -> Sequence[Tensor]:
-    """A tensor in views of some rows, of about a million entries: what is made of a view takes little memory."""
+    """A tensor in views of some rows, about a million entries: what is made of a view takes little memory."""
     return torch.split(tensor, max(1, _PART // max(1, tensor[:1].numel())))
 
 

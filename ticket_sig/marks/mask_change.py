@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +22,7 @@ def with_mask(ticket: Ticket, mask: Mask, secret: bytes, *, in_place: bool = Fal
     weights, rewind = dict(ticket.weights), None if ticket.rewind is None else dict(ticket.rewind)
     for name, kept in mask.items():
         layer = weights[name].detach()
-        back = kept > (layer != 0)
+        back = (layer == 0).logical_and_(kept)
         values = _values(layer, None if rewind is None else rewind[name], name, back, secret)
         weights[name] = _changed(layer if in_place else layer.clone(), kept, back, values)
         if rewind is not None and (empty := back & (rewind[name] == 0)).any():
@@ -71,9 +70,13 @@ def _small_magnitudes(weights: Tensor) -> tuple[float, float]:
     Small, so that the accuracy is left alone, but not the first to be pruned; and a band, since one
     value for all would point at every weight that came back.
     """
-    sizes = torch.cat([part[part != 0].abs() for part in in_parts(weights)])
-    if not (count := len(sizes)):
+    if not (count := int(torch.count_nonzero(weights))):
         return 1e-3, 2e-3
+    sizes, first = torch.empty(count, dtype=torch.promote_types(weights.dtype, torch.float32)), 0
+    for part in in_parts(weights):
+        found = part[part != 0].abs()
+        sizes[first : first + len(found)] = found
+        first += len(found)
     places = [min(tenths * count // 10, count - 1) for tenths in (1, 4)]
-    ordered = np.partition(sizes.to(torch.promote_types(sizes.dtype, torch.float32)).numpy(), places)
+    (ordered := sizes.numpy()).partition(places)
     return float(ordered[places[0]]), float(ordered[places[1]])

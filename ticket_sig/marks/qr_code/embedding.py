@@ -28,7 +28,10 @@ def write(
 
 def _mask_with(ticket: Ticket, place: Placement, code: qr.QRCode, key: bytes) -> Mask:
     # Every layer as [out, in, kernel size]; a linear layer's kernels have one weight.
-    kept = {name: t.reshape(*t.shape[:2], -1).clone().numpy() for name, t in ticket.mask.items()}
+    kept = {name: t.reshape(*t.shape[:2], -1).numpy() for name, t in ticket.mask.items()}
+    for layer in kept.values():
+        layer.flags.writeable = False  # the ticket's own; who writes into a layer copies it first
+    kept[place.layer] = kept[place.layer].copy()
     side = code.light.shape[0]
     region, wanted = place.cut(kept[place.layer], side), appeal(ticket, place, side, key)
     before = np.count_nonzero(region)
@@ -40,4 +43,5 @@ def _mask_with(ticket: Ticket, place: Placement, code: qr.QRCode, key: bytes) ->
         add_weights(-surplus, ticket, kept, place, code, key)
     else:
         remove_weights(surplus, ticket, kept, place, code)
-    return Mask.of_own({name: torch.from_numpy(k).view(ticket.mask[name].shape) for name, k in kept.items()})
+    written = {name: torch.from_numpy(k) for name, k in kept.items() if k.flags.writeable}
+    return Mask.of_own({n: written.get(n, own).view(own.shape) for n, own in ticket.mask.items()})

@@ -142,10 +142,12 @@ class Spread(Carrier):
         """
         stays = self._used(ticket.weights, signs).float().abs().numpy()
         if ticket.rewind is None:
-            comes = (signs.words * np.uint64(signs.size) & np.uint64(2**31 - 1)).astype(np.float32)
+            chance = signs.words * np.uint64(signs.size)
+            chance &= np.uint64(2**31 - 1)
+            comes = chance.astype(np.float32)
         else:
             comes = self._used(ticket.rewind, signs).float().abs().numpy()
-        return np.where(kept, stays, -comes)
+        return np.where(kept, stays, np.negative(comes, out=comes))
 
     def _too_much(
         self, tried: Callable[[Signs, Code, float], object], signs: Signs, sent: Code
