@@ -129,11 +129,11 @@ def test_what_a_claimant_chooses_but_a_text_draws_every_sign_anew(key: Path) -> 
         replace(own, payload=keyed),
         replace(own, payload=other),
     ]
-    words = [one._stream(SECRET).words(0, 4096) for one in (own, *changed)]
+    words = [one.stream(SECRET).words(0, 4096) for one in (own, *changed)]
     for index, one in enumerate(words):
         assert all(abs(np.mean((one ^ other) & 1) - 0.5) < 0.05 for other in words[:index])
     same = replace(own, payload=Payload("x" * len(TEXT)))
-    assert np.array_equal(same._stream(SECRET).words(0, 9), words[0][:9]), "else nothing could be read"
+    assert np.array_equal(same.stream(SECRET).words(0, 9), words[0][:9]), "else nothing could be read"
 
 
 def test_unrelated_secrets_read_chance() -> None:

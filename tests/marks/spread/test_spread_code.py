@@ -115,7 +115,7 @@ def label_of(mark: Spread) -> str:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stream, "__init__", noted)
-        mark._stream(Secret(SECRET))
+        mark.stream(Secret(SECRET))
     return labels[0]
 
 
@@ -259,7 +259,7 @@ def test_weights_of_other_marks_stay(ticket: Ticket, mark: Spread) -> None:
     name = mark.layers[-1].name
     spared = {name: torch.zeros(ticket.mask[name].shape, dtype=torch.bool)}
     spared[name][:32] = True
-    written = mark.written(ticket, mark._stream(Secret(SECRET)), spared)
+    written = mark.written(ticket, mark.stream(Secret(SECRET)), spared)
     assert torch.equal(written[name][:32], ticket.mask[name][:32])
     assert not torch.equal(written[name][32:], ticket.mask[name][32:])
 
