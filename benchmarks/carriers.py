@@ -39,9 +39,7 @@ MARKS = ("qr-code", "spread", "mirror", "qr-code+spread+mirror")
 SECONDS, SECONDS_LARGE, FILES = 1.0, 10.0, 2.0  # bounds: of ResNet-20, of the large file, of its memory
 PEER, BITS, MARGIN, OWNER = "peer, in memory", 256, 4.0, 0
 IMPORTS = "imports alone"
-IMPORTED = (
-    "ticket_sig.cli.app, ticket_sig.marks.embed_in_files, scipy.stats, scipy.optimize"  # by the command
-)
+IMPORTED = "ticket_sig.cli.app, ticket_sig.marks.embed_in_files, scipy.optimize"  # by the command
 
 
 class Permuted:

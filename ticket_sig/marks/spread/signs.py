@@ -14,7 +14,7 @@ from ticket_sig.prf import Stream
 
 CAP = 1 << 22  # weights that are used of a large model, as an expectation
 _RUN = 1 << 10  # weights in a row that are used together, or not
-_PART = 1 << 20  # weights that are counted together
+_PART = 1 << 18  # weights that are counted together
 _RUNS_AT = 1 << 64  # words from here on say which; no model has so many weights
 
 Groups = NDArray[np.uint16]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ticket_sig.marks.spread.signs import Groups, Signs
 
 Kept = NDArray[np.bool_]
-Places = NDArray[np.int64]
+Places = NDArray[np.int32]
 Counts = NDArray[np.int64]
 _PART = 1 << 18  # weights of an order that are looked at together
 
@@ -53,7 +53,7 @@ def swapped(
 
 def _in_order(prices: NDArray[np.float32], which: Kept) -> Places:
     """These weights, the cheapest first."""
-    found = np.flatnonzero(which)
+    found = np.flatnonzero(which).astype(np.int32)  # `signs_of` takes some million weights at most
     return found[np.argsort(prices[found], kind="stable")]
 
 
