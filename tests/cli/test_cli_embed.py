@@ -401,7 +401,8 @@ def embeddable() -> list[str]:
 
 
 _SAYS = ("--message", "m")
-REQUIRED = {"qr-code": _SAYS, "freezenet": ("--length", 100), "spread": _SAYS, "mirror": _SAYS}
+REQUIRED = {"qr-code": _SAYS, "freezenet": ("--length", 100), "spread": _SAYS}
+REQUIRED["mirror"] = (*_SAYS, "--margin", 1.5)  # the small network has no room for more
 
 
 def carrier(mark: str, sparse_model: Path, dense: Path) -> Path:
