@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,8 @@ from torch.nn.parameter import is_lazy
 
 from ticket_sig.errors import InputError, bad_input, refuse
 from ticket_sig.wrappers import without
+
+_PART = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,16 @@ class Mask(Mapping[str, Tensor]):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        problems = (
-            f"{name}: expected a boolean tensor of 2 or more dimensions, found {described(t)}"
-            for name, t in tensors.items()
-            if not isinstance(t, Tensor) or t.dtype != torch.bool or t.ndim < 2
-        )
-        refuse("mask", problems)
-        self._tensors = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+        self._tensors = {
+            name: t.clone(memory_format=torch.contiguous_format) for name, t in _checked(tensors).items()
+        }
+
+    @classmethod
+    def of_own(cls, tensors: Mapping[str, Tensor]) -> Mask:
+        """The same without a copy: of tensors that nobody will change."""
+        mask = cls({})
+        mask._tensors = {name: t.contiguous() for name, t in _checked(tensors).items()}
+        return mask
 
     @classmethod
     def of_zeros(cls, weights: Mapping[str, Tensor]) -> Mask:
@@ -58,7 +63,7 @@ class Mask(Mapping[str, Tensor]):
         """
         kept = cls.of_matrices(weights)
         pruned = {name: k for name, k in kept.items() if not k.all()}
-        return cls(pruned) if pruned else kept
+        return cls.of_own(pruned) if pruned else kept
 
     @classmethod
     def of_matrices(cls, weights: Mapping[str, Tensor]) -> Mask:
@@ -68,7 +73,7 @@ class Mask(Mapping[str, Tensor]):
         """
         matrices = {name: w for name, w in weights.items() if w.is_floating_point() and w.ndim >= 2}
         first: dict[object, str] = {}
-        return cls({n: w != 0 for n, w in matrices.items() if first.setdefault(memory_of(w), n) == n})
+        return cls.of_own({n: w != 0 for n, w in matrices.items() if first.setdefault(memory_of(w), n) == n})
 
     @classmethod
     def full(cls, weights: Mapping[str, Tensor]) -> Mask:
@@ -145,7 +150,7 @@ class Mask(Mapping[str, Tensor]):
         self.check_shapes(weights, "weights")
         return {
             # Of float8 and others torch has no masked_fill.
-            name: torch.where(self[name].to(w.device), w, torch.zeros_like(w)) if name in self else w
+            name: torch.where(self[name].to(w.device), w, w.new_zeros(())) if name in self else w
             for name, w in weights.items()
         }
 
@@ -157,7 +162,7 @@ class Mask(Mapping[str, Tensor]):
                 each is named, with the count.
         """
         self.check_shapes(weights, where)
-        counts = {name: _nonzero((weights[name].cpu() != 0) & ~kept) for name, kept in self.items()}
+        counts = {name: _stray(weights[name].cpu(), kept) for name, kept in self.items()}
         found = {name: count for name, count in counts.items() if count}
         refuse(where, (f"{n}: expected zeros where pruned, found {k} that are not" for n, k in found.items()))
 
@@ -191,6 +196,28 @@ class Mask(Mapping[str, Tensor]):
 
         hold()
         return hold
+
+
+def _checked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a mask is made of, on the CPU."""
+    problems = (
+        f"{name}: expected a boolean tensor of 2 or more dimensions, found {described(t)}"
+        for name, t in tensors.items()
+        if not isinstance(t, Tensor) or t.dtype != torch.bool or t.ndim < 2
+    )
+    refuse("mask", problems)
+    return {name: t.detach().cpu() for name, t in tensors.items()}
+
+
+def _stray(weights: Tensor, kept: Tensor) -> int:
+    """How many weights are not zero where they are pruned."""
+    parts = zip(in_parts(weights), in_parts(kept), strict=True)
+    return sum(_nonzero((some != 0) > still) for some, still in parts)
+
+
+def in_parts(tensor: Tensor) -> Sequence[Tensor]:
+    """A tensor in views of some rows, about a million entries: what is made of a view takes little memory."""
+    return torch.split(tensor, max(1, _PART // max(1, tensor[:1].numel())))
 
 
 def _found(mask: Mask, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -73,7 +73,7 @@ class ManySpread:
         return np.asarray(_log10_of_signs(self.stands @ keyed.T))
 
     def _signs(self, secret: Secret) -> Signs:
-        return signs_of(self.mark._stream(secret), self.mark.layers, self.mark.code.size)
+        return signs_of(self.mark.stream(secret), self.mark.layers, self.mark.code.size)
 
     def _stands(self, suspect: Ticket, signs: Signs) -> Numbers:
         """What stands in each weight: kept or not, less the share of its layer that is kept."""
@@ -193,7 +193,7 @@ class ManyMirror:
         code = self.mark.code
         sent, columns = code.encode(self.mark.payload.data), []
         for secret in secrets:
-            bits, signs = cells.keyed(self.mark._stream(secret), number, code.size)
+            bits, signs = cells.keyed(self.mark.stream(secret), number, code.size)
             columns.append(signs * sent[bits])
         return np.stack(columns, axis=1).astype(np.float64)
 

@@ -402,7 +402,7 @@ def embeddable() -> list[str]:
 
 _SAYS = ("--message", "m")
 REQUIRED = {"qr-code": _SAYS, "freezenet": ("--length", 100), "spread": _SAYS}
-REQUIRED |= {"mirror": (*_SAYS, "--margin", "1")}  # so few kernels hold no more
+REQUIRED["mirror"] = (*_SAYS, "--margin", 1.5)  # the small network has no room for more
 
 
 def carrier(mark: str, sparse_model: Path, dense: Path) -> Path:

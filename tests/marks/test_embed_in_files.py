@@ -16,11 +16,12 @@ from support.disk import content, file_size_limit, full_disk
 from support.shards import FLOATS, weights, write_shards
 from torch import Tensor
 
-from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, load, save, verify
+from ticket_sig import Claim, InputError, Mask, Ticket, Watermark, embed, load, save, verify
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import open_weights
 from ticket_sig.formats.weights import Shards, tensors_of
 from ticket_sig.marks import marks_of
+from ticket_sig.marks.embed import options_of_each
 from ticket_sig.marks.embed_in_files import Written, embed_in_files
 from ticket_sig.marks.freezenet.derive import Fixed
 from ticket_sig.marks.freezenet.reading import Matches
@@ -268,3 +269,26 @@ def test_a_full_disk_leaves_nothing(fault: Callable[[], object], write: Write, t
     with fault(), pytest.raises(OSError, match=r"out"):  # type: ignore[attr-defined]
         marked(model, tmp_path / "out")
     assert content(tmp_path) == before
+
+
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "resnet20-cifar10"
+
+
+@pytest.mark.parametrize("rewinds", [True, False])
+def test_in_place_and_in_a_copy_the_same_is_written(rewinds: bool, tmp_path: Path) -> None:
+    """From file to file nobody else looks at the weights, and they are not copied."""
+    ticket, marks, secret = load(SHIPPED).ticket, "qr-code+mirror+spread", bytes(range(32))
+    if not rewinds:
+        ticket = Ticket(weights=ticket.weights, mask=ticket.mask)
+    path = save(ticket, tmp_path / "model")
+    before = content(path)
+    written = embed_in_files(path, tmp_path / "out", options_of_each(marks, message="mine"), secret=secret)
+    assert content(path) == before
+    was = tensor_digest(ticket.weights), tensor_digest(ticket.mask)
+    made = embed(ticket, "mine", mark=marks, secret=secret)
+    assert (tensor_digest(ticket.weights), tensor_digest(ticket.mask)) == was
+    found = load(tmp_path / "out").ticket
+    assert tensor_digest(found.weights) == tensor_digest(made.ticket.weights) == written.claim.subject
+    assert tensor_digest(found.mask) == tensor_digest(made.ticket.mask)
+    assert (found.rewind is None) is (made.ticket.rewind is None)
+    assert tensor_digest(found.rewind or {}) == tensor_digest(made.ticket.rewind or {})

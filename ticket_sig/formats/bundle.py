@@ -91,7 +91,7 @@ def read_bundle(path: Path) -> Ticket:
         history = tuple(HistoryEntry.from_json(entry) for entry in head["history"])
         weights = tie(tensors[MODEL], head["tied"])
     with about(path):
-        mask, rewind = Mask(tensors[MASK]), tensors.get(REWIND)
+        mask, rewind = Mask.of_own(tensors[MASK]), tensors.get(REWIND)
         return Ticket(weights=weights, mask=mask, rewind=rewind, recipe=head["recipe"], history=history)
 
 

@@ -82,13 +82,13 @@ def _split(
     zeroed: dict[object, Tensor] = {}
     for name, one in kept.items():
         w = weights[name]
-        zeroed[memory_of(w)] = torch.where(one, w, torch.zeros_like(w))
+        zeroed[memory_of(w)] = torch.where(one, w, w.new_zeros(()))
     weights = tie_copies({name: zeroed.get(memory_of(w), w) for name, w in weights.items()})
     tied = ties(weights)
     matrices = {name: one for name, one in kept.items() if one.ndim >= 2 and name not in tied}
     # Without masks of its own, a model may have others, of attention and the like.
     plain = {n: w for n, w in weights.items() if n not in tied and not f".{n}".endswith(("_mask", ".mask"))}
-    return weights, Mask(matrices) if matrices else Mask.of_zeros(plain)
+    return weights, Mask.of_own(matrices) if matrices else Mask.of_zeros(plain)
 
 
 def _state_dict(content: Any, where: object, depth: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -362,18 +362,22 @@ class Carrier(Mark):
         """Writes the message into the mask; every layer keeps as many weights as before."""
         return self.embed_beside(ticket, ())
 
-    def embed_beside(self, ticket: Ticket, others: Sequence[Mark]) -> Ticket:
+    def embed_beside(self, ticket: Ticket, others: Sequence[Mark], *, in_place: bool = False) -> Ticket:
         """The same, where other marks stand that are to be left as they are."""
         own = self.checked(None)
-        mask = self.written(ticket, self._stream(own), spared(ticket.mask, others))
+        mask = self.written(ticket, self.stream(own), spared(ticket.mask, others))
         # Of each carrier's own, so that no two marks of one secret bring back the same values.
-        return with_mask(ticket, mask, own.derived(self.name))
+        return self.under(ticket, mask, own.derived(self.name), in_place)
+
+    def under(self, ticket: Ticket, mask: Mask, secret: bytes, in_place: bool) -> Ticket:
+        """The ticket under the mask that was written."""
+        return with_mask(ticket, mask, secret, in_place=in_place)
 
     def read(self, suspect: Model, *, secret: Secret | bytes | None = None) -> CarrierReading:
         """Reads it under the owner's secret; InputError for none, or another than the claim commits to."""
         own = self.checked(secret)
         sent = self.code.encode(self.payload.data)
-        found = self.measured(as_ticket(suspect), self._stream(own), sent)
+        found = self.measured(as_ticket(suspect), self.stream(own), sent)
         towards = float(found.sums @ sent)
         return CarrierReading(
             mark=self.name,
@@ -411,7 +415,7 @@ class Carrier(Mark):
             raise bad_input(where, "secret", expected, "that of another claim", hint=hint)
         return own
 
-    def _stream(self, secret: Secret) -> Stream:
+    def stream(self, secret: Secret) -> Stream:
         """The keyed words; all that a claimant chooses, but a text, is part of their label."""
         listed = [[layer.name, list(layer.shape), layer.kept] for layer in self.layers]
         chosen = {"mark": self.name, "code": self.code.size, "length": self.code.length, "layers": listed}

@@ -141,13 +141,22 @@ class Secrets:
 
 
 def steps(
-    ticket: Ticket, options: Mapping[str, Options], secrets: Secrets, others: Sequence[Mark]
+    ticket: Ticket,
+    options: Mapping[str, Options],
+    secrets: Secrets,
+    others: Sequence[Mark],
+    *,
+    in_place: bool = False,
 ) -> Iterator[tuple[Mark, Ticket, Ticket]]:
-    """Puts in one mark after the other: each, with the ticket before and after."""
+    """Puts in one mark after the other: each, with the ticket before and after.
+
+    Args:
+        in_place: change the weights of the ticket before, which saves a copy of all; its mask stays.
+    """
     there = list(others)
     for name, chosen in options.items():
         one = MARKS[name].make(ticket, chosen, secrets.of_mark(name))
-        after = one.embed_beside(ticket, there)
+        after = one.embed_beside(ticket, there, in_place=in_place)
         yield one, ticket, after
         there.append(one)
         ticket = after

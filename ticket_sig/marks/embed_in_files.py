@@ -134,23 +134,22 @@ def embed_in_files(
     with about(path):
         if loaded.sealed:
             raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
-        before = loaded.ticket if prune is None else prune_dense(loaded.ticket, prune)
+        before, pruned = loaded.ticket, list[tuple[str, object]]()
+        if prune is not None:
+            before, kept = prune_dense(before, prune), Mask.of_matrices(before.weights).kept
+            pruned = [("pruned", f"{kept} weights kept before, {before.mask.kept} after")]
         claimed = Claim.read(loaded.claim) if loaded.claim else None
         own = _beside(claimed, own)
         earlier = marks_of(claimed) if claimed else []
         marked, put = before, list[tuple[Mark, Rows]]()
         if progress:
             progress.begin("marks", len(marks))
-        for one, last, after in steps(before, marks, own, earlier):
-            put.append((one, one.facts(last, after)))
+        for one, last, after in steps(before, marks, own, earlier, in_place=True):
+            put.append((one, [*pruned, *one.facts(last, after)]))
+            marked, pruned = after, []
             if progress:
                 progress.advance(len(put), one.name)
-            marked = after
         link = Link.of(transcript, before.mask, marked.mask).to_json() if transcript else None
-        if prune is not None:
-            kept = Mask.of_matrices(loaded.ticket.weights).kept
-            pruned = ("pruned", f"{kept} weights kept before, {before.mask.kept} after")
-            put[0] = (put[0][0], [pruned, *put[0][1]])
         written = _written(put, marked, claimed, earlier, own, link=link)
     save(marked, out, claim=written.claim.to_json(), replace=replace)
     return written

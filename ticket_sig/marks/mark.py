@@ -125,8 +125,12 @@ class Mark(ABC):
         """The network with the mark in it, without training, and one more entry of history."""
         raise NotImplementedError(f"{self.name} is not put in by `embed`")
 
-    def embed_beside(self, ticket: Ticket, others: Sequence[Mark]) -> Ticket:
-        """The same, where other marks stand that are to be left as they are."""
+    def embed_beside(self, ticket: Ticket, others: Sequence[Mark], *, in_place: bool = False) -> Ticket:
+        """The same, where other marks stand that are to be left as they are.
+
+        Args:
+            in_place: the ticket's weights may be changed: nobody looks at them again.
+        """
         return self.embed(ticket)
 
     def entries(self, weights: Weights) -> Mapping[str, Entries] | None:

@@ -115,7 +115,7 @@ def label_of(mark: Spread) -> str:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stream, "__init__", noted)
-        mark._stream(Secret(SECRET))
+        mark.stream(Secret(SECRET))
     return labels[0]
 
 
@@ -194,15 +194,15 @@ def test_other_secrets_see_nothing_in_it(signed: bool) -> None:
     """Of 500 deviates the mean has the deviation 1 / sqrt(500), the variance sqrt(2 / 500); 4 of each."""
     ticket = linear()
     mark = Spread.make(ticket, CarrierOptions(message="me", margin=2.0), SECRET)
-    suspect = mark.embed(ticket) if signed else ticket
-    sigmas = []
-    for seed in range(500):
-        secret = Secret(seed.to_bytes(32, "big"))
-        reading = read(replace(mark, secret=secret, commitment=secret.commitment), dict(suspect.weights))
-        assert not reading.verdict().verified
-        sigmas.append(reading.sigma)
+    suspect, sent = mark.embed(ticket) if signed else ticket, mark.code.encode(b"me")
+    secrets = [Secret(seed.to_bytes(32, "big")) for seed in range(500)]
+    found = [mark.measured(suspect, mark.stream(secret), sent) for secret in secrets]
+    sigmas = [float(one.sums @ sent) / one.squares**0.5 for one in found]
     assert abs(np.mean(sigmas)) < 4 / 500**0.5
     assert abs(np.var(sigmas) - 1) < 4 * (2 / 500) ** 0.5
+    for secret in secrets[:5]:
+        reading = read(replace(mark, secret=secret, commitment=secret.commitment), dict(suspect.weights))
+        assert reading.message is None and not reading.verdict().verified
 
 
 def test_it_is_not_in_the_network_that_was_signed(mark: Spread, ticket: Ticket) -> None:
@@ -259,7 +259,7 @@ def test_weights_of_other_marks_stay(ticket: Ticket, mark: Spread) -> None:
     name = mark.layers[-1].name
     spared = {name: torch.zeros(ticket.mask[name].shape, dtype=torch.bool)}
     spared[name][:32] = True
-    written = mark.written(ticket, mark._stream(Secret(SECRET)), spared)
+    written = mark.written(ticket, mark.stream(Secret(SECRET)), spared)
     assert torch.equal(written[name][:32], ticket.mask[name][:32])
     assert not torch.equal(written[name][32:], ticket.mask[name][32:])
 

@@ -11,8 +11,8 @@ Own design; the p-value is that of the keyed signs (`statistics.log10_of_signs`)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -20,15 +20,15 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input
 from ticket_sig.marks.carrier import Carrier, CarrierOptions, Layer, Measured
-from ticket_sig.marks.mark import Mark, Model
+from ticket_sig.marks.mark import Model
 from ticket_sig.marks.message_code import Signs
 from ticket_sig.marks.mirror.cells import MOST_TAPS
 from ticket_sig.marks.mirror.reading import Reader
-from ticket_sig.marks.mirror.writing import Writer, mirrored
+from ticket_sig.marks.mirror.writing import Writer
 from ticket_sig.mask import Mask
 from ticket_sig.options import Options
 from ticket_sig.prf import Stream
-from ticket_sig.ticket import Ticket, retie
+from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
 
 _ROUNDING = 1e-9
@@ -56,7 +56,8 @@ class Mirror(Carrier):
         lopsided = [name for name, kept in wide.items() if (kept != kept.flip(-1)).any()]
         if not lopsided:
             raise bad_input(cls.name, "pruned layers", _WIDE, "none", hint="take the mark spread")
-        return tuple(Layer(name, tuple(mask[name].shape), int(mask[name].sum())) for name in lopsided)
+        counts = {name: int(torch.count_nonzero(mask[name])) for name in lopsided}
+        return tuple(Layer(name, tuple(mask[name].shape), count) for name, count in counts.items())
 
     def written(self, ticket: Ticket, stream: Stream, spared: Mapping[str, Tensor]) -> Mask:
         """Mirrors kernels, also spared ones: marks that are spared stand in whole kernels, kept or not.
@@ -69,16 +70,17 @@ class Mirror(Carrier):
         writer.check(code.length, self.margin)
         return writer.written(code.encode(self.payload.data), self.margin)
 
-    def embed_beside(self, ticket: Ticket, others: Sequence[Mark]) -> Ticket:
-        """Writes the message; the weights of a mirrored kernel move with its taps."""
-        signed = super().embed_beside(ticket, others)
-        moved = {}
-        for name in (layer.name for layer in self.layers):
-            changed = (signed.mask[name] != ticket.mask[name]).flatten(2).any(2)
-            own = mirrored(ticket.weights[name], changed.flatten().nonzero()[:, 0].numpy())
+    def under(self, ticket: Ticket, mask: Mask, secret: bytes, in_place: bool) -> Ticket:
+        """The ticket under the mask that was written; the weights of a mirrored kernel move with its taps."""
+        names = [layer.name for layer in self.layers]
+        changed = {n: (mask[n] != ticket.mask[n]).flatten(2).any(2).nonzero(as_tuple=True) for n in names}
+        turned = {n: ticket.weights[n].detach()[where].flip(-1) for n, where in changed.items()}
+        signed = super().under(ticket, mask, secret, in_place)
+        for name, own in turned.items():
+            kernels = signed.weights[name][changed[name]]
             # A kept weight that is zero cannot be read: such a one keeps the value that it was given.
-            moved[name] = torch.where(own != 0, own, signed.weights[name])
-        return replace(signed, weights=retie(signed.weights, {**signed.weights, **moved}))
+            signed.weights[name][changed[name]] = torch.where(own != 0, own, kernels)
+        return signed
 
     def measured(self, suspect: Ticket, stream: Stream, sent: Signs) -> Measured:
         """Reads it by the layers' names or, where these say little, in the order that fits best."""

@@ -65,7 +65,7 @@ class Writer:
         written = dict(self.ticket.mask)
         for number, name in enumerate(self.names):
             written[name] = mirrored(written[name], kernel[chosen[layer[chosen] == number]])
-        return Mask(written)
+        return Mask.of_own(written)
 
     def check(self, length: int, margin: float) -> None:
         """Checks that a message of so many bytes fits by a margin; InputError says what would."""

@@ -42,7 +42,7 @@ def appeal(ticket: Ticket, place: Placement, side: int, key: bytes) -> Scores:
 
 
 def add_weights(
-    count: int, ticket: Ticket, kept: Mapping[str, Bits], place: Placement, code: qr.QRCode, key: bytes
+    count: int, ticket: Ticket, kept: dict[str, Bits], place: Placement, code: qr.QRCode, key: bytes
 ) -> None:
     """Puts back `count` pruned weights, in place.
 
@@ -50,7 +50,7 @@ def add_weights(
     not hang on one weight. Then by rewind magnitude alone, or where that is not known as the key decides.
 
     Args:
-        kept: masks by layer, [out, in, kernel size].
+        kept: masks by layer, [out, in, kernel size]; those that cannot be written are copied first.
 
     Raises:
         InputError: not that many weights are pruned.
@@ -76,7 +76,7 @@ def add_weights(
 
 
 def remove_weights(
-    count: int, ticket: Ticket, kept: Mapping[str, Bits], place: Placement, code: qr.QRCode
+    count: int, ticket: Ticket, kept: dict[str, Bits], place: Placement, code: qr.QRCode
 ) -> None:
     """Removes `count` kept weights, the smallest first, in place; InputError where not that many can go."""
     side = code.light.shape[0]
@@ -124,9 +124,7 @@ def _spare(free: Mapping[str, Bits], place: Placement, code: qr.QRCode) -> None:
         place.cut(free[place.layer], code.light.shape[0])[code.data] = False
 
 
-def _put_back(
-    count: int, ticket: Ticket, kept: Mapping[str, Bits], free: Mapping[str, Bits], key: bytes
-) -> int:
+def _put_back(count: int, ticket: Ticket, kept: dict[str, Bits], free: Mapping[str, Bits], key: bytes) -> int:
     """Puts back up to `count` free weights, by rewind magnitude or by the key; returns how many are left."""
     if (rewind := ticket.rewind) is not None:
         return _switch(count, True, kept, free, lambda name: -_by_rewind(rewind[name])[free[name]])
@@ -140,7 +138,7 @@ def _put_back(
 def _switch(
     count: int,
     on: bool,
-    kept: Mapping[str, Bits],
+    kept: dict[str, Bits],
     free: Mapping[str, Bits],
     scores: Callable[[str], Scores],
 ) -> int:
@@ -155,10 +153,12 @@ def _switch(
     return count - len(chosen)
 
 
-def _set(kept: Mapping[str, Bits], free: Mapping[str, Bits], chosen: NDArray[np.int64], on: bool) -> None:
+def _set(kept: dict[str, Bits], free: Mapping[str, Bits], chosen: NDArray[np.int64], on: bool) -> None:
     """Sets the chosen of all free weights, given by their numbers among these, ascending."""
     start = 0
     for name, spots in free.items():
+        if not kept[name].flags.writeable:
+            kept[name] = kept[name].copy()
         # Row by row, so that the free weights of a large layer are never listed.
         ends = start + np.cumsum(np.count_nonzero(spots.reshape(len(spots), -1), axis=1))
         cuts = np.searchsorted(chosen, [start, *ends])

@@ -99,7 +99,11 @@ class CodeMark(PlacedCode, Mark):
         Raises:
             InputError: the model is too dense to put back as many weights as the code removes, or too sparse.
         """
-        return write(ticket, self.placement, self.code(), self.secret)
+        return self.embed_beside(ticket, ())
+
+    def embed_beside(self, ticket: Ticket, others: Sequence[Mark], *, in_place: bool = False) -> Ticket:
+        """The same; marks that stand all over the mask outlive a code."""
+        return write(ticket, self.placement, self.code(), self.secret, in_place=in_place)
 
     def read(self, suspect: Model) -> CodeReading:
         """Reads the code at its place, off the weights: what a file says of its mask is its writer's word.

@@ -15,7 +15,6 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import scipy  # `scipy.stats` takes half a second to import, and is imported where it is first used
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -235,7 +234,8 @@ def _soft_readings(strength: Strengths, light: Bits, code: qr.QRCode) -> Iterato
     """
     data, most = code.data, np.count_nonzero(code.data)
     rank = np.zeros_like(strength)
-    rank[data] = scipy.stats.rankdata(strength[data])  # of the weakest 1; equals have their mean
+    _, of, counts = np.unique(strength[data], return_inverse=True, return_counts=True)
+    rank[data] = (counts.cumsum() - (counts - 1) / 2)[of]  # of the weakest 1; equals have their mean
     expected = np.count_nonzero(code.light & data)
     if np.count_nonzero(strength[data]) <= expected:
         yield light, np.where(light, most + rank, 1)

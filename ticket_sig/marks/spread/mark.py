@@ -11,7 +11,7 @@ does not know the secret cannot tell which way any of them points.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -73,6 +73,19 @@ class Spread(Carrier):
         Raises:
             InputError: the message does not fit (says how many bytes would, and at which margin it does).
         """
+        places, after = self._swapped(ticket, stream, spared)
+        cuts = np.cumsum([len(at) for at in places])[:-1]
+        tensors = dict(ticket.mask)
+        for layer, at, new in zip(self.layers, places, np.split(after, cuts), strict=True):
+            flat = tensors[layer.name].reshape(-1).clone()
+            flat[torch.from_numpy(at)] = torch.from_numpy(new)
+            tensors[layer.name] = flat.view(layer.shape)
+        return Mask.of_own(tensors)
+
+    def _swapped(
+        self, ticket: Ticket, stream: Stream, spared: Mapping[str, Tensor]
+    ) -> tuple[Sequence[NDArray[np.int64]], NDArray[np.bool_]]:
+        """Where the weights that carry it lie, by layer, and which of them all are kept with it, [n]."""
         signs = signs_of(stream, self.layers, self.code.size)
         kept = self._used(ticket.mask, signs).numpy()
         free = np.ones_like(kept)
@@ -87,13 +100,7 @@ class Spread(Carrier):
 
         if (after := tried(signs, sent, self.margin)) is None:
             raise self._too_much(tried, signs, sent)
-        cuts = np.cumsum([len(at) for at in signs.places])[:-1]
-        tensors = dict(ticket.mask)
-        for layer, at, new in zip(self.layers, signs.places, np.split(after, cuts), strict=True):
-            flat = tensors[layer.name].reshape(-1).clone()
-            flat[torch.from_numpy(at)] = torch.from_numpy(new)
-            tensors[layer.name] = flat.view(layer.shape)
-        return Mask(tensors)
+        return signs.places, after
 
     def measured(self, suspect: Ticket, stream: Stream, sent: Code) -> Measured:
         """Measures the strongest weights of each layer, as many as the claim says were kept.
@@ -142,12 +149,14 @@ class Spread(Carrier):
         How large they were the rewind weights say; where those are not known, pseudo-random words decide, of
         which the upper bits are the same for all weights of a bit of the code.
         """
-        stays = self._used(ticket.weights, signs).float().abs().numpy()
         if ticket.rewind is None:
-            comes = (signs.words * np.uint64(signs.size) & np.uint64(2**31 - 1)).astype(np.float32)
+            chance = signs.words * np.uint64(signs.size)
+            chance &= np.uint64(2**31 - 1)
+            comes = chance.astype(np.float32)
         else:
             comes = self._used(ticket.rewind, signs).float().abs().numpy()
-        return np.where(kept, stays, -comes)
+        stays = self._used(ticket.weights, signs).float().abs().numpy()
+        return np.where(kept, stays, np.negative(comes, out=comes))
 
     def _too_much(
         self, tried: Callable[[Signs, Code, float], object], signs: Signs, sent: Code

@@ -14,6 +14,7 @@ from ticket_sig.prf import Stream
 
 CAP = 1 << 22  # weights that are used of a large model, as an expectation
 _RUN = 1 << 10  # weights in a row that are used together, or not
+_PART = 1 << 18  # weights that are counted together
 _RUNS_AT = 1 << 64  # words from here on say which; no model has so many weights
 
 Groups = NDArray[np.uint16]
@@ -57,7 +58,11 @@ class Signs:
         return sums, squares
 
     def _count(self, groups: Groups, weights: NDArray[np.int8] | None = None) -> Numbers:
-        return np.bincount(groups, weights=weights, minlength=self.size).astype(np.float64)
+        total = np.zeros(self.size)
+        for start in range(0, len(groups), _PART):  # `bincount` makes 16 bytes of every weight
+            part = slice(start, start + _PART)
+            total += np.bincount(groups[part], None if weights is None else weights[part], self.size)
+        return total
 
 
 def signs_of(stream: Stream, layers: Sequence[Layer], size: int, cap: int = CAP) -> Signs:
@@ -73,7 +78,7 @@ def signs_of(stream: Stream, layers: Sequence[Layer], size: int, cap: int = CAP)
     runs = np.arange(-(-total // _RUN))
     if total > cap:
         runs = runs[stream.words(_RUNS_AT, len(runs)) < np.uint32(cap / total * 2**32)]
-    positions = (runs[:, None] * _RUN + np.arange(_RUN)).ravel()
+    positions = np.add.outer(runs * _RUN, np.arange(_RUN)).ravel()
     positions = positions[: np.searchsorted(positions, total)]
     words = _words(stream, runs)[: len(positions)]
     signs = ((words & 1).astype(np.int8) << 1) - np.int8(1)
@@ -82,10 +87,12 @@ def signs_of(stream: Stream, layers: Sequence[Layer], size: int, cap: int = CAP)
     places = np.split(positions, cuts[:-1])
     for at, end, own in zip(places, ends, sizes, strict=True):
         at -= end - own
+    groups = words * np.uint64(size)
+    groups >>= np.uint64(31)
     return Signs(
         places=places,
         layers=np.repeat(np.arange(len(layers), dtype=np.uint16), np.diff(cuts, prepend=0)),
-        groups=(words * np.uint64(size) >> np.uint64(31)).astype(np.uint16),
+        groups=groups.astype(np.uint16),
         signs=signs,
         words=words,
         size=size,

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from ticket_sig.marks.spread.signs import Groups, Signs
 
 Kept = NDArray[np.bool_]
-Places = NDArray[np.int64]
+Places = NDArray[np.int32]
 Counts = NDArray[np.int64]
+_PART = 1 << 18  # weights of an order that are looked at together
 
 
 def swapped(
@@ -52,7 +53,7 @@ def swapped(
 
 def _in_order(prices: NDArray[np.float32], which: Kept) -> Places:
     """These weights, the cheapest first."""
-    found = np.flatnonzero(which)
+    found = np.flatnonzero(which).astype(np.int32)  # `signs_of` takes some million weights at most
     return found[np.argsort(prices[found], kind="stable")]
 
 
@@ -90,18 +91,20 @@ def _cheapest(signs: Signs, order: Places, of_bit: Counts, of_layer: Counts) -> 
     """The first of an order, at most so many of each bit and of each layer; [order]."""
     taken = np.zeros(len(order), dtype=np.bool_)
     of_bit, of_layer = of_bit.copy(), of_layer.copy()
-    open_ = np.arange(len(order))
-    while True:
-        bits, layers = signs.groups[order[open_]], signs.layers[order[open_]]
-        still = (of_bit[bits] > 0) & (of_layer[layers] > 0)
-        open_, bits, layers = open_[still], bits[still], layers[still]
-        if not len(open_):
-            return taken
-        now = (_rank(bits) < of_bit[bits]) & (_rank(layers) < of_layer[layers])
-        taken[open_[now]] = True
-        of_bit -= np.bincount(bits[now], minlength=len(of_bit))
-        of_layer -= np.bincount(layers[now], minlength=len(of_layer))
-        open_ = open_[~now]
+    for start in range(0, len(order), _PART):  # those before leave to those after what they do not take
+        part, open_ = order[start : start + _PART], np.arange(len(order[start : start + _PART]))
+        while of_bit.any() and of_layer.any():
+            bits, layers = signs.groups[part[open_]], signs.layers[part[open_]]
+            still = (of_bit[bits] > 0) & (of_layer[layers] > 0)
+            open_, bits, layers = open_[still], bits[still], layers[still]
+            if not len(open_):
+                break
+            now = (_rank(bits) < of_bit[bits]) & (_rank(layers) < of_layer[layers])
+            taken[start + open_[now]] = True
+            of_bit -= np.bincount(bits[now], minlength=len(of_bit))
+            of_layer -= np.bincount(layers[now], minlength=len(of_layer))
+            open_ = open_[~now]
+    return taken
 
 
 def _rank(labels: Groups) -> Counts:
