@@ -16,7 +16,8 @@ from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError
 from ticket_sig.evaluation.intervals import stat
-from ticket_sig.marks import CodeMark, Mark
+from ticket_sig.marks import MARKS, CodeMark, Mark
+from ticket_sig.marks.carrier import Carrier
 from ticket_sig.marks.embed import Embedded, embed
 from ticket_sig.marks.mark import verdict_on
 from ticket_sig.marks.mask_change import moved
@@ -50,6 +51,14 @@ class Carried:
     def names(self) -> list[str]:
         """The marks one by one."""
         return self.marks.split("+") if self.marks else []
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What decides it, as JSON; where no margin is given, what the default is."""
+        read = self.names or ALL.split("+")  # of the unsigned one, the marks that others have
+        usual = {name: kind.usual_sigma for name in read if issubclass(kind := MARKS[name], Carrier)}
+        default = usual if self.margin is None else None
+        return {"marks": self.marks, "margin": self.margin, "usual": default, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -131,8 +140,10 @@ def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = 
             "made_with": made_with(bench.engine.device, "float32"),
         }
 
-    asked: dict[str, Any] = {"marks": carried.marks, "margin": carried.margin, "seed": carried.seed}
-    asked |= {"steps": [[name, dict(options)] for name, options in done.steps], "other": done.other}
+    asked = carried.asked | {
+        "steps": [[name, dict(options)] for name, options in done.steps],
+        "other": done.other,
+    }
     about = {"subject": str(subject), "ticket": bench.signed(subject).claim.subject}
     words = [carried.marks or "unsigned", str(done), f"seed {carried.seed}"]
     recipe = bench.recipe(subject, carried.seed)

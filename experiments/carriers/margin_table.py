@@ -53,7 +53,6 @@ def networks(bench: Bench, seed: int) -> list[tuple[str, Carried]]:
 
 def strength(bench: Bench, subject: Subject, carried: Carried) -> Cell:
     """What a network's marks moved, and how far pruning and add-on may go until a message is lost."""
-    asked: dict[str, Any] = {"marks": carried.marks, "margin": carried.margin, "seed": carried.seed}
 
     def measure() -> Measured:
         ticket, owners = network(bench, subject, carried), signed(bench, subject, carried)
@@ -68,7 +67,7 @@ def strength(bench: Bench, subject: Subject, carried: Carried) -> Cell:
     about = {"subject": str(subject), "ticket": bench.signed(subject).claim.subject}
     recipe = bench.recipe(subject, carried.seed)
     at = [carried.marks, f"margin {carried.margin or 'usual'}", f"seed {carried.seed}"]
-    return bench.cell("carriers strength", measure, recipe, about=about, words=at, **asked)
+    return bench.cell("carriers strength", measure, recipe, about=about, words=at, **carried.asked)
 
 
 def _furthest(
