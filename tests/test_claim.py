@@ -150,7 +150,9 @@ def test_a_mark_that_is_not_known_says_who_wrote_it_and_which_are(tmp_path: Path
     listed = [*WHOLE["marks"], {"mark": "halo", "fields": {"a": [1]}}]
     write_json(tmp_path / "claim.json", {**WHOLE, "marks": listed, "written_by": "ticket_sig 0.9"})
     claim = Claim.read(tmp_path / "claim.json")
-    expected = "expected one of qr-code, key-mask, trigger-set, freezenet, uchida, nct, found 'halo'"
+    expected = (
+        "expected one of qr-code, key-mask, trigger-set, freezenet, uchida, nct, spread, mirror, found 'halo'"
+    )
     with pytest.raises(InputError) as refused:
         marks_of(claim)
     path = tmp_path / "claim.json"

@@ -293,7 +293,7 @@ def test_what_could_not_be_verified_says_why(signed: Embedded) -> None:
     bare = Ticket(weights=weights, mask=Mask.of_zeros(weights))
     report = attack_report(signed.ticket, bare, Scene(), claim=signed.claim)
     assert outcomes(report, "qr-code") == ("verified", "could not verify")
-    assert "a.weight: expected the claim's shape" in report.marks["qr-code"].after.reason
+    assert "layer: expected the claim's a.weight" in report.marks["qr-code"].after.reason
     assert report.outcome == "the claim is gone; accuracy was not measured"
 
 

@@ -190,15 +190,15 @@ for _mark, _options in (("freezenet", ["--length", 50]), ("uchida", [])):
 
 
 @topic.case(
-    "claim.json: marks: expected one that is read in weights (qr-code or key-mask or freezenet or uchida or "
-    "nct), found trigger-set; ask the network for its answers: ticket-sig ask MODEL --claim FILE"
+    "claim.json: marks: expected one that is read in weights (qr-code or key-mask or freezenet or uchida or nct or "
+    "spread or mirror), found trigger-set; ask the network for its answers: ticket-sig ask MODEL --claim FILE"
 )
 def weights_for_a_claim_on_triggers_alone(folder: Path) -> list[Any]:
     shown(folder)
     return verify(folder, folder / "claim.json")
 
 
-@topic.case("claim.json: marks: expected one that carries bits (qr-code, uchida, nct), found trigger-set")
+@topic.case("marks: expected one that carries bits (qr-code, uchida, nct, spread, mirror), found trigger-set")
 def message_of_a_claim_on_triggers_alone(folder: Path) -> list[Any]:
     shown(folder)
     return verify(folder, folder / "claim.json", verb="extract")

@@ -269,7 +269,7 @@ for _name, _fields, _says in (
     ("a number for a message", {"message": 1}, "message: expected str, found int"),
     ("message and key", {"public_key": "00"}, "message, public_key: expected one of them, found both"),
     ("a commitment cut off", {"commitment": "sha256:0"}, "commitment: expected text of the form"),
-    ("no layers", {"layers": []}, "layers: expected 1 to 10000 objects, found 0 entries"),
+    ("no layers", {"layers": []}, "layers: expected 1 to 65536 objects, found 0 entries"),
     ("layers by name", {"layers": {"a": 1}}, "layers: expected list, found dict"),
     (
         "a layer twice",
@@ -279,7 +279,7 @@ for _name, _fields, _says in (
     (
         "100,000 layers",
         {"layers": [_LAYER] * 100_000},
-        "layers: expected 1 to 10000 objects, found 100000 entries",
+        "layers: expected 1 to 65536 objects, found 100000 entries",
     ),
     ("a vector", {"layers": [{**_LAYER, "shape": [4]}]}, "shape: expected 2 to 8 positive whole numbers"),
     (

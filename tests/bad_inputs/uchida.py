@@ -31,7 +31,7 @@ def picture_of_a_mark_that_has_none(folder: Path) -> list[Any]:
     return ["extract", folder / "MARKED", "--claim", claimed, "--png", folder / "code.png"]
 
 
-@topic.case("claim.json: marks: expected one that carries bits (qr-code, uchida, nct), found freezenet")
+@topic.case("marks: expected one that carries bits (qr-code, uchida, nct, spread, mirror), found freezenet")
 def bits_of_a_watermark_that_carries_none(folder: Path) -> list[Any]:
     claimed = marked(folder, "freezenet", "--message", "mine", "--length", 50)
     return ["extract", folder / "owner.pt", "--claim", claimed]

@@ -202,7 +202,8 @@ def test_marks_of_the_claim_beside_the_model_are_read_with_its_secret(
     signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
     more = tmp_path / "MORE"
-    call = ["embed", signed, *ALONE[:2], "--message", "another", "--out", more]
+    # Of another length, and so under other signs: of the same, it would be written over the first.
+    call = ["embed", signed, *ALONE[:2], "--message", "another one", "--out", more]
     could_not(
         ticket_sig(*call),
         "OUT/claim.json: secret: expected the one of sha256:",
@@ -213,7 +214,7 @@ def test_marks_of_the_claim_beside_the_model_are_read_with_its_secret(
     assert said.code == 0, said.err
     assert f"\nstill claimed: qr-code, '{MESSAGE}'; probe-code, '{MESSAGE}'\n" in said.out
     names = [(one.name, one.fields["message"]) for one in Claim.read(more / "claim.json").marks]
-    assert names[0] == ("qr-code", MESSAGE) and names[-1] == ("probe-code", "another")
+    assert names[0] == ("qr-code", MESSAGE) and names[-1] == ("probe-code", "another one")
 
 
 # attack

@@ -74,7 +74,8 @@ def test_a_locked_ticket_trains_and_tells_no_message(
     assert ticket_sig("train", locked, "--out", tmp_path / "trained").code == 0
     said = ticket_sig("extract", locked)
     could_not(
-        said, "claim.json: marks: expected one that carries bits (qr-code, uchida, nct), found key-mask"
+        said,
+        "marks: expected one that carries bits (qr-code, uchida, nct, spread, mirror), found key-mask",
     )
     value = read_json(ticket_sig("split", digits_signed, "--out", tmp_path / "OTHER", "--json"))
     own = str(digits_signed / "claim.json")

@@ -318,7 +318,8 @@ def test_a_suspect_that_cannot_be_judged_is_one_line(
         "other: freezenet: a.weight: expected shape [40, 36, 3, 3], found none",
     )
     could_not(
-        ticket_sig("extract", fixed, *shown), "marks: expected one that carries bits (qr-code, uchida, nct)"
+        ticket_sig("extract", fixed, *shown),
+        "marks: expected one that carries bits (qr-code, uchida, nct, spread, mirror)",
     )
     (fixed / "model-00002-of-00003.safetensors").unlink()
     could_not(ticket_sig("verify", fixed, *shown), "found no model-00002-of-00003.safetensors")
