@@ -32,6 +32,7 @@ from ticket_sig.statistics import format_p
 from ticket_sig.training import Steps
 
 _Json = Mapping[str, Any]
+FIRST = ("qr-code", "key-mask", "trigger-set", "freezenet", "uchida", "nct", "mask-fingerprint")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def evaluated(bench: Bench, size: Size) -> Cell:
     recipe = bench.preset(size.preset, "resnet20", size.dataset)
     recipe = recipe if size.epochs is None else replace(recipe, length=Steps(size.epochs))
     names = method_names(size.methods)
+    asked = {**vars(size), "methods": list(names), "parts": list(size.parts)}
 
     def measure() -> Measured:
         data = bench.data(size.dataset)
@@ -94,7 +96,7 @@ def evaluated(bench: Bench, size: Size) -> Cell:
         folder = None if size.dataset == "digits" or bench.folder is None else bench.folder / size.dataset
         evaluation = Evaluation(
             settings=settings,
-            out=bench.run / "-".join(["evaluation", size.dataset, *(names if len(names) == 1 else ())]),
+            out=bench.folder_of("evaluation", asked),
             make_methods=partial(methods_named, names),
             make_data=partial(load_dataset, size.dataset, folder),
             device=str(bench.engine.device),
@@ -102,7 +104,6 @@ def evaluated(bench: Bench, size: Size) -> Cell:
         workers = 1 if bench.scale.name == "smoke" else torch.get_num_threads()
         return evaluate(evaluation, workers=workers, progress=bench.engine.progress, command=_command(size))
 
-    asked = {**vars(size), "methods": list(names), "parts": list(size.parts)}
     words = [size.dataset, f"{size.models} networks"]
     return bench.cell("mpai evaluation", measure, recipe, words=words, **asked)
 
@@ -132,15 +133,16 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
     if report is None:
         return Result(columns, [], ["Not run at this scale yet."], limits=size.limits)
     reports = [report, *filter(None, others)]
-    rows = [*_rows_of(report), *(row for one in reports[1:] for row in _rows_of(one) if row[1] != NONE)]
+    rows = list(_rows_of(report))
+    for one in reports[1:]:  # what is told of a method without a modification is told once
+        rows += [row for row in _rows_of(one) if row[1] != NONE or row[0] not in report["methods"]]
     notes = (
         f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of a "
         f"method ({size.trained_payloads} where a modification trains). `a / b / c` are three intensities.",
         "Found: marked networks in which the detector finds the mark. False claims: networks without it in "
         "which it does. Symbols wrong: of the marked networks. p-value: at the last intensity. A network "
         "that cannot be read counts as not found. * outside the range of the standard.",
-        *_imperceptibility(report),
-        *_cost(report),
+        *(line for one in reports for line in (*_imperceptibility(one), *_cost(one))),
         rule_of_ten(report),
         *(f"By the command line, with a page to look at: `{one['command']}`." for one in reports),
     )

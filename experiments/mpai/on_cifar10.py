@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from experiments.lib.bench import Bench
 from experiments.lib.showing import Result
-from experiments.mpai.evaluated import SMOKE, Size, evaluated, shown
+from experiments.mpai.evaluated import FIRST, SMOKE, Size, evaluated, shown
 from ticket_sig.cells import Cell
 from ticket_sig.evaluation.modifications import MODIFICATIONS
 
@@ -20,7 +20,7 @@ _QUICK = Size(
     *(2, 2, 1, 1),
     epochs=4,
     further=1,
-    methods=("qr-code", "key-mask", "trigger-set", "freezenet", "uchida", "nct", "mask-fingerprint"),
+    methods=FIRST,
     modifications=",".join(name for name in MODIFICATIONS if name != _DISTILLATION),
     parts=("imperceptibility", "robustness"),
 )

@@ -190,7 +190,7 @@ for _mark, _options in (("freezenet", ["--length", 50]), ("uchida", [])):
 
 
 @topic.case(
-    "claim.json: marks: expected one that is read in weights (qr-code or key-mask or freezenet or uchida or nct or "
+    "marks: expected one that is read in weights (qr-code or key-mask or freezenet or uchida or nct or "
     "spread or mirror), found trigger-set; ask the network for its answers: ticket-sig ask MODEL --claim FILE"
 )
 def weights_for_a_claim_on_triggers_alone(folder: Path) -> list[Any]:
