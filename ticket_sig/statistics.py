@@ -7,7 +7,7 @@ import math
 import numpy as np
 import scipy  # `scipy.stats` takes half a second to import, and is imported where it is first used
 from numpy.typing import NDArray
-from scipy.special import betaln, log_ndtr, logsumexp
+from scipy.special import log_ndtr, logsumexp
 
 _TERMS = 1 << 20
 _BENTKUS = 3.1787  # 1 / (4 P(N >= sqrt 2)), the least that holds for all sums
@@ -29,16 +29,7 @@ def log10_p_agreement(expected: NDArray[np.bool_], found: NDArray[np.bool_]) -> 
     """
     hits = int(np.count_nonzero(expected & found))
     modules, light, kept = expected.size, int(expected.sum()), int(found.sum())
-    if hits <= max(0, light + kept - modules):
-        return 0.0  # so many always meet
-    more = np.arange(hits, min(light, kept) + 1)
-    ways = _log_choices(light, more) + _log_choices(modules - light, kept - more)
-    return min(0.0, float(logsumexp(ways) - _log_choices(modules, kept)) / math.log(10))
-
-
-def _log_choices(count: int, chosen: int | NDArray[np.int64]) -> NDArray[np.float64]:
-    """Natural logarithm of the number of ways to choose so many of `count`."""
-    return np.asarray(-betaln(chosen + 1, count - chosen + 1) - math.log(count + 1))
+    return float(min(0.0, scipy.stats.hypergeom.logsf(hits - 1, modules, light, kept) / math.log(10)))
 
 
 def log10_tails(count: int, chance: float) -> NDArray[np.float64]:
