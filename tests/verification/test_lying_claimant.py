@@ -74,7 +74,7 @@ def test_tensors_that_only_the_claim_s_tied_names_find_are_paid_for() -> None:
     layers = tuple(Layer(f"invented{n}", shape, math.prod(shape)) for n in range(150))
     mark = Spread(payload=Payload("mine"), layers=layers, commitment=own.commitment)
     # Which tensor stands in for each invented layer he chooses after he read them all.
-    signs = signs_of(mark._stream(own), layers, mark.code.size)
+    signs = signs_of(mark.stream(own), layers, mark.code.size)
     towards = (signs.signs * mark.code.encode(b"mine")[signs.groups]).reshape(len(layers), -1)
     kept = {name: (tensor != 0).double().flatten().numpy() for name, tensor in tensors.items()}
     says = {name: towards @ (one - one.mean()) for name, one in kept.items()}
