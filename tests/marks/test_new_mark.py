@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_its_options_are_in_the_help(ticket_sig: Command) -> None:
     said = unwrapped(ticket_sig("embed", "--help").out)
-    assert re.search(r"Kind of the mark: qr-code, freezenet, uchida, nct, sign-bits\.", said)
+    assert re.search(r"Kind of the mark: qr-code, freezenet, uchida, nct, spread, mirror, sign-bits\.", said)
     assert "sign-bits: Text to write." in said and "sign-bits: Layer whose weights hold it." in said
     assert re.search(r"Options of [a-z, -]*sign-bits", said)
 
