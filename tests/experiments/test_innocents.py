@@ -47,6 +47,7 @@ def test_p_values_below_uniform_are_found_out() -> None:
     assert distribution(np.full((1, 2), -46.0), 20.0)["accepted"] == 2
 
 
+@pytest.mark.slow
 def test_the_calibration_is_measured_and_shown(tmp_path: Any, experiments: Callable[..., Any]) -> None:
     done = experiments("carriers_innocents", "--scale", "smoke", "--out", tmp_path)
     assert done.code == 0, done.err

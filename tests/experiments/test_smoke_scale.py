@@ -66,6 +66,7 @@ def test_every_experiment_on_dense_networks_and_transcripts_runs(
     assert all(part.strip() in results for part in done.out.split("\n## ")[1:])
 
 
+@pytest.mark.slow
 def test_every_attack_on_every_carrier_is_measured_and_drawn(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:
