@@ -59,7 +59,22 @@ def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(
     assert "README.md: card: expected a line" in done.err
 
 
-@pytest.mark.parametrize("program", ["main_path", "fidelity", "ship_ticket"])
+@pytest.mark.slow
+def test_a_shipped_ticket_of_three_marks_is_verified_with_its_secret(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    shipped, again = tmp_path / "checkpoints", ("--out", tmp_path / "run")
+    said = experiments("ship_carriers", "--smoke", *again, "--checkpoints", shipped).out
+    bundle = shipped / "resnet20-digits-spread"
+    assert said.strip() == (bundle / "README.md").read_text().strip()
+    assert len((shipped / "resnet20-digits-spread.secret").read_bytes()) == 32
+    permuted = next(line for line in said.splitlines() if line.startswith("| channels permuted"))
+    assert permuted.count("not verified") == 2 and "`signature`, verified" in permuted
+    done = experiments("evaluate_checkpoints", "--checkpoints", shipped)
+    assert done.code == 0 and ", equal; signature `signature` verified" in done.out
+
+
+@pytest.mark.parametrize("program", ["main_path", "fidelity", "ship_ticket", "ship_carriers"])
 def test_an_experiment_without_its_data_says_so_in_one_line(
     program: str, tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:
