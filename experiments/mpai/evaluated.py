@@ -142,7 +142,8 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
         "Found: marked networks in which the detector finds the mark. False claims: networks without it in "
         "which it does. Symbols wrong: of the marked networks. p-value: at the last intensity. A network "
         "that cannot be read counts as not found. * outside the range of the standard.",
-        *(line for one in reports for line in (*_imperceptibility(one), *_cost(one))),
+        *_imperceptibility(*reports),
+        *(line for one in reports for line in _cost(one)),
         rule_of_ten(report),
         *(f"By the command line, with a page to look at: `{one['command']}`." for one in reports),
     )
@@ -181,8 +182,11 @@ def _each(texts: Iterable[str]) -> str:
     return " / ".join(text or "-" for text in each) if any(each) else ""
 
 
-def _imperceptibility(report: _Json) -> Iterator[str]:
-    parts = {name: method["imperceptibility"] for name, method in report["methods"].items()}
+def _imperceptibility(*reports: _Json) -> Iterator[str]:
+    """Of a method in several reports, which are of the same networks, as the first has it."""
+    methods = {name: method for one in reversed(reports) for name, method in one["methods"].items()}
+    order = dict.fromkeys(name for one in reports for name in one["methods"])
+    parts = {name: methods[name]["imperceptibility"] for name in order}
     told = [f"{name} {of_stat(one['difference'], '{:+.2f}')}" for name, one in parts.items() if one]
     if told:
         yield f"Accuracy, marked minus unmarked, paired, in points (interval of 95 %): {', '.join(told)}."
