@@ -25,6 +25,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     return run
 
 
+@pytest.mark.slow
 def test_the_training_benchmark_prints_ours_beside_the_peers(benchmark: Callable[..., str]) -> None:
     said = benchmark("train_step.py", "--small", "--runs", 1, "--steps", 1)
     assert "ratio" in said and "peer" in said and "matmul peak" in said and "mask enforcement" in said
@@ -50,11 +51,13 @@ def test_a_watermark_in_files_is_measured_beside_loading_them(benchmark: Callabl
     assert "verified" in said and "ratio" in said and "private" in said
 
 
+@pytest.mark.slow
 def test_the_message_code_is_measured_beside_its_bounds_and_a_peer(benchmark: Callable[..., str]) -> None:
     said = benchmark("message_code.py", "--small", "--runs", 1)
     assert "x Shannon" in said and "no code" in said and "ours" in said and "commpy" in said
 
 
+@pytest.mark.slow
 def test_marks_in_the_mask_are_measured_beside_a_plain_one_and_their_bounds(
     benchmark: Callable[..., str],
 ) -> None:

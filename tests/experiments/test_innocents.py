@@ -19,7 +19,7 @@ from ticket_sig.statistics import corrected
 SECRETS = [numbered(n) for n in range(6)]
 
 
-@pytest.mark.parametrize("name", MESSAGES)
+@pytest.mark.parametrize("name", ["spread", pytest.param("mirror", marks=pytest.mark.slow)])
 def test_many_readings_at_once_are_the_mark_s_own(name: str) -> None:
     dense = digits_ticket()
     ours = prune_ticket(dense, 0.8)

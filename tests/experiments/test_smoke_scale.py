@@ -41,6 +41,7 @@ def test_every_table_and_figure_of_neurips_21_is_reproduced(
     assert again.code == 0 and again.out.split("\n## ")[0].strip() in results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("paper", "titles"),
     [
