@@ -18,8 +18,7 @@ class Stream:
     """
 
     def __init__(self, key: bytes, label: str) -> None:
-        head = len(key).to_bytes(8, "big") + key + label.encode()
-        self._key = hashlib.shake_256(head).digest(32)
+        self._key = _shake(key, label, 32)
 
     def words(self, start: int, count: int) -> NDArray[np.uint32]:
         """The words of the positions from `start` on."""
@@ -48,8 +47,7 @@ def keyed_words(key: bytes, label: str, count: int) -> NDArray[np.uint64]:
 
     The same key and label give the same words on every platform; other labels give unrelated ones.
     """
-    head = len(key).to_bytes(8, "big") + key + label.encode()
-    return np.frombuffer(hashlib.shake_256(head).digest(8 * count), dtype="<u8").astype(np.uint64)
+    return np.frombuffer(_shake(key, label, 8 * count), dtype="<u8").astype(np.uint64)
 
 
 def keyed_places(key: bytes, label: str, count: int, total: int) -> NDArray[np.int64]:
@@ -69,3 +67,9 @@ def keyed_places(key: bytes, label: str, count: int, total: int) -> NDArray[np.i
         if len(first) >= count:
             return np.sort(indices[first[:count]])
         words *= 2
+
+
+def _shake(key: bytes, label: str, size: int) -> bytes:
+    """Bytes that follow from key and label; the key's length first, so that no two pairs are one text."""
+    head = len(key).to_bytes(8, "big") + key + label.encode()
+    return hashlib.shake_256(head).digest(size)

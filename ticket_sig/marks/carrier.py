@@ -133,22 +133,29 @@ class CarrierOptions(Options):
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of the claim: its name, its shape and how many weights of it were kept."""
+    """A layer of the claim: its name, its shape and how many weights of it were kept.
+
+    Raises:
+        InputError: what no claim may say: too many dimensions or weights, or more kept than there are.
+    """
 
     name: str
     shape: tuple[int, ...]
     kept: int
 
+    def __post_init__(self) -> None:
+        shape = self.shape
+        fine = 2 <= len(shape) <= _MOST_DIMENSIONS and all(type(n) is int and n > 0 for n in shape)
+        if not fine or (size := math.prod(shape)) > _MOST_WEIGHTS:
+            expected = f"2 to {_MOST_DIMENSIONS} positive whole numbers, of 2^40 weights at most"
+            raise bad_input("claim", "shape", expected, repr(list(shape))[:SHOWN])
+        if self.kept > size:
+            raise bad_input("claim", "kept", f"1 to {size}, the weights of the layer", str(self.kept))
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Layer:
         """Reads one of the claim's; InputError where a field is missing or cannot be."""
         shape, kept = entry(value, "shape", list), whole(value, "kept", least=1)
-        fine = 2 <= len(shape) <= _MOST_DIMENSIONS and all(type(n) is int and n > 0 for n in shape)
-        if not fine or (size := math.prod(shape)) > _MOST_WEIGHTS:
-            expected = f"2 to {_MOST_DIMENSIONS} positive whole numbers, of 2^40 weights at most"
-            raise bad_input("claim", "shape", expected, repr(shape)[:SHOWN])
-        if kept > size:
-            raise bad_input("claim", "kept", f"1 to {size}, the weights of the layer", str(kept))
         return cls(entry(value, "name", str), tuple(shape), kept)
 
     def to_json(self) -> dict[str, Any]:
@@ -341,11 +348,10 @@ class Carrier(Mark):
         own, payload = Secret.of(secret), Payload.of(options)
         usual = cls.usual_sigma / math.sqrt(MessageCode(len(payload.data)).size)
         layers = cls.carrying(as_ticket(model).mask)
+        _check_count(layers)
         return cls(
             payload=payload,
-            layers=_layers(
-                {"layers": [layer.to_json() for layer in layers]}
-            ),  # refused: what no claim may say
+            layers=layers,
             commitment=own.commitment,
             secret=own,
             margin=usual if options.margin is None else options.margin,
@@ -463,13 +469,17 @@ class Carrier(Mark):
 def _layers(value: Mapping[str, Any]) -> tuple[Layer, ...]:
     """The layers of a claim, each of another name."""
     listed = entry(value, "layers", list)
-    if not 1 <= len(listed) <= MOST_LAYERS or not all(isinstance(one, dict) for one in listed):
-        found = f"{len(listed)} entries"
-        raise bad_input("claim", "layers", f"1 to {MOST_LAYERS} objects", found)
+    _check_count(listed)
     layers = tuple(map(Layer.from_json, listed))
     if len({layer.name for layer in layers}) < len(layers):
         raise bad_input("claim", "layers", "each of another name", "two of one name")
     return layers
+
+
+def _check_count(layers: Sequence[object]) -> None:
+    """Refuses more or fewer than a claim can have, or entries of one that are no layers."""
+    if not 1 <= len(layers) <= MOST_LAYERS or not all(isinstance(one, (dict, Layer)) for one in layers):
+        raise bad_input("claim", "layers", f"1 to {MOST_LAYERS} objects", f"{len(layers)} entries")
 
 
 def spared(mask: Mask, marks: Sequence[Mark]) -> dict[str, Tensor]:
