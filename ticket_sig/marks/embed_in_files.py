@@ -141,18 +141,31 @@ def embed_in_files(
         claimed = Claim.read(loaded.claim) if loaded.claim else None
         own = _beside(claimed, own)
         earlier = marks_of(claimed) if claimed else []
-        marked, put = before, list[tuple[Mark, Rows]]()
-        if progress:
-            progress.begin("marks", len(marks))
-        for one, last, after in steps(before, marks, own, earlier, in_place=True):
-            put.append((one, [*pruned, *one.facts(last, after)]))
-            marked, pruned = after, []
-            if progress:
-                progress.advance(len(put), one.name)
+        marked, put = _put_in(before, marks, own, earlier, progress)
+        put[0] = (put[0][0], [*pruned, *put[0][1]])
         link = Link.of(transcript, before.mask, marked.mask).to_json() if transcript else None
         written = _written(put, marked, claimed, earlier, own, link=link)
     save(marked, out, claim=written.claim.to_json(), replace=replace)
     return written
+
+
+def _put_in(
+    ticket: Ticket,
+    marks: Mapping[str, Options],
+    secrets: Secrets,
+    earlier: Sequence[Mark],
+    progress: Progress | None,
+) -> tuple[Ticket, list[tuple[Mark, Rows]]]:
+    """The ticket with all marks in it, and what each did; its weights are changed in place."""
+    put: list[tuple[Mark, Rows]] = []
+    if progress:
+        progress.begin("marks", len(marks))
+    for one, before, after in steps(ticket, marks, secrets, earlier, in_place=True):
+        put.append((one, one.facts(before, after)))
+        ticket = after
+        if progress:
+            progress.advance(len(put), one.name)
+    return ticket, put
 
 
 def _copy(
