@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.files import SECRET, read_bytes, write_new
 from ticket_sig.formats.bundle import is_bundle
 
@@ -47,9 +47,8 @@ class Secret:
     def read(cls, path: Path) -> Secret:
         """Reads a file; InputError where it is missing, or of another size."""
         data = read_bytes(path, "secret")
-        if len(data) != SIZE:
-            raise bad_input(path, "secret", f"{SIZE} bytes", str(len(data)))
-        return cls(data)
+        with about(path):
+            return cls(data)
 
     def write(self, path: Path) -> None:
         """Writes a file that only its owner may read; InputError where the name is taken, also just now."""
