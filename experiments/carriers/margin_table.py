@@ -32,7 +32,7 @@ from ticket_sig.marks.message_code import MessageCode
 
 TITLE = "Spread and mirror code: accuracy against strength"
 # Standard deviations by which all bits stand together: the same for codes of any length.
-STRENGTHS = {SPREAD: (25.0, 38.0, 75.0), MIRROR: (20.0, 30.0, 42.0)}
+STRENGTHS = {SPREAD: (25.0, 51.0, 75.0), MIRROR: (20.0, 28.0, 48.0)}
 PRUNED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 ADDED = (0.01, 0.02, 0.05, 0.1, 0.2)
 

@@ -301,7 +301,7 @@ class Carrier(Mark):
         "secret": "File of the owner's secret (spread, mirror), to which the claim only commits."
     }
     usual_size: ClassVar[int | None] = 72
-    usual_sigma: ClassVar[float] = 51.0
+    usual_sigma: ClassVar[float] = 40.0
 
     payload: Payload
     layers: tuple[Layer, ...]

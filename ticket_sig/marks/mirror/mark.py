@@ -43,7 +43,7 @@ class Mirror(Carrier):
 
     name: ClassVar[str] = "mirror"
     options: ClassVar[type[Options] | None] = CarrierOptions
-    usual_sigma: ClassVar[float] = 40.0
+    usual_sigma: ClassVar[float] = 36.0
 
     @classmethod
     def carrying(cls, mask: Mask) -> tuple[Layer, ...]:
