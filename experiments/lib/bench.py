@@ -164,6 +164,14 @@ class Bench:
         """That of trainings: the machine's choice."""
         return pick_precision("auto", self.engine.device)
 
+    def native(self, recipe: Recipe) -> Recipe:
+        """The recipe as this machine trains it: bf16 in float32 where it would be emulated, ten times slower.
+
+        Both train alike (`fidelity`), so a cell is decided by the recipe as it is written, and its
+        `made_with` says what was used.
+        """
+        return replace(recipe, precision=self.precision) if recipe.precision == "bf16" else recipe
+
     def preset(self, name: str, arch: str, dataset: str, **changes: Any) -> Recipe:
         """A named recipe in this machine's precision."""
         return preset(name, arch=arch, dataset=dataset, precision=self.precision, **changes)
@@ -218,7 +226,7 @@ class Bench:
         mark: Mark | None = None,
     ) -> Trained:
         """Trains a ticket under its mask from its rewind weights, or where it has none from its weights."""
-        data = self.data(recipe.dataset)
+        data, recipe = self.data(recipe.dataset), self.native(recipe)
         weights = ticket.weights if ticket.rewind is None else ticket.rewound()
         given = {
             "recipe": recipe.to_json(),
