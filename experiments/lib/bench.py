@@ -30,7 +30,7 @@ from ticket_sig.models import build
 from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
-from ticket_sig.training.device import pick_precision
+from ticket_sig.training.device import emulated, pick_precision
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine, train
 
@@ -170,7 +170,8 @@ class Bench:
         Both train alike (`fidelity`), so a cell is decided by the recipe as it is written, and its
         `made_with` says what was used.
         """
-        return replace(recipe, precision=self.precision) if recipe.precision == "bf16" else recipe
+        slow = emulated(recipe.precision, self.engine.device)
+        return replace(recipe, precision="float32") if slow else recipe
 
     def preset(self, name: str, arch: str, dataset: str, **changes: Any) -> Recipe:
         """A named recipe in this machine's precision."""
