@@ -67,13 +67,13 @@ def test_every_bit_stands_by_the_margin_and_every_layer_keeps_its_count(
 ) -> None:
     reading = read(mark, dict(signed.weights))
     assert (reading.soft * reading.sent).min() >= mark.margin
-    assert reading.sigma >= 51
+    assert reading.sigma >= Spread.usual_sigma
     assert reading.message == MESSAGE
     assert {n: int(k.sum()) for n, k in signed.mask.items()} == {
         n: int(k.sum()) for n, k in ticket.mask.items()
     }
     gone = sum(int((k & ~signed.mask[n]).sum()) for n, k in ticket.mask.items())
-    assert gone <= 0.14 * ticket.mask.kept  # 51 sqrt(sum d (1 - d)) / 2 is 12.9 %: what it takes at the least
+    assert gone <= 0.11 * ticket.mask.kept  # 40 sqrt(sum d (1 - d)) / 2 is 10.1 %: what it takes at the least
     assert gone <= mark.room(signed.mask)
 
 
@@ -162,7 +162,7 @@ def quantized(weights: Weights, draw: torch.Generator) -> Weights:
 
 @pytest.mark.parametrize(
     ("attack", "least"),
-    [(pruned(0.5), 10), (added(0.05, 1.0), 10), (filled_and_rescaled, 45), (quantized, 10)],
+    [(pruned(0.5), 10), (added(0.05, 1.0), 10), (filled_and_rescaled, 35), (quantized, 10)],
     ids=["pruned", "added", "filled and rescaled", "quantized"],
 )
 def test_the_message_is_read_after_an_attack(
@@ -182,11 +182,12 @@ def test_of_a_large_model_a_part_carries_it(
     mark = Spread.make(ticket, CarrierOptions(message=MESSAGE), SECRET)
     signed = mark.embed(ticket)
     moved = sum(int((kept & ~signed.mask[n]).sum()) for n, kept in ticket.mask.items())
-    expected = 51 * (ticket.mask.kept * (1 - ticket.mask.density) * 100_000 / ticket.mask.total) ** 0.5 / 2
+    variance = ticket.mask.kept * (1 - ticket.mask.density) * 100_000 / ticket.mask.total
+    expected = Spread.usual_sigma * variance**0.5 / 2
     assert 0.8 * expected < moved < 1.25 * expected
     weights = attack({n: signed.weights[n] for n in signed.mask}, torch.Generator().manual_seed(1))
     reading = read(mark, weights)
-    assert reading.sigma > 40 and reading.message == MESSAGE and reading.verdict().verified
+    assert reading.sigma > 30 and reading.message == MESSAGE and reading.verdict().verified
 
 
 @pytest.mark.parametrize("signed", [False, True])
