@@ -184,16 +184,19 @@ class _Follower:
 
     def _note(self, node: fx.Node, channels: list[_Channels]) -> None:
         """Tells what a node does that is no link, and on which channels."""
-        name, inputs = operation(node), node.all_input_nodes
+        name, inputs, norm = operation(node), node.all_input_nodes, False
         if node.op == "call_module":
             module = self._modules[str(node.target)]
-            known = isinstance(module, (*LAYERS, nn.modules.batchnorm._BatchNorm))
+            norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            known = norm or isinstance(module, LAYERS)
             name = "parameter" if not known and module.state_dict() else type(module).__name__
         elif name not in LAYER_FUNCTIONS and any(given.op == "get_attr" for given in inputs):
             name = "parameter"
         elif (name in ADDING and len(inputs) < 2) or (name == "pad" and argument(node, 3, "value")):
             name = "constant"
-        self._passed += [(name, one.nodes) for one in channels]
+        # What a batch norm with an activation reads has not passed through the activation.
+        names = ["batchnorm" if norm else name] + [name] * (len(channels) - 1)
+        self._passed += [(one, of.nodes) for one, of in zip(names, channels, strict=True)]
 
     def _operands(self, node: fx.Node) -> list[_Channels]:
         """The channels that a node reads, in the order of its arguments and as often as they stand there."""
