@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ticket_sig import Mask, Ticket
-from ticket_sig.models import prunable_names
+from ticket_sig.models import prunable_names, vgg
 from ticket_sig.models.resnet import BasicBlock, ResNet
-from ticket_sig.models.vgg import VGG16
 
 
 class DenseLayer(nn.Module):
@@ -114,10 +114,17 @@ class Flattened(nn.Module):
         return self.fc2(F.relu(self.fc1(x.view(x.size(0), -1))))  # type: ignore[no-any-return]
 
 
+def small_vgg16() -> nn.Module:
+    """VGG-16 of a sixteenth of its widths."""
+    stages = tuple(tuple(width // 16 for width in widths) for widths in vgg._STAGES)
+    with mock.patch.object(vgg, "_STAGES", stages):
+        return vgg.VGG16(10, 3)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resnet20": lambda: ResNet(BasicBlock, (3, 3, 3), (8, 16, 32), 10, 3, padded=True),
     "resnet18": lambda: ResNet(BasicBlock, (2, 2, 2, 2), (8, 16, 24, 32), 10, 3),
-    "vgg16": lambda: VGG16(10, 3),
+    "vgg16": small_vgg16,
     "densenet": DenseNet,
     "mobilenet": MobileNet,
     "perceptron": Perceptron,

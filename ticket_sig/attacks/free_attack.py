@@ -66,22 +66,25 @@ class Free(Attack):
             network = first = Network.of(model, ticket)
             sizes = (self.size,) if self.size else (scene.data.size[0],) if scene.data else _SIZES
             strength = Strength(share=self.share, factor=self.factor, sizes=sizes)
+            given = self.kind.split("+") if self.kind else []
             did: list[str] = []
-            for name in self.kind.split("+") if self.kind else _composition(draw):
+            for name, needed in [(n, True) for n in given] or _composition(draw):
+                if not needed and did:
+                    break
                 try:
                     network = KINDS[name](network, strength, draw)
                     did.append(name)
                 except DoesNotApply as error:
-                    did += [f"{name}: not done: {error}"] if self.kind else []
+                    did += [f"{name}: not done: {error}"] if given else []
         return _handed_on(ticket, first, network, tuple(did))
 
 
-def _composition(draw: torch.Generator) -> list[str]:
-    """Each kind with a chance of one half, in random order; at least one."""
+def _composition(draw: torch.Generator) -> list[tuple[str, bool]]:
+    """Each kind with a chance of one half, in random order; then the others, which are needed if none applies."""
     order = torch.randperm(len(KINDS), generator=draw).tolist()
-    taken = torch.rand(len(KINDS), generator=draw).tolist()
-    names = list(KINDS)
-    return [names[n] for n in order if taken[n] < 0.5] or [names[order[0]]]
+    taken = (torch.rand(len(KINDS), generator=draw) < 0.5).tolist()
+    names = [(list(KINDS)[n], taken[n]) for n in order]
+    return sorted(names, key=lambda one: not one[1])
 
 
 def _handed_on(ticket: Ticket, first: Network, network: Network, did: tuple[str, ...]) -> Attacked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ticket_sig.attacks.free.network import Network, Strength
-from ticket_sig.attacks.free.widening import shuffled, widened
+from ticket_sig.attacks.free.widening import another_row, widened
 
 
 def cliques(network: Network, strength: Strength, draw: torch.Generator) -> Network:
@@ -14,10 +14,10 @@ def cliques(network: Network, strength: Strength, draw: torch.Generator) -> Netw
     for kernels, _, copies in wider.writing():
         rows: dict[int, torch.Tensor] = {}
         for copy in copies:
-            kernels[copy.place] = rows.setdefault(copy.own, shuffled(kernels[copy.own], draw))
+            kernels[copy.place] = rows.setdefault(copy.own, another_row(kernels, copy.own, draw))
     for kernels, copies in wider.reading():
         columns: dict[int, torch.Tensor] = {}
         for copy in copies:
-            column = columns.setdefault(copy.own, shuffled(kernels[:, copy.own], draw))
+            column = columns.setdefault(copy.own, another_row(kernels.transpose(0, 1), copy.own, draw))
             kernels[:, copy.place] = column if copy.turn == 1 else -column
     return wider.network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ticket_sig.attacks.free.network import Network, Strength
-from ticket_sig.attacks.free.widening import widened
+from ticket_sig.attacks.free.widening import root_mean_square, widened
 
 
 def split_neurons(network: Network, strength: Strength, draw: torch.Generator) -> Network:
@@ -19,14 +19,16 @@ def noisy_split(network: Network, strength: Strength, draw: torch.Generator) -> 
 
 
 def _split(network: Network, strength: Strength, draw: torch.Generator, noise: float) -> Network:
-    """`noise` is in root mean squares of a layer's weights that are not zero."""
+    """`noise` is in sizes of the weights: that of the row times that of the column over that of the layer."""
     wider = widened(network, strength, draw)
     for kernels, copies in wider.reading():
-        scale = noise * float(kernels[kernels != 0].double().square().mean().sqrt())
+        rows, columns = root_mean_square(kernels, 1), root_mean_square(kernels, 0)
+        scale = noise * rows / rows.square().mean().sqrt().clamp(min=1e-30)
         for copy in copies:
             column = kernels[:, copy.own].double().clone()  # else the next line changes it
             share = 0.2 + 0.6 * float(torch.rand((), generator=draw))
-            extra = scale * torch.randn(column.shape, generator=draw, dtype=torch.float64)
+            extra = torch.randn(column.shape, generator=draw, dtype=torch.float64)
+            extra = extra * scale[:, None] * columns[copy.own]
             kernels[:, copy.own] = (1 - share) * column - extra
             kernels[:, copy.place] = share * column + extra
     return wider.network

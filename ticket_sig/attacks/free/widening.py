@@ -196,6 +196,19 @@ def _repeated(link: Link, old: Tensor, rows: Tensor, columns: Tensor, read: Tens
     return kernels.contiguous()
 
 
-def shuffled(weights: Tensor, draw: torch.Generator) -> Tensor:
-    """Weights in another order: as many zeros, the same sizes."""
-    return weights.flatten()[torch.randperm(weights.numel(), generator=draw)].reshape(weights.shape)
+def another_row(kernels: Tensor, own: int, draw: torch.Generator) -> Tensor:
+    """A random row for kernels [outputs, inputs, weights of a kernel], of the size of one that is there.
+
+    From each input it has the kernel of some other output: what it reads is in the units of the inputs, so that
+    a dummy neuron's answer is of the size of others', and cancels to rounding. Nothing reads what no other row
+    reads.
+    """
+    sizes = root_mean_square(kernels, 1)
+    rows = torch.randint(len(kernels), (kernels.shape[1],), generator=draw)
+    factors = torch.where(sizes > 0, sizes[own] / sizes, 0).to(kernels.dtype)
+    return kernels[rows, torch.arange(len(rows))] * factors[rows, None]
+
+
+def root_mean_square(kernels: Tensor, over: int) -> Tensor:
+    """The size of each row (`over` 1) or column (`over` 0) of kernels, float64 [outputs] or [inputs]."""
+    return kernels.double().square().mean((over, 2)).sqrt()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ticket_sig.attacks.free.network import Network, Strength, some_of
-from ticket_sig.attacks.free.widening import shuffled, widened
+from ticket_sig.attacks.free.widening import another_row, widened
 
 
 def zero_neurons(network: Network, strength: Strength, draw: torch.Generator) -> Network:
@@ -14,10 +14,10 @@ def zero_neurons(network: Network, strength: Strength, draw: torch.Generator) ->
     silent = some_of(int(wider.strand.max()) + 1, 0.5, draw)
     for kernels, _, copies in wider.writing():
         for copy in copies:
-            kernels[copy.place] = shuffled(kernels[copy.own], draw)
+            kernels[copy.place] = another_row(kernels, copy.own, draw)
     for kernels, copies in wider.reading():
         for copy in copies:
             if copy.strand in silent:
-                kernels[:, copy.place] = shuffled(kernels[:, copy.own], draw)
+                kernels[:, copy.place] = another_row(kernels.transpose(0, 1), copy.own, draw)
     wider.silence(silent)
     return wider.network
