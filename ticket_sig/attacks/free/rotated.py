@@ -10,6 +10,11 @@ from ticket_sig.attacks.free.turning import mirroring, transposing
 
 def rotated(network: Network, strength: Strength, draw: torch.Generator) -> Network:
     """Rotates every kernel by 90, 180 or 270 degrees: the same answers for rotated images."""
-    for _ in range(1 + one_of(3, draw)):
-        network = mirroring(transposing(network, strength), strength)
+    turns = (
+        (transposing, mirroring),
+        (transposing, mirroring, transposing, mirroring),
+        (mirroring, transposing),
+    )
+    for turn in turns[one_of(3, draw)]:
+        network = turn(network, strength)
     return network
