@@ -38,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sign-flip": {},
     "permute-channels": {},
     "even-out": {},
+    "free": {"kind": "permuted+rescaled+flipped-signs"},
     "gaussian-noise": {"scale": 0.1},
     "quantization": {"bits": 4},
     "knowledge-distillation": {"epochs": 1},
@@ -57,7 +58,7 @@ def one_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def victim(name: str) -> tuple[Ticket, Scene]:
     """A ticket for an attack, and what its thief has."""
-    if name in TRAINED or name in ("sign-flip", "permute-channels"):
+    if name in TRAINED or name in ("sign-flip", "permute-channels", "free"):
         return tiny_ticket(rewind=True), Scene(data=tiny_data(), model=TinyNet())
     signed = embed(replace(sparse_ticket(rewind=True), recipe={"seed": 1}), "owner", secret=b"k")
     known = of_kind(CodeMark, signed.claim) if ATTACKS[name].of_insiders else None
@@ -184,9 +185,9 @@ def test_a_claim_without_a_place_is_of_no_use_to_an_insider() -> None:
 
 def test_to_carry_an_attack_out_gives_the_claim_of_a_thief_who_writes_a_code() -> None:
     signed_ticket = embed(sparse_ticket(), "owner", secret=b"k").ticket
-    attacked, claim, _ = attack("overwrite", message="thief").carry_out(signed_ticket, Scene())
+    attacked, claim, *_ = attack("overwrite", message="thief").carry_out(signed_ticket, Scene())
     assert claim is not None and verify(attacked, claim).verified
-    pruned, none, _ = attack("random-pruning", rate=0.1).carry_out(signed_ticket, Scene())
+    pruned, none, *_ = attack("random-pruning", rate=0.1).carry_out(signed_ticket, Scene())
     assert none is None and pruned.mask.kept < signed_ticket.mask.kept
 
 

@@ -22,12 +22,12 @@ from ticket_sig.datasets.data import Split
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import SHOWN, hexadecimal
-from ticket_sig.formats.layouts import split_layout, split_module
+from ticket_sig.formats.layouts import split_layout
 from ticket_sig.formats.names import each_in, plain_names
 from ticket_sig.formats.patch import Entries
 from ticket_sig.formats.weights import InMemory, Renamed, Weights, find_in
-from ticket_sig.mask import Mask, dtype_name, not_yet_shaped
-from ticket_sig.models.own import parameters_of, plain
+from ticket_sig.mask import Mask, dtype_name
+from ticket_sig.models.own import parameters_of, ticket_of
 from ticket_sig.options import Options, made, options_of, unicode_text
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import HistoryEntry, Ticket, retie, ties
@@ -337,11 +337,7 @@ def as_ticket(model: Model) -> Ticket:
     if isinstance(model, Ticket):
         return model
     if isinstance(model, nn.Module):
-        state = {name: t for name, t in plain(model).state_dict().items() if isinstance(t, Tensor)}
-        if lazy := [name for name, t in state.items() if is_lazy(t)]:
-            raise not_yet_shaped("model", lazy[0])
-        weights, mask = split_module({name: t.cpu() for name, t in state.items()}, "model")
-        return Ticket(weights=weights, mask=mask)
+        return ticket_of(model)
     if not isinstance(model, Mapping):
         _check_weights(model)
         hint = "merge them into one file"

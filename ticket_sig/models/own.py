@@ -12,7 +12,9 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import prune
 
 from ticket_sig.errors import bad_input
-from ticket_sig.mask import pruned_by_torch
+from ticket_sig.formats.layouts import split_module
+from ticket_sig.mask import not_yet_shaped, pruned_by_torch
+from ticket_sig.ticket import Ticket
 from ticket_sig.wrappers import WRAPPED_AS
 
 _DEEPEST = 4  # answers within answers
@@ -68,6 +70,19 @@ def plain_copy(model: nn.Module) -> nn.Module:
             if isinstance(hook, prune.BasePruningMethod):
                 prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
     return twin
+
+
+def ticket_of(model: nn.Module) -> Ticket:
+    """A network as its file would be read (`split_layout`): also pruned by PyTorch, and in wrappers.
+
+    Raises:
+        InputError: it is no module, or has lazy layers; or as `split_module` and `Ticket`.
+    """
+    state = {name: t for name, t in plain(model).state_dict().items() if isinstance(t, Tensor)}
+    if lazy := [name for name, t in state.items() if is_lazy(t)]:
+        raise not_yet_shaped("model", lazy[0])
+    weights, mask = split_module({name: t.cpu() for name, t in state.items()}, "model")
+    return Ticket(weights=weights, mask=mask)
 
 
 def parameters_of(model: nn.Module, *, remove_duplicate: bool = False) -> dict[str, Tensor]:

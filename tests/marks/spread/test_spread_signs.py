@@ -8,7 +8,8 @@ import torch
 
 from ticket_sig.marks.carrier import Layer
 from ticket_sig.marks.spread.signs import signs_of
-from ticket_sig.marks.strength import balance, strongest
+from ticket_sig.marks.strength import strongest
+from ticket_sig.models.balance import balance
 from ticket_sig.prf import Stream
 
 STREAM = Stream(bytes(range(32)), "a label")

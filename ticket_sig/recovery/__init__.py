@@ -1,0 +1,1 @@
+"""What a thief did for nothing, undone, so that a mark can be read again."""

@@ -1,0 +1,61 @@
+"""The reference: the owner's network, which a suspect is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ticket_sig.errors import InputError
+from ticket_sig.models import MODELS, build_for
+from ticket_sig.models.graph import KernelGraph, kernel_graph
+from ticket_sig.models.own import plain_copy, ticket_of
+from ticket_sig.ticket import Ticket
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The owner's ticket, best the unsigned one, and what is known of its network.
+
+    Attributes:
+        ticket: under the names and in the shapes that a suspect is brought to.
+        model: the network with these weights; None where its architecture is not known.
+        graph: its channels, batch norms among the links; None where they cannot be followed.
+        unread: why there is no graph, for a message.
+    """
+
+    ticket: Ticket
+    model: nn.Module | None = None
+    graph: KernelGraph | None = None
+    unread: str | None = None
+
+    @classmethod
+    def of(cls, model: Ticket | nn.Module, arch: str | None = None) -> Reference:
+        """Reads a reference.
+
+        Args:
+            model: a ticket, or a network of any architecture, of which a copy is kept.
+            arch: of a ticket's network (`MODELS`); that of its recipe by default.
+
+        Raises:
+            InputError: no such `arch`, or the ticket is not of it; or as `ticket_of`.
+        """
+        if isinstance(model, nn.Module):
+            own = plain_copy(model).cpu().eval()
+            return cls._with_graph(ticket_of(own), own)
+        if arch is not None:
+            return cls._with_graph(model, build_for(arch, model.weights).eval())
+        named = str((model.recipe or {}).get("arch", "none"))
+        if named not in MODELS:
+            return cls(model, unread=f"arch: expected one of {', '.join(MODELS)}, found {named}")
+        try:
+            return cls._with_graph(model, build_for(named, model.weights).eval())
+        except InputError as error:
+            return cls(model, unread=str(error))
+
+    @classmethod
+    def _with_graph(cls, ticket: Ticket, model: nn.Module) -> Reference:
+        try:
+            return cls(ticket, model, kernel_graph(model, norms=True))
+        except InputError as error:
+            return cls(ticket, model, unread=str(error))
