@@ -14,7 +14,7 @@ from ticket_sig.mask import Mask, differences
 from ticket_sig.models.channels import moved, scaled
 from ticket_sig.models.graph import KernelGraph
 from ticket_sig.recovery.assignment import Assignment, Comparison, StrandSet, in_place, strand_sets
-from ticket_sig.recovery.features import eps_in, features_of
+from ticket_sig.recovery.features import DEAD, eps_in, features_of
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.scales import scales_of
 from ticket_sig.recovery.undone import Undone
@@ -66,7 +66,8 @@ def aligned(
     graph, eps_of = reference.graph, eps_in(reference.model)
     ends = {name for layer in without for name in (layer, f"{layer}.weight")}
     sets = strand_sets(graph, graph, reference.ticket.weights)
-    here, there = (features_of(graph, t, eps_of, ends) for t in (reference.ticket.weights, own))
+    here = features_of(graph, reference.ticket.weights, eps_of, ends, 0.0)
+    there = features_of(graph, own, eps_of, ends)
     comparison = Comparison(here, there)
     found = comparison.assign(sets, _start(sets, graph))
     turned = _rebuilt(graph, own, found.order, found.signs, eps_of)

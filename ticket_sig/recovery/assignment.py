@@ -23,6 +23,7 @@ from ticket_sig.recovery.features import ChannelFeatures, Features, KernelFeatur
 
 _ROUNDS = 20
 _TIE = 1e-6  # of the largest similarity: what cannot be told apart stays in its place
+_FAINT = 1e-2  # of the largest similarity: channels that hardly do anything keep their signs
 
 
 @dataclass
@@ -200,7 +201,7 @@ def _signs(one: StrandSet, terms: Mapping[tuple[int, ...], Tensor]) -> Tensor:
             if flip in flips:
                 others = [found[other] for other in flips if other != flip]
                 total += similar * torch.stack([torch.ones_like(total), *others]).prod(0)
-        found[flip] = torch.where(total < 0, -1.0, 1.0).double()
+        found[flip] = torch.where(total < -_FAINT * total.abs().max(), -1.0, 1.0).double()
     ones = torch.ones(count, dtype=torch.float64)
     return torch.stack([ones if flip is None else found[flip] for flip in one.flips], 1)
 

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from ticket_sig.models.balance import balance
 from ticket_sig.models.graph import KernelGraph, Link
 
+# Of the largest of a layer in the reference: what weight decay leaves of a channel that nothing reads is less.
+DEAD = 1e-3
+
 
 @dataclass(frozen=True)
 class KernelFeatures:
@@ -61,6 +64,7 @@ def features_of(
     weights: Mapping[str, Tensor],
     eps_of: Callable[[str], float],
     without: Collection[str] = (),
+    floor: float = 0.0,
 ) -> Features:
     """The features of a network's links.
 
@@ -68,13 +72,14 @@ def features_of(
         weights: all of its tensors by name.
         eps_of: of a batch norm, by the name of its weight.
         without: names of weights that take no part.
+        floor: share of the largest of a batch norm, below which a channel is taken for dead.
     """
     kernels, channels = list[KernelFeatures](), list[ChannelFeatures]()
     for index, link in enumerate(graph.links):
         if link.name is None or link.name in without:
             continue
         if link.norm:
-            channels += _of_norm(index, link, weights, eps_of(link.name))
+            channels += _of_norm(index, link, weights, eps_of(link.name), floor)
         elif link.name in weights:
             own = link.kernels(weights[link.name].detach())
             if link.shape[1:] == (1, 1):
@@ -118,7 +123,7 @@ def _direction(kernels: Tensor) -> Tensor:
 
 
 def _of_norm(
-    index: int, link: Link, weights: Mapping[str, Tensor], eps: float
+    index: int, link: Link, weights: Mapping[str, Tensor], eps: float, floor: float
 ) -> list[ChannelFeatures]:
     """Mean over deviation, and the angle between shift and factor."""
     assert link.name is not None
@@ -133,7 +138,7 @@ def _of_norm(
         found.append((mean / (mean**2 + (var + eps).clamp_min(0)).sqrt().clamp_min(1e-300), (tails,)))
     if factor is not None and shift is not None:
         size = torch.hypot(factor, shift)
-        size = torch.where(size > 0, size, 1)
+        size = torch.where(size > floor * size.max(), size, torch.inf)
         found += [(shift / size, (heads,)), (factor / size, (tails, heads))]
     return [ChannelFeatures(index, values.float()[:, None], heads, signs) for values, signs in found]
 

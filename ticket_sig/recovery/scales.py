@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ticket_sig.models.channels import streams, unscaled
 from ticket_sig.models.graph import KernelGraph, Link
+from ticket_sig.recovery.features import DEAD
 
 _SWEEPS = 10
 _TRAINED = math.log(1.5)  # training alone moves a channel's scale by less
@@ -108,7 +109,7 @@ def _seen(
 
 def _in_one_unit(here: Tensor, there: Tensor, tails: Tensor, heads: Tensor) -> _Seen:
     """Sizes over the mean of the reference's, where both are not zero."""
-    both = (here > 0) & (there > 0)
+    both = (here > DEAD * here.max()) & (there > 0)
     unit = float((here * both).sum() / both.sum().clamp_min(1)) or 1.0
     return _Seen(here * both / unit, there * both / unit, tails, heads)
 
