@@ -135,10 +135,12 @@ def _rebuilt(
     new = dict(weights)
     for here, there in links:
         layer = None if there.name is None else there.name.removesuffix("weight")
+        other = any(bool((scales[nodes] != 1).any()) for nodes in (here.tails, here.heads))
         for part in _PARTS if layer is not None else ():
             if (name := f"{layer}{part}") in weights:
                 values = moved(there, weights[name].double(), order, here)
-                values = scaled(here, part, values, scales, eps_of(str(here.name)))
+                if other:
+                    values = scaled(here, part, values, scales, eps_of(str(here.name)))
                 new[name] = values.to(weights[name].dtype)
     return retie(weights, new)
 

@@ -22,7 +22,7 @@ from ticket_sig.recovery.features import ChannelFeatures, Features, KernelFeatur
 
 _ROUNDS = 20
 _TIE = 1e-6  # of the largest similarity: what cannot be told apart stays in its place
-_FAINT = 1e-2  # of the largest similarity: channels that hardly do anything keep their signs
+_FAINT = 0.25  # of the largest similarity: channels that noise has made unlike keep their signs
 
 
 @dataclass
