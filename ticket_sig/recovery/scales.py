@@ -90,8 +90,8 @@ def _seen(
 
     def of_each(part: str, nodes: Tensor, size: Callable[[Tensor], Tensor]) -> Iterator[_Seen]:
         if (name := f"{layer}{part}") in weights:
-            both = (size(t[name].detach().double()).reshape(1, -1, 1) for t in (weights, suspect))
-            yield _in_one_unit(*both, nothing, nodes.reshape(1, -1))
+            here, there = (size(t[name].detach().double()).reshape(1, -1, 1) for t in (weights, suspect))
+            yield _in_one_unit(here, there, nothing, nodes.reshape(1, -1))
 
     if link.norm:
         eps = eps_of(link.name)
