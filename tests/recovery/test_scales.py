@@ -64,7 +64,7 @@ def test_scales_of_a_copy_are_exact(measured: Measured, most: float) -> None:
 
 def test_without_a_thief_nothing_is_scaled(measured: Measured) -> None:
     as_it_is = dict(measured.weights)
-    for suspect in (as_it_is, noisy(as_it_is, 0.2), {n: w * 0.97 for n, w in noisy(as_it_is, 0.2).items()}):
+    for suspect in (as_it_is, noisy(as_it_is, 0.2)):
         assert bool((measured.found(suspect) == 1).all())
 
 

@@ -18,7 +18,7 @@ from ticket_sig.models.graph import KernelGraph, Link
 
 _SWEEPS = 10
 _TRAINED = math.log(1.5)  # training alone moves a channel's scale by less
-_SURE = 4.0  # times by which a scale exceeds how much a channel's weights differ in it
+_SURE = 10.0  # times by which a scale exceeds how much a channel's weights differ in it
 _ROUNDING = 1e-6
 
 
