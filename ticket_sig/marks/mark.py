@@ -190,6 +190,15 @@ class Mark(ABC):
             return 0
         return frame.side**2 * mask[frame.layer].shape[2:].numel()
 
+    def carried_by(self) -> Collection[str]:
+        """The layers that it names in its claim: where it stands, as far as they tell.
+
+        Before a suspect is read, it may be aligned with a reference. Where that carries the mark itself,
+        these layers have no say in it.
+        """
+        layer = getattr(self, "layer", None)
+        return () if layer is None else (layer,)
+
     def draw(self, reading: Any, path: Path) -> None:
         """Draws what was read; InputError where the mark has no picture."""
         raise bad_input("", "--png", "a mark that has a picture", self.name)
@@ -363,6 +372,7 @@ def claim_of(
     weights: Mapping[str, Tensor],
     accuracy: float | None = None,
     tied: Mapping[str, str] | None = None,
+    reference: str | None = None,
 ) -> Claim:
     """The claim on a marked network. It holds the marks' secrets: to be kept until there is a dispute.
 
@@ -370,11 +380,13 @@ def claim_of(
         weights: of the marked network.
         accuracy: test accuracy in % that is promised.
         tied: its tied weights (`ties`), where the tensors do not tell.
+        reference: digest of its tensors before the first mark.
     """
     listed = tuple(ClaimedMark(mark.name, mark.to_json()) for mark in marks)
     tied = ties(weights) if tied is None else tied
     told = tied if len(tied) <= MOST_TIED else {}  # more are not read
-    return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy, tied=told)
+    subject = tensor_digest(weights)
+    return Claim(marks=listed, subject=subject, accuracy=accuracy, reference=reference, tied=told)
 
 
 def under_tied_names(model: Model, tied: Mapping[str, str]) -> Model:

@@ -13,7 +13,7 @@ they must hold enough secret bytes, and be kept until there is a dispute.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -261,6 +261,10 @@ class Watermark(Mark):
         if rest := largest[_SHOWN:]:
             told.append((f"{len(rest)} more", f"{sum(len(f.places) for _, f in rest)} values"))
         return told
+
+    def carried_by(self) -> Collection[str]:
+        """The tensors that its values may lie in."""
+        return tuple(self.manifest or ())
 
     def remedy(self) -> str:
         """More values."""
