@@ -13,6 +13,8 @@ LOG10_THRESHOLD = -6.0
 
 _NOT_INNOCENT = "that the network is innocent: a mark that was removed, or hidden, is not found"
 
+_WITH_REFERENCE = "the model as it was before it was signed: --reference FILE"
+
 Rows = Sequence[tuple[str, object]]  # of a table for people: what it is, and its value
 
 
@@ -64,6 +66,42 @@ class Reading(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unread:
+    """A reading of a suspect that has no tensor of the names or shapes that the claim gives.
+
+    Attributes:
+        mark: name of the mark, or of all.
+        reason: what is lacking.
+    """
+
+    mark: str
+    reason: str
+    message: str | None = None
+    agreement: float = 0.0
+    log10_p: float = 0.0
+    symbols: Symbols | None = None
+
+    def rows(self) -> Rows:
+        """Why nothing is read, and what may help."""
+        return [("not found", self.reason), ("what may help", _WITH_REFERENCE)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same."""
+        return {"not_found": self.reason, "hint": _WITH_REFERENCE, "log10_p": self.log10_p}
+
+    def verdict(self) -> Verdict:
+        """Not verified."""
+        return Verdict(
+            mark=self.mark,
+            reading=self,
+            statistic="nothing is read",
+            proves="nothing",
+            does_not_prove=_NOT_INNOCENT,
+            lacking="a layer of the claimed name or shape",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Verified or not, and why; a check that could not be made is an InputError instead.
 
@@ -105,6 +143,11 @@ class Verdict:
     def outcome(self) -> str:
         """The verdict in the words of the vocabulary."""
         return "verified" if self.verified else "not verified"
+
+    @property
+    def headline(self) -> str:
+        """What is said first."""
+        return self.outcome
 
     @property
     def leaves_open(self) -> str:

@@ -221,7 +221,7 @@ class Kept:
         return cls(tensor_digest(weights), own=True)
 
     def write(self, weights: Mapping[str, Tensor] | None, folder: Path) -> None:
-        """Writes it beside a claim: the model's weights, where they are given, or that of an earlier claim."""
+        """Writes it beside a claim: the model's weights, if they are given, or that of an earlier claim."""
         source = weights if self.own else self.file
         if source is not None:
             keep_reference(source, folder)

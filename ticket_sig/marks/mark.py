@@ -20,7 +20,7 @@ from ticket_sig.claim import MOST_TIED, Claim, ClaimedMark
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
 from ticket_sig.digests import json_digest, tensor_digest
-from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.errors import InputError, NotThere, about, bad_input, not_there
 from ticket_sig.fields import SHOWN, hexadecimal
 from ticket_sig.formats.layouts import split_layout
 from ticket_sig.formats.names import each_in, plain_names
@@ -286,7 +286,7 @@ def layer_of(model: Model, name: str) -> Tensor:
     weights = as_weights(model)
     found = find_in(weights, {name: None}).get(name)
     if found is None:
-        raise bad_input("model", "layer", repr(name)[:80], "none of that name")
+        raise not_there("model", "layer", repr(name)[:80], "none of that name")
     check_dtype("model", name, weights.dtypes[found])
     return weights.tensor(found)
 
@@ -299,10 +299,29 @@ def claimed_layer(weights: Weights, layer: str, shape: tuple[int, ...]) -> str:
     """
     name = find_in(weights, {layer: shape}).get(layer)
     if name is None:
-        raise bad_input("model", "layer", f"the claim's {layer}", "none of that name")
+        raise not_there("model", "layer", f"the claim's {layer}", "none of that name")
     if (found := weights.shapes[name]) != shape:
-        raise bad_input("model", layer, f"the mark's shape {list(shape)}", str(list(found)))
+        raise not_there("model", layer, f"the mark's shape {list(shape)}", str(list(found)))
     return name
+
+
+def claimed_layers(weights: Weights, layer: str, shape: tuple[int, ...]) -> list[str]:
+    """The layer that has a claimed name, as `claimed_layer`; or else all of its shape.
+
+    A mark whose p-value counts all layers of a network can be read in each of them: one layer more that is
+    looked at is one that the claimant could have named.
+
+    Raises:
+        NotThere: there is none of that shape.
+        InputError: several could be the claimed one by their names.
+    """
+    try:
+        return [claimed_layer(weights, layer, shape)]
+    except NotThere:
+        alike = [n for n in weights.names if weights.shapes[n] == shape and weights.dtypes[n] in DTYPES]
+        if not alike:
+            raise
+        return alike
 
 
 def matrices_of(weights: Weights) -> list[str]:

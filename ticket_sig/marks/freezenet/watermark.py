@@ -24,7 +24,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from ticket_sig.digests import json_digest
-from ticket_sig.errors import NAMED_AT_MOST, InputError, bad_input, refuse, some
+from ticket_sig.errors import NAMED_AT_MOST, NotThere, bad_input, refuse, some
 from ticket_sig.fields import entry, hexadecimal, whole
 from ticket_sig.formats.layouts import is_constant
 from ticket_sig.formats.names import found_elsewhere, names_in, plain_names
@@ -315,7 +315,7 @@ class Watermark(Mark):
         ]
         if problems:
             # A name from a claim may hold line breaks.
-            raise InputError(" ".join(f"{self.name}: {some(problems, '; ')}".split()))
+            raise NotThere(" ".join(f"{self.name}: {some(problems, '; ')}".split()))
         # The legacy stream is laid over the tensors in order: another order would be a choice more.
         if self.scale == LEGACY and [names[name] for name in manifest] != sorted(names.values()):
             raise bad_input(

@@ -13,7 +13,7 @@ import scipy  # `scipy.optimize` takes time to import, and is imported where it 
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import InputError, bad_input, not_there
 from ticket_sig.formats.names import found_elsewhere, names_in
 from ticket_sig.marks.carrier import Layer, Measured
 from ticket_sig.marks.message_code import Signs
@@ -160,7 +160,7 @@ class Reader:
         ]
         if len(theirs) < (claimed := len(self._groups()[shape])):
             hint = "is it a network of this architecture?"
-            raise bad_input(
+            raise not_there(
                 "model", "layers", f"{claimed} of shape {list(shape)}", str(len(theirs)), hint=hint
             )
         return theirs
