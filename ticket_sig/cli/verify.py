@@ -56,8 +56,8 @@ Reference = Annotated[
     Path | None,
     typer.Option(
         "--reference",
-        help="The owner's model, best as it was before it was signed (reference.safetensors beside the claim): "
-        "what a thief did for nothing is undone, where nothing is verified without.",
+        help="The owner's model, as it was before it was signed: reference.safetensors beside its claim. "
+        "What a thief did for nothing is undone with it, where nothing is verified without.",
     ),
 ]
 
