@@ -82,8 +82,8 @@ class Unread:
     symbols: Symbols | None = None
 
     def rows(self) -> Rows:
-        """Why nothing is read, and what may help."""
-        return [("not found", self.reason), ("what may help", _WITH_REFERENCE)]
+        """Nothing: why, the verdict's remarks say."""
+        return ()
 
     def to_json(self) -> dict[str, Any]:
         """The same."""
@@ -98,6 +98,7 @@ class Unread:
             proves="nothing",
             does_not_prove=_NOT_INNOCENT,
             lacking="a layer of the claimed name or shape",
+            remarks=[("not found", self.reason), ("what may help", _WITH_REFERENCE)],
         )
 
 
@@ -113,6 +114,7 @@ class Verdict:
         lacking: what is required beside the p-value and is not there, in words; empty where nothing is.
         tried: how many marks of the claim were, each of which is a chance to be verified.
         undated: whether all that is lacking is a date: nothing in the check says what is older.
+        remarks: what is too long for a table.
     """
 
     mark: str
@@ -123,6 +125,7 @@ class Verdict:
     lacking: str = ""
     tried: int = 1
     undated: bool = False
+    remarks: Rows = ()
 
     @property
     def log10_p(self) -> float:

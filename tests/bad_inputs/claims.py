@@ -35,7 +35,7 @@ def claim_that_lies_beside_the_model(folder: Path) -> list[Any]:
 
 @topic.case(
     "model-00002-of-00002.safetensors: model: layer: expected the claim's ",
-    "found none of that name; this is one shard of several; give its folder or index",
+    "found none of that name or shape; this is one shard of several; give its folder or index",
 )
 def one_shard_of_several(folder: Path) -> list[Any]:
     model = write_shards(folder / "MODEL", dict(sparse_ticket().weights), 2)

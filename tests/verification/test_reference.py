@@ -151,7 +151,9 @@ def test_a_mark_in_all_layers_of_a_signed_reference_leaves_nothing_to_align_by(a
     made = signed("spread", margin=1.5)
     found = referred(turned(made.ticket.weights), made.claim, made.ticket, **made.shown)
     assert not found.verified and align.without == []
-    assert "carries it in all layers; give the model as it was before" in str(dict(found.rows())["reason"])
+    assert "carries it in all layers; give the model as it was before" in str(
+        dict(found.remarks)["not aligned"]
+    )
     assert referred(turned(made.ticket.weights), made.claim, made.reference, **made.shown).verified
 
 

@@ -136,7 +136,7 @@ def test_a_mark_that_cannot_be_read_is_told_and_still_paid_for(marked: Marked) -
     assert found.reading.errors == [error]
     assert ("could not be read", error) in found.rows()
     gone = verify(lacking(marked.ticket, "a.weight", "b.weight"), marked.both)
-    assert not gone.verified and error in str(dict(gone.rows())["not found"])
+    assert not gone.verified and error in str(dict(gone.remarks)["not found"])
     assert gone.mark == "qr-code + uchida" and gone.to_json()["evidence"]["log10_p"] == 0
     assert not verify(lacking(without_bits(marked.ticket), "b.weight"), marked.both).verified
     # What stands in a damaged layer, nobody knows: where no other mark does, that is no "not verified".

@@ -340,8 +340,8 @@ def test_a_layer_that_is_not_there_in_any_name_or_shape_is_not_verified(
     moved = {**fields, "placement": {**fields["placement"], **changes}}
     found = verify(embedded.ticket, with_fields(embedded.claim, moved))
     assert not found.verified and found.log10_p == 0
-    rows = dict(found.rows())
-    assert rows["not found"] == words and "--reference FILE" in str(rows["what may help"])
+    said = dict(found.remarks)
+    assert said["not found"] == words and "--reference FILE" in str(said["what may help"])
     assert not verify({"b.bias": torch.ones(3)}, embedded.claim).verified
 
 

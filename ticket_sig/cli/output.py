@@ -65,6 +65,7 @@ def tell_verdict(
         return
     out.print(verdict.headline, style=f"bold {'green' if verdict.verified else 'red'}")
     out.print(table("", ("evidence", "value"), verdict.rows()))
+    print_rows(verdict.remarks)
     if (message := verdict.reading.message) is not None:
         out.print(f"message: {printable(message)}")  # a table would cut it
     if accuracy is not None:

@@ -66,12 +66,11 @@ class Through:
         """For people; `log10_p` is that of the verdict."""
         if not self.condition:
             told = "not aligned" if self.reason else "not needed"
-            return [("reference", told), *([("reason", self.reason)] if self.reason else [])]
+            return [("reference", told)]
         without = corrected(log10_p, self.log10_choices)
         choices = f"10^{self.log10_choices:.1f} ways to align counted"
         layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
         return [
-            ("  which holds", self.condition.removeprefix("holds ")),
             ("  without the condition", f"{format_p(without)} ({choices})"),
             ("undone", ", ".join(map(str, self.undone)) or "nothing"),
             ("similarity to the reference", f"{self.similarity:.3f}"),
@@ -109,7 +108,9 @@ class Referred(Verdict):
     @classmethod
     def of(cls, verdict: Verdict, through: Through) -> Referred:
         """The same verdict, with what the reference did for it."""
-        return cls(**{one.name: getattr(verdict, one.name) for one in fields(verdict)}, through=through)
+        own = {one.name: getattr(verdict, one.name) for one in fields(verdict)}
+        reason = [("not aligned", through.reason)] if through.reason else []
+        return cls(**{**own, "remarks": [*verdict.remarks, *reason]}, through=through)
 
     @property
     def headline(self) -> str:
