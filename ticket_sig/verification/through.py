@@ -188,7 +188,7 @@ def _fitting(ticket: Ticket) -> str | None:
 
 def through_reference(
     marks: Sequence[Mark],
-    suspect: Ticket,
+    suspect: Model,
     claim: Claim,
     reference: Reference,
     shown: Mapping[str, Any],
@@ -231,7 +231,7 @@ def _order(verdict: Verdict) -> tuple[bool, bool, float]:
 class _Beside:
     """A suspect beside a reference, aligned as it may be for each mark."""
 
-    suspect: Ticket
+    suspect: Model
     claim: Claim
     reference: Reference
     shown: Mapping[str, Any]
@@ -258,7 +258,8 @@ class _Beside:
         without = self._layers_of(mark) if carries else frozenset[str]()
         if without not in self._done:
             try:
-                self._done[without] = recovery.align(self.suspect, self.reference, without=without)
+                suspect = as_ticket(self.suspect)
+                self._done[without] = recovery.align(suspect, self.reference, without=without)
             except InputError as error:
                 self._done[without] = error
         if isinstance(done := self._done[without], InputError):

@@ -13,7 +13,7 @@ from ticket_sig.claim import Claim
 from ticket_sig.errors import InputError, NotThere, about, bad_input
 from ticket_sig.formats import load, open_weights
 from ticket_sig.marks import MARKS, Mark, Model, marks_of
-from ticket_sig.marks.mark import as_ticket, tried, verdict_on
+from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.options import flag
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.verdict import Reading, Rows, Symbols, Unread, Verdict
@@ -183,8 +183,7 @@ def verify(
     check_needed(marks, shown, claim)
     if reference is None:
         return decide(marks, lambda _: model, claim, shown)
-    owned = reference_of(reference)
-    return through_reference(marks, as_ticket(model), claim, owned, shown, decide)
+    return through_reference(marks, model, claim, reference_of(reference), shown, decide)
 
 
 def decide(
