@@ -178,7 +178,9 @@ def check_standing(marks: Sequence[tuple[Mark, Verdict]]) -> None:
             layer = f", layer {found}" if (found := getattr(one, "layer", None)) else ""
             hint = "the mark does not take in this model: choose another layer, or another mark"
             if len(marks) > 1:
-                hint = "it does not stand beside the others: put it in last, or leave it out"
+                hint = (
+                    f"it does not stand beside the others: {one.remedy()}; or put it in last, or leave it out"
+                )
             raise bad_input(
                 "", f"{one.name}{layer}", "all of it read in the copy", verdict.statistic, hint=hint
             )

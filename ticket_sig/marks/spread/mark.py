@@ -89,9 +89,10 @@ class Spread(Carrier):
         signs = signs_of(stream, self.layers, self.code.size)
         kept = self._used(ticket.mask, signs).numpy()
         free = np.ones_like(kept)
-        if spared:
-            full = {n: torch.zeros_like(k) for n, k in ticket.mask.items()} | dict(spared)
-            free = ~self._used(full, signs).numpy()
+        for number in [number for number, layer in enumerate(self.layers) if layer.name in spared]:
+            at = torch.from_numpy(signs.places[number])
+            taken = spared[self.layers[number].name].reshape(-1)[at]
+            free[signs.layers == number] = ~taken.numpy()
         prices = self._prices(ticket, signs, kept)
         sent = self.code.encode(self.payload.data)
 
@@ -155,9 +156,8 @@ class Spread(Carrier):
         which the upper bits are the same for all weights of a bit of the code.
         """
         if ticket.rewind is None:
-            chance = signs.words * np.uint64(signs.size)
-            chance &= np.uint64(2**31 - 1)
-            comes = chance.astype(np.float32)
+            chance = signs.words * np.uint32(signs.size)  # of which the lowest 31 bits do not overflow
+            comes = (chance & np.uint32(2**31 - 1)).astype(np.float32)
         else:
             comes = self._used(ticket.rewind, signs).float().abs().numpy()
         stays = self._used(ticket.weights, signs).float().abs().numpy()
