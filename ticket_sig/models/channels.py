@@ -31,6 +31,9 @@ _ONE_SIDED = """
 _ODD = _SCALING - set(_ONE_SIDED.split()) | {"tanh", "softsign"}
 
 
+Roles = tuple[tuple[tuple[int, int, bool], ...], ...]
+
+
 def interchangeable(graph: KernelGraph) -> list[Tensor]:
     """Strands that may change places: for each set of them their nodes, int64 [strands, nodes of a strand].
 
@@ -41,13 +44,24 @@ def interchangeable(graph: KernelGraph) -> list[Tensor]:
     Args:
         graph: with batch norms (`kernel_graph(model, norms=True)`).
     """
-    strands = joined(graph, [link for link in graph.links if link.shape[1:] == (1, 1)])
+    return list(strands_by_roles(graph).values())
+
+
+def strands_by_roles(graph: KernelGraph) -> dict[Roles, Tensor]:
+    """The sets of `interchangeable` by what each node of a strand is to the network's links.
+
+    Returns:
+        Under, for each node, (place of the link, group, whether the link reads it): the nodes of the set.
+        Networks that differ in widths alone have the same roles.
+    """
+    joins = [link.shape[1:] == (1, 1) for link in graph.links]
+    strands = joined(graph, [link for link, joins_one in zip(graph.links, joins, strict=True) if joins_one])
     roles: list[list[tuple[int, int, bool]]] = [[] for _ in range(graph.nodes)]
     for index, link in enumerate(graph.links):
         for reads, nodes in ((True, link.tails), (False, link.heads)):
             for group, of_group in enumerate(nodes.tolist()):
                 for node in of_group:
-                    roles[node].append((index, 0 if link.shape[1:] == (1, 1) else group, reads))
+                    roles[node].append((index, 0 if joins[index] else group, reads))
     members = defaultdict(list)
     for node, strand in enumerate(strands.tolist()):
         members[strand].append((tuple(sorted(roles[node])), node))
@@ -57,7 +71,7 @@ def interchangeable(graph: KernelGraph) -> list[Tensor]:
         known, places_of = zip(*sorted(found), strict=True)
         if strand not in fixed and len(set(known)) == len(known):
             alike[known].append(places_of)
-    return [torch.tensor(places) for places in alike.values()]
+    return {known: torch.tensor(places) for known, places in alike.items()}
 
 
 def streams(graph: KernelGraph) -> Tensor:
@@ -71,17 +85,20 @@ def unscaled(graph: KernelGraph, weights: Collection[str]) -> Tensor:
     Args:
         weights: names of the network's tensors. Behind a batch norm without a weight the scale is known.
     """
-    return torch.cat([unmoved(graph), *_bare(graph, weights), *_passed(graph, _SCALING)])
+    bare = [link.heads.flatten() for link in _bare(graph, weights)]
+    return torch.cat([unmoved(graph), *bare, *_passed(graph, _SCALING)])
 
 
 def unflipped(graph: KernelGraph, weights: Collection[str]) -> Tensor:
     """The nodes, int64, whose streams have the sign they have; `weights` as of `unscaled`."""
-    return torch.cat([unmoved(graph), *_bare(graph, weights), *_passed(graph, _ODD)])
+    # Nothing takes a sign back behind a batch norm without a weight.
+    bare = [nodes.flatten() for link in _bare(graph, weights) for nodes in (link.tails, link.heads)]
+    return torch.cat([unmoved(graph), *bare, *_passed(graph, _ODD)])
 
 
-def _bare(graph: KernelGraph, weights: Collection[str]) -> list[Tensor]:
-    """The nodes behind batch norms without a weight."""
-    return [link.heads.flatten() for link in graph.links if link.norm and link.name not in weights]
+def _bare(graph: KernelGraph, weights: Collection[str]) -> list[Link]:
+    """The batch norms without a weight."""
+    return [link for link in graph.links if link.norm and link.name not in weights]
 
 
 def _passed(graph: KernelGraph, known: Collection[str]) -> list[Tensor]:
@@ -115,29 +132,46 @@ def joined(graph: KernelGraph, links: list[Link]) -> Tensor:
     return number
 
 
-def moved(link: Link, values: Tensor, order: Tensor) -> Tensor:
+def moved(link: Link, values: Tensor, order: Tensor, into: Link | None = None) -> Tensor:
     """A layer's tensor with its rows and columns in a new order.
 
     Args:
         values: of any dtype: the weight, or a number, or one for each pixel, of every output [n].
-        order: int64 [nodes], which node comes to each place.
+        order: int64 [nodes], which node comes to each place; -1 for none: zeros come there.
+        into: the link in another graph whose nodes the places are; the same link by default.
     """
-    groups, outputs, inputs = link.shape
-    rows, columns = _places(link.heads, order), _places(link.tails, order)
+    into = into or link
     if values.ndim == 1:
-        return values.reshape(groups * outputs, -1)[rows.flatten()].reshape(values.shape)
-    kernels = link.kernels(values)
+        rows = places_of(link.heads, order[into.heads]).flatten()
+        each = values.reshape(link.heads.numel(), -1)[rows]
+        return torch.where(rows[:, None] >= 0, each, each.new_zeros(())).flatten()
+    new = moved_kernels(link, link.kernels(values), order, into)
+    new = new.transpose(1, 2) if link.transposed else new
+    return new.reshape(new.shape[0] * new.shape[1], -1, *values.shape[2:])
+
+
+def moved_kernels(link: Link, kernels: Tensor, order: Tensor, into: Link) -> Tensor:
+    """The same for kernels [groups, outputs, inputs, weights of a kernel]; the rows of a group stay in it."""
+    _, outputs, inputs = link.shape
+    rows, columns = places_of(link.heads, order[into.heads]), places_of(link.tails, order[into.tails])
     new = kernels[(rows // outputs)[:, :, None], (rows % outputs)[:, :, None], (columns % inputs)[:, None]]
-    return (new.transpose(1, 2) if link.transposed else new).reshape(values.shape)
+    there = (rows >= 0)[:, :, None, None] & (columns >= 0)[:, None, :, None]
+    return torch.where(there, new, new.new_zeros(()))
 
 
-def _places(nodes: Tensor, order: Tensor) -> Tensor:
-    """Where in a layer that which comes to each of its places stood: [groups, channels], counted in all."""
-    stood = torch.arange(nodes.numel()).reshape(nodes.shape)
-    position = torch.zeros_like(order)
-    position[nodes] = stood
-    # A node that stands in two places has not moved.
-    return torch.where(order[nodes] == nodes, stood, position[order[nodes]])
+def places_of(nodes: Tensor, wanted: Tensor) -> Tensor:
+    """Where in a layer some nodes stand: int64, in the shape of `wanted`, counted in all; -1 for nowhere.
+
+    Args:
+        nodes: int64 [groups, channels], of the layer. Of a node that stands in two places one is found, or
+            where `wanted` has the same shape, its own.
+    """
+    stand = torch.arange(nodes.numel()).reshape(nodes.shape)
+    most = int(nodes.max()) + 1
+    places = torch.full((most + 1,), -1)  # the last is that of -1, and of larger ones
+    places[nodes] = stand
+    found = places[wanted.clamp(max=most)]
+    return torch.where(wanted == nodes, stand, found) if wanted.shape == nodes.shape else found
 
 
 def scaled(link: Link, part: str, values: Tensor, scales: Tensor, eps: float) -> Tensor:
