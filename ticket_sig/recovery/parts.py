@@ -19,7 +19,7 @@ _ROLES = {called: role for role, names in _CALLED.items() for called in names}
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """The tensors of one layer, or of one batch norm.
 
