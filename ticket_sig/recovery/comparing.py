@@ -8,9 +8,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ticket_sig.models.balance import balance
-
 PARALLEL = 0.95  # rows with a larger cosine hold one channel several times
+_STEPS = 20  # in which rows and columns are balanced
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,28 @@ class Found:
 
 def rows_of(kernels: Tensor) -> Rows:
     """Makes the rows of a layer [out, in, taps] comparable."""
-    scale, columns = balance(kernels)
-    level = kernels.double() * columns[:, None]
-    balanced = (level * scale[:, None, None]).flatten(1)
-    compressed = (balanced.sign() * balanced.abs().sqrt()).float()
-    return Rows(_unit(compressed), level.flatten(1).norm(dim=1))
+    rows, columns = _levels(kernels.abs().sum(2, dtype=torch.float64))
+    level = (kernels * columns.to(kernels.dtype)[:, None]).flatten(1)
+    even = level * rows.to(kernels.dtype)[:, None]
+    compressed = (even.sign() * even.abs().sqrt()).float()
+    return Rows(_unit(compressed), level.norm(dim=1).double())
+
+
+def _levels(sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors for rows and columns after which the logarithms of what is not zero have mean 0 in each.
+
+    In contrast to `balance` there always are such factors, however few kernels are left.
+    """
+    there = sizes > 0
+    logs = torch.where(there, sizes, 1).log()
+    counts = [there.sum(axis).clamp_min(1) for axis in (1, 0)]
+    columns = torch.zeros(sizes.shape[1], dtype=torch.float64)
+    known = there.double()
+    of_rows, of_columns = logs.sum(1), logs.sum(0)
+    for _ in range(_STEPS):
+        rows = (of_rows - known @ columns) / counts[0]
+        columns = (of_columns - rows @ known) / counts[1]
+    return (-rows).exp(), (-columns).exp()
 
 
 def compared(suspect: Rows, reference: Rows) -> Found:
