@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from math import isqrt, prod
 
 import torch
 from torch import Tensor
 
 from ticket_sig.models.graph import Link
+from ticket_sig.recovery.normed import affine_of
 from ticket_sig.recovery.parts import Part
+from ticket_sig.recovery.rounding import without_rounding
 
 SYMMETRIES = 8  # of a square
 _RING = 0.05  # share of a larger kernel's squares that may lie outside the reference's taps
+_MORE_TAPS = 8  # in each direction
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Candidate:
     """What could be the layer.
 
     Attributes:
-        parts: one layer, or two: the first is read by the second.
+        parts: one layer; or two, the first read by the second, and a batch norm between them.
         kernels: [out, in of a group, taps], of the suspect's channels and the reference's taps.
         bias: [out], or None.
         padded: whether its kernels were larger than the reference's.
@@ -85,37 +89,61 @@ def single(part: Part, slot: Slot, symmetry: int) -> Candidate | None:
     return None if moved is None else Candidate((part,), moved, part.values.get("bias"), padded)
 
 
-def chains(parts: Sequence[Part], slot: Slot, symmetry: int) -> Iterator[Candidate]:
-    """Two parts as the layer, one read by the other, and one with kernels of one tap: their products."""
+def chains(
+    parts: Sequence[Part], norms: Sequence[Part], slot: Slot, symmetry: int
+) -> Iterator[Candidate]:
+    """Two parts as the layer, one read by the other, and one with kernels of one tap: their products.
+
+    A batch norm may stand between them.
+    """
     if slot.link.shape[0] > 1 or slot.link.transposed:
         return
-    for points_first in (True, False) if slot.spatial else (True,):
+    for point, taps in (((), slot.taps), (slot.taps, ()))[: 1 + slot.spatial]:
         for first in parts:
-            read = _kernels(first, slot, slot.width, () if points_first else slot.taps)
+            read = _kernels(first, slot, slot.width, point)
             if read is None:
                 continue
             inner, padded = read
+            within = [None, *(norm for norm in norms if norm.width == len(inner))]
             for second in parts:
-                out = _kernels(second, slot, len(inner), slot.taps if points_first else ())
-                if second is first or out is None:
-                    continue
-                product = torch.einsum("omt,mis->oits", *(k.flatten(2).double() for k in (out[0], inner)))
-                moved = turned(product.reshape(*product.shape[:2], *slot.taps), slot, symmetry)
-                if moved is not None:
-                    biases = first.values.get("bias"), second.values.get("bias")
-                    yield Candidate((first, second), moved, _bias(out[0], *biases), padded or out[1])
+                out = _kernels(second, slot, len(inner), taps)
+                for norm in within if second is not first and out is not None else ():
+                    chain = _chain((first, norm, second), inner, out[0], slot, symmetry)
+                    if chain is not None:
+                        yield replace(chain, padded=padded or out[1])
 
 
-def _bias(kernels: Tensor, inner: Tensor | None, own: Tensor | None) -> Tensor | None:
-    """The bias of two layers in a row. What padding adds to an inner bias at an image's edge is left out."""
-    if inner is None:
-        return own
-    passed = kernels.double().flatten(2).sum(2) @ inner.double()
-    return passed if own is None else passed + own.double()
+def _chain(
+    parts: tuple[Part, Part | None, Part], first: Tensor, second: Tensor, slot: Slot, symmetry: int
+) -> Candidate | None:
+    """The product of two layers' kernels, and its bias. What padding adds to a bias within is left out."""
+    bias = parts[0].values.get("bias")
+    if (norm := parts[1]) is not None:
+        affine = affine_of(norm.values)
+        first = first * affine.scale.reshape(-1, *[1] * (first.ndim - 1))
+        bias = affine.shift if bias is None else affine.shift + affine.scale * bias.double()
+    moved = turned(_product(second, first, parts[0].weight.dtype).reshape(len(second), -1, *slot.taps), slot, symmetry)
+    if moved is None:
+        return None
+    own = parts[2].values.get("bias")
+    if bias is not None:
+        passed = second.double().flatten(2).sum(2) @ bias.double()
+        own = passed if own is None else passed + own.double()
+    return Candidate(tuple(part for part in parts if part is not None), moved, own, False)
+
+
+def _product(second: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
+    """The kernels of two layers in a row, one with kernels of one tap: float64 [out, in, taps]."""
+    pair = second.flatten(2).double(), first.flatten(2).double()
+    sums, squares = (torch.einsum("omt,mis->oits", *both) for both in (pair, [k.square() for k in pair]))
+    return without_rounding(sums, squares, dtype).flatten(2)
 
 
 def _kernels(part: Part, slot: Slot, into: int, taps: tuple[int, ...]) -> tuple[Tensor, bool] | None:
-    """A part's weight as [out, into, taps], cut to the taps where it has more, and whether it had."""
+    """A part's weight as [out, into, taps], cut to the taps where it has more, and whether it had.
+
+    Zeros stand around kernels, or beside them: in a mirrored network with strides.
+    """
     weight = part.weight
     if slot.link.transposed and weight.ndim > 2:
         weight = weight.transpose(0, 1)
@@ -128,11 +156,13 @@ def _kernels(part: Part, slot: Slot, into: int, taps: tuple[int, ...]) -> tuple[
     more = [have - want for have, want in zip(weight.shape[2:], wanted, strict=True)]
     if not any(more):
         return weight, False
-    if any(n < 0 or n % 2 for n in more):
+    if min(more) < 0 or max(more) > _MORE_TAPS:
         return None
-    inside = weight[(..., *(slice(n // 2, n // 2 + want) for n, want in zip(more, wanted, strict=True)))]
-    whole, kept = (float(w.double().square().sum()) for w in (weight, inside))
-    return (inside, True) if kept >= (1 - _RING) * whole else None
+    sizes = weight.double().square().sum((0, 1))
+    centre = product(*([n // 2, *(k for k in range(n + 1) if k != n // 2)] for n in more))
+    windows = [tuple(slice(n, n + want) for n, want in zip(at, wanted, strict=True)) for at in centre]
+    best = max(windows, key=lambda window: float(sizes[window].sum()))
+    return (weight[(..., *best)], True) if sizes[best].sum() >= (1 - _RING) * sizes.sum() else None
 
 
 def turned(kernels: Tensor, slot: Slot, symmetry: int) -> Tensor | None:

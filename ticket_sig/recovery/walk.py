@@ -193,6 +193,7 @@ class Walk:
             self.walked.layers[link.name] = candidate, slot
             self.walked.scores[link.name] = found.score
             self._layers = [part for part in self._layers if part not in candidate.parts]
+            self._norms = [part for part in self._norms if part not in candidate.parts]
         biases = candidate.bias, self._known.values(link.name).get("bias")
         written = (_written(own, biases[0]), _written(rows, biases[1]))
         out = Channels(found.of, found.factor, written)
@@ -207,7 +208,7 @@ class Walk:
         best, count = self._best((one for one in singles if one), slot, channels, rows)
         left = len(self._known.layers - self.walked.layers.keys())
         if (best is None or best[1].score < _CLEAR) and len(self._layers) > left:
-            other, more = self._best(chains(self._layers, slot, symmetry), slot, channels, rows)
+            other, more = self._best(chains(self._layers, self._norms, slot, symmetry), slot, channels, rows)
             count += more
             if other and (best is None or other[1].score > best[1].score + _BETTER):
                 best = other
