@@ -31,6 +31,9 @@ _ONE_SIDED = """
 _ODD = _SCALING - set(_ONE_SIDED.split()) | {"tanh", "softsign"}
 
 
+Roles = tuple[tuple[tuple[int, int, bool], ...], ...]
+
+
 def interchangeable(graph: KernelGraph) -> list[Tensor]:
     """Strands that may change places: for each set of them their nodes, int64 [strands, nodes of a strand].
 
@@ -41,13 +44,24 @@ def interchangeable(graph: KernelGraph) -> list[Tensor]:
     Args:
         graph: with batch norms (`kernel_graph(model, norms=True)`).
     """
-    strands = joined(graph, [link for link in graph.links if link.shape[1:] == (1, 1)])
+    return list(strands_by_roles(graph).values())
+
+
+def strands_by_roles(graph: KernelGraph) -> dict[Roles, Tensor]:
+    """The sets of `interchangeable` by what each node of a strand is to the network's links.
+
+    Returns:
+        Under, for each node, (place of the link, group, whether the link reads it): the nodes of the set.
+        Networks that differ in widths alone have the same roles.
+    """
+    joins = [link.shape[1:] == (1, 1) for link in graph.links]
+    strands = joined(graph, [link for link, joins_one in zip(graph.links, joins, strict=True) if joins_one])
     roles: list[list[tuple[int, int, bool]]] = [[] for _ in range(graph.nodes)]
     for index, link in enumerate(graph.links):
         for reads, nodes in ((True, link.tails), (False, link.heads)):
             for group, of_group in enumerate(nodes.tolist()):
                 for node in of_group:
-                    roles[node].append((index, 0 if link.shape[1:] == (1, 1) else group, reads))
+                    roles[node].append((index, 0 if joins[index] else group, reads))
     members = defaultdict(list)
     for node, strand in enumerate(strands.tolist()):
         members[strand].append((tuple(sorted(roles[node])), node))
@@ -57,7 +71,7 @@ def interchangeable(graph: KernelGraph) -> list[Tensor]:
         known, places_of = zip(*sorted(found), strict=True)
         if strand not in fixed and len(set(known)) == len(known):
             alike[known].append(places_of)
-    return [torch.tensor(places) for places in alike.values()]
+    return {known: torch.tensor(places) for known, places in alike.items()}
 
 
 def streams(graph: KernelGraph) -> Tensor:
@@ -71,17 +85,20 @@ def unscaled(graph: KernelGraph, weights: Collection[str]) -> Tensor:
     Args:
         weights: names of the network's tensors. Behind a batch norm without a weight the scale is known.
     """
-    return torch.cat([unmoved(graph), *_bare(graph, weights), *_passed(graph, _SCALING)])
+    bare = [link.heads.flatten() for link in _bare(graph, weights)]
+    return torch.cat([unmoved(graph), *bare, *_passed(graph, _SCALING)])
 
 
 def unflipped(graph: KernelGraph, weights: Collection[str]) -> Tensor:
     """The nodes, int64, whose streams have the sign they have; `weights` as of `unscaled`."""
-    return torch.cat([unmoved(graph), *_bare(graph, weights), *_passed(graph, _ODD)])
+    # Nothing takes a sign back behind a batch norm without a weight.
+    bare = [nodes.flatten() for link in _bare(graph, weights) for nodes in (link.tails, link.heads)]
+    return torch.cat([unmoved(graph), *bare, *_passed(graph, _ODD)])
 
 
-def _bare(graph: KernelGraph, weights: Collection[str]) -> list[Tensor]:
-    """The nodes behind batch norms without a weight."""
-    return [link.heads.flatten() for link in graph.links if link.norm and link.name not in weights]
+def _bare(graph: KernelGraph, weights: Collection[str]) -> list[Link]:
+    """The batch norms without a weight."""
+    return [link for link in graph.links if link.norm and link.name not in weights]
 
 
 def _passed(graph: KernelGraph, known: Collection[str]) -> list[Tensor]:

@@ -1,0 +1,226 @@
+"""Which channel of a suspect is which of the reference's, and with which sign.
+
+Layers are compared by features that no scale changes (`features.py`). Strands that may change places
+(`models/channels.py`) are assigned set by set, forwards first, when what they read is known, and then again
+until nothing changes: weight matching (Ainsworth et al., 2023, arXiv 2209.04836, section 3.2), with signs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from ticket_sig.models.channels import Roles, streams, strands_by_roles, unflipped
+from ticket_sig.models.graph import KernelGraph, Link
+from ticket_sig.recovery.features import ChannelFeatures, Features, KernelFeatures
+
+_ROUNDS = 20
+_TIE = 1e-6  # of the largest similarity: what cannot be told apart stays in its place
+_FAINT = 1e-2  # of the largest similarity: channels that hardly do anything keep their signs
+
+
+@dataclass
+class Assignment:
+    """The suspect's channel at each place of the reference.
+
+    Attributes:
+        order: int64 [nodes of the reference], nodes of the suspect; -1 where there is none.
+        signs: float64 [nodes of the reference], what the suspect's channel is multiplied by: 1 or -1.
+        known: boolean [nodes of the reference], which of them have been assigned.
+    """
+
+    order: Tensor
+    signs: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
+class StrandSet:
+    """Strands of both networks that may be one another.
+
+    Attributes:
+        roles: of the nodes of a strand (`strands_by_roles`).
+        here, there: int64 [strands, nodes of a strand], of the reference and of the suspect.
+        flips: for each node of a strand the number of the sign that it has; None where it is known.
+    """
+
+    roles: Roles
+    here: Tensor
+    there: Tensor
+    flips: tuple[int | None, ...]
+
+    @property
+    def log10_choices(self) -> float:
+        """log10 of the number of ways to assign them, signs included."""
+        fewer, more = sorted((len(self.here), len(self.there)))
+        ways = math.lgamma(more + 1) - math.lgamma(more - fewer + 1)
+        signs = len({flip for flip in self.flips if flip is not None})
+        return (ways + len(self.here) * signs * math.log(2)) / math.log(10)
+
+
+def strand_sets(here: KernelGraph, there: KernelGraph, weights: Mapping[str, Tensor]) -> list[StrandSet]:
+    """The sets of strands that both networks have, in the order of the links that write them.
+
+    Args:
+        here, there: of reference and suspect, the same but for widths.
+        weights: the reference's.
+    """
+    stream = streams(here)
+    kept = torch.zeros(here.nodes, dtype=torch.bool)
+    kept[stream[unflipped(here, weights)]] = True
+    of_suspect = strands_by_roles(there)
+    sets = []
+    for roles, nodes in strands_by_roles(here).items():
+        if any(roles) and roles in of_suspect:
+            numbers = stream[nodes[0]].tolist()
+            fixed = kept[stream[nodes]].any(0).tolist()
+            flips = tuple(None if f else numbers.index(n) for f, n in zip(fixed, numbers, strict=True))
+            sets.append(StrandSet(roles, nodes, of_suspect[roles], flips))
+    return sorted(sets, key=lambda one: min(index for index, _, reads in sum(one.roles, ()) if not reads))
+
+
+def in_place(here: KernelGraph, there: KernelGraph) -> Tensor:
+    """Each channel where it stands: int64 [nodes of the reference], nodes of the suspect; -1 for none."""
+    order = torch.full((here.nodes,), -1)
+    for one, other in zip(here.links, there.links, strict=True):
+        for mine, theirs in ((one.tails, other.tails), (one.heads, other.heads)):
+            if len(mine) == len(theirs):
+                width = min(mine.shape[1], theirs.shape[1])
+                order[mine[:, :width]] = theirs[:, :width]
+    return order
+
+
+class Comparison:
+    """Compares the features of reference and suspect and assigns strands.
+
+    Args:
+        here, there: features of reference and suspect.
+    """
+
+    def __init__(self, here: Features, there: Features) -> None:
+        kernels = zip(here.kernels, there.kernels, strict=True)
+        self._kernels = {one.index: (one, other) for one, other in kernels}
+        self._channels = defaultdict[int, list[tuple[ChannelFeatures, ChannelFeatures]]](list)
+        for one, other in zip(here.channels, there.channels, strict=True):
+            self._channels[one.index].append(_in_one_unit(one, other))
+
+    def assign(self, sets: list[StrandSet], start: Assignment) -> Assignment:
+        """The assignment of all sets, from a start on, after which no set by itself can be improved."""
+        now = replace(start, order=start.order.clone(), signs=start.signs.clone(), known=start.known.clone())
+        for _ in range(_ROUNDS):
+            # A list: none is passed over.
+            if not any([self._assign_set(one, now) for one in sets]):
+                break
+        return now
+
+    def agreement(self, now: Assignment) -> dict[int, float]:
+        """The cosine of the two networks' features, by the place of the link: of layers."""
+        found = {}
+        for index, (mine, theirs) in self._kernels.items():
+            other = laid_out(theirs.values, theirs.link, mine.link, now)
+            size = float(mine.values.norm() * theirs.values.norm()) or 1.0
+            found[index] = float((mine.values * other).sum()) / size
+        return found
+
+    def _assign_set(self, one: StrandSet, now: Assignment) -> bool:
+        """Assigns a set, given all others; whether anything changed."""
+        terms = self._terms(one, now)
+        if not terms:
+            return False
+        total = torch.stack([t.abs() if flips else t for flips, t in terms.items()]).sum(0)
+        diagonal = torch.arange(min(total.shape))
+        total[diagonal, diagonal] += _TIE * total.abs().max()
+        rows, columns = (torch.from_numpy(n) for n in linear_sum_assignment(total.numpy(), maximize=True))
+        order, signs = torch.full(one.here.shape, -1), torch.ones(one.here.shape, dtype=torch.float64)
+        order[rows] = one.there[columns]
+        signs[rows] = _signs(one, {flips: t[rows, columns] for flips, t in terms.items()})
+        new = not bool(now.known[one.here].all())
+        changed = new or not (torch.equal(now.order[one.here], order) and torch.equal(now.signs[one.here], signs))
+        now.order[one.here], now.signs[one.here], now.known[one.here] = order, signs, True
+        return changed
+
+    def _terms(self, one: StrandSet, now: Assignment) -> dict[tuple[int, ...], Tensor]:
+        """Similarities of strands, float64 [of the reference, of the suspect], by the signs they change with."""
+        terms: dict[tuple[int, ...], Tensor] = {}
+
+        def add(flips: list[int | None], similar: Tensor) -> None:
+            free = tuple(sorted(f for f in set(flips) if f is not None and flips.count(f) % 2))
+            terms[free] = terms[free] + similar.double() if free in terms else similar.double()
+
+        for column, roles in enumerate(one.roles):
+            here, there = one.here[:, column], one.there[:, column]
+            for index, group, reads in roles:
+                if index in self._kernels:
+                    add([one.flips[column]], self._kernel_term(index, group, reads, here, there, now))
+                for mine, theirs in self._channels[index] if not reads else ():
+                    rows = mine.values[_places(mine.nodes)[here]], theirs.values[_places(theirs.nodes)[there]]
+                    at = int(_places(mine.nodes)[here[0]])
+                    columns = [one.here[0].tolist().index(int(nodes[at])) for nodes in mine.signs]
+                    add([one.flips[c] for c in columns], rows[0] @ rows[1].T)
+        return terms
+
+    def _kernel_term(
+        self, index: int, group: int, reads: bool, here: Tensor, there: Tensor, now: Assignment
+    ) -> Tensor:
+        """Similarities of rows of a layer (of columns, where it reads them), over what is known of the others."""
+        (values, own, others), (values_there, own_there, others_there) = (
+            _seen(one, group, reads) for one in self._kernels[index]
+        )
+        use = now.known[others] & (now.order[others] >= 0)
+        across = _places(others_there)[now.order[others[use]]]
+        mine = values[_places(own)[here]][:, use]
+        theirs = values_there[_places(own_there)[there]][:, across]
+        theirs = theirs * now.signs[others[use]].float()[None, :, None]
+        return mine.flatten(1) @ theirs.flatten(1).T
+
+
+def laid_out(values: Tensor, link: Link, into: Link, now: Assignment) -> Tensor:
+    """A suspect's kernels [groups, outputs, inputs, weights] in the reference's order, with its signs."""
+    _, outputs, inputs = link.shape
+    rows, columns = (_places(n)[now.order[m]] for n, m in ((link.heads, into.heads), (link.tails, into.tails)))
+    there = (now.order[into.heads] >= 0)[:, :, None] & (now.order[into.tails] >= 0)[:, None]
+    found = values[(rows // outputs)[:, :, None], (rows % outputs)[:, :, None], (columns % inputs)[:, None]]
+    signs = now.signs[into.heads][:, :, None] * now.signs[into.tails][:, None] * there
+    return found * signs[..., None].to(found.dtype)
+
+
+def _signs(one: StrandSet, terms: Mapping[tuple[int, ...], Tensor]) -> Tensor:
+    """The signs of strands, float64 [strands, nodes of a strand], from their similarities [strands]."""
+    count = len(next(iter(terms.values())))
+    found = {flip: torch.ones(count, dtype=torch.float64) for flip in one.flips if flip is not None}
+    for flip in [*found, *found]:  # twice: some terms change with two of them
+        total = torch.zeros(count, dtype=torch.float64)
+        for flips, similar in terms.items():
+            if flip in flips:
+                others = [found[other] for other in flips if other != flip]
+                total += similar * torch.stack([torch.ones_like(total), *others]).prod(0)
+        found[flip] = torch.where(total < -_FAINT * total.abs().max(), -1.0, 1.0).double()
+    ones = torch.ones(count, dtype=torch.float64)
+    return torch.stack([ones if flip is None else found[flip] for flip in one.flips], 1)
+
+
+def _seen(one: KernelFeatures, group: int, reads: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Kernels [own, others, weights] of a group as its inputs (or outputs) see it, own nodes, the others."""
+    values, tails, heads = one.values[group], one.link.tails[group], one.link.heads[group]
+    return (values.transpose(0, 1), tails, heads) if reads else (values, heads, tails)
+
+
+def _in_one_unit(here: ChannelFeatures, there: ChannelFeatures) -> tuple[ChannelFeatures, ChannelFeatures]:
+    """Both over how much the reference's channels differ; zero where they do not."""
+    spread = float(here.values.std(0, correction=0).square().mean().sqrt())
+    unit = 1 / spread if spread > 1e-4 * float(here.values.abs().max()) else 0.0
+    return replace(here, values=here.values * unit), replace(there, values=there.values * unit)
+
+
+def _places(nodes: Tensor) -> Tensor:
+    """Where each node stands in these, counted in all: int64 [largest node + 2]; -1 (also at -1) for nowhere."""
+    places = torch.full((int(nodes.max()) + 2,), -1)
+    places[nodes.flatten()] = torch.arange(nodes.numel())
+    return places

@@ -1,0 +1,161 @@
+"""What of a layer no scale of its channels changes: the features that channels are compared by.
+
+Of weights the signs and the square root of their sizes, after rows and columns were balanced
+(`models/balance.py`): so which weights are kept counts as much as how large they are. A reference that was
+pruned or trained in another way has most of them in common with a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ticket_sig.models.balance import balance
+from ticket_sig.models.graph import KernelGraph, Link
+
+# Of the largest of a layer in the reference: what weight decay leaves of a channel that nothing reads is less.
+DEAD = 1e-3
+
+
+@dataclass(frozen=True)
+class KernelFeatures:
+    """Of a layer that links several channels with several.
+
+    Attributes:
+        index: place of the link in the graph.
+        values: float32 [groups, outputs, inputs, weights of a kernel], mean square 1 (or all zero).
+    """
+
+    index: int
+    link: Link
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class ChannelFeatures:
+    """Of a batch norm, a depthwise convolution or a bias: some numbers for each channel.
+
+    Attributes:
+        index: place of the link in the graph.
+        values: float32 [channels, numbers].
+        nodes: int64 [channels], of each row.
+        signs: int64 [channels] each: the nodes that change a row's sign with their own.
+    """
+
+    index: int
+    values: Tensor
+    nodes: Tensor
+    signs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Features:
+    """All features of a network that take part."""
+
+    kernels: tuple[KernelFeatures, ...]
+    channels: tuple[ChannelFeatures, ...]
+
+
+def features_of(
+    graph: KernelGraph,
+    weights: Mapping[str, Tensor],
+    eps_of: Callable[[str], float],
+    without: Collection[str] = (),
+    floor: float = 0.0,
+) -> Features:
+    """The features of a network's links.
+
+    Args:
+        weights: all of its tensors by name.
+        eps_of: of a batch norm, by the name of its weight.
+        without: names of weights that take no part.
+        floor: share of the largest of a batch norm, below which a channel is taken for dead.
+    """
+    kernels, channels = list[KernelFeatures](), list[ChannelFeatures]()
+    for index, link in enumerate(graph.links):
+        if link.name is None or link.name in without:
+            continue
+        if link.norm:
+            channels += _of_norm(index, link, weights, eps_of(link.name), floor)
+        elif link.name in weights:
+            own = link.kernels(weights[link.name].detach())
+            if link.shape[1:] == (1, 1):
+                nodes, signs = link.heads.flatten(), (link.tails.flatten(), link.heads.flatten())
+                channels.append(ChannelFeatures(index, _even(_direction(own[:, 0, 0])), nodes, signs))
+            else:
+                values, rows = _balanced(own)
+                kernels.append(KernelFeatures(index, link, _even(values)))
+                channels += _of_bias(index, link, weights, rows)
+    return Features(tuple(kernels), tuple(channels))
+
+
+def eps_in(model: nn.Module) -> Callable[[str], float]:
+    """The number that a batch norm adds to variances, by the name of its weight; 0 of any other layer."""
+    return lambda name: float(getattr(model.get_submodule(name.rpartition(".")[0]), "eps", 0.0))
+
+
+def compressed(weights: Tensor) -> Tensor:
+    """Balanced weights under the square root, with their signs: float32, in the shape [out, in, weights]."""
+    rows, columns = balance(weights)
+    sizes = weights.double().abs() * rows[:, None, None] * columns[None, :, None]
+    return (sizes.sqrt() * weights.sign()).float()
+
+
+def _balanced(kernels: Tensor) -> tuple[Tensor, Tensor]:
+    """Features of a layer, and the factors of its rows, float64 [groups, outputs]."""
+    values, factors = [], []
+    for group in kernels:
+        rows, columns = balance(group)
+        sizes = group.double().abs() * rows[:, None, None] * columns[None, :, None]
+        values.append((sizes.sqrt() * group.sign()).float())
+        factors.append(rows)
+    return torch.stack(values), torch.stack(factors)
+
+
+def _direction(kernels: Tensor) -> Tensor:
+    """A kernel for each channel, [channels, weights], over the size of its weights."""
+    sizes = kernels.double().abs()
+    mean = sizes.mean(1, keepdim=True)
+    return (sizes / torch.where(mean > 0, mean, 1)).sqrt() * kernels.sign()
+
+
+def _of_norm(
+    index: int, link: Link, weights: Mapping[str, Tensor], eps: float, floor: float
+) -> list[ChannelFeatures]:
+    """Mean over deviation, and the angle between shift and factor."""
+    assert link.name is not None
+    layer = link.name.removesuffix("weight")
+    tails, heads = link.tails.flatten(), link.heads.flatten()
+    mean, var, factor, shift = (
+        weights[f"{layer}{part}"].double() if f"{layer}{part}" in weights else None
+        for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    found = list[tuple[Tensor, tuple[Tensor, ...]]]()
+    if mean is not None and var is not None:
+        found.append((mean / (mean**2 + (var + eps).clamp_min(0)).sqrt().clamp_min(1e-300), (tails,)))
+    if factor is not None and shift is not None:
+        size = torch.hypot(factor, shift)
+        size = torch.where(size > floor * size.max(), size, torch.inf)
+        found += [(shift / size, (heads,)), (factor / size, (tails, heads))]
+    return [ChannelFeatures(index, values.float()[:, None], heads, signs) for values, signs in found]
+
+
+def _of_bias(
+    index: int, link: Link, weights: Mapping[str, Tensor], rows: Tensor
+) -> list[ChannelFeatures]:
+    """A bias in the unit of its row."""
+    assert link.name is not None
+    name = f"{link.name.removesuffix('weight')}bias"
+    if not link.name.endswith("weight") or name not in weights:
+        return []
+    values = weights[name].detach().double() * rows.flatten()
+    return [ChannelFeatures(index, _even(values[:, None]), link.heads.flatten(), (link.heads.flatten(),))]
+
+
+def _even(values: Tensor) -> Tensor:
+    """Values over their root mean square, float32."""
+    size = float(values.double().square().mean().sqrt())
+    return (values / (size or 1.0)).float()
