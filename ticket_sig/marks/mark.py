@@ -149,6 +149,10 @@ class Mark(ABC):
         """The same, where the claim's tied names may find what the mark names (`under_tied_names`)."""
         return self.read(under_tied_names(suspect, tied), **needed)
 
+    def read_aligned(self, suspect: Model, tied: Mapping[str, str], **needed: Any) -> Reading:
+        """The same of a suspect that was aligned with a reference: scales came back up to rounding."""
+        return self.read_tied(suspect, tied, **needed)
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The mark's own fields of a claim."""
@@ -454,11 +458,18 @@ def verdict_on(
     chances: int,
     shown: Mapping[str, Any] | None = None,
     tied: Mapping[str, str] | None = None,
+    *,
+    aligned: bool = False,
 ) -> Verdict | InputError:
-    """The verdict on one of so many marks that are tried, each a chance; or why it could not be read."""
+    """The verdict on one of so many marks that are tried, each a chance; or why it could not be read.
+
+    Args:
+        aligned: whether the suspect was aligned with a reference.
+    """
     try:
         given = {name: one for name, one in (shown or {}).items() if name in mark.needs}
-        return replace(mark.read_tied(suspect, tied or {}, **given).verdict(), tried=chances)
+        read = mark.read_aligned if aligned else mark.read_tied
+        return replace(read(suspect, tied or {}, **given).verdict(), tried=chances)
     except InputError as error:
         return error
 

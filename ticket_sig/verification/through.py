@@ -147,6 +147,7 @@ class _Decide(Protocol):
         shown: Mapping[str, Any],
         *,
         readings: int,
+        aligned: bool = False,
     ) -> Verdict: ...
 
 
@@ -210,7 +211,7 @@ def through_reference(
     if isinstance(plain, Verdict) and plain.verified:
         return Referred.of(plain, Through(committed=beside.committed))
     try:
-        aligned = decide(marks, beside.aligned, claim, shown, readings=_READINGS)
+        aligned = decide(marks, beside.aligned, claim, shown, readings=_READINGS, aligned=True)
     except InputError as error:
         if isinstance(plain, InputError) or isinstance(plain.reading, Unread):
             raise
@@ -278,7 +279,7 @@ class _Beside:
             condition="; ".join(f"{marks}: {one}" for one, marks in told.items()) if others else text,
             undone=tuple(dict.fromkeys(undone for one in done for undone in one.undone)),
             log10_choices=max(one.log10_choices for one in done),
-            similarity=max(one.similarity for one in done),
+            similarity=round(min(1.0, max(one.similarity for one in done)), 6),
             left_out=tuple(sorted(set().union(*self._done))),
         )
 

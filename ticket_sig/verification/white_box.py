@@ -194,6 +194,7 @@ def decide(
     *,
     readings: int = 1,
     whole: bool = True,
+    aligned: bool = False,
 ) -> Verdict:
     """The verdict on all marks of a claim that are tried.
 
@@ -201,13 +202,14 @@ def decide(
         suspect: as it is to be read for a mark.
         readings: how many times it is read, each a chance.
         whole: whether all of the suspect is there, so that what is lacking is lacking in it.
+        aligned: whether it was aligned with a reference.
 
     Raises:
         InputError: no mark could be read, or none stands and one could not be read.
     """
     able = tried(marks, shown)
     chances = len(able) * readings
-    read = [_read(mark, suspect, chances, shown, claim) for mark in able]
+    read = [_read(mark, suspect, chances, shown, claim, aligned) for mark in able]
     verdicts = [one for one in read if isinstance(one, Verdict)]
     errors = [one for one in read if isinstance(one, InputError)]
     undecided = [error for error in errors if not (whole and isinstance(error, NotThere))]
@@ -225,13 +227,18 @@ def decide(
 
 
 def _read(
-    mark: Mark, suspect: Callable[[Mark], Model], chances: int, shown: Mapping[str, Any], claim: Claim
+    mark: Mark,
+    suspect: Callable[[Mark], Model],
+    chances: int,
+    shown: Mapping[str, Any],
+    claim: Claim,
+    aligned: bool,
 ) -> Verdict | InputError:
     try:
         model = suspect(mark)
     except InputError as error:
         return error
-    return verdict_on(mark, model, chances, shown, claim.tied)
+    return verdict_on(mark, model, chances, shown, claim.tied, aligned=aligned)
 
 
 def verify_file(
