@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 PARALLEL = 0.95  # rows with a larger cosine hold one channel several times
+_FAINT = 1e-5  # of the largest of both its row and its column: it may be what rounding left of zero
 _STEPS = 20  # in which rows and columns are balanced
 
 
@@ -52,11 +53,12 @@ def rows_of(kernels: Tensor) -> Rows:
 
 
 def _levels(sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors for rows and columns after which the logarithms of what is not zero have mean 0 in each.
+    """Factors for rows and columns after which the logarithms of what is no zero have mean 0 in each.
 
     In contrast to `balance` there always are such factors, however few kernels are left.
     """
-    there = sizes > 0
+    faint = torch.minimum(sizes.amax(0, keepdim=True), sizes.amax(1, keepdim=True)) * _FAINT
+    there = sizes > faint
     logs = torch.where(there, sizes, 1).log()
     counts = [there.sum(axis).clamp_min(1) for axis in (1, 0)]
     columns = torch.zeros(sizes.shape[1], dtype=torch.float64)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 _SURE = 4.0  # in roundings of a number of the summands' size; 13 standard deviations
+_LEAST = 1e-13  # in float64, in which the inverse of a factor is computed, too
 
 
 def without_rounding(sums: Tensor, squares: Tensor, dtype: torch.dtype) -> Tensor:
@@ -16,4 +17,5 @@ def without_rounding(sums: Tensor, squares: Tensor, dtype: torch.dtype) -> Tenso
         squares: of the summands, summed.
         dtype: in which the summands were kept.
     """
-    return torch.where(sums.abs() > _SURE * torch.finfo(dtype).eps * squares.sqrt(), sums, 0.0)
+    unit = max(_SURE * torch.finfo(dtype).eps, _LEAST)
+    return torch.where(sums.abs() > unit * squares.sqrt(), sums, 0.0)
