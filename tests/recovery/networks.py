@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ticket_sig import Mask, Ticket
+from ticket_sig.attacks import Scene, attack
 from ticket_sig.models import prunable_names
+from ticket_sig.models.channels import scaled, streams, unflipped
+from ticket_sig.models.graph import kernel_graph
 
 
 class Concatenating(nn.Module):
@@ -88,3 +94,27 @@ def lived(network: nn.Module, seed: int = 0, density: float = 0.5) -> Ticket:
     ticket = Ticket(weights=mask.apply(weights), mask=mask)
     network.load_state_dict(dict(ticket.weights))
     return ticket
+
+
+def disguised(network: nn.Module, ticket: Ticket, seed: int = 1, rescale: float = 1000.0) -> Ticket:
+    """The ticket with channels in another order, rescaled, and with the other sign wherever that is free."""
+    after = attack("permute-channels", rescale=rescale)(ticket, Scene(model=network, seed=seed))
+    graph = kernel_graph(network, norms=True)
+    stream = streams(graph)
+    signs = torch.randint(2, (graph.nodes,), generator=torch.Generator().manual_seed(seed)).double() * 2 - 1
+    signs[stream[unflipped(graph, ticket.weights)]] = 1
+    weights = dict(after.weights)
+    for link in (link for link in graph.links if link.name is not None):
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            if (name := f"{str(link.name).removesuffix('weight')}{part}") in weights:
+                values = scaled(link, part, weights[name].double(), signs[stream], 1e-5)
+                weights[name] = values.to(weights[name].dtype)
+    return replace(after, weights=weights)
+
+
+def answers(network: nn.Module, weights: Mapping[str, Tensor]) -> Tensor:
+    """What the network says of three images with these weights."""
+    images = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    network.load_state_dict(dict(weights))
+    with torch.no_grad():
+        return network.double().eval()(images)  # type: ignore[no-any-return]

@@ -132,29 +132,46 @@ def joined(graph: KernelGraph, links: list[Link]) -> Tensor:
     return number
 
 
-def moved(link: Link, values: Tensor, order: Tensor) -> Tensor:
+def moved(link: Link, values: Tensor, order: Tensor, into: Link | None = None) -> Tensor:
     """A layer's tensor with its rows and columns in a new order.
 
     Args:
         values: of any dtype: the weight, or a number, or one for each pixel, of every output [n].
-        order: int64 [nodes], which node comes to each place.
+        order: int64 [nodes], which node comes to each place; -1 for none: zeros come there.
+        into: the link in another graph whose nodes the places are; the same link by default.
     """
-    groups, outputs, inputs = link.shape
-    rows, columns = _places(link.heads, order), _places(link.tails, order)
+    into = into or link
     if values.ndim == 1:
-        return values.reshape(groups * outputs, -1)[rows.flatten()].reshape(values.shape)
-    kernels = link.kernels(values)
+        rows = places_of(link.heads, order[into.heads]).flatten()
+        each = values.reshape(link.heads.numel(), -1)[rows]
+        return torch.where(rows[:, None] >= 0, each, each.new_zeros(())).flatten()
+    new = moved_kernels(link, link.kernels(values), order, into)
+    new = new.transpose(1, 2) if link.transposed else new
+    return new.reshape(new.shape[0] * new.shape[1], -1, *values.shape[2:])
+
+
+def moved_kernels(link: Link, kernels: Tensor, order: Tensor, into: Link) -> Tensor:
+    """The same for kernels [groups, outputs, inputs, weights of a kernel]; the rows of a group stay in it."""
+    _, outputs, inputs = link.shape
+    rows, columns = places_of(link.heads, order[into.heads]), places_of(link.tails, order[into.tails])
     new = kernels[(rows // outputs)[:, :, None], (rows % outputs)[:, :, None], (columns % inputs)[:, None]]
-    return (new.transpose(1, 2) if link.transposed else new).reshape(values.shape)
+    there = (rows >= 0)[:, :, None, None] & (columns >= 0)[:, None, :, None]
+    return torch.where(there, new, new.new_zeros(()))
 
 
-def _places(nodes: Tensor, order: Tensor) -> Tensor:
-    """Where in a layer that which comes to each of its places stood: [groups, channels], counted in all."""
-    stood = torch.arange(nodes.numel()).reshape(nodes.shape)
-    position = torch.zeros_like(order)
-    position[nodes] = stood
-    # A node that stands in two places has not moved.
-    return torch.where(order[nodes] == nodes, stood, position[order[nodes]])
+def places_of(nodes: Tensor, wanted: Tensor) -> Tensor:
+    """Where in a layer some nodes stand: int64, in the shape of `wanted`, counted in all; -1 for nowhere.
+
+    Args:
+        nodes: int64 [groups, channels], of the layer. Of a node that stands in two places one is found, or
+            where `wanted` has the same shape, its own.
+    """
+    stand = torch.arange(nodes.numel()).reshape(nodes.shape)
+    most = int(nodes.max()) + 1
+    places = torch.full((most + 1,), -1)  # the last is that of -1, and of larger ones
+    places[nodes] = stand
+    found = places[wanted.clamp(max=most)]
+    return torch.where(wanted == nodes, stand, found) if wanted.shape == nodes.shape else found
 
 
 def scaled(link: Link, part: str, values: Tensor, scales: Tensor, eps: float) -> Tensor:

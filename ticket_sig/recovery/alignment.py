@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ticket_sig.errors import bad_input, refuse
-from ticket_sig.mask import Mask, differences
+from ticket_sig.errors import about, bad_input, refuse
+from ticket_sig.mask import Mask
 from ticket_sig.models.channels import moved, scaled
-from ticket_sig.models.graph import KernelGraph
+from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
+from ticket_sig.models.resized import resized
 from ticket_sig.recovery.assignment import Assignment, Comparison, StrandSet, in_place, strand_sets
-from ticket_sig.recovery.features import DEAD, eps_in, features_of
+from ticket_sig.recovery.features import eps_in, features_of
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.scales import scales_of
 from ticket_sig.recovery.undone import Undone
@@ -60,24 +60,26 @@ def aligned(
         InputError: a tensor is lacking, has another shape or holds NaN; or the reference's channels cannot be
             followed, and so nothing can be moved.
     """
-    own = _checked(weights, reference)
+    own, known = _checked(weights, reference), reference.ticket.weights
     if reference.graph is None or reference.model is None:
-        raise bad_input("reference", "network", "one whose channels can be followed", reference.unread or "none")
+        raise bad_input(
+            "reference", "network", "one whose channels can be followed", reference.unread or "none"
+        )
     graph, eps_of = reference.graph, eps_in(reference.model)
-    ends = {name for layer in without for name in (layer, f"{layer}.weight")}
-    sets = strand_sets(graph, graph, reference.ticket.weights)
-    here = features_of(graph, reference.ticket.weights, eps_of, ends, 0.0)
-    there = features_of(graph, own, eps_of, ends)
-    comparison = Comparison(here, there)
-    found = comparison.assign(sets, _start(sets, graph))
-    turned = _rebuilt(graph, own, found.order, found.signs, eps_of)
-    scales = scales_of(graph, reference.ticket.weights, turned, eps_of, ends)
-    undone = _rebuilt(graph, own, found.order, found.signs / scales, eps_of)
+    there = _graph_of(own, reference.model, graph, known)
+    marked = {name for layer in without for name in (layer, f"{layer}.weight")}
+    sets = strand_sets(graph, there, known)
+    features = features_of(graph, known, eps_of, marked), features_of(there, own, eps_of, marked)
+    comparison = Comparison(*features)
+    found = comparison.assign(sets, _start(sets, graph, there))
+    links = list(zip(graph.links, there.links, strict=True))
+    turned = _rebuilt(links, own, found.order, found.signs, eps_of)
+    scales = scales_of(graph, known, turned, eps_of, marked)
     agreement = list(comparison.agreement(found).values())
     return Alignment(
-        weights=undone,
-        mask=_moved_mask(graph, mask, found.order),
-        undone=_told(sets, found, scales),
+        weights=_rebuilt(links, own, found.order, found.signs / scales, eps_of),
+        mask=_moved_mask(links, mask, found.order),
+        undone=_told(sets, found, in_place(graph, there), scales, _read(graph, known)),
         log10_choices=sum(one.log10_choices for one in sets),
         similarity=max(0.0, sum(agreement) / max(1, len(agreement))),
     )
@@ -85,49 +87,93 @@ def aligned(
 
 def _checked(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Tensor]:
     """The suspect's tensors that the reference has, too, in its order."""
-    own = {name: weights[name] for name in reference.ticket.weights if name in weights}
-    refuse("suspect", differences(reference.ticket.weights, own))
+    known = reference.ticket.weights
+    own = {name: weights[name] for name in known if name in weights}
+    lacking = [f"{name}: expected, not found" for name in known if name not in own]
+    kernels = [n for n, t in own.items() if t.ndim != known[n].ndim or t.shape[2:] != known[n].shape[2:]]
+    differ = [f"{n}: expected shape {list(known[n].shape)}, found {list(own[n].shape)}" for n in kernels]
+    refuse("suspect", sorted(lacking + differ))
     check_finite(own, "suspect")
     return own
 
 
-def _start(sets: list[StrandSet], graph: KernelGraph) -> Assignment:
+def _graph_of(
+    own: Mapping[str, Tensor], model: nn.Module, graph: KernelGraph, known: Mapping[str, Tensor]
+) -> KernelGraph:
+    """The suspect's graph; InputError where no network of its widths is built as the reference."""
+    if all(t.shape == known[name].shape for name, t in own.items()):
+        return graph
+    with about("suspect"):
+        there = kernel_graph(resized(model, own), norms=True)
+    if [k.name for k in there.links] != [k.name for k in graph.links]:
+        raise bad_input(
+            "suspect", "layers", f"{len(graph.links)} links in a row", f"{len(there.links)} others"
+        )
+    return there
+
+
+def _start(sets: Sequence[StrandSet], here: KernelGraph, there: KernelGraph) -> Assignment:
     """Every channel in its place; known are those that cannot be elsewhere."""
-    known = torch.ones(graph.nodes, dtype=torch.bool)
+    known = torch.ones(here.nodes, dtype=torch.bool)
     for one in sets:
         known[one.here] = False
-    return Assignment(in_place(graph, graph), torch.ones(graph.nodes, dtype=torch.float64), known)
+    return Assignment(in_place(here, there), torch.ones(here.nodes, dtype=torch.float64), known)
 
 
 def _rebuilt(
-    graph: KernelGraph,
+    links: Sequence[tuple[Link, Link]],
     weights: Mapping[str, Tensor],
     order: Tensor,
     scales: Tensor,
     eps_of: Callable[[str], float],
 ) -> dict[str, Tensor]:
-    """The tensors with their channels in another order, and multiplied by scales; others stay as they are."""
+    """The tensors with their channels in the reference's order, times scales; others stay as they are.
+
+    Args:
+        links: of reference and suspect.
+    """
     new = dict(weights)
-    for link in graph.links:
-        layer = None if link.name is None else link.name.removesuffix("weight")
+    for here, there in links:
+        layer = None if there.name is None else there.name.removesuffix("weight")
+        other = any(bool((scales[nodes] != 1).any()) for nodes in (here.tails, here.heads))
         for part in _PARTS if layer is not None else ():
             if (name := f"{layer}{part}") in weights:
-                values = moved(link, weights[name].double(), order)
-                values = scaled(link, part, values, scales, eps_of(str(link.name)))
+                values = moved(there, weights[name].double(), order, here)
+                if other:
+                    values = scaled(here, part, values, scales, eps_of(str(here.name)))
                 new[name] = values.to(weights[name].dtype)
     return retie(weights, new)
 
 
-def _moved_mask(graph: KernelGraph, mask: Mapping[str, Tensor], order: Tensor) -> Mask:
-    links = {link.name: link for link in graph.links}
-    return Mask.of_own({n: moved(links[n], kept, order) if n in links else kept for n, kept in mask.items()})
+def _moved_mask(links: Sequence[tuple[Link, Link]], mask: Mapping[str, Tensor], order: Tensor) -> Mask:
+    of = {there.name: (here, there) for here, there in links}
+    new = {n: moved(of[n][1], kept, order, of[n][0]) if n in of else kept for n, kept in mask.items()}
+    return Mask.of_own(new)
 
 
-def _told(sets: list[StrandSet], found: Assignment, scales: Tensor) -> tuple[Undone, ...]:
-    """What was undone, of channels: strands that another place, sign or scale had."""
-    strands = [one.here for one in sets]
-    other = sum(int((found.order[s] != s).any(1).sum()) for s in strands)
+def _told(
+    sets: Sequence[StrandSet], found: Assignment, stood: Tensor, scales: Tensor, read: Tensor
+) -> tuple[Undone, ...]:
+    """What was undone, of channels: strands that had another place, sign or scale.
+
+    Args:
+        stood: int64 [nodes of the reference], the suspect's nodes as they stood.
+        read: boolean [nodes of the reference], whether a layer reads them: else nothing shows what they were.
+    """
+    strands = [one.here[read[one.here].any(1)] for one in sets]
+    other = sum(int((found.order[s] != stood[s]).any(1).sum()) for s in strands)
     flipped = sum(int((found.signs[s] < 0).any(1).sum()) for s in strands)
     rescaled = sum(int((scales[s] != 1).any(1).sum()) for s in strands)
-    told = (("permuted", other), ("signs flipped", flipped), ("rescaled", rescaled))
+    surplus = sum(max(0, len(one.there) - len(one.here)) for one in sets)
+    told = ("permuted", other), ("signs flipped", flipped), ("rescaled", rescaled)
+    told = *told, ("without counterpart", surplus)
     return tuple(Undone(what, count, "channels") for what, count in told if count)
+
+
+def _read(graph: KernelGraph, weights: Mapping[str, Tensor]) -> Tensor:
+    """The nodes, boolean, that a layer reads with a weight that is not zero."""
+    read = torch.zeros(graph.nodes, dtype=torch.bool)
+    for link in graph.links:
+        if link.name in weights and not link.norm:
+            read[link.tails] |= (link.kernels(weights[link.name]) != 0).any(3).any(1)
+    return read

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import product
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ticket_sig.models.channels import Roles, streams, strands_by_roles, unflipped
-from ticket_sig.models.graph import KernelGraph, Link
+from ticket_sig.models.channels import Roles, moved_kernels, places_of, strands_by_roles, streams, unflipped
+from ticket_sig.models.graph import KernelGraph
 from ticket_sig.recovery.features import ChannelFeatures, Features, KernelFeatures
 
 _ROUNDS = 20
 _TIE = 1e-6  # of the largest similarity: what cannot be told apart stays in its place
-_FAINT = 1e-2  # of the largest similarity: channels that hardly do anything keep their signs
+_FAINT = 0.25  # of the largest similarity: channels that noise has made unlike keep their signs
 
 
 @dataclass
@@ -124,9 +123,10 @@ class Comparison:
         """The cosine of the two networks' features, by the place of the link: of layers."""
         found = {}
         for index, (mine, theirs) in self._kernels.items():
-            other = laid_out(theirs.values, theirs.link, mine.link, now)
+            other = moved_kernels(theirs.link, theirs.values, now.order, mine.link)
+            signs = now.signs[mine.link.heads][:, :, None] * now.signs[mine.link.tails][:, None]
             size = float(mine.values.norm() * theirs.values.norm()) or 1.0
-            found[index] = float((mine.values * other).sum()) / size
+            found[index] = float(((mine.values * other).sum(3) * signs).sum()) / size
         return found
 
     def _assign_set(self, one: StrandSet, now: Assignment) -> bool:
@@ -142,12 +142,14 @@ class Comparison:
         order[rows] = one.there[columns]
         signs[rows] = _signs(one, {flips: t[rows, columns] for flips, t in terms.items()})
         new = not bool(now.known[one.here].all())
-        changed = new or not (torch.equal(now.order[one.here], order) and torch.equal(now.signs[one.here], signs))
+        changed = new or not (
+            torch.equal(now.order[one.here], order) and torch.equal(now.signs[one.here], signs)
+        )
         now.order[one.here], now.signs[one.here], now.known[one.here] = order, signs, True
         return changed
 
     def _terms(self, one: StrandSet, now: Assignment) -> dict[tuple[int, ...], Tensor]:
-        """Similarities of strands, float64 [of the reference, of the suspect], by the signs they change with."""
+        """Similarities of strands, float64 [reference's, suspect's], by the signs that they change with."""
         terms: dict[tuple[int, ...], Tensor] = {}
 
         def add(flips: list[int | None], similar: Tensor) -> None:
@@ -160,35 +162,26 @@ class Comparison:
                 if index in self._kernels:
                     add([one.flips[column]], self._kernel_term(index, group, reads, here, there, now))
                 for mine, theirs in self._channels[index] if not reads else ():
-                    rows = mine.values[_places(mine.nodes)[here]], theirs.values[_places(theirs.nodes)[there]]
-                    at = int(_places(mine.nodes)[here[0]])
+                    rows = mine.values[places_of(mine.nodes, here)]
+                    at = places_of(mine.nodes, here[:1])
                     columns = [one.here[0].tolist().index(int(nodes[at])) for nodes in mine.signs]
-                    add([one.flips[c] for c in columns], rows[0] @ rows[1].T)
+                    similar = rows @ theirs.values[places_of(theirs.nodes, there)].T
+                    add([one.flips[c] for c in columns], similar)
         return terms
 
     def _kernel_term(
         self, index: int, group: int, reads: bool, here: Tensor, there: Tensor, now: Assignment
     ) -> Tensor:
-        """Similarities of rows of a layer (of columns, where it reads them), over what is known of the others."""
+        """Similarities of a layer's rows, or of its columns where it reads them, over what is known."""
         (values, own, others), (values_there, own_there, others_there) = (
             _seen(one, group, reads) for one in self._kernels[index]
         )
         use = now.known[others] & (now.order[others] >= 0)
-        across = _places(others_there)[now.order[others[use]]]
-        mine = values[_places(own)[here]][:, use]
-        theirs = values_there[_places(own_there)[there]][:, across]
+        across = places_of(others_there, now.order[others[use]])
+        mine = values[places_of(own, here)][:, use]
+        theirs = values_there[places_of(own_there, there)][:, across]
         theirs = theirs * now.signs[others[use]].float()[None, :, None]
         return mine.flatten(1) @ theirs.flatten(1).T
-
-
-def laid_out(values: Tensor, link: Link, into: Link, now: Assignment) -> Tensor:
-    """A suspect's kernels [groups, outputs, inputs, weights] in the reference's order, with its signs."""
-    _, outputs, inputs = link.shape
-    rows, columns = (_places(n)[now.order[m]] for n, m in ((link.heads, into.heads), (link.tails, into.tails)))
-    there = (now.order[into.heads] >= 0)[:, :, None] & (now.order[into.tails] >= 0)[:, None]
-    found = values[(rows // outputs)[:, :, None], (rows % outputs)[:, :, None], (columns % inputs)[:, None]]
-    signs = now.signs[into.heads][:, :, None] * now.signs[into.tails][:, None] * there
-    return found * signs[..., None].to(found.dtype)
 
 
 def _signs(one: StrandSet, terms: Mapping[tuple[int, ...], Tensor]) -> Tensor:
@@ -217,10 +210,3 @@ def _in_one_unit(here: ChannelFeatures, there: ChannelFeatures) -> tuple[Channel
     spread = float(here.values.std(0, correction=0).square().mean().sqrt())
     unit = 1 / spread if spread > 1e-4 * float(here.values.abs().max()) else 0.0
     return replace(here, values=here.values * unit), replace(there, values=there.values * unit)
-
-
-def _places(nodes: Tensor) -> Tensor:
-    """Where each node stands in these, counted in all: int64 [largest node + 2]; -1 (also at -1) for nowhere."""
-    places = torch.full((int(nodes.max()) + 2,), -1)
-    places[nodes.flatten()] = torch.arange(nodes.numel())
-    return places

@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from ticket_sig.models.balance import balance
 from ticket_sig.models.graph import KernelGraph, Link
 
-# Of the largest of a layer in the reference: what weight decay leaves of a channel that nothing reads is less.
-DEAD = 1e-3
-
 
 @dataclass(frozen=True)
 class KernelFeatures:
@@ -64,7 +61,6 @@ def features_of(
     weights: Mapping[str, Tensor],
     eps_of: Callable[[str], float],
     without: Collection[str] = (),
-    floor: float = 0.0,
 ) -> Features:
     """The features of a network's links.
 
@@ -72,14 +68,13 @@ def features_of(
         weights: all of its tensors by name.
         eps_of: of a batch norm, by the name of its weight.
         without: names of weights that take no part.
-        floor: share of the largest of a batch norm, below which a channel is taken for dead.
     """
     kernels, channels = list[KernelFeatures](), list[ChannelFeatures]()
     for index, link in enumerate(graph.links):
         if link.name is None or link.name in without:
             continue
         if link.norm:
-            channels += _of_norm(index, link, weights, eps_of(link.name), floor)
+            channels += _of_norm(index, link, weights, eps_of(link.name))
         elif link.name in weights:
             own = link.kernels(weights[link.name].detach())
             if link.shape[1:] == (1, 1):
@@ -95,13 +90,6 @@ def features_of(
 def eps_in(model: nn.Module) -> Callable[[str], float]:
     """The number that a batch norm adds to variances, by the name of its weight; 0 of any other layer."""
     return lambda name: float(getattr(model.get_submodule(name.rpartition(".")[0]), "eps", 0.0))
-
-
-def compressed(weights: Tensor) -> Tensor:
-    """Balanced weights under the square root, with their signs: float32, in the shape [out, in, weights]."""
-    rows, columns = balance(weights)
-    sizes = weights.double().abs() * rows[:, None, None] * columns[None, :, None]
-    return (sizes.sqrt() * weights.sign()).float()
 
 
 def _balanced(kernels: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,9 +110,7 @@ def _direction(kernels: Tensor) -> Tensor:
     return (sizes / torch.where(mean > 0, mean, 1)).sqrt() * kernels.sign()
 
 
-def _of_norm(
-    index: int, link: Link, weights: Mapping[str, Tensor], eps: float, floor: float
-) -> list[ChannelFeatures]:
+def _of_norm(index: int, link: Link, weights: Mapping[str, Tensor], eps: float) -> list[ChannelFeatures]:
     """Mean over deviation, and the angle between shift and factor."""
     assert link.name is not None
     layer = link.name.removesuffix("weight")
@@ -138,14 +124,12 @@ def _of_norm(
         found.append((mean / (mean**2 + (var + eps).clamp_min(0)).sqrt().clamp_min(1e-300), (tails,)))
     if factor is not None and shift is not None:
         size = torch.hypot(factor, shift)
-        size = torch.where(size > floor * size.max(), size, torch.inf)
+        size = torch.where(size > 0, size, torch.inf)
         found += [(shift / size, (heads,)), (factor / size, (tails, heads))]
     return [ChannelFeatures(index, values.float()[:, None], heads, signs) for values, signs in found]
 
 
-def _of_bias(
-    index: int, link: Link, weights: Mapping[str, Tensor], rows: Tensor
-) -> list[ChannelFeatures]:
+def _of_bias(index: int, link: Link, weights: Mapping[str, Tensor], rows: Tensor) -> list[ChannelFeatures]:
     """A bias in the unit of its row."""
     assert link.name is not None
     name = f"{link.name.removesuffix('weight')}bias"

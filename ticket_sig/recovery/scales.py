@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ticket_sig.models.channels import streams, unscaled
 from ticket_sig.models.graph import KernelGraph, Link
-from ticket_sig.recovery.features import DEAD
 
 _SWEEPS = 10
 _TRAINED = math.log(1.5)  # training alone moves a channel's scale by less
@@ -109,7 +108,7 @@ def _seen(
 
 def _in_one_unit(here: Tensor, there: Tensor, tails: Tensor, heads: Tensor) -> _Seen:
     """Sizes over the mean of the reference's, where both are not zero."""
-    both = (here > DEAD * here.max()) & (there > 0)
+    both = (here > 0) & (there > 0)
     unit = float((here * both).sum() / both.sum().clamp_min(1)) or 1.0
     return _Seen(here * both / unit, there * both / unit, tails, heads)
 
@@ -118,11 +117,11 @@ def _pooled(seen: Sequence[_Seen], logs: Tensor, known: Tensor) -> tuple[Tensor,
     """The logarithm of each stream's scale, given its neighbours', and how much there is to tell it from."""
     total, evidence = torch.zeros_like(logs), torch.zeros_like(logs)
 
-    def pool(streams: Tensor, here: Tensor, there: Tensor, sign: int) -> None:
+    def pool(ends: Tensor, here: Tensor, there: Tensor, sign: int) -> None:
         both = (here > 0) & (there > 0)
         found = torch.where(both, sign * (there / here).log(), 0.0) * here
-        total.index_add_(0, streams.flatten(), found.flatten())
-        evidence.index_add_(0, streams.flatten(), (here * both).flatten())
+        total.index_add_(0, ends.flatten(), found.flatten())
+        evidence.index_add_(0, ends.flatten(), (here * both).flatten())
 
     for one in seen:
         tails, heads = logs[one.tails], logs[one.heads]
@@ -139,7 +138,7 @@ def _deviations(seen: Sequence[_Seen], logs: Tensor) -> Tensor:
     apart, size = torch.zeros_like(logs), torch.zeros_like(logs)
     for one in seen:
         undone = one.there * (logs[one.tails].exp()[:, None] * (-logs[one.heads]).exp()[:, :, None])
-        for streams, axis in ((one.heads, 2), (one.tails, 1)):
-            apart.index_add_(0, streams.flatten(), (undone - one.here).abs().sum(axis).flatten())
-            size.index_add_(0, streams.flatten(), one.here.sum(axis).flatten())
+        for ends, axis in ((one.heads, 2), (one.tails, 1)):
+            apart.index_add_(0, ends.flatten(), (undone - one.here).abs().sum(axis).flatten())
+            size.index_add_(0, ends.flatten(), one.here.sum(axis).flatten())
     return apart / torch.where(size > 0, size, 1)
