@@ -80,7 +80,7 @@ def _measure(
         seed=seed,
         place=of_kind(CodeMark, claim) if decides.get("insider") else None,
     )
-    after, forged, _ = made.carry_out(before, scene) if made else Attacked(before)
+    after, forged, *_ = made.carry_out(before, scene) if made else Attacked(before)
     if then:
         after = FineTuning(**then)(after, scene)
     judged = replace(scene, recipe=replace(recipe, precision="float32"))

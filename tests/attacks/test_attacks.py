@@ -184,9 +184,9 @@ def test_a_claim_without_a_place_is_of_no_use_to_an_insider() -> None:
 
 def test_to_carry_an_attack_out_gives_the_claim_of_a_thief_who_writes_a_code() -> None:
     signed_ticket = embed(sparse_ticket(), "owner", secret=b"k").ticket
-    attacked, claim, _ = attack("overwrite", message="thief").carry_out(signed_ticket, Scene())
+    attacked, claim, *_ = attack("overwrite", message="thief").carry_out(signed_ticket, Scene())
     assert claim is not None and verify(attacked, claim).verified
-    pruned, none, _ = attack("random-pruning", rate=0.1).carry_out(signed_ticket, Scene())
+    pruned, none, *_ = attack("random-pruning", rate=0.1).carry_out(signed_ticket, Scene())
     assert none is None and pruned.mask.kept < signed_ticket.mask.kept
 
 

@@ -40,7 +40,7 @@ def test_half_precision_takes_no_watermark_away(name: str, precision: str) -> No
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_thief_s_own_watermark_is_one_as_the_owner_s_is(name: str) -> None:
-    marked, claim, _ = attack("own-watermark", mark=name, size=SIZES[name]).carry_out(dense(), Scene())
+    marked, claim, *_ = attack("own-watermark", mark=name, size=SIZES[name]).carry_out(dense(), Scene())
     assert claim is not None
     assert verify(marked, claim).verified and not verify(dense(), claim).verified
     mark = mark_of(name, OTHER)
@@ -49,7 +49,7 @@ def test_a_thief_s_own_watermark_is_one_as_the_owner_s_is(name: str) -> None:
 
 def test_a_thief_s_own_code_is_drawn_and_stands_beside_the_owner_s() -> None:
     signed = embed(sparse_ticket(), "owner", layer="a.weight", secret=OWNER)
-    forged, claim, _ = attack("own-watermark", mark="qr-code").carry_out(signed.ticket, Scene())
+    forged, claim, *_ = attack("own-watermark", mark="qr-code").carry_out(signed.ticket, Scene())
     assert claim is not None
     assert verify(forged, claim).verified and len(of_kind(CodeMark, claim).message) == 8
 

@@ -11,6 +11,7 @@ from ticket_sig.attacks.erase import Erase
 from ticket_sig.attacks.even_out import EvenOut
 from ticket_sig.attacks.fake_key import FakeKey
 from ticket_sig.attacks.fine_tuning import FineTuning
+from ticket_sig.attacks.free_attack import Free
 from ticket_sig.attacks.gaussian_noise import GaussianNoise
 from ticket_sig.attacks.knowledge_distillation import KnowledgeDistillation
 from ticket_sig.attacks.magnitude_pruning import MagnitudePruning
@@ -36,6 +37,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "sign-flip": SignFlip,
     "permute-channels": PermuteChannels,
     "even-out": EvenOut,
+    "free": Free,
     "gaussian-noise": GaussianNoise,
     "quantization": Quantization,
     "knowledge-distillation": KnowledgeDistillation,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
 
 from ticket_sig.attacks.scene import Scene
 from ticket_sig.claim import Claim
@@ -20,11 +23,34 @@ class Attacked(NamedTuple):
 
     Attributes:
         shown: what his own mark needs beside the network (`Mark.needs`).
+        network: with the ticket's weights, where its architecture is no longer the recipe's.
+        images: what `network` needs done to images [batch, channels, height, width] before.
+        did: what was done, in words.
     """
 
     ticket: Ticket
     claim: Claim | None = None
     shown: Mapping[str, Any] = MappingProxyType({})
+    network: nn.Module | None = None
+    images: Callable[[Tensor], Tensor] | None = None
+    did: tuple[str, ...] = ()
+
+    @property
+    def answering(self) -> nn.Module | None:
+        """A copy of the network, in float32, that takes the images as they are."""
+        if self.network is None:
+            return None
+        return _Answering(copy.deepcopy(self.network).float(), self.images)
+
+
+class _Answering(nn.Module):
+    def __init__(self, network: nn.Module, images: Callable[[Tensor], Tensor] | None) -> None:
+        super().__init__()
+        self.network, self.images = network, images
+
+    def forward(self, x: Tensor) -> Any:
+        """What the network answers."""
+        return self.network(x if self.images is None else self.images(x))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -272,6 +272,7 @@ def attack_report(
     controls: Sequence[Ask] = (),
     forged: Claim | None = None,
     forged_shown: Mapping[str, Any] | None = None,
+    network: nn.Module | None = None,
     tolerance: float = EPS_F,
 ) -> AttackReport:
     """Measures an attack.
@@ -287,19 +288,20 @@ def attack_report(
         controls: innocent networks, for triggers that somebody chose (`verify_answers`).
         forged: the thief's own claim; tried on what he made.
         forged_shown: what his mark needs beside the weights.
+        network: that the thief has then, where it is not the recipe's (`Attacked.answering`).
 
     Raises:
         InputError: the weights do not fit the network, or the claim is damaged.
     """
     task = None if scene.data is None else task_of(before, scene)
-    accuracies, answers = _measured(before, after, scene, task, triggers)
+    accuracies, answers = _measured(before, after, scene, task, triggers, network)
     marks = marks_of(claim) if claim else []
     chances = len(tried(marks, shown or {}))
     found: dict[str, Tried] = {}
     for mark in marks:
         name = f"{mark.name} {len(found) + 1}" if mark.name in found else mark.name
         if claim is not None and mark.stands_in == "answers":
-            found[name] = _taught(before, after, scene, task, claim, triggers, controls)
+            found[name] = _taught(before, after, scene, task, claim, triggers, controls, network)
         else:
             read = [verdict_on(mark, ticket, chances, shown) for ticket in (before, after)]
             untold = mark.needs and not mark.needs.keys() & set(shown or {})
@@ -340,6 +342,7 @@ def _taught(
     claim: Claim,
     triggers: TriggerSet | None,
     controls: Sequence[Ask],
+    network: nn.Module | None,
 ) -> Tried:
     """The claim on the trigger set, judged by the answers of both networks to the same images."""
     if triggers is None:
@@ -353,12 +356,18 @@ def _taught(
 
     # Of a model that served another task the own recipe tells more than the thief's data.
     own = None if task and task.fresh else task
+    asked = _ask(before, own, scene)
+    if network is not None:
+        return Tried(decided(asked), decided(_ask(before, task, scene, network)))
     done = task and _of_the_thief(task, after, scene.recipe_for(before).arch)
-    return Tried(decided(_ask(before, own, scene)), decided(_ask(after, done, scene)))
+    return Tried(decided(asked), decided(_ask(after, done, scene)))
 
 
-def _ask(ticket: Ticket, task: Task | None, scene: Scene) -> Ask:
-    """Asks a model of this process; that it cannot be built is said when it is asked."""
+def _ask(ticket: Ticket, task: Task | None, scene: Scene, given: nn.Module | None = None) -> Ask:
+    """Asks a model of this process, or a given one that takes the same images.
+
+    That it cannot be built is said when it is asked.
+    """
 
     def ask(images: Pixels) -> Sequence[int | None]:
         if task is not None:
@@ -367,20 +376,27 @@ def _ask(ticket: Ticket, task: Task | None, scene: Scene) -> Ask:
             thief = None if ticket.recipe else scene.recipe
             names = {"arch": thief.arch, "dataset": thief.dataset} if thief else {}
             network, normalisation = network_of(ticket, images.shape[3], **names)
+        network = network if given is None else given
         return ask_network(network.to(scene.engine.device), normalisation)(images)
 
     return ask
 
 
 def _measured(
-    before: Ticket, after: Ticket, scene: Scene, task: Task | None, triggers: TriggerSet | None
+    before: Ticket,
+    after: Ticket,
+    scene: Scene,
+    task: Task | None,
+    triggers: TriggerSet | None,
+    thief: nn.Module | None,
 ) -> tuple[_Pair, _Pair]:
     """Accuracies on the test split and on the trigger set, each (before, after)."""
     if task is None:
         return (None, None), (None, None)
     data, precision, device = task.data, scene.recipe_for(before).precision, scene.engine.device
-    done = _of_the_thief(task, after, scene.recipe_for(before).arch)
-    networks = [None if task.fresh else _network(before, task), _network(after, done)]
+    if thief is None:
+        thief = _network(after, _of_the_thief(task, after, scene.recipe_for(before).arch))
+    networks = [None if task.fresh else _network(before, task), thief]
     for network in filter(None, networks):
         scene.engine.prepare(network, precision)
 

@@ -72,7 +72,7 @@ class Stage:
         shown = {} if owner is None else self._opened(owner)
         done = made.carry_out(self.ticket, scene)
         tried: dict[str, Any] = {"claim": owner, "shown": shown, "triggers": taught, "controls": controls}
-        tried |= {"forged": done.claim, "forged_shown": done.shown}
+        tried |= {"forged": done.claim, "forged_shown": done.shown, "network": done.answering}
         return done, attack_report(self.ticket, done.ticket, scene, **tried)
 
     def _scene(self, owner: Claim | None) -> Scene:

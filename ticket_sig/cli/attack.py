@@ -89,7 +89,7 @@ def run(
     save(done.ticket, bundle, claim=done.claim.to_json() if done.claim else None, replace=force)
     if any(entry.step == "train" for entry in done.ticket.history):
         shutil.rmtree(state)
-    _tell(name, chosen, report, bundle, as_json)
+    _tell(name, chosen, report, bundle, as_json, done.did)
 
 
 def commands() -> Mapping[str, tuple[Callable[[], Callable[..., None]], str]]:
@@ -121,9 +121,12 @@ def _read(pair: Sequence[Decision]) -> list[str]:
     return [decision.message or gone for decision in pair]
 
 
-def _tell(name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json: bool) -> None:
+def _tell(
+    name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json: bool, did: Sequence[str]
+) -> None:
     if as_json:
-        print_json({"attack": name, "options": vars(chosen), "bundle": bundle, **report.to_json()})
+        done = {"did": did} if did else {}
+        print_json({"attack": name, "options": vars(chosen), "bundle": bundle, **done, **report.to_json()})
         return
     rows: list[Sequence[object]] = [
         ("test accuracy, %", *map(percent, report.accuracy)),
@@ -141,6 +144,8 @@ def _tell(name: str, chosen: Attack, report: AttackReport, bundle: Path, as_json
         rows += [("the thief's claim", "", report.forged.outcome)]
     shown = [row for row in rows if any(row[1:])]  # what was not measured says nothing
     out.print(table(name, ("", "before", "after"), shown))
+    if did:
+        out.print(f"done: {printable('; '.join(did))}")
     for reason in dict.fromkeys(d.reason for d in decisions if d.reason and not d.lacking):
         out.print(f"could not verify: {printable(reason)}")
     if report.outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
@@ -79,6 +79,8 @@ class KernelGraph:
         links: in topological order: all that lead into a channel come before those that leave it.
         inputs, outputs: int64, the channels of the network's inputs and outputs.
         passed: what else works on channels, by the name of its function or module's class, and on which.
+        counted: int64, channels whose number stands in the network's own code: a slice of them, empty ones
+            that padding adds and what is added to these, a view to so many.
     """
 
     nodes: int
@@ -86,6 +88,7 @@ class KernelGraph:
     inputs: Tensor
     outputs: Tensor
     passed: tuple[tuple[str, Tensor], ...] = ()
+    counted: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     @property
     def names(self) -> set[str]:
@@ -145,6 +148,7 @@ class _Follower:
         self._zeros = [torch.empty(0, dtype=torch.int64)]  # channels that padding has added hold nothing
         self._joined: list[tuple[Tensor, Tensor]] = []
         self._passed: list[tuple[str, Tensor]] = []
+        self._counted: list[Tensor] = []
 
     def graph(self) -> KernelGraph:
         """The graph of the whole network, its nodes numbered without gaps."""
@@ -160,6 +164,7 @@ class _Follower:
             same = same[same]
         linked = [nodes.flatten() for k in self._links for nodes in (k.tails, k.heads)]
         linked += [nodes for _, nodes in self._passed]
+        counted = torch.cat([*self._zeros, *self._counted])
         used = torch.unique(same[torch.cat([*self._inputs, *outputs, *linked])])
 
         def number(nodes: Tensor) -> Tensor:
@@ -168,7 +173,8 @@ class _Follower:
         links = tuple(replace(k, tails=number(k.tails), heads=number(k.heads)) for k in self._links)
         ends = torch.unique(number(torch.cat(outputs)))
         passed = tuple((name, number(nodes)) for name, nodes in self._passed)
-        return KernelGraph(len(used), links, number(torch.cat(self._inputs)), ends, passed)
+        counted = number(counted[torch.isin(same[counted], used)])
+        return KernelGraph(len(used), links, number(torch.cat(self._inputs)), ends, passed, counted)
 
     def _value(self, node: fx.Node) -> _Channels | None:
         """The channels that come out of a node; None for anything else (numbers, shapes, parameters)."""
@@ -322,6 +328,7 @@ class _Follower:
         self._joined += [(v.nodes, nodes) for v in writing[1:]]
         for tails in [v.nodes for v in operands if identities and not v.own]:
             carries = ~torch.isin(tails, torch.cat(self._zeros))
+            self._counted.append(nodes[~carries])
             self._links.append(Link(None, tails[carries].view(-1, 1), nodes[carries].view(-1, 1)))
         flat = any(v.flat for v in operands)
         return _Channels(nodes, max(v.dims for v in operands), own=True, flat=flat)
@@ -366,6 +373,8 @@ class _Follower:
         """Known: [batch, everything], and dimensions of one pixel behind [batch, channels]."""
         given = node.args[1:]
         sizes = list(given[0]) if len(given) == 1 and isinstance(given[0], Sequence) else list(given)
+        if len(sizes) > 1 and isinstance(sizes[1], int) and sizes[1] != -1:
+            self._counted.append(x.nodes)
         if len(sizes) == 2:
             return self._flatten(node, x, 1, -1)
         if x.dims == 2 and not x.flat and len(sizes) > 2 and all(size == 1 for size in sizes[2:]):
@@ -393,6 +402,8 @@ class _Follower:
         plain = isinstance(batch, slice) and all(isinstance(s, slice | int) for s in space)
         if not plain or not _is_plain(channels) or (x.flat and channels != slice(None)):
             raise unfollowed(node, f"[{', '.join(map(str, parts))}]")
+        if channels != slice(None):
+            self._counted.append(x.nodes)
         return replace(x, nodes=x.nodes[channels], dims=x.dims - sum(isinstance(s, int) for s in space))
 
     def _axis(self, x: _Channels, axis: Any) -> int:
