@@ -19,7 +19,7 @@ from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import Ticket, check_finite
 
-_ALIKE = 0.5  # a network that is less alike under its own names is searched for the reference's layers
+_ALIKE = 0.97  # a network that is less alike under its own names is searched for the reference's layers
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,9 @@ def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Ten
     if any(name not in found or weights[found[name]].shape != t.shape for name, t in known.items()):
         return None
     others = weights.keys() - set(found.values())
-    if reference.graph is not None and any(weights[name].ndim and weights[name].is_floating_point() for name in others):
+    if reference.graph is not None and any(
+        weights[name].ndim and weights[name].is_floating_point() for name in others
+    ):
         return None
     return {name: weights[found[name]] for name in known}
 

@@ -110,7 +110,9 @@ class _Named:
         self._new: dict[str, Tensor] = {}
         self._names: dict[str, str] = {}
         self._used: set[str] = set()
-        self._biases: dict[str, Tensor] = {}  # of layers that have none in the reference, by the batch norm's name
+        self._biases: dict[
+            str, Tensor
+        ] = {}  # of layers that have none in the reference, by the batch norm's name
 
     def matched(self) -> Matched:
         """All of the reference's tensors."""
@@ -153,7 +155,9 @@ class _Named:
             self._new[f"{prefix}bias"] = bias.to(self._new[name].dtype)
         elif bias is not None and bool(bias.any()):
             if behind is None:
-                raise bad_input("suspect", name, "a layer without a bias, as the reference's", "one with a bias")
+                raise bad_input(
+                    "suspect", name, "a layer without a bias, as the reference's", "one with a bias"
+                )
             self._biases[behind] = bias
 
     def _norm(self, name: str, part: Part | None) -> None:
@@ -201,7 +205,11 @@ class _Named:
         for name, own in self._reference.ticket.weights.items():
             if name in self._new:
                 continue
-            fit = [n for n, t in left.items() if t.shape == own.shape and t.dtype.is_floating_point == own.dtype.is_floating_point]
+            fit = [
+                n
+                for n, t in left.items()
+                if t.shape == own.shape and t.dtype.is_floating_point == own.dtype.is_floating_point
+            ]
             found = name if name in fit else next(iter(fit), None)
             if found is not None:
                 self._new[name] = left.pop(found)
