@@ -1,8 +1,8 @@
 """Which tensor of a suspect is which of the reference; and how it was stored, undone.
 
-Undone are: names, prefixes and order of tensors; kernels stored larger, with zeros around them; batch norms fused
-with their layer, or split from it; a layer written as two; the whole network mirrored or transposed. Widths
-stay as the suspect's (`reduction` removes channels).
+Undone are: names, prefixes and order of tensors; kernels stored larger, with zeros around them; batch norms
+fused with their layer, or split from it; a layer written as two; the whole network mirrored or transposed.
+Widths stay as the suspect's (`reduction` merges channels).
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class _Named:
         return {str(name): norm for name, norm in behind.items() if norm is not None}
 
     def _layer(self, name: str, candidate: Candidate, slot: Slot, behind: str | None) -> None:
-        """A layer's weight and bias; a bias that the reference's has not is left for the batch norm behind it."""
+        """A layer's weight and bias; one that the reference has not is left to the batch norm behind it."""
         prefix = name.removesuffix("weight")
         weight, bias = candidate.weight(slot), candidate.bias
         for part in candidate.parts:
@@ -193,13 +193,13 @@ class _Named:
         """How many channels a batch norm has that is fused: as many as the layers write that it follows."""
         link = next(k for k in self._known.graph.links if k.norm and k.name == name)
         heads = link.tails.flatten()
-        for other, (candidate, slot) in self._walked.layers.items():
+        for other, (_, slot) in self._walked.layers.items():
             if torch.equal(slot.link.heads.flatten(), heads):
                 return _outputs(self._new[other], slot)
         raise bad_input("suspect", name, "a batch norm behind several layers", "none")
 
     def _others(self) -> None:
-        """Tensors that no layer has: under their name, or the first of their shape that is left; counters as they are."""
+        """Tensors that no layer has: under their name, or the first of their shape that is left."""
         left = {name: t for name, t in self._weights.items() if name not in self._used}
         lacking = []
         for name, own in self._reference.ticket.weights.items():

@@ -1,7 +1,7 @@
 """Channels of a suspect that hold what another one holds, times a positive number: merged.
 
-What is read of both is added up. So split neurons become one, also those with noise that cancels, and cliques
-(arXiv 2303.09732) become neurons that nothing reads. No more channels are merged than the reference has fewer.
+What is read of both is added up. So split neurons become one, also those with noise that cancels, and
+cliques (arXiv 2303.09732) become neurons that nothing reads. As many channels stay as the reference has.
 What is too many then has no counterpart in the reference, and `alignment` leaves it out.
 """
 
@@ -67,8 +67,8 @@ def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[s
 class _Channels:
     """The channels of a network: what they hold, and what reads them.
 
-    Two channels hold the same, up to a factor, if the weights are the same by which they are made of what others
-    hold. What others hold is compared before; so copies of a channel are one there, and what is made of them.
+    Two channels hold the same, up to a factor, if the weights are the same by which they are made of what
+    others hold. What others hold is compared before: so copies of a channel are one there.
 
     Args:
         sets: of the channels that are compared, by roles (`strands_by_roles`).

@@ -258,7 +258,7 @@ class Walk:
         return _behind(channels, affine_of(own, self._known.eps(link.name)), theirs)
 
     def _chosen_norm(self, name: str, channels: Channels, theirs: Affine) -> Part | None:
-        """The batch norm that is most alike the reference's; None where there is none, or none fits better."""
+        """The batch norm that is most alike the reference's; None where it is fused with the layer before."""
         width, count = len(channels.of), len(theirs.scale)
         values, eps = self._known.values(name), self._known.eps(name)
         pixels = len(values["running_var"]) // count
@@ -349,7 +349,7 @@ def _written(rows: Rows, bias: Tensor | None) -> Written:
 
 
 def _level(channels: Channels, ours: Affine, theirs: Affine) -> float:
-    """How alike what is added to the channels in all is, if these batch norms follow; -1 where it is not known."""
+    """How alike what is added to channels is, if these batch norms follow; -1 where that is not known."""
     if channels.written is None:
         return -1.0
     at, of = channels.firsts()
