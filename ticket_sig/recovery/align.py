@@ -88,7 +88,7 @@ def _tensors(suspect: Ticket | nn.Module | Mapping[str, Tensor]) -> dict[str, Te
 
 
 def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Tensor] | None:
-    """The tensors under the reference's names, wrappers left out; None unless all are there, and no others."""
+    """The tensors under the reference's names, without wrappers; None unless all are there, and no others."""
     known = reference.ticket.weights
     try:
         found = names_in(

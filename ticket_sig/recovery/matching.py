@@ -23,6 +23,7 @@ from ticket_sig.recovery.undone import Undone
 from ticket_sig.recovery.walk import Known, Walk, Walked
 
 _MORE = 64  # layers and batch norms that a suspect may have beyond four times the reference's
+_SLIGHT = 1e-4  # of a layer's rows: a bias that rounding left
 _CLEAR = 0.8  # a first layer that is so much alike needs no other symmetry to be looked at
 
 
@@ -153,12 +154,11 @@ class _Named:
             elif name not in self._walked.split and len(candidate.parts) == 1:
                 self._call(f"{prefix}bias", candidate.parts[0], "bias")
             self._new[f"{prefix}bias"] = bias.to(self._new[name].dtype)
-        elif bias is not None and bool(bias.any()):
-            if behind is None:
-                raise bad_input(
-                    "suspect", name, "a layer without a bias, as the reference's", "one with a bias"
-                )
+        elif bias is not None and behind is not None:
             self._biases[behind] = bias
+        elif bias is not None:
+            large = bias.abs().max() > _SLIGHT * weight.double().flatten(1).norm(dim=1).mean()
+            self._left_out += int(large)
 
     def _norm(self, name: str, part: Part | None) -> None:
         """A batch norm as it is, or one that passes on what the layer it was fused with writes."""
@@ -236,6 +236,7 @@ class _Named:
             ("linear chain folded", sum(len(c.parts) > 1 for c in candidates), "layers"),
             ("norms fused", sum(part is None for part in walked.norms.values()), "layers"),
             ("norms split", len(walked.split), "layers"),
+            ("biases left out", self._left_out, "layers"),
             (turned, spatial if walked.symmetry else 0, "layers"),
         ]
         return [Undone(what, count, of) for what, count, of in counts if count]
