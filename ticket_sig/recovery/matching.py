@@ -112,9 +112,8 @@ class _Named:
         self._names: dict[str, str] = {}
         self._used: set[str] = set()
         self._left_out = 0  # biases that have no place in the reference
-        self._biases: dict[
-            str, Tensor
-        ] = {}  # of layers that have none in the reference, by the batch norm's name
+        # Of layers that have none in the reference, by the name of the batch norm behind them.
+        self._biases: dict[str, Tensor] = {}
 
     def matched(self) -> Matched:
         """All of the reference's tensors."""
