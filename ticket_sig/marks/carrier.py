@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -449,6 +449,10 @@ class Carrier(Mark):
 
     def __str__(self) -> str:
         return f"{self.name}, {self.payload.shown(self.payload.data)!r}"
+
+    def carried_by(self) -> Collection[str]:
+        """Its layers."""
+        return [layer.name for layer in self.layers]
 
     def room(self, mask: Mask) -> int:
         """It can stand anywhere in its layers."""

@@ -57,6 +57,18 @@ class Signs:
             squares += (1 - 2 * share) * self._count(groups[own]) + share**2 * self._count(groups)
         return sums, squares
 
+    def of_layer(self, number: int) -> Signs:
+        """Those of one layer."""
+        own = slice(*np.searchsorted(self.layers, (number, number + 1)))
+        return Signs(
+            [self.places[number]],
+            self.layers[own],
+            self.groups[own],
+            self.signs[own],
+            self.words[own],
+            self.size,
+        )
+
     def _count(self, groups: Groups, weights: NDArray[np.int8] | None = None) -> Numbers:
         total = np.zeros(self.size)
         for start in range(0, len(groups), _PART):  # `bincount` makes 16 bytes of every weight

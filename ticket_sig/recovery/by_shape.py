@@ -1,0 +1,80 @@
+"""Which tensor is which where the network cannot be followed: by shape, and by what is in it as it stands."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import lgamma, log
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from ticket_sig.errors import bad_input, some
+from ticket_sig.recovery.reference import Reference
+
+_MOST = 4096  # tensors of one shape
+
+
+@dataclass(frozen=True)
+class ByShape:
+    """What was found.
+
+    Attributes:
+        names: the suspect's name by the reference's.
+        log10_choices: log10 of the number of ways to assign tensors of one shape.
+        similarity: mean cosine of the matrices, 0 to 1.
+    """
+
+    names: dict[str, str]
+    log10_choices: float
+    similarity: float
+
+
+def found_by_shape(weights: Mapping[str, Tensor], reference: Reference) -> ByShape:
+    """Assigns the tensors of each shape.
+
+    Raises:
+        InputError: there are fewer of a shape than in the reference, or far too many.
+    """
+    ours, theirs = _by_shapes(weights), _by_shapes(reference.ticket.weights)
+    names, cosines, choices = dict[str, str](), list[float](), 0.0
+    for shape, wanted in theirs.items():
+        found = ours.get(shape, [])
+        if not len(wanted) <= len(found) <= max(_MOST, len(wanted)):
+            hint = f"the reference's channels cannot be followed: {reference.unread}"
+            expected = f"{len(wanted)} tensors {list(shape[0])} as {some(wanted, at_most=1)}"
+            raise bad_input("suspect", "tensors", expected, str(len(found)), hint=hint)
+        if len(found) == 1 or all(name in found for name in wanted):
+            pairs = {name: name if name in found else found[0] for name in wanted}
+        else:
+            pairs = _assigned(wanted, found, reference.ticket.weights, weights)
+            choices += (lgamma(len(found) + 1) - lgamma(len(found) - len(wanted) + 1)) / log(10)
+        names |= pairs
+        matrices = {n: there for n, there in pairs.items() if len(shape[0]) > 1}
+        cosines += [_cosine(reference.ticket.weights[n], weights[there]) for n, there in matrices.items()]
+    order = {name: names[name] for name in reference.ticket.weights}
+    return ByShape(order, choices, max(0.0, sum(cosines) / max(1, len(cosines))))
+
+
+def _by_shapes(weights: Mapping[str, Tensor]) -> dict[tuple[tuple[int, ...], bool], list[str]]:
+    shapes = defaultdict[tuple[tuple[int, ...], bool], list[str]](list)
+    for name, t in weights.items():
+        shapes[tuple(t.shape), t.is_floating_point()].append(name)
+    return shapes
+
+
+def _assigned(
+    wanted: list[str], found: list[str], theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]
+) -> dict[str, str]:
+    """Which is which, so that all together are as alike as can be."""
+    cosines = torch.tensor([[_cosine(theirs[n], ours[there]) for there in found] for n in wanted])
+    rows, columns = linear_sum_assignment(cosines.numpy(), maximize=True)
+    return {wanted[row]: found[column] for row, column in zip(rows, columns, strict=True)}
+
+
+def _cosine(one: Tensor, other: Tensor) -> float:
+    one, other = one.double().flatten(), other.double().flatten()
+    sizes = float(one.norm() * other.norm())
+    return float(one @ other) / sizes if sizes > 0 else 0.0

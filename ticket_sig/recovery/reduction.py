@@ -1,0 +1,246 @@
+"""Channels of a suspect that hold what another one holds, times a positive number: merged.
+
+What is read of both is added up. So split neurons become one, also those with noise that cancels, and
+cliques (arXiv 2303.09732) become neurons that nothing reads. As many channels stay as the reference has.
+What is too many then has no counterpart in the reference, and `alignment` leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ticket_sig.errors import InputError
+from ticket_sig.models.channels import Roles, places_of, strands_by_roles
+from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
+from ticket_sig.models.resized import resized
+from ticket_sig.recovery.comparing import PARALLEL
+from ticket_sig.recovery.normed import affine_of, per_channel
+from ticket_sig.recovery.reference import Reference
+from ticket_sig.recovery.rounding import without_rounding
+from ticket_sig.recovery.undone import Undone
+
+_ROUNDS = 4
+_PARTS = ("weight", "bias", "running_mean", "running_var")
+_EQUAL = 1 - 1e-7  # cosine of what is equal up to rounding
+
+
+def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[str, Tensor], list[Undone]]:
+    """Merges channels that hold the same.
+
+    Args:
+        weights: under the reference's names, in any widths.
+        reference: with a graph.
+
+    Returns:
+        The tensors, and how many channels were merged with another one. Widths that no network of this
+        architecture can have stay as they are.
+    """
+    assert reference.model is not None and reference.graph is not None
+    known, current, merged = reference.ticket.weights, dict(weights), 0
+    theirs = strands_by_roles(reference.graph)
+    unused = _Channels(known, reference.graph, reference.model, {}).unused
+    for limit in [_EQUAL] * _ROUNDS + [PARALLEL] * _ROUNDS:
+        if all(current[name].shape == t.shape for name, t in known.items()):
+            break
+        try:
+            graph = kernel_graph(resized(reference.model, current), norms=True)
+        except InputError:
+            break
+        ours = strands_by_roles(graph)
+        wider = {r: nodes for r, nodes in ours.items() if any(r) and len(nodes) > len(theirs.get(r, nodes))}
+        now = _Channels(current, graph, reference.model, wider, limit)
+        count = 0
+        for roles, strands in wider.items():
+            more = len(strands) - len(theirs[roles])
+            if limit == PARALLEL:  # what nothing reads may be what is too many
+                more -= max(0, now.unused(strands) - unused(theirs[roles]))
+            count += now.merge(roles, limit, more)
+        if count:
+            current, merged = now.smaller(), merged + count
+    return current, [Undone("merged", merged, "channels")] if merged else []
+
+
+class _Channels:
+    """The channels of a network: what they hold, and what reads them.
+
+    Two channels hold the same, up to a factor, if the weights are the same by which they are made of what
+    others hold. What others hold is compared before: so copies of a channel are one there.
+
+    Args:
+        sets: of the channels that are compared, by roles (`strands_by_roles`).
+        limit: cosine beyond which two hold the same.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        graph: KernelGraph,
+        model: nn.Module,
+        sets: Mapping[Roles, Tensor],
+        limit: float = _EQUAL,
+    ) -> None:
+        self._model, self._links, self._sets, self._limit = model, graph.links, sets, limit
+        self._weights = {name: t.clone(memory_format=torch.contiguous_format) for name, t in weights.items()}
+        self._gone = torch.zeros(graph.nodes, dtype=torch.bool)
+        self._writers, self._readers = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
+        for index, link in enumerate(graph.links):
+            for nodes, known in ((link.heads, self._writers), (link.tails, self._readers)):
+                for node in nodes.flatten().tolist():
+                    known[node].append(index)
+        self._first = torch.arange(graph.nodes)  # of those that hold the same
+        self._size = torch.ones(graph.nodes, dtype=torch.float64)
+        self._ratio = torch.ones(graph.nodes, dtype=torch.float64)  # to what the first holds
+        self._alike = {
+            r: torch.ones(len(nodes), len(nodes), dtype=torch.float64) for r, nodes in sets.items()
+        }
+        self._compare()
+
+    def _compare(self) -> None:
+        """Goes forward through the nodes of all sets, and finds what holds the same."""
+        columns = [
+            (max(self._writers[int(s[0, j])], default=-1), r, j)
+            for r, s in self._sets.items()
+            for j in range(s.shape[1])
+        ]
+        constant = {r: torch.ones(len(nodes), dtype=torch.bool) for r, nodes in self._sets.items()}
+        for _, roles, j in sorted(columns, key=lambda column: column[0]):
+            nodes = self._sets[roles][:, j]
+            made, dead = self._made_of(nodes)
+            constant[roles] &= dead
+            size = made.norm(dim=1)
+            unit = made / torch.where(size > 0, size, 1)[:, None]
+            zero = size == 0
+            alike = torch.where(zero[:, None] & zero, 1.0, unit @ unit.T)
+            same = (alike > self._limit) & ~zero
+            first = torch.where(same, torch.arange(len(nodes)), len(nodes)).amin(1)
+            first = torch.where(zero, torch.arange(len(nodes)), first)
+            self._size[nodes], self._first[nodes] = size, nodes[first]
+            self._ratio[nodes] = torch.where(zero, 0.0, size / torch.where(zero, 1.0, size[first]))
+            self._alike[roles] = torch.minimum(self._alike[roles], alike)
+        for roles, dead in constant.items():  # they may be dead ones of the network's own
+            self._alike[roles][dead] = self._alike[roles][:, dead] = 0
+
+    def _made_of(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """By which weights some nodes are made of what others hold, and their biases.
+
+        Returns:
+            float64 [nodes, ...]; and which of them no layer makes of anything, boolean [nodes].
+        """
+        parts, dead = list[Tensor](), torch.ones(len(nodes), dtype=torch.bool)
+        for index in self._writers[int(nodes[0])]:
+            link = self._links[index]
+            at = places_of(link.heads, nodes)
+            if _is_single(link):
+                before = link.tails.flatten()[at]
+                parts += self._passed_on(link, at, self._size[before])
+            else:
+                parts += [self._rows(link, at), self._bias(link, at)]
+                dead &= (parts[-2] == 0).all(1)
+        return torch.cat(parts, 1) if parts else torch.zeros(len(nodes), 1, dtype=torch.float64), dead
+
+    def merge(self, roles: Roles, limit: float, most: int) -> int:
+        """Merges channels of a set that hold the same, the most alike first; returns how many are gone."""
+        strands, cosines = self._sets[roles], self._alike[roles].triu(1)
+        pairs = (cosines > limit).nonzero()
+        order = cosines[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)
+        alive = torch.ones(len(strands), dtype=torch.bool)
+        for first, second in pairs[order].tolist():
+            if most > 0 and alive[first] and alive[second]:
+                self._add_up(strands[first], strands[second])
+                alive[second], most = False, most - 1
+        self._gone[strands[~alive]] = True
+        return int((~alive).sum())
+
+    def unused(self, strands: Tensor) -> int:
+        """How many channels of a set hold zeros, or are read by nothing, wherever they could be read."""
+        used = torch.zeros(len(strands), dtype=torch.bool)
+        for j in range(strands.shape[1]):
+            for index in self._full_readers(int(strands[0, j])):
+                link = self._links[index]
+                at = places_of(link.tails, strands[:, j])
+                columns = link.kernels(self._weights[str(link.name)])[
+                    at // link.shape[2], :, at % link.shape[2]
+                ]
+                used |= (columns != 0).flatten(1).any(1) & (self._made_of(strands[:, j])[0] != 0).any(1)
+        return int((~used).sum())
+
+    def smaller(self) -> dict[str, Tensor]:
+        """The tensors without the channels that were removed."""
+        new = dict(self._weights)
+        for link in {k.name: k for k in self._links if k.name is not None}.values():
+            rows, columns = (~self._gone[nodes.flatten()] for nodes in (link.heads, link.tails))
+            prefix = str(link.name).removesuffix("weight")
+            for name in (f"{prefix}{part}" for part in _PARTS):
+                if name not in new or (bool(rows.all()) and bool(columns.all())):
+                    continue
+                values = new[name]
+                if values.ndim == 1:
+                    new[name] = values.reshape(len(rows), -1)[rows].flatten()
+                elif _is_single(link) or link.shape[0] == 1:
+                    new[name] = _cut(link, values, rows, columns)
+        return new
+
+    def _rows(self, link: Link, at: Tensor) -> Tensor:
+        """The rows of a layer at these places, what holds the same added up: float64 [places, ...]."""
+        rows = link.kernels(self._weights[str(link.name)]).flatten(0, 1)[at].double()
+        if len(link.tails) == 1:
+            tails = link.tails[0]
+            into = places_of(link.tails, self._first[tails])
+            rows = torch.zeros_like(rows).index_add_(1, into, rows * self._ratio[tails][:, None])
+        return rows.flatten(1)
+
+    def _passed_on(self, link: Link, at: Tensor, before: Tensor) -> list[Tensor]:
+        """The same of what works on each channel alone, which holds so much."""
+        if link.name is None:
+            return [before[:, None]]
+        if link.norm:
+            prefix = link.name.removesuffix("weight")
+            values = {p: self._weights[prefix + p] for p in _PARTS if prefix + p in self._weights}
+            eps = float(getattr(self._model.get_submodule(prefix[:-1]), "eps", 0.0))
+            affine = affine_of(per_channel(values, link.heads.numel()), eps)
+            return [(affine.scale[at] * before)[:, None], affine.shift[at][:, None]]
+        kernels = link.kernels(self._weights[link.name]).flatten(0, 1)
+        return [kernels[at].flatten(1).double() * before[:, None], self._bias(link, at)]
+
+    def _bias(self, link: Link, at: Tensor) -> Tensor:
+        bias = self._weights.get(f"{str(link.name).removesuffix('weight')}bias")
+        return torch.zeros(len(at), 1, dtype=torch.float64) if bias is None else bias[at].double()[:, None]
+
+    def _add_up(self, first: Tensor, second: Tensor) -> None:
+        """What is read of the second channel is read of the first."""
+        for node, gone in zip(first.tolist(), second.tolist(), strict=True):
+            ratio = float(self._size[gone] / self._size[node]) if self._size[node] > 0 else 0.0
+            for index in self._full_readers(node):
+                link = self._links[index]
+                weight = self._weights[str(link.name)]
+                kernels = link.kernels(weight)
+                (group, place), (_, other) = (
+                    divmod(int(places_of(link.tails, torch.tensor(n))), link.shape[2]) for n in (node, gone)
+                )
+                ours, theirs = kernels[group, :, place].double(), kernels[group, :, other].double() * ratio
+                total = without_rounding(ours + theirs, ours.square() + theirs.square(), weight.dtype)
+                kernels[group, :, place] = total.to(weight.dtype)
+                kernels[group, :, other] = 0
+
+    def _full_readers(self, node: int) -> list[int]:
+        """The layers that read a node among others."""
+        return [index for index in self._readers[node] if not _is_single(self._links[index])]
+
+
+def _is_single(link: Link) -> bool:
+    """Whether it links channels one to one: a batch norm, a depthwise convolution, identities."""
+    return link.shape[1:] == (1, 1)
+
+
+def _cut(link: Link, weight: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """A layer's weight without some rows and columns."""
+    if _is_single(link):
+        return weight[rows]
+    if link.transposed:
+        return weight[columns][:, rows]
+    each = weight.shape[1] // len(columns)  # the pixels of a channel, where a layer reads flattened images
+    return weight[rows][:, columns.repeat_interleave(each)]

@@ -1,0 +1,364 @@
+"""A walk through the reference's graph: which part of a suspect is each layer and each batch norm of it.
+
+The channels that a layer reads are known when the walk comes to it; so its kernels can be compared, and the
+channels that it writes become known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import log10
+
+import torch
+from torch import Tensor
+
+from ticket_sig.errors import bad_input
+from ticket_sig.models.graph import Link
+from ticket_sig.recovery.candidates import Candidate, Slot, chains, single
+from ticket_sig.recovery.comparing import Found, Rows, compared, in_place, rows_of, with_copies
+from ticket_sig.recovery.normed import (
+    Affine,
+    Written,
+    affine_of,
+    levels_alike,
+    norms_alike,
+    nothing,
+    per_channel,
+)
+from ticket_sig.recovery.parts import Part
+from ticket_sig.recovery.reference import Reference
+
+_CLEAR = 0.9  # a layer that is so much alike needs no product of two to be compared with it
+_BETTER = 0.1  # by how much what is less plain must fit better
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What is known of some channels of the suspect.
+
+    Attributes:
+        of: int64 [channels], the reference's channel; -1 where there is none.
+        factor: float64 [channels]: its sign; and where it is there again, what it is multiplied by.
+        written: the rows that write them, the suspect's and the reference's; None where no single layer does.
+    """
+
+    of: Tensor
+    factor: Tensor
+    written: tuple[Written, Written] | None = None
+
+    def firsts(self) -> tuple[Tensor, Tensor]:
+        """Of each known channel of the reference the first of the suspect's: (suspect's, reference's)."""
+        at = (self.of >= 0).nonzero()[:, 0].flip(0)
+        first = torch.full((int(self.of.max()) + 1 if len(at) else 0,), -1)
+        first[self.of[at]] = at  # of several the last one written stays, which is the first
+        known = (first >= 0).nonzero()[:, 0]
+        return first[known], known
+
+    def scaled(self, by: Tensor) -> Channels:
+        """The channels behind something that multiplies each, up to the scale of the first of each."""
+        factor = self.factor * by
+        at, of = self.firsts()
+        size = torch.ones(int(self.of.max()) + 1 if len(at) else 1, dtype=torch.float64)
+        size[of] = factor[at].abs()
+        size = size[self.of.clamp_min(0)]
+        return Channels(self.of, factor / torch.where(size > 0, size, 1))
+
+
+@dataclass
+class Walked:
+    """Which part is what.
+
+    Attributes:
+        layers: by the name of the reference's weight, with what they had to fit.
+        scores: how much alike each of them is, 0 to 1.
+        norms: by the name of the reference's weight; None where it is fused with the layer before it.
+        split: by the name of a layer's weight, the batch norm behind it that the reference has not.
+        symmetry: by which the network was turned (`candidates.turned`).
+        log10_choices: of all the parts that were compared.
+    """
+
+    symmetry: int = 0
+    layers: dict[str, tuple[Candidate, Slot]] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    norms: dict[str, Part | None] = field(default_factory=dict)
+    split: dict[str, Part] = field(default_factory=dict)
+    log10_choices: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """The mean over all layers."""
+        return sum(self.scores.values()) / max(1, len(self.scores))
+
+
+class Known:
+    """The reference's layers, made comparable once for all walks."""
+
+    def __init__(self, reference: Reference) -> None:
+        assert reference.graph is not None and reference.model is not None
+        self.graph, self.model = reference.graph, reference.model
+        self.weights = reference.ticket.weights
+        self.layers = {link.name for link in self.graph.links if link.name is not None and not link.norm}
+        self._rows: dict[str, Rows] = {}
+
+    def values(self, name: str) -> dict[str, Tensor]:
+        """The tensors by role of the module that has this weight."""
+        prefix = name.removesuffix("weight")
+        roles = ("weight", "bias", "running_mean", "running_var")
+        return {role: self.weights[f"{prefix}{role}"] for role in roles if f"{prefix}{role}" in self.weights}
+
+    def eps(self, name: str) -> float:
+        """Of a batch norm."""
+        return float(getattr(self.model.get_submodule(name.removesuffix(".weight")), "eps", 0.0))
+
+    def rows(self, link: Link) -> Rows:
+        """Of a layer."""
+        assert link.name is not None
+        if link.name not in self._rows:
+            kernels = link.kernels(self.weights[link.name])
+            self._rows[link.name] = rows_of(_whole(kernels.flatten(0, 1), link))
+        return self._rows[link.name]
+
+    def norms_from(self, index: int) -> int:
+        """How many batch norms there are from a link on."""
+        return len({link.name for link in self.graph.links[index:] if link.norm})
+
+
+class Walk:
+    """Goes through the reference's links once, in topological order."""
+
+    def __init__(self, layers: Sequence[Part], norms: Sequence[Part], known: Known, symmetry: int) -> None:
+        self._known, self._graph = known, known.graph
+        self._layers, self._norms = list(layers), list(norms)
+        self._vector = torch.full((self._graph.nodes,), -1)
+        self._position = torch.zeros(self._graph.nodes, dtype=torch.int64)
+        self._channels: list[Channels] = []
+        self._widths: list[int] = []
+        self._normed = {tuple(k.tails.flatten().tolist()) for k in self._graph.links if k.norm}
+        self.walked = Walked(symmetry)
+        self._know(self._graph.inputs, _plain(len(self._graph.inputs)))
+
+    def steps(self) -> Iterator[Slot | None]:
+        """Goes on by one link at a time; gives the layer that was found, or None for another link.
+
+        Raises:
+            InputError: the suspect has no such layer or batch norm.
+        """
+        for index, link in enumerate(self._graph.links):
+            slot = None
+            channels = self._read(link.tails.flatten())
+            if link.name is None:
+                out = replace(channels, written=None)
+            elif link.norm:
+                out = self._norm(link, channels)
+            else:
+                slot, out = self._layer(index, link, channels)
+            if int((self._vector[link.heads] < 0).sum()) and (link.name or len(out.of) == link.heads.numel()):
+                self._know(link.heads.flatten(), out)
+            yield slot
+
+    def _know(self, nodes: Tensor, channels: Channels) -> None:
+        """Takes down what is known of a layer's output."""
+        self._vector[nodes] = len(self._channels)
+        self._position[nodes] = torch.arange(len(nodes))
+        self._channels.append(channels)
+        self._widths.append(len(nodes))
+
+    def _read(self, nodes: Tensor) -> Channels:
+        """The suspect's channels that a layer of it reads: those of one output, or of several in a row."""
+        vector, position = self._vector[nodes], self._position[nodes]
+        goes_on = (vector[1:] == vector[:-1]) & ((position[1:] == position[:-1] + 1) | (vector[1:] < 0))
+        ends = [0, *((~goes_on).nonzero()[:, 0] + 1).tolist(), len(nodes)]
+        parts: list[Channels] = []
+        for start, end in pairwise(ends):
+            part = self._run(int(vector[start]), int(position[start]), end - start)
+            parts.append(replace(part, of=torch.where(part.of >= 0, part.of + start, -1)))
+        if len(parts) == 1:
+            return parts[0]
+        return Channels(torch.cat([p.of for p in parts]), torch.cat([p.factor for p in parts]))
+
+    def _run(self, vector: int, start: int, count: int) -> Channels:
+        """Neighbouring channels of one output: all of them, or as many in the same places."""
+        if vector < 0:  # channels of zeros
+            return Channels(torch.full((count,), -1), torch.ones(count, dtype=torch.float64))
+        whole = self._channels[vector]
+        if count == self._widths[vector]:
+            return whole
+        of, factor = whole.of[start : start + count] - start, whole.factor[start : start + count]
+        return Channels(torch.where((of >= 0) & (of < count), of, -1), factor)
+
+    def _layer(self, index: int, link: Link, channels: Channels) -> tuple[Slot, Channels]:
+        """Finds a layer, unless it is there a second time."""
+        assert link.name is not None
+        first = torch.equal(link.tails.flatten(), self._graph.inputs)
+        slot = Slot(link, tuple(self._known.weights[link.name].shape), len(channels.of), first)
+        rows = self._known.rows(link)
+        if link.name in self.walked.layers:
+            candidate = self.walked.layers[link.name][0]
+            found, own = _compare(candidate, slot, channels, rows)
+        else:
+            candidate, found, own = self._chosen(slot, channels, rows)
+            self.walked.layers[link.name] = candidate, slot
+            self.walked.scores[link.name] = found.score
+            self._layers = [part for part in self._layers if part not in candidate.parts]
+            self._norms = [part for part in self._norms if part not in candidate.parts]
+        biases = candidate.bias, self._known.values(link.name).get("bias")
+        written = (_written(own, biases[0]), _written(rows, biases[1]))
+        out = Channels(found.of, found.factor, written)
+        if tuple(link.heads.flatten().tolist()) not in self._normed:
+            out = self._unsplit(index, link.name, out, candidate.bias is not None)
+        return slot, out
+
+    def _chosen(self, slot: Slot, channels: Channels, rows: Rows) -> tuple[Candidate, Found, Rows]:
+        """The part, or the product of two, that is most alike the reference's layer."""
+        symmetry = self.walked.symmetry
+        singles = (single(part, slot, symmetry) for part in self._layers)
+        best, count = self._best((one for one in singles if one), slot, channels, rows)
+        left = len(self._known.layers - self.walked.layers.keys())
+        if (best is None or best[1].score < _CLEAR) and len(self._layers) > left:
+            other, more = self._best(chains(self._layers, self._norms, slot, symmetry), slot, channels, rows)
+            count += more
+            if other and (best is None or other[1].score > best[1].score + _BETTER):
+                best = other
+        if best is None:
+            expected = f"a layer of the shape {list(slot.shape)} that reads {slot.width} channels"
+            raise bad_input("suspect", str(slot.link.name), expected, "none")
+        self.walked.log10_choices += log10(count)
+        candidate, found, own = best
+        return candidate, found if slot.depthwise else with_copies(found, own), own
+
+    def _best(
+        self, candidates: Iterator[Candidate], slot: Slot, channels: Channels, rows: Rows
+    ) -> tuple[tuple[Candidate, Found, Rows] | None, int]:
+        """The most alike of some candidates, and how many there were."""
+        best, count = None, 0
+        for candidate in candidates:
+            count += 1
+            found, own = _compare(candidate, slot, channels, rows)
+            if best is None or found.score > best[1].score:
+                best = candidate, found, own
+        return best, count
+
+    def _norm(self, link: Link, channels: Channels) -> Channels:
+        """Finds a batch norm, unless it is fused with the layer before it."""
+        assert link.name is not None
+        theirs = affine_of(
+            per_channel(self._known.values(link.name), link.heads.numel()), self._known.eps(link.name)
+        )
+        if link.name in self.walked.norms:
+            part = self.walked.norms[link.name]
+        else:
+            part = self._chosen_norm(link.name, channels, theirs)
+            self.walked.norms[link.name] = part
+            self._norms = [one for one in self._norms if one is not part]
+        if part is None:
+            return _behind(channels, nothing(len(channels.of)), theirs)
+        own = per_channel(part.values, len(channels.of))
+        return _behind(channels, affine_of(own, self._known.eps(link.name)), theirs)
+
+    def _chosen_norm(self, name: str, channels: Channels, theirs: Affine) -> Part | None:
+        """The batch norm that is most alike the reference's; None where it is fused with the layer before."""
+        width, count = len(channels.of), len(theirs.scale)
+        values, eps = self._known.values(name), self._known.eps(name)
+        pixels = len(values["running_var"]) // count
+        values = per_channel(values, count)
+        fit = [part for part in self._norms if part.width == width * pixels]
+        at, of = channels.firsts()
+
+        def score(part: Part) -> float:
+            own = per_channel(part.values, width)
+            return max(norms_alike(own, values, at, of), _level(channels, affine_of(own, eps), theirs))
+
+        best = max(fit, key=score, default=None)
+        if best is not None:
+            self.walked.log10_choices += log10(len(fit))
+        biased = channels.written is not None and bool(channels.written[0].biases.any())
+        if best is None and not biased and self._norms:
+            raise bad_input("suspect", name, f"a batch norm of {width * pixels} channels", "none")
+        if best is None or (biased and _level(channels, nothing(width), theirs) > score(best)):
+            return None
+        return best
+
+    def _unsplit(self, index: int, name: str, channels: Channels, biased: bool) -> Channels:
+        """Finds the batch norm behind a layer that has none in the reference."""
+        none = nothing(max(len(channels.of), int(channels.of.max()) + 1))
+        if name in self.walked.split:
+            return _behind(channels, affine_of(self.walked.split[name].values), none)
+        fit = [part for part in self._norms if part.width == len(channels.of)]
+        if not fit or len(self._norms) <= self._known.norms_from(index):
+            return channels
+
+        def score(part: Part) -> float:
+            return _level(channels, affine_of(part.values), none)
+
+        best = max(fit, key=score)
+        self.walked.log10_choices += log10(len(fit) + 1)
+        if biased and score(best) < _level(channels, none, none) + _BETTER:
+            return channels
+        self.walked.split[name] = best
+        self._norms = [one for one in self._norms if one is not best]
+        return _behind(channels, affine_of(best.values), none)
+
+
+def _compare(candidate: Candidate, slot: Slot, channels: Channels, rows: Rows) -> tuple[Found, Rows]:
+    """Which rows of a candidate are those of the reference's layer; and they themselves."""
+    kernels = _whole(candidate.kernels, slot.link)
+    if slot.depthwise:
+        return _compare_depthwise(kernels, slot, channels, rows)
+    read = channels.of >= 0
+    inputs = kernels.new_zeros(len(kernels), slot.link.tails.numel(), kernels.shape[2], dtype=torch.float64)
+    known = kernels[:, read].double() * channels.factor[read, None]
+    own = rows_of(inputs.index_add_(1, channels.of[read], known))
+    return compared(own, rows), own
+
+
+def _compare_depthwise(kernels: Tensor, slot: Slot, channels: Channels, rows: Rows) -> tuple[Found, Rows]:
+    """The same where every row belongs to the channel that it reads."""
+    each = slot.link.shape[1]
+    places = torch.arange(len(kernels))
+    read = channels.of[places // each]
+    of = torch.where(read >= 0, read * each + places % each, -1)
+    factor = channels.factor[places // each]
+    own = rows_of(kernels.double() * factor.sign()[:, None, None])
+    found = in_place(own, rows, of)
+    return replace(found, factor=Channels(of, found.factor * factor.abs()).scaled(own.lengths).factor), own
+
+
+def _whole(kernels: Tensor, link: Link) -> Tensor:
+    """Kernels [out, in of a group, taps] with zeros for the inputs that a row's group does not read.
+
+    Those of depthwise layers, and of layers without groups, stay as they are.
+    """
+    groups, _, inputs = link.shape
+    if groups == 1 or inputs == 1:
+        return kernels
+    whole = kernels.new_zeros(groups, len(kernels) // groups, groups, *kernels.shape[1:])
+    own = torch.arange(groups)
+    whole[own, :, own] = kernels.reshape(groups, -1, *kernels.shape[1:])
+    return whole.reshape(len(kernels), groups * inputs, -1)
+
+
+def _plain(count: int) -> Channels:
+    """Channels that everybody knows."""
+    return Channels(torch.arange(count), torch.ones(count, dtype=torch.float64))
+
+
+def _written(rows: Rows, bias: Tensor | None) -> Written:
+    return Written(rows.lengths, torch.zeros_like(rows.lengths) if bias is None else bias.double())
+
+
+def _level(channels: Channels, ours: Affine, theirs: Affine) -> float:
+    """How alike what is added to channels is, if these batch norms follow; -1 where that is not known."""
+    if channels.written is None:
+        return -1.0
+    at, of = channels.firsts()
+    signs = channels.factor.sign()[at] * ours.scale.sign()[at] * theirs.scale.sign()[of]
+    own, other = channels.written
+    return levels_alike(own.behind(ours)[at] * signs, other.behind(theirs)[of])
+
+
+def _behind(channels: Channels, ours: Affine, theirs: Affine) -> Channels:
+    """The channels behind batch norms."""
+    signs = torch.where(channels.of >= 0, theirs.scale.sign()[channels.of.clamp_min(0)], 1.0)
+    return channels.scaled(ours.scale * signs)
