@@ -1,4 +1,4 @@
-"""Channels of a suspect that hold what another one holds, times a positive number: merged.
+"""Channels of a suspect that hold what another one holds, times a number: merged.
 
 What is read of both is added up. So split neurons become one, also those with noise that cancels, and
 cliques (arXiv 2303.09732) become neurons that nothing reads. As many channels stay as the reference has.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.errors import InputError
-from ticket_sig.models.channels import Roles, places_of, strands_by_roles
+from ticket_sig.models.channels import Roles, places_of, strands_by_roles, streams, unflipped
 from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
 from ticket_sig.recovery.comparing import PARALLEL
@@ -97,6 +97,10 @@ class _Channels:
             for nodes, known in ((link.heads, self._writers), (link.tails, self._readers)):
                 for node in nodes.flatten().tolist():
                     known[node].append(index)
+        number = streams(graph)
+        self._flips = ~torch.isin(
+            number, number[unflipped(graph, weights)]
+        )  # may hold the negative of a copy
         self._first = torch.arange(graph.nodes)  # of those that hold the same
         self._size = torch.ones(graph.nodes, dtype=torch.float64)
         self._ratio = torch.ones(graph.nodes, dtype=torch.float64)  # to what the first holds
@@ -120,10 +124,14 @@ class _Channels:
             size = made.norm(dim=1)
             unit = made / torch.where(size > 0, size, 1)[:, None]
             zero = size == 0
-            alike = torch.where(zero[:, None] & zero, 1.0, unit @ unit.T)
+            cosines = unit @ unit.T
+            signs = torch.where(cosines < 0, -1.0, 1.0).double() if bool(self._flips[nodes].all()) else 1.0
+            alike = torch.where(zero[:, None] & zero, 1.0, cosines * signs)
             same = (alike > self._limit) & ~zero
             first = torch.where(same, torch.arange(len(nodes)), len(nodes)).amin(1)
             first = torch.where(zero, torch.arange(len(nodes)), first)
+            if isinstance(signs, Tensor):
+                size = size * signs.gather(1, first[:, None])[:, 0]
             self._size[nodes], self._first[nodes] = size, nodes[first]
             self._ratio[nodes] = torch.where(zero, 0.0, size / torch.where(zero, 1.0, size[first]))
             self._alike[roles] = torch.minimum(self._alike[roles], alike)
@@ -177,7 +185,7 @@ class _Channels:
         return len(chosen)
 
     def unused(self, strands: Tensor) -> Tensor:
-        """Which channels hold zeros wherever they are read, and which nothing reads: boolean [2, channels]."""
+        """Which channels hold zeros where they are read, and which nothing reads: boolean [2, channels]."""
         zero, unread = torch.ones(2, len(strands), dtype=torch.bool)
         for j in range(strands.shape[1]):
             for index in self._full_readers(int(strands[0, j])):
@@ -235,7 +243,7 @@ class _Channels:
         """What is read of both of two channels, wherever something reads them."""
         found = []
         for node, gone in zip(first.tolist(), second.tolist(), strict=True):
-            ratio = float(self._size[gone] / self._size[node]) if self._size[node] > 0 else 0.0
+            ratio = float(self._size[gone] / self._size[node]) if self._size[node] != 0 else 0.0
             for index in self._full_readers(node):
                 link = self._links[index]
                 kernels = link.kernels(self._weights[str(link.name)])
