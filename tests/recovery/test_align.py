@@ -62,7 +62,7 @@ def test_layers_are_found_with_pruning_or_noise_on_top(on_top: tuple[str, dict[s
     of = shipped()
     theft = stolen(of, ["permuted", "renamed", "reordered", "larger-kernels", "fused"])
     name, options = on_top
-    found = align(attack(name, theft, Scene(seed=0), **options).ticket, of.reference)
+    found = align(attack(name, **options)(theft, Scene(seed=0)), of.reference)
     assert found.similarity > 0.9
     shared = sum(int((kept & of.ticket.mask[n]).sum()) for n, kept in found.ticket.mask.items())
     assert shared == found.ticket.mask.kept

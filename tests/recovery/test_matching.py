@@ -28,7 +28,7 @@ def test_renamed_tensors_of_the_shipped_network_get_their_names_back() -> None:
 )
 def test_layers_are_found_with_pruning_or_noise_on_top(name: str, options: dict[str, float]) -> None:
     of = shipped()
-    theft = attack(name, of.ticket, Scene(seed=0), **options).ticket
+    theft = attack(name, **options)(of.ticket, Scene(seed=0))
     modules = sorted({n.rpartition(".")[0] for n in theft.weights}, key=lambda path: path[::-1])
     new = {path: f"part{n}" for n, path in enumerate(modules)}
     hidden = {f"{new[n.rpartition('.')[0]]}.{n.rpartition('.')[2]}": t for n, t in theft.weights.items()}
