@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ticket_sig.errors import about, bad_input
-from ticket_sig.fields import SHOWN, check_format, entry, number
+from ticket_sig.fields import SHOWN, check_format, entry, matching, number
 from ticket_sig.files import read_json
 from ticket_sig.version import VERSION
 
 FORMAT, FORMAT_VERSION = "ticket_sig claim", 2
 MOST_MARKS = 16
 MOST_TIED = 1000
+DIGEST = "sha256:[0-9a-f]{64}"
 # What version 1 called its schemes, and what the registry of marks calls them.
 _NAMES_OF_VERSION_1 = {
     "scheme 1: key mask": "key-mask",
@@ -39,6 +40,7 @@ class Claim:
     Attributes:
         marks: one or more, in the order in which they were put in.
         subject: digest of the tensors of the model as it was signed.
+        reference: digest of the tensors of the model before its first mark; None = it commits to none.
         accuracy: test accuracy in % that the claimant promises (F of NeurIPS'21, section 3.2); None = none.
         transcript: of the search that found the mask (`transcripts.link`); None = none.
         tied: the model's tied weights, of which a file may keep but one name: {name: first name}.
@@ -50,6 +52,7 @@ class Claim:
     marks: tuple[ClaimedMark, ...]
     subject: str
     accuracy: float | None = None
+    reference: str | None = None
     transcript: Mapping[str, Any] | None = None
     tied: Mapping[str, str] = field(default_factory=dict)
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
@@ -68,6 +71,7 @@ class Claim:
             "written_by": f"ticket_sig {VERSION}",
             "marks": [{"mark": one.name, "fields": dict(one.fields)} for one in self.marks],
             "subject": self.subject,
+            **({} if self.reference is None else {"reference": self.reference}),
             **({} if self.accuracy is None else {"accuracy": self.accuracy}),
             **({} if self.transcript is None else {"transcript": dict(self.transcript)}),
             **({"tied": dict(self.tied)} if self.tied else {}),
@@ -87,6 +91,7 @@ class Claim:
         return cls(
             marks=_marks_of_version_1(value) if old else _marks(value),
             subject=entry(value, "subject", str),
+            reference=None if value.get("reference") is None else matching(value, "reference", DIGEST),
             accuracy=None if value.get("accuracy") is None else number(value, "accuracy", 100),
             transcript=entry(value, "transcript", dict) if value.get("transcript") is not None else None,
             tied=_tied(value),

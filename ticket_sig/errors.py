@@ -24,12 +24,24 @@ class InputError(ValueError):
         self.named = named
 
 
+class NotThere(InputError):
+    """A suspect has no tensor of the name or shape that a mark names: whoever made it may have seen to that.
+
+    `verify` then says "not verified", with the message as the reason.
+    """
+
+
 def bad_input(where: object, field: str, expected: str, found: str, *, hint: str = "") -> InputError:
     """Returns the error `WHERE: FIELD: expected E, found F; HINT` (WHERE and HINT may be empty)."""
     head = f"{where}: {_cut(field)}" if str(where) else _cut(field)
     tail = f"; {hint}" if hint else ""
     message = " ".join(f"{head}: expected {_cut(expected)}, found {_cut(found)}{tail}".split())
     return InputError(message, named=isinstance(where, Path))
+
+
+def not_there(where: object, field: str, expected: str, found: str, *, hint: str = "") -> NotThere:
+    """Returns the same as `NotThere`."""
+    return NotThere(str(bad_input(where, field, expected, found, hint=hint)))
 
 
 def _cut(text: str) -> str:
@@ -60,7 +72,8 @@ def about(where: object) -> Iterator[None]:
     except InputError as error:
         if error.named:
             raise
-        raise InputError(f"{where}: {str(error).removeprefix(f'{where}: ')}", named=True) from None
+        kind = NotThere if isinstance(error, NotThere) else InputError
+        raise kind(f"{where}: {str(error).removeprefix(f'{where}: ')}", named=True) from None
 
 
 def needs_extra(package: str, extra: str, what: str) -> InputError:

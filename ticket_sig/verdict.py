@@ -13,6 +13,8 @@ LOG10_THRESHOLD = -6.0
 
 _NOT_INNOCENT = "that the network is innocent: a mark that was removed, or hidden, is not found"
 
+_WITH_REFERENCE = "the model as it was before it was signed: --reference FILE"
+
 Rows = Sequence[tuple[str, object]]  # of a table for people: what it is, and its value
 
 
@@ -64,6 +66,43 @@ class Reading(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unread:
+    """A reading of a suspect that has no tensor of the names or shapes that the claim gives.
+
+    Attributes:
+        mark: name of the mark, or of all.
+        reason: what is lacking.
+    """
+
+    mark: str
+    reason: str
+    message: str | None = None
+    agreement: float = 0.0
+    log10_p: float = 0.0
+    symbols: Symbols | None = None
+
+    def rows(self) -> Rows:
+        """Nothing: why, the verdict's remarks say."""
+        return ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The same."""
+        return {"not_found": self.reason, "hint": _WITH_REFERENCE, "log10_p": self.log10_p}
+
+    def verdict(self) -> Verdict:
+        """Not verified."""
+        return Verdict(
+            mark=self.mark,
+            reading=self,
+            statistic="nothing is read",
+            proves="nothing",
+            does_not_prove=_NOT_INNOCENT,
+            lacking="a layer of the claimed name or shape",
+            remarks=[("not found", self.reason), ("what may help", _WITH_REFERENCE)],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Verified or not, and why; a check that could not be made is an InputError instead.
 
@@ -75,6 +114,7 @@ class Verdict:
         lacking: what is required beside the p-value and is not there, in words; empty where nothing is.
         tried: how many marks of the claim were, each of which is a chance to be verified.
         undated: whether all that is lacking is a date: nothing in the check says what is older.
+        remarks: what is too long for a table.
     """
 
     mark: str
@@ -85,6 +125,7 @@ class Verdict:
     lacking: str = ""
     tried: int = 1
     undated: bool = False
+    remarks: Rows = ()
 
     @property
     def log10_p(self) -> float:
@@ -105,6 +146,11 @@ class Verdict:
     def outcome(self) -> str:
         """The verdict in the words of the vocabulary."""
         return "verified" if self.verified else "not verified"
+
+    @property
+    def headline(self) -> str:
+        """What is said first."""
+        return self.outcome
 
     @property
     def leaves_open(self) -> str:

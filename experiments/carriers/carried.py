@@ -22,7 +22,6 @@ from ticket_sig.marks.embed import Embedded, embed
 from ticket_sig.marks.mark import verdict_on
 from ticket_sig.marks.mask_change import moved
 from ticket_sig.ticket import Ticket
-from ticket_sig.training.device import made_with
 
 _T = TypeVar("_T")
 QR, SPREAD, MIRROR = "qr-code", "spread", "mirror"
@@ -137,7 +136,7 @@ def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = 
             "kept": after.mask.kept,
             "total": after.mask.total,
             "marks": {mark.name: left(mark, after, owners) for mark in owners.marks},
-            "made_with": made_with(bench.engine.device, "float32"),
+            "made_with": before.history[-1].made_with,
         }
 
     asked = carried.asked | {
@@ -152,7 +151,7 @@ def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = 
 
 def _stolen(bench: Bench, subject: Subject, carried: Carried, done: Theft, ticket: Ticket) -> Ticket:
     """What the thief has after all steps; his trainings stand in RUN."""
-    recipe = bench.recipe(subject, carried.seed)
+    recipe = bench.native(bench.recipe(subject, carried.seed))
     marks = signed(bench, subject, carried).marks if carried.marks else ()
     scene = Scene(
         data=bench.data(subject.other if done.other else subject.dataset) if done.trains else None,

@@ -30,7 +30,7 @@ from ticket_sig.models import build
 from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
-from ticket_sig.training.device import pick_precision
+from ticket_sig.training.device import emulated, pick_precision
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine, train
 
@@ -164,6 +164,15 @@ class Bench:
         """That of trainings: the machine's choice."""
         return pick_precision("auto", self.engine.device)
 
+    def native(self, recipe: Recipe) -> Recipe:
+        """The recipe as this machine trains it: bf16 in float32 where it would be emulated, ten times slower.
+
+        Both train alike (`fidelity`), so a cell is decided by the recipe as it is written, and its
+        `made_with` says what was used.
+        """
+        slow = emulated(recipe.precision, self.engine.device)
+        return replace(recipe, precision="float32") if slow else recipe
+
     def preset(self, name: str, arch: str, dataset: str, **changes: Any) -> Recipe:
         """A named recipe in this machine's precision."""
         return preset(name, arch=arch, dataset=dataset, precision=self.precision, **changes)
@@ -218,7 +227,7 @@ class Bench:
         mark: Mark | None = None,
     ) -> Trained:
         """Trains a ticket under its mask from its rewind weights, or where it has none from its weights."""
-        data = self.data(recipe.dataset)
+        data, recipe = self.data(recipe.dataset), self.native(recipe)
         weights = ticket.weights if ticket.rewind is None else ticket.rewound()
         given = {
             "recipe": recipe.to_json(),

@@ -9,6 +9,7 @@ Resumable. The secret is made once, in RUN, and is published beside the bundle: 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,10 @@ def main(options: argparse.Namespace) -> None:
 
 def _first(options: argparse.Namespace, engine: Any, data: Dataset) -> tuple[Ticket, Recipe]:
     """The ticket whose mask is taken, and how it was retrained."""
+    precision = pick_precision("auto", engine.device)
     if not options.smoke:
         shipped = load(CHECKPOINTS / FROM).ticket
-        return shipped, Recipe.from_json(shipped.recipe or {})
-    precision = pick_precision("auto", engine.device)
+        return shipped, replace(Recipe.from_json(shipped.recipe or {}), precision=precision)
     changes: dict[str, Any] = {"length": Steps(2), "rates": (0.5,), "tolerance": 99.0, "density": 0.3}
     recipe = preset("demo", arch="resnet20", dataset="digits", precision=precision, **changes)
     return ticket_sig.find(recipe, data, options.out / "find", engine=engine), recipe

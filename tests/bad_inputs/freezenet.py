@@ -55,7 +55,7 @@ def weights_of_8_bits(folder: Path) -> list[Any]:
     return ["embed", model, "--mark", "freezenet", "--length", 10, "--out", folder / "OUT"]
 
 
-@topic.case("freezenet: a.weight: expected shape [40, 30], found [40, 31]")
+@topic.case("not verified", "freezenet: a.weight: expected shape [40, 30], found [40, 31]", code=1)
 def parameters_that_changed_shape(folder: Path) -> list[Any]:
     claimed = marked(folder, "freezenet", "--message", "mine", "--length", 50)
     other = {"a.weight": torch.randn(40, 31), "b.weight": torch.randn(6, 40)}

@@ -194,11 +194,14 @@ def test_a_mark_that_cannot_be_read_is_told_after_training(
 ) -> None:
     """The claim beside a model may be on a layer that it has not: what was trained is not lost for that."""
     claim = json.loads((folder / "signed" / "claim.json").read_text())
-    claim["marks"][0]["fields"]["placement"]["layer"] = "other.weight"
+    claim["marks"][0]["fields"]["placement"] |= {"layer": "other.weight", "shape": [99, 99, 3, 3]}
     save(load(folder / "signed").ticket, tmp_path / "claimed", claim=claim)
     said = ticket_sig("train", tmp_path / "claimed", "--epochs", 1, "--out", tmp_path / "out")
     assert said.code == 0, said.err
-    assert "qr-code: model: layer: expected the claim's other.weight, found none of that name\n" in said.out
+    assert (
+        "qr-code: model: layer: expected the claim's other.weight, found none of that name or shape\n"
+        in said.out
+    )
     assert load(tmp_path / "out").ticket.history[-1].step == "train"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.stops import Stopped, at_forward, stop
+from support.stops import Notes, Stopped, at_forward, stop
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 from torch import nn
 
@@ -86,6 +86,17 @@ def test_stopped_and_started_again_it_ends_with_the_same_bits(
     assert tensor_digest(stopped.weights) == tensor_digest(whole.weights)
     finished = again(found, tmp_path / "a", start=start, model=at_forward(TinyNet(), 0, stop))
     assert tensor_digest(finished.weights) == tensor_digest(whole.weights)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_who_trains_in_emulated_bf16_is_told_what_is_faster(
+    native: bool, found: Ticket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ticket_sig.training.device._cpu", lambda: {"avx512_bf16": native})
+    told = Notes()
+    recipe = replace(tiny_recipe(), precision="bf16")
+    again(found, tmp_path / "run", recipe, start="model", engine=Engine(progress=told))
+    assert any("--precision float32" in note for note in told.notes) is not native
 
 
 def test_the_callers_ticket_is_left_as_it_was(found: Ticket, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ticket_sig import InputError
-from ticket_sig.training.device import made_with, pick_device, pick_precision
+from ticket_sig.training.device import emulated, made_with, pick_device, pick_precision
 
 
 def test_auto_is_a_gpu_where_there_is_one() -> None:
@@ -26,6 +26,14 @@ def test_auto_is_a_precision_that_a_recipe_takes_and_others_pass_as_they_are() -
     device = torch.device("cpu")
     assert pick_precision("auto", device) in ("bf16", "float32")
     assert [pick_precision(name, device) for name in ("bf16", "float32")] == ["bf16", "float32"]
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bf16_is_emulated_where_the_hardware_has_none(has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ticket_sig.training.device._cpu", lambda: {"avx512_bf16": has})
+    device = torch.device("cpu")
+    assert pick_precision("auto", device) == ("bf16" if has else "float32")
+    assert emulated("bf16", device) is not has and not emulated("float32", device)
 
 
 def test_a_history_says_with_what_it_was_made() -> None:

@@ -200,7 +200,7 @@ def test_masks_of_one_matrix_that_differ_are_refused(tmp_path: Path) -> None:
     could_not(said, "head.weight_mask: expected the mask that embed.weight_mask is, found another")
 
 
-def test_an_old_claim_on_a_name_that_is_gone_is_one_line(tmp_path: Path) -> None:
+def test_an_old_claim_on_a_name_that_is_gone_finds_it_by_its_shape(tmp_path: Path) -> None:
     """It does not say which weights were tied."""
     done(["embed", as_torch(network(), tmp_path / "o.pt"), "--message", "mine", "--out", tmp_path / "out"])
     claim = Claim.read(tmp_path / "out" / "claim.json")
@@ -208,12 +208,8 @@ def test_an_old_claim_on_a_name_that_is_gone_is_one_line(tmp_path: Path) -> None
     old = tmp_path / "old.json"
     old.write_text((tmp_path / "out" / "claim.json").read_text().replace('"tied"', '"unknown"'))
     suspect = as_model(loaded_by_its_owner(tmp_path / "out"), tmp_path / "suspect")
-    held = next(iter(name for name in (EMBED, HEAD) if name in Shards(suspect).names))
     said = run(["verify", suspect, "--claim", old])
-    if held == HEAD:
-        could_not(said, f"layer: expected the claim's {EMBED}, found none of that name")
-    else:
-        assert said.code == 0
+    assert said.code == 0 and said.out.startswith("verified"), said
 
 
 def test_what_is_equal_by_chance_of_its_making_is_not_tied() -> None:

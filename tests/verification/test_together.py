@@ -65,6 +65,11 @@ def renamed(ticket: Ticket, *layers: str) -> Ticket:
     return suspect({f"x{n}" if n in layers else n: t for n, t in ticket.weights.items()})
 
 
+def lacking(ticket: Ticket, *layers: str) -> Ticket:
+    """The network without some of its layers."""
+    return suspect({n: t for n, t in ticket.weights.items() if n not in layers})
+
+
 def test_where_both_stand_the_best_counts_twice(marked: Marked) -> None:
     found = verify(marked.ticket, marked.both)
     code, bits = verify(marked.ticket, marked.code), verify(marked.ticket, marked.bits)
@@ -123,17 +128,29 @@ def test_marks_of_one_kind_are_told_apart() -> None:
 
 
 def test_a_mark_that_cannot_be_read_is_told_and_still_paid_for(marked: Marked) -> None:
-    found = verify(renamed(marked.ticket, "b.weight"), marked.both)
-    alone = verify(renamed(marked.ticket, "b.weight"), marked.bits)
+    found = verify(lacking(marked.ticket, "b.weight"), marked.both)
+    alone = verify(lacking(marked.ticket, "b.weight"), marked.bits)
     assert found.verified and found.log10_p == alone.log10_p + math.log10(2)
     assert isinstance(found.reading, Together)
-    assert found.reading.errors == ["model: layer: expected the claim's b.weight, found none of that name"]
-    assert ("could not be read", found.reading.errors[0]) in found.rows()
-    with pytest.raises(InputError, match=r"^model: layer: expected the claim's b\.weight, found none"):
-        verify(renamed(marked.ticket, "a.weight", "b.weight"), marked.both)
-    # Where none stands, the one that could not be read may: that is no "not verified".
-    with pytest.raises(InputError, match=r"^model: layer: expected the claim's b\.weight, found none"):
-        verify(renamed(without_bits(marked.ticket), "b.weight"), marked.both)
+    error = "model: layer: expected the claim's b.weight, found none of that name or shape"
+    assert found.reading.errors == [error]
+    assert ("could not be read", error) in found.rows()
+    gone = verify(lacking(marked.ticket, "a.weight", "b.weight"), marked.both)
+    assert not gone.verified and error in str(dict(gone.remarks)["not found"])
+    assert gone.mark == "qr-code + uchida" and gone.to_json()["evidence"]["log10_p"] == 0
+    assert not verify(lacking(without_bits(marked.ticket), "b.weight"), marked.both).verified
+    # What stands in a damaged layer, nobody knows: where no other mark does, that is no "not verified".
+    odd = {**without_bits(marked.ticket).weights, "b.weight": marked.ticket.weights["b.weight"].int()}
+    with pytest.raises(InputError, match=r"^b\.weight: expected weights, found"):
+        verify(suspect(odd), marked.both)
+
+
+def test_renamed_layers_are_found_by_their_shapes_at_the_same_price(marked: Marked) -> None:
+    found = verify(renamed(marked.ticket, "a.weight", "b.weight"), marked.both)
+    assert found.verified and found.log10_p == verify(marked.ticket, marked.both).log10_p
+    assert isinstance(found.reading, Together)
+    told = [dict(one.rows())["found under another name"] for one in found.reading.verdicts]
+    assert told == [f"1 tensor renamed: {name} as x{name}" for name in ("b.weight", "a.weight")]
 
 
 def test_the_latest_text_that_can_be_read_is_extracted_and_bits_where_there_is_none(marked: Marked) -> None:
@@ -143,9 +160,9 @@ def test_the_latest_text_that_can_be_read_is_extracted_and_bits_where_there_is_n
     digits = extract(marked.ticket, marked.bits).message
     assert digits is not None and len(digits) == 128
     assert extract(without_code(marked.ticket), marked.both).message == digits
-    assert extract(renamed(marked.ticket, "b.weight"), marked.both).message == digits
+    assert extract(lacking(marked.ticket, "b.weight"), marked.both).message == digits
     with pytest.raises(InputError, match=r"^model: layer: expected the claim's b\.weight"):
-        extract(renamed(marked.ticket, "a.weight", "b.weight"), marked.both)
+        extract(lacking(marked.ticket, "a.weight", "b.weight"), marked.both)
 
 
 def test_a_trigger_set_beside_a_code_is_left_to_be_asked(marked: Marked) -> None:

@@ -305,11 +305,6 @@ def test_the_verdict_says_all_that_it_rests_on() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"layer": "c.weight"}, r"model: layer: expected the claim's c\.weight, found none"),
-        (
-            {"shape": [40, 36, 5, 5]},
-            r"model: a\.weight: expected the claim's shape \[40, 36, 5, 5\], found \[40, 36, 3, 3\]",
-        ),
         ({"row": 20}, r"a\.weight: placement: expected a region of its 40x36 kernels, found rows 20\.\.48"),
         ({"row": -1}, "placement"),
         ({"column": 8}, "placement"),
@@ -322,6 +317,32 @@ def test_a_claim_that_does_not_fit_the_model_is_no_verdict(changes: dict[str, ob
     moved = {**fields, "placement": {**fields["placement"], **changes}}
     with pytest.raises(InputError, match=words):
         verify(embedded.ticket, with_fields(embedded.claim, moved))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"layer": "c.weight", "shape": [40, 36, 5, 5]},
+            "model: layer: expected the claim's c.weight, found none of that name or shape",
+        ),
+        (
+            {"shape": [40, 36, 5, 5]},
+            "model: a.weight: expected the claim's shape [40, 36, 5, 5], found [40, 36, 3, 3]",
+        ),
+    ],
+)
+def test_a_layer_that_is_not_there_in_any_name_or_shape_is_not_verified(
+    changes: dict[str, object], words: str
+) -> None:
+    embedded = embed(sparse_ticket(), "m" * 20, layer="a.weight", secret=SECRET)
+    fields = embedded.mark.to_json()
+    moved = {**fields, "placement": {**fields["placement"], **changes}}
+    found = verify(embedded.ticket, with_fields(embedded.claim, moved))
+    assert not found.verified and found.log10_p == 0
+    said = dict(found.remarks)
+    assert said["not found"] == words and "--reference FILE" in str(said["what may help"])
+    assert not verify({"b.bias": torch.ones(3)}, embedded.claim).verified
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def run(
         say(head="3. retrain it", text="from the rewind weights, under the signed mask")
         with TemporaryDirectory() as state:
             signed = retrain(embedded.ticket, recipe, data, state, engine=engine)
-        save(signed, bundle, claim=embedded.claim.to_json(), replace=True)
+        save(signed, bundle, claim=embedded.claim.to_json(), reference=ticket.weights, replace=True)
     say(head="4. read the signature back", text="")
     checks = {"signed": _check(signed, embedded, say)}
     say(head=f"5. prune {100 * _ATTACK:.0f} % more", text="as a thief would, and read again")

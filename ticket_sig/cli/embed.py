@@ -13,6 +13,9 @@ verifier needs. The claim of freezenet, uchida and nct holds their secret: keep 
 away the model alone. Marks of the claim beside the model stay claimed, as long as they stand. Train it next,
 so that the network recovers.
 
+Beside the claim lies reference.safetensors, the model before its first mark, to which the claim commits: with
+it `verify --reference` undoes renamed tensors, permuted channels and the like. Keep it as you keep the claim.
+
 Example: ticket-sig embed RUN/ticket --message "owner@example.org" --out SIGNED
 """
 
@@ -60,6 +63,13 @@ Searched = Annotated[
         "and the claim names it.",
     ),
 ]
+Reference = Annotated[
+    bool,
+    typer.Option(
+        help="Keep the model as it was (reference.safetensors) beside the claim, which commits to it: "
+        "`verify --reference` undoes with it what a thief did for nothing.",
+    ),
+]
 
 
 def run(
@@ -71,6 +81,7 @@ def run(
     mask: options.MaskFile = None,
     prune: Prune = None,
     transcript: Searched = None,
+    reference: Reference = True,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -78,9 +89,11 @@ def run(
     from ticket_sig.marks.embed import keep_apart, options_of_each
     from ticket_sig.marks.embed_in_files import embed_in_files
     from ticket_sig.marks.secret import outside
+    from ticket_sig.training.memory import give_back_freed_memory
     from ticket_sig.transcripts import Transcript
     from ticket_sig.transcripts.link import tagged
 
+    give_back_freed_memory()
     searched = Transcript.open(transcript) if transcript else None
     if searched and given.get("message") is not None:
         given = {**given, "message": tagged(given["message"], searched)}
@@ -98,10 +111,17 @@ def run(
             mask_file=mask,
             prune=prune,
             transcript=searched,
+            reference=reference,
             replace=force,
             progress=bars,
         )
-    _report(made, bundle, file if apart else None, as_json)
+    _report(made, model, bundle, file if apart else None, as_json)
+
+
+_USE = (
+    "`verify --reference` undoes with it what a thief did for nothing; keep it with the claim, "
+    "and publish neither"
+)
 
 
 @contextmanager
@@ -125,8 +145,9 @@ def command() -> Callable[..., None]:
     return with_options(run, kinds, chooser="mark")
 
 
-def _report(made: Written, bundle: Path, secret: Path | None, as_json: bool) -> None:
+def _report(made: Written, model: Path, bundle: Path, secret: Path | None, as_json: bool) -> None:
     claim = bundle / "claim.json"
+    kept = bundle / "reference.safetensors" if made.reference else None
     if as_json:
         marks = [_told(one) for one in made.marks]
         left = {
@@ -134,7 +155,8 @@ def _report(made: Written, bundle: Path, secret: Path | None, as_json: bool) -> 
             "no_longer_claimed": list(made.dropped),
             "still_claimed": list(made.still),
         }
-        print_json({"bundle": bundle, "claim": claim, "secret": secret, **left, **marks[0], "marks": marks})
+        files = {"bundle": bundle, "claim": claim, "reference": kept, "secret": secret}
+        print_json({**files, **left, **marks[0], "marks": marks})
         return
     for one in made.marks:
         out.print(printable(str(one.mark)))
@@ -148,6 +170,9 @@ def _report(made: Written, bundle: Path, secret: Path | None, as_json: bool) -> 
     if made.left_out:
         out.print(printable(f"left out of the copy: {', '.join(made.left_out)}"))
     out.print(f"bundle: {bundle}\nclaim: {claim}; keep it, give away the model alone")
+    if kept or made.claim.reference:
+        told = kept or f"{model} as it was, not copied"
+        out.print(printable(f"reference: {told}; {_USE}"))
     if secret:
         from ticket_sig.marks.secret import CARE
 

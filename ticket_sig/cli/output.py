@@ -63,8 +63,9 @@ def tell_verdict(
     if as_json:
         print_json({**verdict.to_json(), "fidelity": accuracy and accuracy.to_json(), **about})
         return
-    out.print(verdict.outcome, style=f"bold {'green' if verdict.verified else 'red'}")
+    out.print(verdict.headline, style=f"bold {'green' if verdict.verified else 'red'}")
     out.print(table("", ("evidence", "value"), verdict.rows()))
+    print_rows(verdict.remarks)
     if (message := verdict.reading.message) is not None:
         out.print(f"message: {printable(message)}")  # a table would cut it
     if accuracy is not None:

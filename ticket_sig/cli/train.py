@@ -63,6 +63,7 @@ def run(
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import load_dataset
     from ticket_sig.formats import load, save
+    from ticket_sig.formats.bundle import reference_beside
     from ticket_sig.lottery import retrain
     from ticket_sig.marks import TriggerMark
     from ticket_sig.marks.trained import claim_after, kept_in_training
@@ -89,7 +90,8 @@ def run(
         )
     replaced = [m.name for m in (claim.marks if claim and taught else ()) if m.name == TriggerMark.name]
     claim = claim_after(claim, ticket, taught)
-    save(ticket, bundle, claim=claim.to_json() if claim else None, replace=force)
+    kept = reference_beside(loaded.claim) if claim and claim.reference else None
+    save(ticket, bundle, claim=claim.to_json() if claim else None, reference=kept, replace=force)
     shutil.rmtree(state)
     before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
     _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, recorded, as_json)

@@ -10,6 +10,11 @@ secret, and needs it (--secret). With --data the accuracy is measured, too, and 
 that the claim promises (fidelity). Models in many safetensors files are never loaded whole for freezenet,
 uchida and nct. An nct is never verified by itself: its claim has no date that could be checked here.
 
+Renamed layers are found by their shapes. What else a thief can do for nothing (channels in another order,
+scales, layers stored otherwise) hides most marks; with --reference, the owner's model, it is undone, and the
+suspect is read again. The first line then says on which condition the verdict holds, and beside the p-value
+stands the one without that condition.
+
 A trigger set is not read in the weights: `ticket-sig ask` asks the network for its answers.
 
 Example: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
@@ -47,6 +52,14 @@ Audits = Annotated[
         rich_help_panel="How it was trained",
     ),
 ]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        help="The owner's model, as it was before it was signed: reference.safetensors beside its claim. "
+        "What a thief did for nothing is undone with it, where nothing is verified without.",
+    ),
+]
 
 
 def run(
@@ -54,6 +67,7 @@ def run(
     claim: options.ClaimFile,
     given: dict[str, Path],
     mask: options.MaskFile = None,
+    reference: Reference = None,
     transcript: Searched = None,
     audit: Audits = None,
     data: options.Data = None,
@@ -74,8 +88,9 @@ def run(
     if audit and transcript is None:
         raise bad_input("", "--audit", "--transcript beside it", "none")
     claimed = Claim.read(claim)
-    verdict = verify_file(model, claimed, given, mask)
-    accuracy = fidelity_of_file(model, claimed, data=data, arch=arch, dataset=dataset, mask=mask)
+    verdict = verify_file(model, claimed, given, mask, reference, arch if reference else None)
+    own = arch if reference is None or data or dataset else None  # else it is of the reference alone
+    accuracy = fidelity_of_file(model, claimed, data=data, arch=own, dataset=dataset, mask=mask)
     marks = marks_of(claimed)
     left = [str(mark) for mark in marks if mark.stands_in == "answers"]
     read = tried(marks, given)

@@ -5,11 +5,13 @@ mask.safetensors     boolean, the prunable tensors
 rewind.safetensors   the tensors at the rewind step, dense (left out where not known)
 ticket.json          format version, recipe, seed, history, digests of the tensors above
 claim.json           once signed
+reference.safetensors  the tensors before the first mark, for their owner alone
 sealed.bin           of a locked ticket: what its key opens (scheme 1)
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import check_format
 from ticket_sig.files import SECRET, read_json, whole_folder, write_json
+from ticket_sig.formats.folder import REFERENCE
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.ticket import HistoryEntry, Ticket, tie, ties
@@ -42,6 +45,7 @@ def save(
     *,
     claim: Mapping[str, Any] | None = None,
     sealed: bytes | None = None,
+    reference: Mapping[str, Tensor] | Path | None = None,
     replace: bool = False,
 ) -> Path:
     """Writes a bundle, whole or not at all, and returns its path.
@@ -49,6 +53,7 @@ def save(
     Args:
         claim: what goes into claim.json (`Claim.to_json()`).
         sealed: of a locked ticket, what its key opens (`Split.sealed` of the key mask).
+        reference: the tensors before the first mark, or their file, to which the claim commits.
         replace: overwrite a bundle that is there.
 
     Raises:
@@ -56,22 +61,57 @@ def save(
         OSError: the disk is full; nothing is left behind.
     """
     path = Path(path)
+    check_overwrite(path, replace)
     ticket.mask.check(ticket.weights)
+    with whole_folder(path, replace=replace) as folder:
+        write_bundle(ticket, folder, claim=claim, sealed=sealed, reference=reference)
+    return path
+
+
+def check_overwrite(path: Path, replace: bool) -> None:
+    """Refuses, as InputError, to put a bundle in place of something else."""
     if replace and path.exists() and not is_bundle(path):
         raise bad_input(path, "output folder", "a bundle to overwrite", "something else")
+
+
+def write_bundle(
+    ticket: Ticket,
+    folder: Path,
+    *,
+    claim: Mapping[str, Any] | None = None,
+    sealed: bytes | None = None,
+    reference: Mapping[str, Tensor] | Path | None = None,
+) -> None:
+    """Writes the files of a bundle into a folder that is there (`whole_folder`); as `save`."""
+    ticket.mask.check(ticket.weights)
     tensors: dict[str, Mapping[str, Tensor]] = {MODEL: ticket.weights, MASK: ticket.mask}
     if ticket.rewind is not None:
         tensors[REWIND] = ticket.rewind
-    with whole_folder(path, replace=replace) as folder:
-        for name, content in tensors.items():
-            write_safetensors(folder / name, content)
-        digests = {name: tensor_digest(content) for name, content in tensors.items()}
-        write_json(folder / TICKET, _ticket_json(ticket, digests))
-        if claim is not None:
-            write_json(folder / CLAIM, claim, SECRET)  # it names the place of the mark
-        if sealed is not None:
-            (folder / SEALED).write_bytes(sealed)
-    return path
+    for name, content in tensors.items():
+        write_safetensors(folder / name, content)
+    digests = {name: tensor_digest(content) for name, content in tensors.items()}
+    write_json(folder / TICKET, _ticket_json(ticket, digests))
+    if claim is not None:
+        write_json(folder / CLAIM, claim, SECRET)  # it names the place of the mark
+    if sealed is not None:
+        (folder / SEALED).write_bytes(sealed)
+    if reference is not None:
+        keep_reference(reference, folder)
+
+
+def reference_beside(claim: Path | None) -> Path | None:
+    """The reference that lies beside a claim's file; None where there is none."""
+    beside = claim and claim.with_name(REFERENCE)
+    return beside if beside and beside.is_file() else None
+
+
+def keep_reference(reference: Mapping[str, Tensor] | Path, folder: Path) -> None:
+    """Writes a reference beside a claim, for its owner alone: tensors, or a copy of their file."""
+    if isinstance(reference, Path):
+        shutil.copyfile(reference, folder / REFERENCE)
+        (folder / REFERENCE).chmod(SECRET)
+    else:
+        write_safetensors(folder / REFERENCE, reference, mode=SECRET)
 
 
 def read_bundle(path: Path) -> Ticket:

@@ -13,6 +13,7 @@ from ticket_sig.files import read_json
 from ticket_sig.formats.kinds import folder_kind
 
 ONE = "model.safetensors"
+REFERENCE = "reference.safetensors"  # of a claim that lies in the folder: never its model
 _INDEX = ".index.json"
 # How libraries call the weights of a folder; the first that is there is the model.
 _NAMES = (
@@ -113,7 +114,8 @@ def _only_one(path: Path) -> ModelFiles:
     """The model of a folder that has one under some other name, and no more than that one."""
     if len(indices := sorted(path.glob(f"*{_INDEX}"))) == 1:
         return _of_index(indices[0])
-    if len(files := sorted(path.glob("*.safetensors"))) == 1 and not indices:
+    files = sorted(file for file in path.glob("*.safetensors") if file.name != REFERENCE)
+    if len(files) == 1 and not indices:
         return ModelFiles((files[0],), path)
     expected = f"a bundle (ticket.json), {ONE} or pytorch_model.bin, or the index of one and its shards"
     if kind := folder_kind(path):

@@ -161,7 +161,8 @@ def found_elsewhere(found: Mapping[str, str]) -> dict[str, str]:
 def rows_of(found_as: Mapping[str, str]) -> Rows:
     """A row on tensors that were found under other names; none where there are none."""
     told = [f"{name} as {there}" for name, there in found_as.items()]
-    return [("found under another name", some(told, at_most=1))] if told else []
+    renamed = f"{len(told)} tensor{'s' if len(told) > 1 else ''} renamed"
+    return [("found under another name", f"{renamed}: {some(told, at_most=1)}")] if told else []
 
 
 def json_of(found_as: Mapping[str, str]) -> dict[str, dict[str, str]]:

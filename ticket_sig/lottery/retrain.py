@@ -17,6 +17,7 @@ from ticket_sig.mask import Mask
 from ticket_sig.options import one_of
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.batches import TriggerBatch
+from ticket_sig.training.device import emulated
 from ticket_sig.training.loop import Engine
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
@@ -25,6 +26,7 @@ from ticket_sig.training.run_folder import run_folder
 from ticket_sig.training.teacher import Teacher
 
 STARTS = ("rewind", "model")
+_SLOW = "this machine emulates bf16, which takes many times as long as float32 (--precision float32)"
 
 
 def retrain(
@@ -68,6 +70,8 @@ def retrain(
     identity = {"recipe": recipe.to_json(), "data": data.digest}
     identity |= _identity(weights, mask, triggers, teacher, digests)
     begun_with = engine.prepare(model, recipe.precision)
+    if emulated(recipe.precision, engine.device):
+        engine.progress.note(_SLOW)
     with run_folder(run, identity, begun_with, engine.progress.note):
         if engine.recorder:
             facts = recipe, data, weights, mask, begun_with

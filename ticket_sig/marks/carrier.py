@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -291,6 +291,7 @@ class Carrier(Mark):
         commitment: to the secret.
         secret: where it is known: of a mark that was just made.
         margin: standard deviations by which each bit of the code is to stand; of a mark that was just made.
+        may_rise: whether the margin is the usual one, so that more may be taken where it proves too little.
         usual_sigma: standard deviations of all bits together, where no margin is given.
     """
 
@@ -308,6 +309,7 @@ class Carrier(Mark):
     commitment: str
     secret: Secret | None = field(default=None, compare=False, repr=False)
     margin: float = field(default=0.0, compare=False)
+    may_rise: bool = field(default=False, compare=False)
 
     # What a carrier says of itself.
 
@@ -355,6 +357,7 @@ class Carrier(Mark):
             commitment=own.commitment,
             secret=own,
             margin=usual if options.margin is None else options.margin,
+            may_rise=options.margin is None,
         )
 
     @classmethod
@@ -446,6 +449,10 @@ class Carrier(Mark):
 
     def __str__(self) -> str:
         return f"{self.name}, {self.payload.shown(self.payload.data)!r}"
+
+    def carried_by(self) -> Collection[str]:
+        """Its layers."""
+        return [layer.name for layer in self.layers]
 
     def room(self, mask: Mask) -> int:
         """It can stand anywhere in its layers."""

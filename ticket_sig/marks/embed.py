@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ticket_sig.claim import Claim
+from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import SHOWN
 from ticket_sig.marks import MARKS, claim_of
@@ -23,6 +24,8 @@ class Embedded:
 
     Attributes:
         marks: that were put in, in this order.
+        reference: the ticket as it was before, to which the claim commits: with it `verify` undoes what a
+            thief did for nothing. To be kept with the claim, and not to be given away; None if left out.
         shown: what their reading needs beside the model and the claim (`verify(..., **shown)`): the owner's
             secret, to be kept in a file of its own (`shown["secret"].write(path)`).
     """
@@ -31,6 +34,7 @@ class Embedded:
     claim: Claim
     marks: tuple[Mark, ...]
     shown: Mapping[str, Any] = field(default_factory=dict)
+    reference: Ticket | None = None
 
     @property
     def mark(self) -> Mark:
@@ -79,6 +83,7 @@ def embed(
     *,
     mark: str = "qr-code",
     secret: bytes | Secret | None = None,
+    keep_reference: bool = True,
     **given: Any,
 ) -> Embedded:
     """Puts marks into a ticket: by default a message as a QR code into its mask.
@@ -93,6 +98,7 @@ def embed(
         message: what the marks are to say, where they say anything.
         mark: name in the registry (`MARKS`), or several, `NAME+NAME`, to be put in in this order.
         secret: bytes that decide all that must look like chance; fresh by default.
+        keep_reference: commit to the model as it is now.
         given: the marks' options (`MARKS[mark].options`); each goes to every mark that has it.
 
     Raises:
@@ -101,11 +107,14 @@ def embed(
     """
     options = options_of_each(mark, **given, **({} if message is None else {"message": message}))
     own = Secrets.of(options, secret)
-    done = list(steps(as_ticket(model), options, own, ()))
+    before = as_ticket(model)
+    done = list(steps(before, options, own, ()))
     marks, marked = tuple(one for one, _, _ in done), done[-1][2]
     if len(marks) > 1:
         check_standing([(one, one.read(marked).verdict()) for one in marks])
-    return Embedded(marked, claim_of(marks, marked.weights), marks, own.shown)
+    committed = tensor_digest(before.weights) if keep_reference else None
+    claim = claim_of(marks, marked.weights, reference=committed)
+    return Embedded(marked, claim, marks, own.shown, before if keep_reference else None)
 
 
 @dataclass(frozen=True)
@@ -169,7 +178,9 @@ def check_standing(marks: Sequence[tuple[Mark, Verdict]]) -> None:
             layer = f", layer {found}" if (found := getattr(one, "layer", None)) else ""
             hint = "the mark does not take in this model: choose another layer, or another mark"
             if len(marks) > 1:
-                hint = "it does not stand beside the others: put it in last, or leave it out"
+                hint = (
+                    f"it does not stand beside the others: {one.remedy()}; or put it in last, or leave it out"
+                )
             raise bad_input(
                 "", f"{one.name}{layer}", "all of it read in the copy", verdict.statistic, hint=hint
             )

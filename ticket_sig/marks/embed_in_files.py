@@ -11,12 +11,22 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ticket_sig.claim import Claim
+from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.files import SECRET, check_new, whole_folder, write_json
-from ticket_sig.formats import load, save
-from ticket_sig.formats.bundle import CLAIM, is_bundle
-from ticket_sig.formats.folder import folder_of, has_model
+from ticket_sig.formats import load
+from ticket_sig.formats.bundle import (
+    CLAIM,
+    check_overwrite,
+    is_bundle,
+    keep_reference,
+    reference_beside,
+    write_bundle,
+)
+from ticket_sig.formats.folder import REFERENCE, folder_of, has_model
 from ticket_sig.formats.load import shards_at
 from ticket_sig.formats.patch import copy_files, other_files
 from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
@@ -59,6 +69,7 @@ class Written:
         left_out: names of what lay beside the model and is not in the copy.
         dropped: marks of an earlier claim that no longer stand, and are not claimed any more.
         still: those of its marks that are claimed on.
+        reference: whether the model before its first mark lies beside the claim.
     """
 
     claim: Claim
@@ -66,6 +77,7 @@ class Written:
     left_out: tuple[str, ...]
     dropped: tuple[str, ...]
     still: tuple[str, ...] = ()
+    reference: bool = False
 
     @property
     def mark(self) -> Mark:
@@ -92,6 +104,7 @@ def embed_in_files(
     mask_file: Path | None = None,
     prune: float | None = None,
     transcript: Transcript | None = None,
+    reference: bool = True,
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Written:
@@ -101,6 +114,9 @@ def embed_in_files(
     those entries, and never loaded whole. Any other model becomes a bundle. Marks that the claim beside the
     model is of are claimed on, as far as they still stand.
 
+    Beside the claim lies the model before its first mark (reference.safetensors), to which the claim commits.
+    Of files that are copied as they are there is no second copy: the claim commits to the first.
+
     Args:
         out: folder to write, whole or not at all.
         marks: options by name in the registry, to be put in in this order (`options_of_each`).
@@ -109,6 +125,7 @@ def embed_in_files(
         mask_file: of the model's mask, where it lies apart.
         prune: first prune this share by magnitude.
         transcript: of the search that found the mask; the claim names it (`transcripts.link`).
+        reference: keep the model as it was before, and commit to it.
         replace: overwrite a model that is there, and the claim beside it.
 
     Raises:
@@ -128,25 +145,86 @@ def embed_in_files(
         with about(path):
             claimed = Claim.read(beside) if beside.is_file() else None
             own = _beside(claimed, own)
+            kept = Kept.of(claimed, reference_beside(beside), tensors_of(weights), reference)
         make = partial(MARKS[name].make, options=marks[name], secret=own.of_mark(name))
-        return _copy(path, weights, out, make, claimed, own, replace, progress)
+        return _copy(path, weights, out, make, claimed, kept, own, replace, progress)
+    check_overwrite(out, replace)
+    return _bundle(path, out, marks, own, mask_file, prune, transcript, reference, replace, progress)
+
+
+def _bundle(
+    path: Path,
+    out: Path,
+    marks: Mapping[str, Options],
+    own: Secrets,
+    mask_file: Path | None,
+    prune: float | None,
+    transcript: Transcript | None,
+    reference: bool,
+    replace: bool,
+    progress: Progress | None,
+) -> Written:
     loaded = load(path, mask_file)
     with about(path):
         if loaded.sealed:
             raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
         before, pruned = loaded.ticket, list[tuple[str, object]]()
         if prune is not None:
-            before, kept = prune_dense(before, prune), Mask.of_matrices(before.weights).kept
-            pruned = [("pruned", f"{kept} weights kept before, {before.mask.kept} after")]
+            before, count = prune_dense(before, prune), Mask.of_matrices(before.weights).kept
+            pruned = [("pruned", f"{count} weights kept before, {before.mask.kept} after")]
         claimed = Claim.read(loaded.claim) if loaded.claim else None
         own = _beside(claimed, own)
         earlier = marks_of(claimed) if claimed else []
-        marked, put = _put_in(before, marks, own, earlier, progress)
-        put[0] = (put[0][0], [*pruned, *put[0][1]])
-        link = Link.of(transcript, before.mask, marked.mask).to_json() if transcript else None
-        written = _written(put, marked, claimed, earlier, own, link=link)
-    save(marked, out, claim=written.claim.to_json(), replace=replace)
-    return written
+        kept = Kept.of(claimed, reference_beside(loaded.claim), before.weights, reference)
+    with whole_folder(out, replace=replace) as folder:
+        kept.write(before.weights, folder)  # now: the marks are put into these tensors
+        with about(path):
+            marked, put = _put_in(before, marks, own, earlier, progress)
+            put[0] = (put[0][0], [*pruned, *put[0][1]])
+            link = Link.of(transcript, before.mask, marked.mask).to_json() if transcript else None
+            written = _written(put, marked, claimed, earlier, own, kept, link=link)
+        write_bundle(marked, folder, claim=written.claim.to_json())
+    return replaced(written, reference=(out / REFERENCE).is_file())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The reference of a claim: the model before its first mark.
+
+    Attributes:
+        digest: to which the claim commits; None for no reference.
+        file: that it lies in, beside an earlier claim; None where that is not known.
+        own: whether the model itself, before anything is put in, is the reference.
+    """
+
+    digest: str | None = None
+    file: Path | None = None
+    own: bool = False
+
+    @classmethod
+    def of(
+        cls, claimed: Claim | None, file: Path | None, weights: Mapping[str, Tensor], wanted: bool
+    ) -> Kept:
+        """That of a claim beside the model, or the model; none where it holds marks and the claim has none.
+
+        Args:
+            file: that lies beside that claim.
+            weights: of the model, before anything is put in.
+            wanted: whether there is to be one at all.
+        """
+        if not wanted:
+            return cls()
+        if claimed and claimed.reference:
+            return cls(claimed.reference, file)
+        if claimed and any(mark.stands_in != "answers" for mark in marks_of(claimed)):
+            return cls()
+        return cls(tensor_digest(weights), own=True)
+
+    def write(self, weights: Mapping[str, Tensor] | None, folder: Path) -> None:
+        """Writes it beside a claim: the model's weights, if they are given, or that of an earlier claim."""
+        source = weights if self.own else self.file
+        if source is not None:
+            keep_reference(source, folder)
 
 
 def _put_in(
@@ -174,6 +252,7 @@ def _copy(
     out: Path,
     make: Callable[[Model], Mark],
     claimed: Claim | None,
+    kept: Kept,
     secrets: Secrets,
     replace: bool,
     progress: Progress | None,
@@ -187,14 +266,15 @@ def _copy(
         copy_files(weights, folder, changed, progress)
         for source in others:
             shutil.copyfile(source, folder / source.name)
-        left = tuple(name for name in left_out if name != CLAIM)
+        kept.write(None, folder)
+        left = tuple(name for name in left_out if name not in (CLAIM, REFERENCE))
         with about(path):
             after = Shards(folder)
             put = [(one, one.facts(weights, after))]
             earlier = marks_of(claimed) if claimed else []
-            written = _written(put, after, claimed, earlier, secrets, left)
+            written = _written(put, after, claimed, earlier, secrets, kept, left)
         write_json(folder / CLAIM, written.claim.to_json(), SECRET)
-    return written
+    return replaced(written, reference=(out / REFERENCE).is_file())
 
 
 def _beside(claimed: Claim | None, secrets: Secrets) -> Secrets:
@@ -220,6 +300,7 @@ def _written(
     claimed: Claim | None,
     earlier: Sequence[Mark],
     secrets: Secrets,
+    kept: Kept,
     left_out: tuple[str, ...] = (),
     link: Mapping[str, Any] | None = None,
 ) -> Written:
@@ -230,9 +311,9 @@ def _written(
     verdicts = [replaced(one.read(after).verdict(), tried=chances) for one, _ in put]
     check_standing([(one, verdict) for (one, _), verdict in zip(put, verdicts, strict=True)])
     claim = (
-        claim_of(marks, tensors_of(after), tied=after.copies)
+        claim_of(marks, tensors_of(after), tied=after.copies, reference=kept.digest)
         if isinstance(after, Shards)
-        else claim_of(marks, after.weights)
+        else claim_of(marks, after.weights, reference=kept.digest)
     )
     return Written(
         claim=replaced(claim, transcript=link or (claimed.transcript if claimed else None)),

@@ -20,7 +20,7 @@ from ticket_sig.claim import MOST_TIED, Claim, ClaimedMark
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
 from ticket_sig.digests import json_digest, tensor_digest
-from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.errors import InputError, NotThere, about, bad_input, not_there
 from ticket_sig.fields import SHOWN, hexadecimal
 from ticket_sig.formats.layouts import split_layout
 from ticket_sig.formats.names import each_in, plain_names
@@ -149,6 +149,10 @@ class Mark(ABC):
         """The same, where the claim's tied names may find what the mark names (`under_tied_names`)."""
         return self.read(under_tied_names(suspect, tied), **needed)
 
+    def read_aligned(self, suspect: Model, tied: Mapping[str, str], **needed: Any) -> Reading:
+        """The same of a suspect that was aligned with a reference: scales came back up to rounding."""
+        return self.read_tied(suspect, tied, **needed)
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The mark's own fields of a claim."""
@@ -189,6 +193,15 @@ class Mark(ABC):
         if frame is None or frame.layer not in mask:
             return 0
         return frame.side**2 * mask[frame.layer].shape[2:].numel()
+
+    def carried_by(self) -> Collection[str]:
+        """The layers that it names in its claim: where it stands, as far as they tell.
+
+        Before a suspect is read, it may be aligned with a reference. Where that carries the mark itself,
+        these layers have no say in it.
+        """
+        layer = getattr(self, "layer", None)
+        return () if layer is None else (layer,)
 
     def draw(self, reading: Any, path: Path) -> None:
         """Draws what was read; InputError where the mark has no picture."""
@@ -277,7 +290,7 @@ def layer_of(model: Model, name: str) -> Tensor:
     weights = as_weights(model)
     found = find_in(weights, {name: None}).get(name)
     if found is None:
-        raise bad_input("model", "layer", repr(name)[:80], "none of that name")
+        raise not_there("model", "layer", repr(name)[:80], "none of that name")
     check_dtype("model", name, weights.dtypes[found])
     return weights.tensor(found)
 
@@ -290,10 +303,29 @@ def claimed_layer(weights: Weights, layer: str, shape: tuple[int, ...]) -> str:
     """
     name = find_in(weights, {layer: shape}).get(layer)
     if name is None:
-        raise bad_input("model", "layer", f"the claim's {layer}", "none of that name")
+        raise not_there("model", "layer", f"the claim's {layer}", "none of that name")
     if (found := weights.shapes[name]) != shape:
-        raise bad_input("model", layer, f"the mark's shape {list(shape)}", str(list(found)))
+        raise not_there("model", layer, f"the mark's shape {list(shape)}", str(list(found)))
     return name
+
+
+def claimed_layers(weights: Weights, layer: str, shape: tuple[int, ...]) -> list[str]:
+    """The layer that has a claimed name, as `claimed_layer`; or else all of its shape.
+
+    A mark whose p-value counts all layers of a network can be read in each of them: one layer more that is
+    looked at is one that the claimant could have named.
+
+    Raises:
+        NotThere: there is none of that shape.
+        InputError: several could be the claimed one by their names.
+    """
+    try:
+        return [claimed_layer(weights, layer, shape)]
+    except NotThere:
+        alike = [n for n in weights.names if weights.shapes[n] == shape and weights.dtypes[n] in DTYPES]
+        if not alike:
+            raise
+        return alike
 
 
 def matrices_of(weights: Weights) -> list[str]:
@@ -363,6 +395,7 @@ def claim_of(
     weights: Mapping[str, Tensor],
     accuracy: float | None = None,
     tied: Mapping[str, str] | None = None,
+    reference: str | None = None,
 ) -> Claim:
     """The claim on a marked network. It holds the marks' secrets: to be kept until there is a dispute.
 
@@ -370,11 +403,13 @@ def claim_of(
         weights: of the marked network.
         accuracy: test accuracy in % that is promised.
         tied: its tied weights (`ties`), where the tensors do not tell.
+        reference: digest of its tensors before the first mark.
     """
     listed = tuple(ClaimedMark(mark.name, mark.to_json()) for mark in marks)
     tied = ties(weights) if tied is None else tied
     told = tied if len(tied) <= MOST_TIED else {}  # more are not read
-    return Claim(marks=listed, subject=tensor_digest(weights), accuracy=accuracy, tied=told)
+    subject = tensor_digest(weights)
+    return Claim(marks=listed, subject=subject, accuracy=accuracy, reference=reference, tied=told)
 
 
 def under_tied_names(model: Model, tied: Mapping[str, str]) -> Model:
@@ -423,11 +458,18 @@ def verdict_on(
     chances: int,
     shown: Mapping[str, Any] | None = None,
     tied: Mapping[str, str] | None = None,
+    *,
+    aligned: bool = False,
 ) -> Verdict | InputError:
-    """The verdict on one of so many marks that are tried, each a chance; or why it could not be read."""
+    """The verdict on one of so many marks that are tried, each a chance; or why it could not be read.
+
+    Args:
+        aligned: whether the suspect was aligned with a reference.
+    """
     try:
         given = {name: one for name, one in (shown or {}).items() if name in mark.needs}
-        return replace(mark.read_tied(suspect, tied or {}, **given).verdict(), tried=chances)
+        read = mark.read_aligned if aligned else mark.read_tied
+        return replace(read(suspect, tied or {}, **given).verdict(), tried=chances)
     except InputError as error:
         return error
 

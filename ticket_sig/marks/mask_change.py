@@ -9,6 +9,8 @@ from ticket_sig.mask import Mask, in_parts
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import HistoryEntry, Ticket, retie
 
+_SAMPLED = 1 << 20  # kept weights of a layer whose magnitudes are looked at
+
 
 def with_mask(ticket: Ticket, mask: Mask, secret: bytes, *, in_place: bool = False) -> Ticket:
     """The ticket under a mask that a mark was written into, and one more entry of history.
@@ -72,11 +74,9 @@ def _small_magnitudes(weights: Tensor) -> tuple[float, float]:
     """
     if not (count := int(torch.count_nonzero(weights))):
         return 1e-3, 2e-3
-    sizes, first = torch.empty(count, dtype=torch.promote_types(weights.dtype, torch.float32)), 0
-    for part in in_parts(weights):
-        found = part[part != 0].abs()
-        sizes[first : first + len(found)] = found
-        first += len(found)
-    places = [min(tenths * count // 10, count - 1) for tenths in (1, 4)]
-    (ordered := sizes.numpy()).partition(places)
-    return float(ordered[places[0]]), float(ordered[places[1]])
+    step = -(-count // _SAMPLED)
+    sampled = torch.cat([part[part != 0][::step].abs() for part in in_parts(weights)])
+    sizes = sampled.to(torch.promote_types(weights.dtype, torch.float32)).numpy()
+    places = [min(tenths * len(sizes) // 10, len(sizes) - 1) for tenths in (1, 4)]
+    sizes.partition(places)
+    return float(sizes[places[0]]), float(sizes[places[1]])

@@ -44,6 +44,11 @@ def pick_precision(name: str, device: torch.device) -> str:
     return "bf16" if has_bf16 else "float32"
 
 
+def emulated(precision: str, device: torch.device) -> bool:
+    """Whether the hardware cannot multiply in this precision itself."""
+    return precision != "float32" and pick_precision("auto", device) == "float32"
+
+
 def made_with(device: torch.device, precision: str, kernels: str = "torch") -> dict[str, Any]:
     """Versions and hardware, for histories and reports."""
     on_gpu = device.type == "cuda"

@@ -1,7 +1,8 @@
-"""Freed memory stays with the process, in huge pages: a step asks for the same activations again and again.
+"""What becomes of freed memory.
 
-By default glibc hands large blocks back to the system on every free, and the next step pays for each page
-anew. Blocks of 32 MiB and more still go: glibc keeps none of that size.
+In training it stays with the process, in huge pages: a step asks for the same activations again and again. By
+default glibc hands large blocks back to the system on every free, and the next step pays for each page anew.
+Blocks of 32 MiB and more still go: glibc keeps none of that size. Where a large model is read once, all goes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import cache
 
 # <malloc.h> and <sys/mman.h>; 32 MiB is the largest threshold that glibc takes.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _MADV_HUGEPAGE = -1, -2, -3, 14
+_GIVEN_BACK = 4 << 20  # bytes, from which on a block goes
 _LARGEST_MMAP_THRESHOLD, _HUGE_PAGE, _RESERVED = 32 << 20, 2 << 20, 1 << 30
 
 
@@ -34,6 +36,17 @@ def keep_freed_memory() -> bool:
         libc.mallopt(_M_TOP_PAD, _LARGEST_MMAP_THRESHOLD)
         return bool(kept)
     return False
+
+
+def give_back_freed_memory() -> None:
+    """Tells glibc to hand large blocks back when they are freed, for this process; elsewhere does nothing.
+
+    Left alone it learns to keep blocks as large as the largest that was freed, up to 32 MiB: arrays of a bit
+    or a few for each weight of a large model then stay, and come to a third of it.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK)
 
 
 def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ticket_sig.claim import Claim
-from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.errors import InputError, NotThere, about, bad_input
 from ticket_sig.formats import load, open_weights
 from ticket_sig.marks import MARKS, Mark, Model, marks_of
 from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.options import flag
-from ticket_sig.verdict import Reading, Rows, Symbols, Verdict
+from ticket_sig.recovery.reference import Reference
+from ticket_sig.verdict import Reading, Rows, Symbols, Unread, Verdict
+from ticket_sig.verification.through import reference_in, reference_of, through_reference
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,9 @@ def _carriers(claim: Claim) -> list[Mark]:
     raise bad_input(claim.source, "marks", f"one that carries bits ({bits})", found)
 
 
-def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
+def verify(
+    model: Model, claim: Claim, *, reference: Reference | Model | None = None, **shown: Any
+) -> Verdict:
     """Decides whether one of the claimed marks stands in a model: in its mask, or in its weights.
 
     Args:
@@ -163,8 +167,13 @@ def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
             read.
         claim: of one mark or several; trigger sets are left out (`verification.ask`). Where several are
             read, the best p-value counts, times their number.
+        reference: the owner's model, best as it was before its first mark. Where nothing is verified as it
+            stands, the suspect is aligned with it and read again (`through_reference`).
         shown: what marks of the claim need beside the model (`Mark.needs`): key and locked ticket, or the
             owner's secret.
+
+    Returns:
+        "Not verified" also of a model that lacks what the marks name.
 
     Raises:
         InputError: it could not be decided: no mark of the claim can be read in weights, or none stands and
@@ -172,40 +181,95 @@ def verify(model: Model, claim: Claim, **shown: Any) -> Verdict:
     """
     marks = in_weights(claim)
     check_needed(marks, shown, claim)
-    return _decide(marks, model, claim, shown)
+    if reference is None:
+        return decide(marks, lambda _: model, claim, shown)
+    return through_reference(marks, model, claim, reference_of(reference), shown, decide)
 
 
-def _decide(marks: Sequence[Mark], model: Model, claim: Claim, shown: Mapping[str, Any]) -> Verdict:
+def decide(
+    marks: Sequence[Mark],
+    suspect: Callable[[Mark], Model],
+    claim: Claim,
+    shown: Mapping[str, Any],
+    *,
+    readings: int = 1,
+    whole: bool = True,
+    aligned: bool = False,
+) -> Verdict:
+    """The verdict on all marks of a claim that are tried.
+
+    Args:
+        suspect: as it is to be read for a mark.
+        readings: how many times it is read, each a chance.
+        whole: whether all of the suspect is there, so that what is lacking is lacking in it.
+        aligned: whether it was aligned with a reference.
+
+    Raises:
+        InputError: no mark could be read, or none stands and one could not be read.
+    """
     able = tried(marks, shown)
-    read = [verdict_on(mark, model, len(able), shown, claim.tied) for mark in able]
+    chances = len(able) * readings
+    read = [_read(mark, suspect, chances, shown, claim, aligned) for mark in able]
     verdicts = [one for one in read if isinstance(one, Verdict)]
     errors = [one for one in read if isinstance(one, InputError)]
+    undecided = [error for error in errors if not (whole and isinstance(error, NotThere))]
+    if undecided and not verdicts:
+        raise undecided[0]
     if not verdicts:
-        raise errors[0]
+        names = " + ".join(mark.name for mark in able)
+        return Unread(mark=names, reason="; ".join(dict.fromkeys(map(str, errors)))).verdict()
     if len(able) == 1:
         return verdicts[0]
     together = Together(verdicts, len(able), [str(error) for error in errors]).verdict()
-    if errors and not together.verified:  # a mark that could not be read may stand
-        raise errors[0]
+    if undecided and not together.verified:  # a mark that could not be read may stand
+        raise undecided[0]
     return together
 
 
+def _read(
+    mark: Mark,
+    suspect: Callable[[Mark], Model],
+    chances: int,
+    shown: Mapping[str, Any],
+    claim: Claim,
+    aligned: bool,
+) -> Verdict | InputError:
+    try:
+        model = suspect(mark)
+    except InputError as error:
+        return error
+    return verdict_on(mark, model, chances, shown, claim.tied, aligned=aligned)
+
+
 def verify_file(
-    path: Path | str, claim: Claim, files: Mapping[str, Path] | None = None, mask: Path | None = None
+    path: Path | str,
+    claim: Claim,
+    files: Mapping[str, Path] | None = None,
+    mask: Path | None = None,
+    reference: Path | None = None,
+    arch: str | None = None,
 ) -> Verdict:
     """The same of a model file; large ones are read in parts, where no mark stands in the mask.
 
     Args:
         files: what marks need, by name (`Mark.needs`).
         mask: a file of the model's mask, where it lies apart.
+        reference: file of the owner's model; the suspect then is loaded whole.
+        arch: of the reference's network, where neither the file nor its tensors' names tell.
 
     Raises:
         InputError: as `verify`, or a file is missing or damaged; names the file.
     """
     marks, files = in_weights(claim), files or {}
     shown = opened(marks, files, claim)
+    if reference is None:
+        whole = not _is_shard(path)
+        with about(path), _of_shards(path):
+            model = _opened_for(marks, path, mask)
+            return decide(marks, lambda _: model, claim, shown, whole=whole)
+    owned = reference_in(reference, arch)
     with about(path), _of_shards(path):
-        return _decide(marks, _opened_for(marks, path, mask), claim, shown)
+        return through_reference(marks, load(path, mask).ticket, claim, owned, shown, decide)
 
 
 def extract_file(
@@ -235,11 +299,16 @@ def _of_shards(path: Path | str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        count = re.search(r"-\d+-of-(\d+)\.\w+$", Path(path).name)
-        if count is None or int(count[1]) < 2:
+        if not _is_shard(path):
             raise
         hint = "this is one shard of several; give its folder or index"
         raise InputError(f"{error}; {hint}", named=error.named) from None
+
+
+def _is_shard(path: Path | str) -> bool:
+    """Whether a file's name says that it is one of several."""
+    count = re.search(r"-\d+-of-(\d+)\.\w+$", Path(path).name)
+    return count is not None and int(count[1]) > 1
 
 
 def _opened_for(marks: Sequence[Mark], path: Path | str, mask: Path | None) -> Model:

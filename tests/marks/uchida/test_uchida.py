@@ -367,7 +367,7 @@ def test_a_wrapped_network_is_taught_and_read(name: str) -> None:
 def test_a_layer_that_is_not_there_or_is_another_is_named() -> None:
     made, state = mark(16), {"a.weight": normal(8, 64, 3, 3)}
     for call in (
-        lambda: made.read({"b.weight": normal(*SHAPE)}),
+        lambda: made.read({"b.weight": normal(8, 64, 3, 3)}),
         lambda: made.bind(TinyNet()),
         lambda: made.embed(dense(b=normal(*SHAPE))),
     ):

@@ -31,6 +31,7 @@ class Matches:
         tensors: of the network, which a claimant could have named or left out.
         odd: tensors with NaN or infinities at fixed places, with their count.
         found_as: names of fixed tensors in the network, where they are others.
+        aligned: whether the network was aligned with a reference before: not all values come back whole.
     """
 
     stands: NDArray[np.bool_]
@@ -41,6 +42,7 @@ class Matches:
     tensors: int
     odd: Mapping[str, int]
     found_as: Mapping[str, str] = field(default_factory=dict)
+    aligned: bool = False
 
     @property
     def found(self) -> int:
@@ -108,8 +110,11 @@ class Matches:
         }
 
     def verdict(self) -> Verdict:
-        """Verified where every value stands and no unrelated network would have as many."""
-        differ = self.length - self.found
+        """Verified where every value stands and no unrelated network would have as many.
+
+        After an alignment, as many as no unrelated network would have are enough.
+        """
+        differ = 0 if self.aligned else self.length - self.found
         # 32 bits are searched in minutes: a thief finds data of his own that give the owner's values.
         other = "that the data are those that were signed: of scale legacy, others give the same values; "
         return Verdict(
@@ -125,7 +130,7 @@ class Matches:
         )
 
 
-def matches(weights: Tensor, values: NDArray[np.float32]) -> Tensor:
+def matches(weights: Tensor, values: NDArray[np.float32], rounding: float = 0.0) -> Tensor:
     """Which weights stand for their values, boolean [n]: two-sided, and never NaN.
 
     The policy for every dtype: a weight stands if it is exactly the value, or the value rounded to
@@ -135,13 +140,17 @@ def matches(weights: Tensor, values: NDArray[np.float32]) -> Tensor:
     Args:
         weights: [n], of one of `DTYPES`.
         values: [n].
+        rounding: by which share of a value a weight may be off, where it was scaled and scaled back.
     """
     exact = torch.from_numpy(values)
     rounded = (exact, exact.bfloat16(), exact.half(), exact.half().bfloat16())
-    return torch.stack([weights == value.to(weights.dtype) for value in rounded]).any(0)
+    same = torch.stack([weights == value.to(weights.dtype) for value in rounded]).any(0)
+    if not rounding:
+        return same
+    return same | ((weights.double() - exact.double()).abs() <= rounding * exact.double().abs())
 
 
-def chances_to_match(weights: Tensor, bound: float) -> NDArray[np.float64]:
+def chances_to_match(weights: Tensor, bound: float, rounding: float = 0.0) -> NDArray[np.float64]:
     """For each weight at most the chance that it `matches` a value that has nothing to do with it.
 
     Values are uniform on 2^24 cells of (-bound, bound); a weight that half precision can hold is met by all
@@ -154,7 +163,10 @@ def chances_to_match(weights: Tensor, bound: float) -> NDArray[np.float64]:
     in_half = (w.half().double() == w).numpy()
     cells = in_bf16 * _spacing(size, 7, -126) + in_half * _spacing(size, 10, -14)
     chances = 2.0**-23 + cells / (2 * bound) + in_bf16 * 2.0**-24 + in_half * 2.0**-24
-    reachable = size <= bound * (1 + 2.0**-7) + 2.0**-24  # the smallest step of float16
+    chances += (
+        rounding / (1 - rounding**2) * size / bound
+    )  # values of w / (1 + rounding) to w / (1 - rounding)
+    reachable = size <= bound * (1 + max(2.0**-7, rounding)) + 2.0**-24  # the smallest step of float16
     return np.where(reachable, np.minimum(1.0, chances), 0.0)
 
 

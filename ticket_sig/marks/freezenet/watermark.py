@@ -13,7 +13,7 @@ they must hold enough secret bytes, and be kept until there is a dispute.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from ticket_sig.digests import json_digest
-from ticket_sig.errors import NAMED_AT_MOST, InputError, bad_input, refuse, some
+from ticket_sig.errors import NAMED_AT_MOST, NotThere, bad_input, refuse, some
 from ticket_sig.fields import entry, hexadecimal, whole
 from ticket_sig.formats.layouts import is_constant
 from ticket_sig.formats.names import found_elsewhere, names_in, plain_names
@@ -41,7 +41,7 @@ from ticket_sig.marks.freezenet.derive import (
     size_of,
 )
 from ticket_sig.marks.freezenet.reading import Matches, chances_to_match, matches
-from ticket_sig.marks.mark import Mark, Model, as_weights, check_dtype, signed
+from ticket_sig.marks.mark import Mark, Model, as_weights, check_dtype, signed, under_tied_names
 from ticket_sig.models import MODELS, build_for
 from ticket_sig.models.own import check_bound, parameters_of
 from ticket_sig.options import Options, one_of, option, within
@@ -51,6 +51,7 @@ from ticket_sig.verdict import Rows
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _SHOWN = 10  # tensors in a table
+_ROUNDINGS = 8  # steps of its type that a weight may be off when it was scaled and scaled back
 MOST_VALUES = 1 << 25  # each takes 80 bytes: a claim from outside must not take all memory
 MOST_LEGACY = 1 << 28
 
@@ -176,7 +177,14 @@ class Watermark(Mark):
         Raises:
             InputError: NaN or infinities at fixed places; else as `apply`.
         """
-        found = self._match(model)
+        return self._checked_match(model)
+
+    def read_aligned(self, suspect: Model, tied: Mapping[str, str], **needed: Any) -> Matches:
+        """The same of a suspect that was aligned: its scales came back up to rounding."""
+        return self._checked_match(under_tied_names(suspect, tied), _ROUNDINGS)
+
+    def _checked_match(self, model: Model, roundings: int = 0) -> Matches:
+        found = self._match(model, roundings)
         odd = list(found.odd.items())[:NAMED_AT_MOST]
         refuse("weights", (f"{n}: expected finite numbers, found {count} that are not" for n, count in odd))
         return found
@@ -262,6 +270,10 @@ class Watermark(Mark):
             told.append((f"{len(rest)} more", f"{sum(len(f.places) for _, f in rest)} values"))
         return told
 
+    def carried_by(self) -> Collection[str]:
+        """The tensors that its values may lie in."""
+        return tuple(self.manifest or ())
+
     def remedy(self) -> str:
         """More values."""
         return "a larger --length"
@@ -311,7 +323,7 @@ class Watermark(Mark):
         ]
         if problems:
             # A name from a claim may hold line breaks.
-            raise InputError(" ".join(f"{self.name}: {some(problems, '; ')}".split()))
+            raise NotThere(" ".join(f"{self.name}: {some(problems, '; ')}".split()))
         # The legacy stream is laid over the tensors in order: another order would be a choice more.
         if self.scale == LEGACY and [names[name] for name in manifest] != sorted(names.values()):
             raise bad_input(
@@ -319,7 +331,7 @@ class Watermark(Mark):
             )
         return names
 
-    def _match(self, model: Model) -> Matches:
+    def _match(self, model: Model, roundings: int = 0) -> Matches:
         if isinstance(model, nn.Module):
             weights: Weights = InMemory(_parameters_of(model, self.manifest))
         else:
@@ -333,8 +345,9 @@ class Watermark(Mark):
             values = weights.take(name, f.places).cpu()
             if bad := int((~values.isfinite()).sum()):
                 odd[name] = bad
-            stands.append(matches(values, f.values).numpy())
-            expected += float(chances_to_match(values, f.bound).sum())
+            off = roundings * torch.finfo(values.dtype).eps
+            stands.append(matches(values, f.values, off).numpy())
+            expected += float(chances_to_match(values, f.bound, off).sum())
         found, p = sum(int(part.sum()) for part in stands), 0.0
         # So far out, several chances make a thinner tail than their mean would (Hoeffding, 1956).
         if 0 < expected < self.length and found >= expected + 1:
@@ -348,6 +361,7 @@ class Watermark(Mark):
             tensors=len(list(model.parameters()) if isinstance(model, nn.Module) else weights.names),
             odd=odd,
             found_as=found_elsewhere(self._names_in(self._shapes(weights), manifest)),
+            aligned=roundings > 0,
         )
 
 

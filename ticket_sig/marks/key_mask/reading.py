@@ -33,7 +33,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import not_there
 from ticket_sig.formats.names import found_elsewhere, json_of, names_in, rows_of
 from ticket_sig.marks.key_mask.key import Key
 from ticket_sig.mask import described
@@ -208,10 +208,10 @@ def _counted(
 
 def _layer(ticket: Ticket, name: str, there: str, public: Tensor) -> Tensor:
     if (weights := ticket.weights.get(there)) is None:
-        raise bad_input("model", "layer", f"the key's {name}", "none of that name")
+        raise not_there("model", "layer", f"the key's {name}", "none of that name")
     if weights.shape != public.shape or not weights.is_floating_point():
         expected = f"weights {list(public.shape)}, as the locked ticket's"
-        raise bad_input("model", name, expected, described(weights))
+        raise not_there("model", name, expected, described(weights))
     return weights
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
+from ticket_sig.claim import MOST_MARKS
 from ticket_sig.errors import bad_input
 from ticket_sig.marks.carrier import Carrier, CarrierOptions, Layer, Measured
 from ticket_sig.marks.mark import Model
@@ -32,6 +33,7 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
 
 _ROUNDING = 1e-9
+_RISE = 1.25  # of the margin, at a time
 _WIDE = f"kernels of a width of 2 or more, of up to {MOST_TAPS} taps"
 
 _Own = TypeVar("_Own", bound="Mirror")
@@ -62,13 +64,27 @@ class Mirror(Carrier):
     def written(self, ticket: Ticket, stream: Stream, spared: Mapping[str, Tensor]) -> Mask:
         """Mirrors kernels, also spared ones: marks that are spared stand in whole kernels, kept or not.
 
+        Where a network has few pairs of patterns the usual margin proves too little: then more are mirrored.
+
         Raises:
             InputError: the message does not fit (says how many bytes would, at which margin).
         """
-        code = self.code
+        length, sent = self.code.length, self.code.encode(self.payload.data)
         writer = Writer.of_ticket(ticket, [layer.name for layer in self.layers], stream)
-        writer.check(code.length, self.margin)
-        return writer.written(code.encode(self.payload.data), self.margin)
+        writer.check(length, self.margin)
+        usual = mask = writer.written(sent, self.margin)
+        margin = self.margin
+        while self.may_rise and not self._stands(mask):
+            margin *= _RISE
+            if not writer.fits(length, margin):
+                return usual
+            mask = writer.written(sent, margin)
+        return mask
+
+    def _stands(self, mask: Mask) -> bool:
+        """Whether a mask that was just written verifies it, however many marks are tried with it."""
+        kept = {layer.name: mask[layer.name].half() for layer in self.layers}
+        return replace(self.read(Ticket(weights=kept, mask=Mask({}))).verdict(), tried=MOST_MARKS).verified
 
     def under(self, ticket: Ticket, mask: Mask, secret: bytes, in_place: bool) -> Ticket:
         """The ticket under the mask that was written; the weights of a mirrored kernel move with its taps."""

@@ -13,7 +13,7 @@ import scipy  # `scipy.optimize` takes time to import, and is imported where it 
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ticket_sig.errors import InputError, bad_input
+from ticket_sig.errors import InputError, not_there
 from ticket_sig.formats.names import found_elsewhere, names_in
 from ticket_sig.marks.carrier import Layer, Measured
 from ticket_sig.marks.message_code import Signs
@@ -130,7 +130,7 @@ class Reader:
                 f"at most {_MOST_PAIRS} pairs of one shape to compare",
                 "restore the claim's names",
             )
-            raise bad_input("model", "layers", expected, str(self._pairs), hint=hint)
+            raise not_there("model", "layers", expected, str(self._pairs), hint=hint)
         orders = sum(
             math.lgamma(len(theirs) + 1) - math.lgamma(len(theirs) - len(mine) + 1) for mine, theirs in groups
         )
@@ -160,7 +160,7 @@ class Reader:
         ]
         if len(theirs) < (claimed := len(self._groups()[shape])):
             hint = "is it a network of this architecture?"
-            raise bad_input(
+            raise not_there(
                 "model", "layers", f"{claimed} of shape {list(shape)}", str(len(theirs)), hint=hint
             )
         return theirs

@@ -69,19 +69,19 @@ class Writer:
 
     def check(self, length: int, margin: float) -> None:
         """Checks that a message of so many bytes fits by a margin; InputError says what would."""
-        if self._fits(length, margin):
+        if self.fits(length, margin):
             return
-        shorter = next((n for n in range(length - 1, 0, -1) if self._fits(n, margin)), 0)
+        shorter = next((n for n in range(length - 1, 0, -1) if self.fits(n, margin)), 0)
         tenths = range(int(10 * margin), int(10 * LEAST_MARGIN) - 1, -1)
-        lower = next((m / 10 for m in tenths if self._fits(length, m / 10)), 0)
+        lower = next((m / 10 for m in tenths if self.fits(length, m / 10)), 0)
         expected = "a lower margin" if lower else "kernels of more patterns"
         if shorter:
             expected = f"at most {shorter} bytes at margin {margin:.3g}"
         hint = f"it would fit at --margin {lower:g}" if lower else "or take the mark spread"
         raise bad_input("mirror", "message", expected, f"{length} bytes", hint=hint)
 
-    def _fits(self, length: int, margin: float) -> bool:
-        """Whether the margins can stand, and what does is enough to decode from.
+    def fits(self, length: int, margin: float) -> bool:
+        """Whether a message of so many bytes fits: the margins can stand, and enough does to decode from.
 
         A bit that stands by z standard deviations tells about 1 - exp(-0.6 z^2) of it.
         """

@@ -27,9 +27,9 @@ from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, hexadecimal, whole
 from ticket_sig.formats.names import found_elsewhere
 from ticket_sig.formats.patch import Entries
-from ticket_sig.formats.weights import Weights, find_in
+from ticket_sig.formats.weights import Renamed, Weights, find_in
 from ticket_sig.marks.bits import digits_of
-from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, claimed_layer, matrices_of, signed
+from ticket_sig.marks.mark import DTYPES, Mark, Model, as_weights, claimed_layers, matrices_of, signed
 from ticket_sig.marks.nct.classifier import HIDDEN, MOST_HIDDEN, Classifier, trained
 from ticket_sig.marks.nct.reading import Classified
 from ticket_sig.marks.nct.selection import LEAST, MOST, Selection
@@ -115,11 +115,20 @@ class Nct(Mark):
         return {}
 
     def read(self, suspect: Model) -> Classified:
-        """Reads the bits; InputError for no such layer or several, another shape or dtype, or NaN."""
-        weights, chosen = as_weights(suspect), self.selection
-        logits = self.classifier.logits(chosen.vectors(weights))
+        """Reads the bits in the claimed layer; if none has its name, in that of its shape that fits best.
+
+        InputError for none of that shape or several of that name, another dtype, or NaN.
+        """
+        weights = as_weights(suspect)
+        found = (self._read(weights, n) for n in claimed_layers(weights, self.layer, self.selection.shape))
+        return min(found, key=lambda reading: reading.log10_p)
+
+    def _read(self, weights: Weights, name: str) -> Classified:
+        """Reads the bits in this layer of a network."""
+        chosen = self.selection
+        there = weights if name == self.layer else Renamed(weights, {self.layer: name})
+        logits = self.classifier.logits(chosen.vectors(there))
         labels = chosen.labels()
-        name = claimed_layer(weights, self.layer, chosen.shape)
         return Classified(
             payload=chosen.payload,
             right=tuple((np.array(labels) == (logits > 0)).tolist()),

@@ -8,7 +8,7 @@ of kept weights stays what it was.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -150,6 +150,10 @@ class CodeMark(PlacedCode, Mark):
     def frame(self) -> Frame:
         """Where the code stands in its kernel map."""
         return Frame(**vars(self.placement), side=qr.side(self.version))
+
+    def carried_by(self) -> Collection[str]:
+        """The layer of its place."""
+        return (self.placement.layer,)
 
     def draw(self, reading: CodeReading, path: Path) -> None:
         """Draws the code as it was read, function patterns put back."""

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import bad_input, not_there
 from ticket_sig.formats.names import found_elsewhere, json_of, names_in, rows_of
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import PlacedCode, count_placements
@@ -141,20 +141,19 @@ class CodeReading:
 
 
 def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
-    """Reads a code at its place.
+    """Reads a code at its place: in the layer of its name, or else in the one of its shape that fits best.
+
+    All layers are among the places that the p-value counts, so that another one costs nothing more.
 
     Raises:
-        InputError: the model lacks the layer, has it in another shape, or several tensors could be it.
+        NotThere: the model has no layer of that shape.
+        InputError: several tensors could be the claimed one by their names.
     """
-    layer = mark.placement.layer
-    found = names_in({layer: mark.shape}, {name: w.shape for name, w in ticket.weights.items()})
-    if (weights := ticket.weights.get(found.get(layer, layer))) is None:
-        raise bad_input("model", "layer", f"the claim's {layer}", "none of that name")
-    if not weights.is_floating_point():
-        raise bad_input("", layer, "weights", f"a tensor of {described(weights)}")
-    if tuple(weights.shape) != mark.shape:
-        raise bad_input("model", layer, f"the claim's shape {list(mark.shape)}", str(list(weights.shape)))
-    code, strength = mark.code(), _strengths(weights, mark)
+    layer, code = mark.placement.layer, mark.code()
+    names = _candidates(ticket, mark)
+    fits = {name: _log10_p_here(_strengths(ticket.weights[name], mark), code) for name in names}
+    name = min(names, key=lambda one: fits[one])
+    found, strength = {layer: name}, _strengths(ticket.weights[name], mark)
     light = _strongest(strength, code)
     parameters = mark.version, mark.level, mark.data_mask
     decoded = _decoded(strength, light, code)
@@ -167,7 +166,7 @@ def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
         codewords=decoded.symbols if decoded else None,
         matches=int(data.sum() - wrong.sum()),
         modules=int(data.sum()),
-        log10_p_here=log10_p_agreement(code.light[data], light[data]),
+        log10_p_here=fits[name],
         log10_places=_log10_places(ticket),
         log10_messages=_log10_messages(code),
         light=qr.with_function_patterns(light, *parameters),
@@ -177,6 +176,27 @@ def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
         total=ticket.mask.total,
         found_as=found_elsewhere(found),
     )
+
+
+def _candidates(ticket: Ticket, mark: PlacedCode) -> list[str]:
+    """The one layer that has the claimed name, or else all of the claimed shape."""
+    layer, weights = mark.placement.layer, ticket.weights
+    found = names_in({layer: mark.shape}, {name: w.shape for name, w in weights.items()}).get(layer, layer)
+    named = weights.get(found)
+    if named is not None and tuple(named.shape) == mark.shape:
+        if not named.is_floating_point():
+            raise bad_input("", layer, "weights", f"a tensor of {described(named)}")
+        return [found]
+    alike = [n for n, w in weights.items() if tuple(w.shape) == mark.shape and w.is_floating_point()]
+    if alike:
+        return alike
+    if named is None:
+        raise not_there("model", "layer", f"the claim's {layer}", "none of that name or shape")
+    raise not_there("model", layer, f"the claim's shape {list(mark.shape)}", str(list(named.shape)))
+
+
+def _log10_p_here(strength: Strengths, code: qr.QRCode) -> float:
+    return log10_p_agreement(code.light[code.data], _strongest(strength, code)[code.data])
 
 
 def modules(weights: Tensor, mark: PlacedCode) -> Bits:

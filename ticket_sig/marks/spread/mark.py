@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input
-from ticket_sig.fields import SHOWN
 from ticket_sig.formats.names import found_elsewhere, names_in
 from ticket_sig.marks.carrier import LEAST_MARGIN, Carrier, CarrierOptions, Layer, Measured
 from ticket_sig.marks.mark import check_dtype
 from ticket_sig.marks.message_code import MessageCode
 from ticket_sig.marks.message_code import Signs as Code
+from ticket_sig.marks.spread.search import Searched
 from ticket_sig.marks.spread.signs import Signs, signs_of
 from ticket_sig.marks.spread.swaps import swapped
 from ticket_sig.marks.strength import strongest
@@ -89,9 +89,10 @@ class Spread(Carrier):
         signs = signs_of(stream, self.layers, self.code.size)
         kept = self._used(ticket.mask, signs).numpy()
         free = np.ones_like(kept)
-        if spared:
-            full = {n: torch.zeros_like(k) for n, k in ticket.mask.items()} | dict(spared)
-            free = ~self._used(full, signs).numpy()
+        for number in [number for number, layer in enumerate(self.layers) if layer.name in spared]:
+            at = torch.from_numpy(signs.places[number])
+            taken = spared[self.layers[number].name].reshape(-1)[at]
+            free[signs.layers == number] = ~taken.numpy()
         prices = self._prices(ticket, signs, kept)
         sent = self.code.encode(self.payload.data)
 
@@ -105,11 +106,17 @@ class Spread(Carrier):
     def measured(self, suspect: Ticket, stream: Stream, sent: Code) -> Measured:
         """Measures the strongest weights of each layer, as many as the claim says were kept.
 
+        Layers that are not found by their names are found by their shapes, in the order that fits best.
+
         Raises:
-            InputError: it lacks a layer, or has it in another shape.
+            NotThere: it has too few layers of a shape, or too many to try all orders.
+            InputError: several tensors could be a claimed one by their names.
         """
-        names = self._names(suspect.weights)
         signs = signs_of(stream, self.layers, self.code.size)
+        names, orders = self._names(suspect.weights), 0.0
+        if names is None:
+            searched = Searched(self.layers, suspect.weights, signs, sent)
+            names, orders = searched.names(), searched.log10_orders
         kept = [
             strongest(suspect.weights[names[layer.name]], layer.kept, at)
             for layer, at in zip(self.layers, signs.places, strict=True)
@@ -119,6 +126,7 @@ class Spread(Carrier):
             sums=sums,
             deviations=np.sqrt(squares),
             squares=float(squares.sum()),
+            log10_choices=orders,
             found_as=found_elsewhere(names),
         )
 
@@ -126,15 +134,13 @@ class Spread(Carrier):
         """Half of the weights kept in its layers: embedding refuses to move more."""
         return sum(layer.kept for layer in self.layers) // 2
 
-    def _names(self, suspect: Mapping[str, Tensor]) -> dict[str, str]:
-        """The claimed layers' names in a suspect, each of the claimed shape."""
+    def _names(self, suspect: Mapping[str, Tensor]) -> dict[str, str] | None:
+        """The claimed layers' names in a suspect; None where one has no such name, or another shape."""
         shapes = {name: tuple(tensor.shape) for name, tensor in suspect.items()}
         names = names_in({layer.name: layer.shape for layer in self.layers}, shapes)
+        if any(shapes.get(names.get(layer.name, layer.name)) != layer.shape for layer in self.layers):
+            return None
         for layer in self.layers:
-            found = shapes.get(names.get(layer.name, layer.name))
-            if found != layer.shape:
-                told = "none of that name" if found is None else str(list(found))
-                raise bad_input("model", layer.name[:SHOWN], f"the claim's shape {list(layer.shape)}", told)
             check_dtype("model", layer.name, suspect[names[layer.name]].dtype)
         return names
 
@@ -150,9 +156,8 @@ class Spread(Carrier):
         which the upper bits are the same for all weights of a bit of the code.
         """
         if ticket.rewind is None:
-            chance = signs.words * np.uint64(signs.size)
-            chance &= np.uint64(2**31 - 1)
-            comes = chance.astype(np.float32)
+            chance = signs.words * np.uint32(signs.size)  # of which the lowest 31 bits do not overflow
+            comes = (chance & np.uint32(2**31 - 1)).astype(np.float32)
         else:
             comes = self._used(ticket.rewind, signs).float().abs().numpy()
         stays = self._used(ticket.weights, signs).float().abs().numpy()

@@ -57,6 +57,18 @@ class Signs:
             squares += (1 - 2 * share) * self._count(groups[own]) + share**2 * self._count(groups)
         return sums, squares
 
+    def of_layer(self, number: int) -> Signs:
+        """Those of one layer."""
+        own = slice(*np.searchsorted(self.layers, (number, number + 1)))
+        return Signs(
+            [self.places[number]],
+            self.layers[own],
+            self.groups[own],
+            self.signs[own],
+            self.words[own],
+            self.size,
+        )
+
     def _count(self, groups: Groups, weights: NDArray[np.int8] | None = None) -> Numbers:
         total = np.zeros(self.size)
         for start in range(0, len(groups), _PART):  # `bincount` makes 16 bytes of every weight
@@ -87,12 +99,14 @@ def signs_of(stream: Stream, layers: Sequence[Layer], size: int, cap: int = CAP)
     places = np.split(positions, cuts[:-1])
     for at, end, own in zip(places, ends, sizes, strict=True):
         at -= end - own
-    groups = words * np.uint64(size)
-    groups >>= np.uint64(31)
+    groups = np.empty(len(words), dtype=np.uint16)
+    for start in range(0, len(words), _PART):  # 8 bytes of every weight in between
+        part = slice(start, start + _PART)
+        groups[part] = words[part] * np.uint64(size) >> np.uint64(31)
     return Signs(
         places=places,
         layers=np.repeat(np.arange(len(layers), dtype=np.uint16), np.diff(cuts, prepend=0)),
-        groups=groups.astype(np.uint16),
+        groups=groups,
         signs=signs,
         words=words,
         size=size,

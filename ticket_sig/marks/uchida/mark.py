@@ -30,7 +30,7 @@ from torch.nn.parameter import is_lazy
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, hexadecimal, number
 from ticket_sig.formats.names import found_elsewhere
-from ticket_sig.formats.weights import InMemory, tensors_of
+from ticket_sig.formats.weights import InMemory, Weights, tensors_of
 from ticket_sig.marks.bits import Bits, digits_of
 from ticket_sig.marks.mark import (
     DTYPES,
@@ -39,6 +39,7 @@ from ticket_sig.marks.mark import (
     as_weights,
     check_dtype,
     claimed_layer,
+    claimed_layers,
     matrices_of,
     signed,
 )
@@ -233,9 +234,16 @@ class Uchida(Mark):
         return TaughtBits(parameter, self.projection(), self.payload, self.strength)
 
     def read(self, suspect: Model) -> Decoded:
-        """Reads the bits; InputError for no such layer or several, another shape or dtype, or NaN."""
+        """Reads the bits in the claimed layer; if none has its name, in that of its shape that fits best.
+
+        InputError for none of that shape or several of that name, another dtype, or NaN.
+        """
         weights = as_weights(suspect)
-        name = claimed_layer(weights, self.layer, self.shape)
+        found = (self._read(weights, name) for name in claimed_layers(weights, self.layer, self.shape))
+        return min(found, key=lambda reading: reading.log10_p)
+
+    def _read(self, weights: Weights, name: str) -> Decoded:
+        """Reads the bits in this layer of a network."""
         mean = mean_filter(self.layer, weights.tensor(name))
         # The margins do not depend on the scale, and so neither overflow nor vanish.
         largest = float(np.abs(mean).max())

@@ -1,0 +1,317 @@
+"""Verification through a reference: what a thief did for nothing is undone, and the suspect is read again.
+
+A reference that knows nothing of the secret cannot draw an innocent suspect towards the mark: permutations
+are chosen by the reference alone, so that the statistic keeps its null distribution. But whoever makes a
+reference from the suspect can choose it, and so the permutations. So the verdict holds on a condition, which
+is said first: the reference is older than the suspect. A claim that commits to it makes that a question of
+the claim's date. Beside it stands the p-value without the condition: all that alignment could choose from is
+counted.
+
+A reference that carries the mark itself could draw a suspect towards it. Then the layers of the mark have no
+say in the alignment. The others were trained with them: that they tell nothing of the secret is assumed, and
+said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from ticket_sig import recovery
+from ticket_sig.claim import Claim
+from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import InputError, about, bad_input
+from ticket_sig.formats import load
+from ticket_sig.formats.names import each_in
+from ticket_sig.marks import Mark, Model
+from ticket_sig.marks.mark import as_ticket, verdict_on
+from ticket_sig.models import MODELS, build_for
+from ticket_sig.recovery.reference import Reference
+from ticket_sig.recovery.undone import Undone
+from ticket_sig.statistics import corrected, format_p
+from ticket_sig.ticket import Ticket
+from ticket_sig.verdict import Rows, Unread, Verdict
+
+_READINGS = 2  # as it stands, and through the reference: both are paid for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Through:
+    """What a reference did for a verdict.
+
+    Attributes:
+        committed: whether the claim commits to the reference.
+        condition: under which the p-value holds; empty where the suspect was read as it stands.
+        undone: what was undone before it was read.
+        log10_choices: permutations and symmetries that alignment could choose from.
+        similarity: of the aligned suspect to the reference, 0 to 1; None where it was read as it stands.
+        left_out: layers that had no say in the alignment, as the reference carries marks in them.
+        reason: why it was read as it stands, though nothing is verified so.
+    """
+
+    committed: bool
+    condition: str = ""
+    undone: tuple[Undone, ...] = ()
+    log10_choices: float = 0.0
+    similarity: float | None = None
+    left_out: tuple[str, ...] = ()
+    reason: str = ""
+
+    def rows(self, log10_p: float) -> Rows:
+        """For people; `log10_p` is that of the verdict."""
+        if not self.condition:
+            told = "not aligned" if self.reason else "not needed"
+            return [("reference", told)]
+        without = corrected(log10_p, self.log10_choices)
+        choices = f"10^{self.log10_choices:.1f} ways to align counted"
+        layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
+        return [
+            ("  without the condition", f"{format_p(without)} ({choices})"),
+            ("undone", ", ".join(map(str, self.undone)) or "nothing"),
+            ("similarity to the reference", f"{self.similarity:.3f}"),
+            *([("no say in the alignment", layers)] if self.left_out else []),
+        ]
+
+    def to_json(self, log10_p: float) -> dict[str, Any]:
+        """For machines."""
+        about_it = {
+            "committed": self.committed,
+            "aligned": bool(self.condition),
+            "undone": [one.to_json() for one in self.undone],
+            "similarity": self.similarity,
+            "log10_choices": round(self.log10_choices, 3),
+            "left_out": list(self.left_out),
+            **({"reason": self.reason} if self.reason else {}),
+        }
+        if not self.condition:
+            return {"condition": None, "reference": about_it}
+        without = corrected(log10_p, self.log10_choices)
+        return {
+            "condition": self.condition,
+            "log10_p_unconditional": round(without, 3),
+            "p_value_unconditional": format_p(without),
+            "reference": about_it,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Referred(Verdict):
+    """A verdict that a reference was given for."""
+
+    through: Through
+
+    @classmethod
+    def of(cls, verdict: Verdict, through: Through) -> Referred:
+        """The same verdict, with what the reference did for it."""
+        own = {one.name: getattr(verdict, one.name) for one in fields(verdict)}
+        reason = [("not aligned", through.reason)] if through.reason else []
+        return cls(**{**own, "remarks": [*verdict.remarks, *reason]}, through=through)
+
+    @property
+    def headline(self) -> str:
+        """The outcome, and the condition under which it holds."""
+        if self.verified and self.through.condition:
+            return f"{self.outcome}; {self.through.condition}"
+        return self.outcome
+
+    @property
+    def leaves_open(self) -> str:
+        """What it does not prove; that the condition holds, among it."""
+        open_still = super().leaves_open
+        return f"{open_still}; that the condition holds" if self.headline != self.outcome else open_still
+
+    def rows(self) -> Rows:
+        """As of every verdict; behind the p-value, what it owes to the reference."""
+        rows = list(super().rows())
+        at = [name for name, _ in rows].index("p-value") + 1
+        return [*rows[:at], *self.through.rows(self.log10_p), *rows[at:]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as JSON, with condition and reference."""
+        return {**super().to_json(), **self.through.to_json(self.log10_p)}
+
+
+class _Decide(Protocol):
+    """`white_box.decide`."""
+
+    def __call__(
+        self,
+        marks: Sequence[Mark],
+        suspect: Callable[[Mark], Model],
+        claim: Claim,
+        shown: Mapping[str, Any],
+        *,
+        readings: int,
+        aligned: bool = False,
+    ) -> Verdict: ...
+
+
+def reference_of(model: Reference | Model, arch: str | None = None) -> Reference:
+    """The owner's model as a reference.
+
+    Args:
+        arch: of a ticket's network; by default its recipe's or, where it has none, the one that its tensors
+            fit.
+
+    Raises:
+        InputError: no such `arch`, or the model is not of it; or it is no model.
+    """
+    if isinstance(model, Reference):
+        return model
+    if isinstance(model, nn.Module) and arch is None:
+        return Reference.of(model)
+    ticket = as_ticket(model)
+    named = arch or (None if (ticket.recipe or {}).get("arch") in MODELS else _fitting(ticket))
+    return Reference.of(ticket, named)
+
+
+def reference_in(path: Path, arch: str | None = None) -> Reference:
+    """The same of a file or a bundle; InputError, which names it, also where it cannot be read."""
+    with about(path):
+        return reference_of(load(path).ticket, arch)
+
+
+def _fitting(ticket: Ticket) -> str | None:
+    """The network of the package that a ticket's tensors fit; a file of tensors does not say which it is."""
+    for arch in MODELS:
+        try:
+            build_for(arch, ticket.weights)
+            return arch
+        except InputError:
+            continue
+    return None
+
+
+def through_reference(
+    marks: Sequence[Mark],
+    suspect: Model,
+    claim: Claim,
+    reference: Reference,
+    shown: Mapping[str, Any],
+    decide: _Decide,
+) -> Referred:
+    """Reads a suspect as it stands and, if nothing is verified so, aligned with a reference.
+
+    Both readings are paid for: each p-value is doubled, also where the first suffices.
+
+    Raises:
+        InputError: it can be read neither way.
+    """
+    beside = _Beside(suspect=suspect, claim=claim, reference=reference, shown=shown)
+    plain: Verdict | InputError
+    try:
+        plain = decide(marks, lambda _: suspect, claim, shown, readings=_READINGS)
+    except InputError as error:
+        plain = error
+    if isinstance(plain, Verdict) and plain.verified:
+        return Referred.of(plain, Through(committed=beside.committed))
+    try:
+        aligned = decide(marks, beside.aligned, claim, shown, readings=_READINGS, aligned=True)
+    except InputError as error:
+        if isinstance(plain, InputError) or isinstance(plain.reading, Unread):
+            raise
+        return Referred.of(plain, Through(committed=beside.committed, reason=str(error)))
+    found = Referred.of(aligned, beside.through())
+    if isinstance(plain, InputError) or _order(found) <= _order(plain):
+        return found
+    return Referred.of(
+        plain, Through(committed=beside.committed, reason="it says no more when it is aligned")
+    )
+
+
+def _order(verdict: Verdict) -> tuple[bool, bool, float]:
+    return not verdict.verified, bool(verdict.lacking), verdict.log10_p
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Beside:
+    """A suspect beside a reference, aligned as it may be for each mark."""
+
+    suspect: Model
+    claim: Claim
+    reference: Reference
+    shown: Mapping[str, Any]
+    _done: dict[frozenset[str], Any] = field(default_factory=dict)  # alignments, or why there is none
+    _conditions: dict[str, list[str]] = field(default_factory=dict)  # and the marks that they are of
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the reference's tensors."""
+        return tensor_digest(self.reference.ticket.weights)
+
+    @property
+    def committed(self) -> bool:
+        """Whether the claim commits to it as the model before the first mark."""
+        return self.digest == self.claim.reference
+
+    def aligned(self, mark: Mark) -> Ticket:
+        """The suspect as it is read for a mark.
+
+        Raises:
+            InputError: it cannot be aligned, or the reference carries the mark in all layers.
+        """
+        carries = self._carries(mark)
+        without = self._layers_of(mark) if carries else frozenset[str]()
+        if without not in self._done:
+            try:
+                suspect = as_ticket(self.suspect)
+                self._done[without] = recovery.align(suspect, self.reference, without=without)
+            except InputError as error:
+                self._done[without] = error
+        if isinstance(done := self._done[without], InputError):
+            raise done
+        self._conditions.setdefault(self._condition(mark, carries), []).append(mark.name)
+        ticket: Ticket = done.ticket
+        return ticket
+
+    def through(self) -> Through:
+        """What was done for the marks that were read."""
+        done = [one for one in self._done.values() if not isinstance(one, InputError)]
+        told = {text: " and ".join(marks) for text, marks in self._conditions.items()}
+        [text, *others] = told
+        return Through(
+            committed=self.committed,
+            condition="; ".join(f"{marks}: {one}" for one, marks in told.items()) if others else text,
+            undone=tuple(dict.fromkeys(undone for one in done for undone in one.undone)),
+            log10_choices=max(one.log10_choices for one in done),
+            similarity=round(min(1.0, max(one.similarity for one in done)), 6),
+            left_out=tuple(sorted(set().union(*self._done))),
+        )
+
+    def _carries(self, mark: Mark) -> bool:
+        """Whether the reference itself carries the mark: it is the signed model, or the mark is read in it.
+
+        The claim of a mark that was taken out (`Mark.locks`) has as its subject a model without it.
+        """
+        if self.digest == self.claim.subject and not mark.locks:
+            return True
+        read = verdict_on(mark, self.reference.ticket, 1, self.shown, self.claim.tied)
+        return isinstance(read, Verdict) and read.detected
+
+    def _layers_of(self, mark: Mark) -> frozenset[str]:
+        """The layers of the reference that carry a mark; InputError where none, or no others, are known."""
+        weights = self.reference.ticket.weights
+        found = each_in(mark.carried_by(), {name: t.shape for name, t in weights.items()})
+        matrices = {name for name, t in weights.items() if t.ndim >= 2}
+        left = matrices.difference(found.values())
+        if not found or not left:
+            carriers = "all layers" if found else "layers that its claim does not name"
+            hint = "give the model as it was before it was signed"
+            expected = f"layers without the mark {mark.name}, to align by"
+            raise bad_input("reference", "layers", expected, f"one that carries it in {carriers}", hint=hint)
+        return frozenset(found.values())
+
+    def _condition(self, mark: Mark, carries: bool) -> str:
+        """Under which a reading of the mark proves what it says."""
+        dated = self.committed or self.digest == self.claim.subject
+        older = f"the {'claim' if dated else 'reference'} is older than the suspect"
+        if carries:
+            return f"holds if the layers without the mark tell nothing of the secret, and {older}"
+        if dated:
+            return f"holds if {older}"
+        return "holds if the reference does not depend on the secret, and is older than the suspect"
