@@ -41,6 +41,7 @@ RESULTS = {
     "carriers_informed": "carriers.informed_thief",
     "carriers_margin": "carriers.margin_table",
     "carriers_innocents": "carriers.innocents",
+    "recovery_table": "recovery.recovery_table",
     "mpai_digits": "mpai.on_digits",
     "mpai_cifar10": "mpai.on_cifar10",
     "black_box": "neurips21.running_server",

@@ -1,0 +1,248 @@
+"""Descent: networks that come from the reference against independent ones, by aligned similarity."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from experiments import CHECKPOINTS
+from experiments.lib.bench import Bench
+from experiments.lib.showing import Result
+from experiments.recovery.kinds_of_net import MAKE, initial
+from experiments.recovery.owned import OWNER, dense, recipe_of, trained
+from ticket_sig.attacks import Attacked, Scene, attack
+from ticket_sig.attacks.train_on import train_on
+from ticket_sig.cells import Cell, Measured
+from ticket_sig.files import whole_file
+from ticket_sig.formats import load
+from ticket_sig.lottery.prune import prune_ticket
+from ticket_sig.models import build_for
+from ticket_sig.recovery import Reference, align
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.device import made_with
+
+TITLE = "Descent: derived networks against independent ones"
+STATES = ("dense", "pruned", "dense against pruned")  # of suspect and reference
+PRUNED, TUNED = 0.8, 0.02
+SHIPPED = "resnet20, CIFAR-10, as shipped"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the table is at one scale.
+
+    Attributes:
+        independent: networks of every architecture, each pair of which is compared; by states.
+        owners: networks of every architecture that others are derived from.
+        epochs: of a network's training on digits.
+    """
+
+    independent: Mapping[str, tuple[int, tuple[str, ...]]]
+    owners: int
+    epochs: int
+
+
+_FULL = Size(
+    {"resnet20": (14, STATES), **{name: (14, STATES[:1]) for name in MAKE if name not in ("resnet20", "resnet18")}},
+    owners=3,
+    epochs=10,
+)
+SIZES = {
+    "paper": _FULL,
+    "quick": _FULL,
+    "smoke": Size({"fully connected": (3, STATES[:1])}, owners=1, epochs=1),
+}
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Independent and derived networks, architecture by architecture."""
+    return [
+        cell
+        for net in SIZES[bench.scale.name].independent
+        for cell in (*derived_of(bench, net), *independent_of(bench, net))
+    ] + [of_shipped(bench)]
+
+
+def independent_of(bench: Bench, net: str) -> list[Cell]:
+    """Every pair of independent networks, one cell for each reference and state."""
+    several, states = SIZES[bench.scale.name].independent[net]
+    return [
+        independent(bench, net, state, first, several) for state in states for first in range(several - 1)
+    ]
+
+
+def independent(bench: Bench, net: str, state: str, first: int, several: int) -> Cell:
+    """One reference against all networks behind it."""
+    epochs = SIZES[bench.scale.name].epochs
+
+    def measure() -> Measured:
+        reference = reference_of(net, network(bench, net, first, epochs, state == "pruned"))
+        suspects = (network(bench, net, seed, epochs, state != "dense") for seed in range(first + 1, several))
+        return told([align(one, reference).similarity for one in suspects])
+
+    asked = {"net": net, "state": state, "reference": first, "networks": several}
+    return bench.cell("descent", measure, recipe_of(epochs), words=[net, state, str(first)], **asked)
+
+
+def network(bench: Bench, net: str, seed: int, epochs: int, pruned: bool) -> Ticket:
+    """A network trained on digits from a seed of its own; dense, or pruned once."""
+    ticket = dense(bench, net, epochs, seed)
+    return prune_ticket(ticket, PRUNED) if pruned else ticket
+
+
+def reference_of(net: str, ticket: Ticket) -> Reference:
+    """A network as a reference."""
+    return Reference.of(with_weights(net, ticket))
+
+
+def with_weights(net: str, ticket: Ticket) -> nn.Module:
+    """The module of a ticket, for evaluation."""
+    module = initial(net, 0)
+    module.load_state_dict(dict(ticket.weights))
+    return module.eval()
+
+
+def told(similarities: list[float]) -> Measured:
+    """What a cell keeps."""
+    rounded = [round(one, 6) for one in similarities]
+    return {"similarities": rounded, "made_with": made_with(torch.device("cpu"), "float32")}
+
+
+def derived_of(bench: Bench, net: str) -> list[Cell]:
+    """What is made of each owner's network, in every way."""
+    return [
+        derived(bench, net, what, owner)
+        for owner in range(SIZES[bench.scale.name].owners)
+        for what in DERIVED
+    ]
+
+
+def derived(bench: Bench, net: str, what: str, owner: int) -> Cell:
+    """A network that comes from an owner's, against it."""
+    epochs = SIZES[bench.scale.name].epochs
+
+    def measure() -> Measured:
+        own = dense(bench, net, epochs, OWNER + owner)
+        suspect = DERIVED[what](bench, net, own, epochs)
+        begun = time.perf_counter()
+        found = told([align(suspect, reference_of(net, own)).similarity])
+        return {**found, "seconds": round(time.perf_counter() - begun, 2)}
+
+    asked = {"net": net, "what": what, "owner": owner}
+    return bench.cell("descent", measure, recipe_of(epochs), words=[net, what, str(owner)], **asked)
+
+
+def of_shipped(bench: Bench) -> Cell:
+    """The shipped ticket, pruned in rounds and trained again, against the dense network that it comes from."""
+
+    def measure() -> Measured:
+        parent, ticket = (load(CHECKPOINTS / f"resnet20-cifar10{end}").ticket for end in ("-dense", ""))
+        reference = Reference.of(build_for("resnet20", parent.weights).eval())
+        return told([align(ticket, reference).similarity])
+
+    return bench.cell("descent", measure, recipe_of(1), words=[SHIPPED], net=SHIPPED)
+
+
+def tuned(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
+    """Trained on for a tenth of the training."""
+    return further(bench, net, own, max(1, epochs // 10), TUNED)
+
+
+def trained_again(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
+    """Trained on for as long as before, at the full learning rate."""
+    return trained(bench, net, own, epochs, seed=7)
+
+
+def pruned(bench: Bench, net: str, own: Ticket, epochs: int, rate: float) -> Ticket:
+    """Pruned once."""
+    return prune_ticket(own, rate)
+
+
+def pruned_and_trained(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
+    """Pruned, and trained for as long as before."""
+    return trained(bench, net, prune_ticket(own, PRUNED), epochs, seed=7)
+
+
+def noisy(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
+    """With noise."""
+    return attack("gaussian-noise", scale=0.1)(own, Scene(seed=7))
+
+
+def transferred(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
+    """Trained for another task: a fresh classifier, every digit under another number."""
+    data = bench.data("digits")
+    parts = [replace(part, labels=(7 * part.labels + 3) % 10) for part in (data.train, data.test)]
+    fresh = initial(net, 7).state_dict()
+    classifier = list(fresh)[-2:]
+    weights = {**own.weights, **{name: fresh[name] for name in classifier}}
+    other = replace(data, name="digits under other numbers", train=parts[0], test=parts[1])
+    scene = Scene(data=other, recipe=recipe_of(epochs, 7), model=initial(net, 7), engine=bench.engine)
+    return train_on(Ticket(weights=weights, mask=own.mask), scene, epochs=None, lr=None)
+
+
+def disguised(bench: Bench, net: str, own: Ticket, epochs: int, kind: str | None, seed: int = 0) -> Ticket:
+    """After free attacks."""
+    return _free(net, own, kind, seed).ticket
+
+
+def tuned_and_disguised(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
+    """Trained for as long as before, and free attacks drawn at random then."""
+    return disguised(bench, net, trained_again(bench, net, own, epochs), epochs, None, 1)
+
+
+def _free(net: str, own: Ticket, kind: str | None, seed: int) -> Attacked:
+    scene = Scene(model=with_weights(net, own), seed=seed)
+    return attack("free", kind=kind, size=8).carry_out(own, scene)
+
+
+def further(bench: Bench, net: str, own: Ticket, epochs: int, lr: float) -> Ticket:
+    """Trained on at a learning rate of its own."""
+    recipe = replace(recipe_of(epochs, 7), lr=lr)
+    scene = Scene(data=bench.data("digits"), recipe=recipe, model=initial(net, 7), engine=bench.engine)
+    return train_on(own, scene, epochs=None, lr=None)
+
+
+DERIVED: dict[str, Callable[[Bench, str, Ticket, int], Ticket]] = {
+    "fine-tuned for a tenth of the training": tuned,
+    "trained on for as long": trained_again,
+    "transferred to another task": transferred,
+    "noise of 0.1": noisy,
+    "pruned, half kept": partial(pruned, rate=0.5),
+    "pruned, a fifth kept": partial(pruned, rate=PRUNED),
+    "pruned, 5 % kept": partial(pruned, rate=0.95),
+    "pruned, a fifth kept, and trained on": pruned_and_trained,
+    "channels permuted": partial(disguised, kind="permuted"),
+    "free attacks drawn at random": partial(disguised, kind=None),
+    "trained on for as long, then free attacks": tuned_and_disguised,
+}
+
+
+def nulls(bench: Bench, net: str) -> dict[str, list[float]]:
+    """Similarities of the independent pairs of an architecture that were measured, by state."""
+    several, states = SIZES[bench.scale.name].independent[net]
+    return {
+        state: [
+            one
+            for cell in bench.store.found(
+                independent(bench, net, state, first, several) for first in range(several - 1)
+            )
+            for one in cell["similarities"]
+        ]
+        for state in states
+    }
+
+
+def z_of(similarity: float, null: Mapping[str, list[float]]) -> float | None:
+    """Standard deviations above the mean of independent pairs, in the state where they are fewest."""
+    several = [found for found in null.values() if len(found) > 1]
+    if not several:
+        return None
+    return float(min((similarity - np.mean(found)) / np.std(found, ddof=1) for found in several))
