@@ -69,8 +69,8 @@ def aligned(
     there = _graph_of(own, reference.model, graph, known)
     marked = {name for layer in without for name in (layer, f"{layer}.weight")}
     sets = strand_sets(graph, there, known)
-    features = features_of(graph, known, eps_of, marked), features_of(there, own, eps_of, marked)
-    comparison = Comparison(*features)
+    features = reference.features, features_of(there, own, eps_of)
+    comparison = Comparison(*(one.without(marked) for one in features))
     found = comparison.assign(sets, _start(sets, graph, there))
     links = list(zip(graph.links, there.links, strict=True))
     turned = _rebuilt(links, own, found.order, found.signs, eps_of)
@@ -165,15 +165,19 @@ def _told(
     flipped = sum(int((found.signs[s] < 0).any(1).sum()) for s in strands)
     rescaled = sum(int((scales[s] != 1).any(1).sum()) for s in strands)
     surplus = sum(max(0, len(one.there) - len(one.here)) for one in sets)
-    told = ("permuted", other), ("signs flipped", flipped), ("rescaled", rescaled)
-    told = *told, ("without counterpart", surplus)
-    return tuple(Undone(what, count, "channels") for what, count in told if count)
+    counts = {
+        "permuted": other,
+        "signs flipped": flipped,
+        "rescaled": rescaled,
+        "without counterpart": surplus,
+    }
+    return tuple(Undone(what, count, "channels") for what, count in counts.items() if count)
 
 
 def _read(graph: KernelGraph, weights: Mapping[str, Tensor]) -> Tensor:
     """The nodes, boolean, that a layer reads with a weight that is not zero."""
     read = torch.zeros(graph.nodes, dtype=torch.bool)
     for link in graph.links:
-        if link.name in weights and not link.norm:
+        if link.name is not None and link.name in weights and not link.norm:
             read[link.tails] |= (link.kernels(weights[link.name]) != 0).any(3).any(1)
     return read

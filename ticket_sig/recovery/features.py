@@ -22,10 +22,12 @@ class KernelFeatures:
     """Of a layer that links several channels with several.
 
     Attributes:
+        name: of the layer's weight.
         index: place of the link in the graph.
         values: float32 [groups, outputs, inputs, weights of a kernel], mean square 1 (or all zero).
     """
 
+    name: str
     index: int
     link: Link
     values: Tensor
@@ -36,12 +38,14 @@ class ChannelFeatures:
     """Of a batch norm, a depthwise convolution or a bias: some numbers for each channel.
 
     Attributes:
+        name: of the layer's weight.
         index: place of the link in the graph.
         values: float32 [channels, numbers].
         nodes: int64 [channels], of each row.
         signs: int64 [channels] each: the nodes that change a row's sign with their own.
     """
 
+    name: str
     index: int
     values: Tensor
     nodes: Tensor
@@ -50,39 +54,39 @@ class ChannelFeatures:
 
 @dataclass(frozen=True)
 class Features:
-    """All features of a network that take part."""
+    """All features of a network."""
 
     kernels: tuple[KernelFeatures, ...]
     channels: tuple[ChannelFeatures, ...]
 
+    def without(self, names: Collection[str]) -> Features:
+        """Those of other layers."""
+        kernels = tuple(one for one in self.kernels if one.name not in names)
+        return Features(kernels, tuple(one for one in self.channels if one.name not in names))
+
 
 def features_of(
-    graph: KernelGraph,
-    weights: Mapping[str, Tensor],
-    eps_of: Callable[[str], float],
-    without: Collection[str] = (),
+    graph: KernelGraph, weights: Mapping[str, Tensor], eps_of: Callable[[str], float]
 ) -> Features:
     """The features of a network's links.
 
     Args:
         weights: all of its tensors by name.
         eps_of: of a batch norm, by the name of its weight.
-        without: names of weights that take no part.
     """
     kernels, channels = list[KernelFeatures](), list[ChannelFeatures]()
     for index, link in enumerate(graph.links):
-        if link.name is None or link.name in without:
+        if link.name is None:
             continue
         if link.norm:
             channels += _of_norm(index, link, weights, eps_of(link.name))
         elif link.name in weights:
             own = link.kernels(weights[link.name].detach())
             if link.shape[1:] == (1, 1):
-                nodes, signs = link.heads.flatten(), (link.tails.flatten(), link.heads.flatten())
-                channels.append(ChannelFeatures(index, _even(_direction(own[:, 0, 0])), nodes, signs))
+                channels.append(_of_depthwise(index, link, own))
             else:
                 values, rows = _balanced(own)
-                kernels.append(KernelFeatures(index, link, _even(values)))
+                kernels.append(KernelFeatures(link.name, index, link, _even(values)))
                 channels += _of_bias(index, link, weights, rows)
     return Features(tuple(kernels), tuple(channels))
 
@@ -103,11 +107,13 @@ def _balanced(kernels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(values), torch.stack(factors)
 
 
-def _direction(kernels: Tensor) -> Tensor:
-    """A kernel for each channel, [channels, weights], over the size of its weights."""
-    sizes = kernels.double().abs()
+def _of_depthwise(index: int, link: Link, kernels: Tensor) -> ChannelFeatures:
+    """A kernel for each channel, over the mean size of its weights."""
+    sizes = kernels[:, 0, 0].double().abs()
     mean = sizes.mean(1, keepdim=True)
-    return (sizes / torch.where(mean > 0, mean, 1)).sqrt() * kernels.sign()
+    values = (sizes / torch.where(mean > 0, mean, 1)).sqrt() * kernels[:, 0, 0].sign()
+    tails, heads = link.tails.flatten(), link.heads.flatten()
+    return ChannelFeatures(str(link.name), index, _even(values), heads, (tails, heads))
 
 
 def _of_norm(index: int, link: Link, weights: Mapping[str, Tensor], eps: float) -> list[ChannelFeatures]:
@@ -126,7 +132,7 @@ def _of_norm(index: int, link: Link, weights: Mapping[str, Tensor], eps: float) 
         size = torch.hypot(factor, shift)
         size = torch.where(size > 0, size, torch.inf)
         found += [(shift / size, (heads,)), (factor / size, (tails, heads))]
-    return [ChannelFeatures(index, values.float()[:, None], heads, signs) for values, signs in found]
+    return [ChannelFeatures(link.name, index, v.float()[:, None], heads, signs) for v, signs in found]
 
 
 def _of_bias(index: int, link: Link, weights: Mapping[str, Tensor], rows: Tensor) -> list[ChannelFeatures]:
@@ -136,7 +142,8 @@ def _of_bias(index: int, link: Link, weights: Mapping[str, Tensor], rows: Tensor
     if not link.name.endswith("weight") or name not in weights:
         return []
     values = weights[name].detach().double() * rows.flatten()
-    return [ChannelFeatures(index, _even(values[:, None]), link.heads.flatten(), (link.heads.flatten(),))]
+    heads = link.heads.flatten()
+    return [ChannelFeatures(link.name, index, _even(values[:, None]), heads, (heads,))]
 
 
 def _even(values: Tensor) -> Tensor:

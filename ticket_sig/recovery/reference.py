@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import nn
 
-from ticket_sig.errors import InputError
+from ticket_sig.errors import InputError, bad_input
 from ticket_sig.models import MODELS, build_for
 from ticket_sig.models.graph import KernelGraph, kernel_graph
 from ticket_sig.models.own import plain_copy, ticket_of
+from ticket_sig.recovery.features import Features, eps_in, features_of
 from ticket_sig.ticket import Ticket
 
 
@@ -52,6 +54,19 @@ class Reference:
             return cls._with_graph(model, build_for(named, model.weights).eval())
         except InputError as error:
             return cls(model, unread=str(error))
+
+    def followed(self) -> tuple[nn.Module, KernelGraph]:
+        """The network and its graph; InputError, which says why, where there is none."""
+        if self.model is None or self.graph is None:
+            expected, found = "one whose channels can be followed", self.unread or "none"
+            raise bad_input("reference", "network", expected, found)
+        return self.model, self.graph
+
+    @cached_property
+    def features(self) -> Features:
+        """What suspects are compared by; errors as of `followed`."""
+        model, graph = self.followed()
+        return features_of(graph, self.ticket.weights, eps_in(model))
 
     @classmethod
     def _with_graph(cls, ticket: Ticket, model: nn.Module) -> Reference:

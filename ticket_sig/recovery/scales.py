@@ -18,7 +18,7 @@ from ticket_sig.models.graph import KernelGraph, Link
 
 _SWEEPS = 10
 _TRAINED = math.log(1.5)  # training alone moves a channel's scale by less
-_SURE = 4.0  # times by which a scale exceeds how much a channel's weights differ in it
+_SURE = 10.0  # times by which a scale exceeds how much a channel's weights differ in it
 _ROUNDING = 1e-6
 
 
@@ -90,8 +90,8 @@ def _seen(
 
     def of_each(part: str, nodes: Tensor, size: Callable[[Tensor], Tensor]) -> Iterator[_Seen]:
         if (name := f"{layer}{part}") in weights:
-            both = (size(t[name].detach().double()).reshape(1, -1, 1) for t in (weights, suspect))
-            yield _in_one_unit(*both, nothing, nodes.reshape(1, -1))
+            here, there = (size(t[name].detach().double()).reshape(1, -1, 1) for t in (weights, suspect))
+            yield _in_one_unit(here, there, nothing, nodes.reshape(1, -1))
 
     if link.norm:
         eps = eps_of(link.name)
