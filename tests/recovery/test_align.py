@@ -1,0 +1,153 @@
+"""Free attacks undone: layers under any name, storage, channels; the whole of `align`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from recovery.thefts import check_recovered, shipped, small, stolen
+from support.free import NETWORKS
+from torch import nn
+
+from ticket_sig import InputError, Mask, Ticket
+from ticket_sig.attacks import Scene, attack
+from ticket_sig.attacks.free import KINDS
+from ticket_sig.models import build
+from ticket_sig.recovery import Reference, align
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_free_attack_is_undone(network: str, kind: str) -> None:
+    of = small(network)
+    check_recovered(align(stolen(of, [kind]), of.reference), of)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_several_free_attacks_are_undone_and_told(network: str) -> None:
+    of = small(network)
+    found = align(stolen(of, ["permuted", "rescaled", "renamed", "reordered"]), of.reference)
+    check_recovered(found, of)
+    assert {one.what for one in found.undone} >= {"renamed", "permuted"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_compositions_on_the_shipped_network_are_undone(seed: int) -> None:
+    of = shipped()
+    found = align(stolen(of, seed=seed), of.reference)
+    check_recovered(found, of)
+    assert found.similarity > 0.9 and found.log10_choices > 500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3, 20))
+def test_more_random_compositions(seed: int) -> None:
+    of = shipped()
+    check_recovered(align(stolen(of, seed=seed), of.reference), of)
+
+
+@pytest.mark.parametrize(
+    "on_top", [("magnitude-pruning", {"rate": 0.2}), ("gaussian-noise", {"scale": 0.1})], ids=lambda one: one[0]
+)
+def test_layers_are_found_with_pruning_or_noise_on_top(on_top: tuple[str, dict[str, float]]) -> None:
+    of = shipped()
+    theft = stolen(of, ["permuted", "renamed", "reordered", "larger-kernels", "fused"])
+    name, options = on_top
+    found = align(attack(name, theft, Scene(seed=0), **options).ticket, of.reference)
+    assert found.similarity > 0.9
+    shared = sum(int((kept & of.ticket.mask[n]).sum()) for n, kept in found.ticket.mask.items())
+    assert shared == found.ticket.mask.kept
+
+
+def test_names_that_were_swapped_are_found_out() -> None:
+    of = shipped()
+    weights = dict(of.ticket.weights)
+    one, other = "layer2.1.conv1.weight", "layer2.2.conv1.weight"
+    weights[one], weights[other] = weights[other], weights[one]
+    for stage in (1, 3):
+        one, other = f"layer{stage}.1", f"layer{stage}.2"
+        weights = {_swapped(n, one, other): t for n, t in weights.items()}
+    mask = Mask({n: weights[n] != 0 for n in of.ticket.mask})
+    found = align(Ticket(weights=weights, mask=mask), of.reference)
+    assert found.ticket.mask == of.ticket.mask
+
+
+def _swapped(name: str, one: str, other: str) -> str:
+    for mine, theirs in ((one, other), (other, one)):
+        if name.startswith(f"{mine}."):
+            return theirs + name.removeprefix(mine)
+    return name
+
+
+def test_nothing_that_is_handed_in_is_changed() -> None:
+    of = small("vgg16")
+    theft = stolen(of, ["noisy-split", "factored", "rescaled"])
+    before = {n: t.clone() for n, t in theft.weights.items()}
+    known = {n: t.clone() for n, t in of.reference.ticket.weights.items()}
+    align(theft, of.reference)
+    assert all(torch.equal(t, before[n]) for n, t in theft.weights.items())
+    assert all(torch.equal(t, known[n]) for n, t in of.reference.ticket.weights.items())
+
+
+def test_a_network_and_tensors_are_taken_as_well() -> None:
+    of = small("mobilenet")
+    theft = stolen(of, ["permuted"])
+    network = of.network()
+    network.load_state_dict(theft.weights)
+    for suspect in (network, dict(theft.weights)):
+        check_recovered(align(suspect, of.reference), of)
+
+
+def refused(suspect: object, reference: object) -> str:
+    with pytest.raises(InputError) as error:
+        align(suspect, reference)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_what_cannot_be_aligned_is_refused_in_one_line() -> None:
+    of = small("resnet20")
+    weights = dict(of.ticket.weights)
+    name = "layer2.1.conv1.weight"
+    broken = {**weights, name: torch.full_like(weights[name], torch.nan)}
+    assert name in refused(broken, of.reference) and "finite" in refused(broken, of.reference)
+    fewer = {f"net.{n}": t for n, t in weights.items() if not n.startswith("layer3.2")}
+    assert "expected 20, as the reference, found 18" in refused(fewer, of.reference)
+    many = {f"{n}.weight": torch.ones(2, 2) for n in range(10_000)}
+    assert "layers: expected at most" in refused(many, of.reference)
+    assert "expected a ticket, a module or tensors by name" in refused([1], of.reference)
+    other = Reference.of(build("vgg16", 10))
+    assert refused(of.ticket, other)
+
+
+def test_a_reference_that_cannot_be_followed_serves_by_names_and_shapes() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.two(self.one(x)) if float(x.sum()) > 0 else self.one(x)  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    network = Odd()
+    reference = Reference.of(network)
+    assert reference.graph is None
+    weights = dict(network.state_dict())
+    renamed = {f"x{n}": weights[name] for n, name in enumerate(reversed(weights))}
+    found = align(renamed, reference)
+    assert all(torch.equal(found.ticket.weights[n], t) for n, t in weights.items())
+    assert [str(one) for one in found.undone] == ["4 tensors renamed"] and found.similarity > 0.99
+    message = refused({n: t for n, t in renamed.items() if n != "x0"}, reference)
+    assert "cannot be followed" in message and "two.bias" in message or "one.bias" in message
+
+
+def test_an_innocent_network_is_aligned_and_not_alike() -> None:
+    of = small("vgg16")
+    torch.manual_seed(9)
+    other = {f"net.{n}": t for n, t in NETWORKS["vgg16"]().double().state_dict().items()}
+    assert align(other, of.reference).similarity < 0.6
+
+
+def test_the_recipe_is_the_references() -> None:
+    of = shipped()
+    assert align(of.ticket.weights, of.reference).ticket.recipe == of.ticket.recipe
