@@ -271,7 +271,8 @@ class Walk:
 
     def _unsplit(self, index: int, name: str, channels: Channels, biased: bool) -> Channels:
         """Finds the batch norm behind a layer that has none in the reference."""
-        none = nothing(max(len(channels.of), int(channels.of.max()) + 1))
+        written = channels.written
+        none = nothing(len(written[1].lengths) if written else max(len(channels.of), int(channels.of.max()) + 1))
         if name in self.walked.split:
             return _behind(channels, affine_of(self.walked.split[name].values), none)
         fit = [part for part in self._norms if part.width == len(channels.of)]
@@ -283,7 +284,7 @@ class Walk:
 
         best = max(fit, key=score)
         self.walked.log10_choices += log10(len(fit) + 1)
-        if biased and score(best) < _level(channels, none, none) + _BETTER:
+        if biased and score(best) < _level(channels, nothing(len(channels.of)), none) + _BETTER:
             return channels
         self.walked.split[name] = best
         self._norms = [one for one in self._norms if one is not best]
