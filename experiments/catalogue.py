@@ -42,6 +42,7 @@ RESULTS = {
     "carriers_margin": "carriers.margin_table",
     "carriers_innocents": "carriers.innocents",
     "recovery_table": "recovery.recovery_table",
+    "descent": "recovery.descent_table",
     "mpai_digits": "mpai.on_digits",
     "mpai_cifar10": "mpai.on_cifar10",
     "black_box": "neurips21.running_server",
@@ -54,6 +55,7 @@ PROGRAMS = {
     "fidelity": "engineering.bf16_or_float32",
     "ship_ticket": "shipping.ship_ticket",
     "ship_carriers": "shipping.ship_carriers",
+    "ship_null": "shipping.ship_null",
     "evaluate_checkpoints": "shipping.evaluate_checkpoints",
 }
 

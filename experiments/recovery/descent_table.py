@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from experiments import CHECKPOINTS
 from experiments.lib.bench import Bench
@@ -26,13 +26,17 @@ from ticket_sig.formats import load
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.models import build_for
 from ticket_sig.recovery import Reference, align
+from ticket_sig.recovery.descent import Descent, Null, descent
+from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.device import made_with
+from ticket_sig.verdict import LOG10_THRESHOLD
 
 TITLE = "Descent: derived networks against independent ones"
 STATES = ("dense", "pruned", "dense against pruned")  # of suspect and reference
 PRUNED, TUNED = 0.8, 0.02
-SHIPPED = "resnet20, CIFAR-10, as shipped"
+FROM_SHIPPED = "as shipped (CIFAR-10): pruned in rounds, trained again"
+_FEWEST = 3  # similarities that have a spread
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,17 @@ class Size:
 
 
 _FULL = Size(
-    {"resnet20": (14, STATES), **{name: (14, STATES[:1]) for name in MAKE if name not in ("resnet20", "resnet18")}},
+    {
+        "resnet20": (14, STATES),
+        **{name: (14, STATES[:1]) for name in MAKE if name not in ("resnet20", "resnet18")},
+    },
     owners=3,
     epochs=10,
 )
 SIZES = {
     "paper": _FULL,
     "quick": _FULL,
-    "smoke": Size({"fully connected": (3, STATES[:1])}, owners=1, epochs=1),
+    "smoke": Size({"fully connected": (4, STATES[:1])}, owners=1, epochs=1),
 }
 
 
@@ -148,7 +155,7 @@ def of_shipped(bench: Bench) -> Cell:
         reference = Reference.of(build_for("resnet20", parent.weights).eval())
         return told([align(ticket, reference).similarity])
 
-    return bench.cell("descent", measure, recipe_of(1), words=[SHIPPED], net=SHIPPED)
+    return bench.cell("descent", measure, recipe_of(1), words=["shipped"], net="shipped")
 
 
 def tuned(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
@@ -225,24 +232,103 @@ DERIVED: dict[str, Callable[[Bench, str, Ticket, int], Ticket]] = {
 }
 
 
-def nulls(bench: Bench, net: str) -> dict[str, list[float]]:
-    """Similarities of the independent pairs of an architecture that were measured, by state."""
+def nulls(bench: Bench, net: str) -> list[Null]:
+    """The tables of the independent pairs of an architecture that were measured, one for each state."""
     several, states = SIZES[bench.scale.name].independent[net]
-    return {
-        state: [
-            one
-            for cell in bench.store.found(
-                independent(bench, net, state, first, several) for first in range(several - 1)
-            )
-            for one in cell["similarities"]
-        ]
-        for state in states
-    }
+    found = []
+    for state in states:
+        of_state = [independent(bench, net, state, first, several) for first in range(several - 1)]
+        pairs = [one for cell in bench.store.found(of_state) for one in cell["similarities"]]
+        if len(pairs) >= _FEWEST:
+            found.append(Null(f"{net} ({state})", tuple(pairs)))
+    return found
 
 
-def z_of(similarity: float, null: Mapping[str, list[float]]) -> float | None:
-    """Standard deviations above the mean of independent pairs, in the state where they are fewest."""
-    several = [found for found in null.values() if len(found) > 1]
-    if not several:
-        return None
-    return float(min((similarity - np.mean(found)) / np.std(found, ddof=1) for found in several))
+def similarities(bench: Bench, net: str, what: str) -> list[float]:
+    """Those of the owners' networks with what was derived from them."""
+    owners = range(SIZES[bench.scale.name].owners)
+    several = bench.store.found(derived(bench, net, what, owner) for owner in owners)
+    return [one for cell in several for one in cell["similarities"]]
+
+
+def result(bench: Bench) -> Result:
+    """A row for every way to derive a network, and for the independent ones of every state."""
+    rows, wrong, lines = list[tuple[object, ...]](), list[str](), 0
+    for net in SIZES[bench.scale.name].independent:
+        known = nulls(bench, net)
+        listed = {what: similarities(bench, net, what) for what in DERIVED}
+        if net == "resnet20":
+            listed[FROM_SHIPPED] = [
+                one for cell in bench.store.found([of_shipped(bench)]) for one in cell["similarities"]
+            ]
+        for what, found in listed.items():
+            judged = [least(one, known) for one in found] if known else []
+            lines += len(judged)
+            wrong += [f"{net}: {what}" for one in judged if one.log10_p >= LOG10_THRESHOLD]
+            rows.append((net, what, len(found), *_spread(found), *_least_z(judged)))
+        for null in known:
+            rows.append((net, f"independent, {_state(null)}", len(null.similarities), *_of_null(null)))
+            most = least(max(null.similarities), [null])
+            wrong += [f"{null.family}, independent"] if most.log10_p < LOG10_THRESHOLD else []
+    columns = "network | the suspect | pairs | similarity, mean | least | most | z, least | p, largest"
+    notes = (
+        "z: standard deviations above the mean of the independent pairs, of the state in which that is least; "
+        "of independent pairs, the largest z among them. p: Student's t, as if similarities were normally "
+        f"distributed. `verify --reference` takes p < {format_p(LOG10_THRESHOLD)}.",
+        f"On the wrong side: {'; '.join(wrong) or 'none'}, of {lines} derived networks and all pairs.",
+        "Every pair of the independent networks is compared, aligned as any suspect is. All networks are "
+        "trained on digits but the shipped ones, of CIFAR-10: the ticket, pruned in rounds and trained again, "
+        "against the dense network that it comes from. Pruned: once, a fifth kept. Transferred: all digits under "
+        "other numbers, with a fresh classifier, for as long as the training.",
+    )
+    epochs = SIZES[bench.scale.name].epochs
+    return Result(
+        columns, rows, notes, draw=partial(_draw, bench) if rows else None, recipe=recipe_of(epochs)
+    )
+
+
+def least(similarity: float, known: Sequence[Null]) -> Descent:
+    """Against the state in which it stands out least."""
+    return min((descent(similarity, null) for null in known), key=lambda one: one.z)
+
+
+def _state(null: Null) -> str:
+    return null.family.rpartition(" (")[2].removesuffix(")")
+
+
+def _spread(found: Sequence[float]) -> tuple[str, str, str]:
+    if not found:
+        return ("not run", "", "")
+    return f"{np.mean(found):.3f}", f"{min(found):.3f}", f"{max(found):.3f}"
+
+
+def _least_z(judged: Sequence[Descent]) -> tuple[str, str]:
+    if not judged:
+        return ("", "")
+    return f"{min(one.z for one in judged):.1f}", format_p(max(one.log10_p for one in judged))
+
+
+def _of_null(null: Null) -> tuple[str, ...]:
+    most = descent(max(null.similarities), null)
+    return (*_spread(null.similarities), f"{most.z:.1f}", format_p(most.log10_p))
+
+
+def _draw(bench: Bench, path: Path) -> None:
+    """Similarities of independent pairs and of derived networks, one panel an architecture."""
+    from matplotlib.figure import Figure
+
+    nets = list(SIZES[bench.scale.name].independent)
+    figure = Figure(figsize=(8, 1.2 + 1.4 * len(nets)), layout="constrained")
+    bins = list(np.linspace(0, 1, 81))
+    for axes, net in zip(np.atleast_1d(figure.subplots(len(nets), 1, sharex=True)), nets, strict=True):
+        for null in nulls(bench, net):
+            axes.hist(null.similarities, bins, density=True, alpha=0.6, label=f"independent, {_state(null)}")
+        derived_ = [one for what in DERIVED for one in similarities(bench, net, what)]
+        axes.plot(derived_, np.zeros(len(derived_)), "|", color="black", markersize=24, label="derived")
+        axes.set_yticks([])
+        axes.set_title(net, fontsize=9, loc="left")
+        axes.legend(fontsize=7, loc="upper right")
+    figure.axes[-1].set(xlabel="similarity to the reference after alignment", xlim=(0, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial_file:
+        figure.savefig(partial_file, format="png", dpi=130)

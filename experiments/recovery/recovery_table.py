@@ -248,9 +248,7 @@ def _row(found: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
     counts = {name: sum(one["marks"][name]["verified"] for one in there) for name in marks}
     plain = [str(sum(one["marks"][name]["plain"] for one in there)) for name in marks]
     in_order = [f"{counts[name]} of {of}" if name in counts else "" for name in (SPREAD, QR, MIRROR)]
-    without = " / ".join(
-        plain[marks.index(name)] if name in marks else "-" for name in (SPREAD, QR, MIRROR)
-    )
+    without = " / ".join(plain[marks.index(name)] if name in marks else "-" for name in (SPREAD, QR, MIRROR))
     accuracies = [one["accuracy"] for one in there if "accuracy" in one]
     test = f"{min(accuracies):.1f}, {sum(accuracies) / len(accuracies):.1f}" if accuracies else ""
     least = min(one.get("similarity", 0.0) for one in there)

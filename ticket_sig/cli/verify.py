@@ -93,7 +93,9 @@ def run(
     from ticket_sig.verification.white_box import verify_file
 
     if claim is None:
-        return _descent(model, reference, mask, arch, {"transcript": transcript, "data": data, **given}, as_json)
+        return _descent(
+            model, reference, mask, arch, {"transcript": transcript, "data": data, **given}, as_json
+        )
     if audit and transcript is None:
         raise bad_input("", "--audit", "--transcript beside it", "none")
     claimed = Claim.read(claim)

@@ -1,12 +1,11 @@
 """Does a suspect descend from the reference: was it trained from it, whatever was done to it since?
 
 What decides is how alike they are when they are aligned, against independent networks of the family, whose
-similarities are shipped (`independent.json`, measured by `experiments`, `descent`).
+similarities are shipped (`independent.json`, measured by the experiment `descent`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from ticket_sig import recovery
 from ticket_sig.errors import about
+from ticket_sig.files import read_json
 from ticket_sig.formats import load
 from ticket_sig.models import MODELS
 from ticket_sig.recovery.descent import Descent, Null, descent
@@ -27,6 +27,16 @@ from ticket_sig.verdict import Rows, Verdict
 from ticket_sig.verification.through import fitting, reference_in, reference_of
 
 _SHIPPED = Path(recovery.__file__).with_name("independent.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descended(Verdict):
+    """The verdict on a descent."""
+
+    @property
+    def leaves_open(self) -> str:
+        """What it does not prove."""
+        return self.does_not_prove if self.verified else "that the suspect is independent of the reference"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +95,7 @@ class Likeness:
 
     def verdict(self) -> Verdict:
         """Whether the suspect descends from the reference."""
-        return Verdict(
+        return Descended(
             mark="none (descent)",
             reading=self,
             statistic=f"similarity {self.found.similarity:.3f}, z = {self.found.z:.1f}",
@@ -123,7 +133,7 @@ def descended_file(path: Path, reference: Path, mask: Path | None = None, arch: 
 @lru_cache(maxsize=1)
 def shipped() -> Mapping[str, Null]:
     """The similarities of independent networks, by family and, in brackets, what they are."""
-    tables = json.loads(_SHIPPED.read_text(encoding="utf-8"))
+    tables = read_json(_SHIPPED)["tables"]
     return {table["family"]: Null.from_json(table) for table in tables}
 
 
