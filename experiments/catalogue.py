@@ -43,6 +43,8 @@ RESULTS = {
     "carriers_innocents": "carriers.innocents",
     "recovery_table": "recovery.recovery_table",
     "descent": "recovery.descent_table",
+    "recovery_innocents": "recovery.innocents_aligned",
+    "liar": "recovery.liar",
     "mpai_digits": "mpai.on_digits",
     "mpai_cifar10": "mpai.on_cifar10",
     "black_box": "neurips21.running_server",

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +73,7 @@ def cells(bench: Bench) -> list[Cell]:
     return [
         cell
         for net in SIZES[bench.scale.name].independent
-        for cell in (*derived_of(bench, net), *independent_of(bench, net))
+        for cell in (*independent_of(bench, net), *derived_of(bench, net))
     ] + [of_shipped(bench)]
 
 
@@ -148,7 +147,7 @@ def derived(bench: Bench, net: str, what: str, owner: int) -> Cell:
 
 
 def of_shipped(bench: Bench) -> Cell:
-    """The shipped ticket, pruned in rounds and trained again, against the dense network that it comes from."""
+    """The shipped ticket, pruned in rounds and trained again, against its dense network."""
 
     def measure() -> Measured:
         parent, ticket = (load(CHECKPOINTS / f"resnet20-cifar10{end}").ticket for end in ("-dense", ""))
@@ -272,14 +271,14 @@ def result(bench: Bench) -> Result:
             wrong += [f"{null.family}, independent"] if most.log10_p < LOG10_THRESHOLD else []
     columns = "network | the suspect | pairs | similarity, mean | least | most | z, least | p, largest"
     notes = (
-        "z: standard deviations above the mean of the independent pairs, of the state in which that is least; "
-        "of independent pairs, the largest z among them. p: Student's t, as if similarities were normally "
-        f"distributed. `verify --reference` takes p < {format_p(LOG10_THRESHOLD)}.",
+        "z: standard deviations above the mean of the independent pairs, of the state in which that is "
+        "least; of independent pairs, the largest z among them. p: Student's t, as if similarities were "
+        f"normally distributed. `verify --reference` takes p < {format_p(LOG10_THRESHOLD)}.",
         f"On the wrong side: {'; '.join(wrong) or 'none'}, of {lines} derived networks and all pairs.",
         "Every pair of the independent networks is compared, aligned as any suspect is. All networks are "
-        "trained on digits but the shipped ones, of CIFAR-10: the ticket, pruned in rounds and trained again, "
-        "against the dense network that it comes from. Pruned: once, a fifth kept. Transferred: all digits under "
-        "other numbers, with a fresh classifier, for as long as the training.",
+        "trained on digits but the shipped ones, of CIFAR-10: the ticket, pruned in rounds and trained "
+        "again, against the dense network that it comes from. Pruned: once, a fifth kept. Transferred: "
+        "all digits under other numbers, with a fresh classifier, for as long as the training.",
     )
     epochs = SIZES[bench.scale.name].epochs
     return Result(

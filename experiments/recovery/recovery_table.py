@@ -175,7 +175,7 @@ def accuracy_of(bench: Bench, done: Attacked) -> float:
 
 
 def recovered(ours: Owned, suspect: Ticket) -> dict[str, Any]:
-    """What is found of every mark, as `verify(suspect, claim, reference=...)` decides of a claim on it alone."""
+    """What is found of every mark, as `verify` decides with the reference of a claim on it alone."""
     begun = time.perf_counter()
     try:
         aligned: Aligned | Exception = align(suspect, ours.reference)
@@ -224,16 +224,17 @@ def result(bench: Bench) -> Result:
     columns += "similarity | seconds, mean / longest"
     tuned = max(1, size.epochs // 10)
     notes = (
-        "Verified of the draws, through the unsigned reference; each mark as if it were claimed alone. Without "
-        "the reference: spread / qr-code / mirror verified as the suspect stands. Test %: of the thief's "
-        "network on digits, lowest and mean. Similarity: of the aligned suspect to the reference, lowest.",
-        f"Then: {100 * RATE:.0f} % of the kept weights pruned by magnitude over all layers; Gaussian noise of "
-        f"{NOISE:g} standard deviations of a layer's kept weights; {tuned} epochs of fine-tuning, a tenth of the "
-        f"training, at a learning rate of {TUNED:g}. All of this after the free attack, so that it meets "
-        "rescaled channels.",
-        "The networks are trained on digits, pruned once by 80 %, marked, and trained again; the reference is "
-        "the one before the marks. The shipped one is the dense ResNet-20 of CIFAR-10, pruned once to 12.8 % and "
-        "marked, not trained again; that one is not fine-tuned.",
+        "Verified of the draws, through the unsigned reference; each mark as if it were claimed alone. "
+        "Without the reference: spread / qr-code / mirror verified as the suspect stands. Test %: of the "
+        "thief's network on digits, lowest and mean. Similarity: of the aligned suspect to the "
+        "reference, lowest.",
+        f"Then: {100 * RATE:.0f} % of the kept weights pruned by magnitude over all layers; Gaussian "
+        f"noise of {NOISE:g} standard deviations of a layer's kept weights; {tuned} epochs of "
+        f"fine-tuning, a tenth of the training, at a learning rate of {TUNED:g}. All of this after the "
+        "free attack, so that it meets rescaled channels.",
+        "The networks are trained on digits, pruned once by 80 %, marked, and trained again; the "
+        "reference is the one before the marks. The shipped one is the dense ResNet-20 of CIFAR-10, "
+        "pruned once to 12.8 % and marked, not trained again; that one is not fine-tuned.",
         *_lost(bench),
     )
     limits = "Networks for digits are small; ResNet-18 in its full width is drawn few times, for its time."

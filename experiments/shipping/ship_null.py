@@ -1,4 +1,4 @@
-"""Writes the similarities of independent networks, which `verify --reference` compares with, into the package.
+"""Writes the similarities of independent networks, which `verify --reference` compares with, to the package.
 
     python -m experiments ship_null
 
