@@ -43,7 +43,6 @@ def test_a_table_is_kept_as_json(null: Null) -> None:
     assert again.family == "concatenating" and len(again.similarities) == 8
     assert again.mean == pytest.approx(null.mean, abs=1e-6)
     assert again.deviation == pytest.approx(null.deviation, abs=1e-5)
-    # Two more and one fewer degrees of freedom than a normal distribution: never a smaller chance.
     assert descent(null.mean, null).log10_p == pytest.approx(-0.30103, abs=1e-4)
 
 

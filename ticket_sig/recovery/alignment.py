@@ -13,7 +13,14 @@ from ticket_sig.mask import Mask
 from ticket_sig.models.channels import moved, scaled
 from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
-from ticket_sig.recovery.assignment import Assignment, Comparison, StrandSet, in_place, strand_sets
+from ticket_sig.recovery.assignment import (
+    Assignment,
+    Comparison,
+    StrandSet,
+    in_place,
+    strand_sets,
+    unassigned,
+)
 from ticket_sig.recovery.features import eps_in, features_of
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.scales import scales_of
@@ -61,17 +68,13 @@ def aligned(
             followed, and so nothing can be moved.
     """
     own, known = _checked(weights, reference), reference.ticket.weights
-    if reference.graph is None or reference.model is None:
-        raise bad_input(
-            "reference", "network", "one whose channels can be followed", reference.unread or "none"
-        )
-    graph, eps_of = reference.graph, eps_in(reference.model)
-    there = _graph_of(own, reference.model, graph, known)
+    model, graph = reference.followed()
+    eps_of, there = eps_in(model), _graph_of(own, model, graph, known)
     marked = {name for layer in without for name in (layer, f"{layer}.weight")}
     sets = strand_sets(graph, there, known)
     features = reference.features, features_of(there, own, eps_of)
     comparison = Comparison(*(one.without(marked) for one in features))
-    found = comparison.assign(sets, _start(sets, graph, there))
+    found = comparison.assign(sets, unassigned(sets, graph, there))
     links = list(zip(graph.links, there.links, strict=True))
     turned = _rebuilt(links, own, found.order, found.signs, eps_of)
     scales = scales_of(graph, known, turned, eps_of, marked)
@@ -105,19 +108,10 @@ def _graph_of(
         return graph
     with about("suspect"):
         there = kernel_graph(resized(model, own), norms=True)
-    if [k.name for k in there.links] != [k.name for k in graph.links]:
-        raise bad_input(
-            "suspect", "layers", f"{len(graph.links)} links in a row", f"{len(there.links)} others"
-        )
+    kinds = [[(link.name, link.shape[1:] == (1, 1)) for link in of.links] for of in (graph, there)]
+    if kinds[0] != kinds[1]:
+        raise bad_input("suspect", "layers", "those of the reference in other widths", "others")
     return there
-
-
-def _start(sets: Sequence[StrandSet], here: KernelGraph, there: KernelGraph) -> Assignment:
-    """Every channel in its place; known are those that cannot be elsewhere."""
-    known = torch.ones(here.nodes, dtype=torch.bool)
-    for one in sets:
-        known[one.here] = False
-    return Assignment(in_place(here, there), torch.ones(here.nodes, dtype=torch.float64), known)
 
 
 def _rebuilt(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -96,6 +96,14 @@ def in_place(here: KernelGraph, there: KernelGraph) -> Tensor:
     return order
 
 
+def unassigned(sets: Sequence[StrandSet], here: KernelGraph, there: KernelGraph) -> Assignment:
+    """Every channel in its place; known are those that cannot be elsewhere."""
+    known = torch.ones(here.nodes, dtype=torch.bool)
+    for one in sets:
+        known[one.here] = False
+    return Assignment(in_place(here, there), torch.ones(here.nodes, dtype=torch.float64), known)
+
+
 class Comparison:
     """Compares the features of reference and suspect and assigns strands.
 
@@ -110,9 +118,8 @@ class Comparison:
         for one, other in zip(here.channels, there.channels, strict=True):
             self._channels[one.index].append(_in_one_unit(one, other))
 
-    def assign(self, sets: list[StrandSet], start: Assignment) -> Assignment:
-        """The assignment of all sets, from a start on, after which no set by itself can be improved."""
-        now = replace(start, order=start.order.clone(), signs=start.signs.clone(), known=start.known.clone())
+    def assign(self, sets: Sequence[StrandSet], now: Assignment) -> Assignment:
+        """Assigns all sets, in `now`, until none by itself can be improved; returns it."""
         for _ in range(_ROUNDS):
             # A list: none is passed over.
             if not any([self._assign_set(one, now) for one in sets]):
@@ -163,10 +170,10 @@ class Comparison:
                     add([one.flips[column]], self._kernel_term(index, group, reads, here, there, now))
                 for mine, theirs in self._channels[index] if not reads else ():
                     rows = mine.values[places_of(mine.nodes, here)]
-                    at = places_of(mine.nodes, here[:1])
-                    columns = [one.here[0].tolist().index(int(nodes[at])) for nodes in mine.signs]
-                    similar = rows @ theirs.values[places_of(theirs.nodes, there)].T
-                    add([one.flips[c] for c in columns], similar)
+                    first = int(places_of(mine.nodes, here[:1]))
+                    nodes = [int(sign[first]) for sign in mine.signs]
+                    flips = [one.flips[one.here[0].tolist().index(node)] for node in nodes]
+                    add(flips, rows @ theirs.values[places_of(theirs.nodes, there)].T)
         return terms
 
     def _kernel_term(
