@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from unittest import mock
 
 import torch
@@ -10,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ticket_sig import Mask, Ticket
+from ticket_sig.attacks import Scene
+from ticket_sig.attacks.attack import Attacked
+from ticket_sig.attacks.free_attack import Free
 from ticket_sig.models import prunable_names, vgg
 from ticket_sig.models.resnet import BasicBlock, ResNet
 
@@ -93,7 +97,11 @@ class Perceptron(nn.Module):
     def __init__(self, classes: int = 10, channels: int = 3, width: int = 24) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(64 * channels, width), nn.ReLU(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, classes)
+            nn.Linear(64 * channels, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.Tanh(),
+            nn.Linear(width, classes),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,7 +141,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def victim(network: nn.Module, seed: int = 0) -> Ticket:
-    """A sparse ticket of a network in float64, whose batch norms have seen something; it has these weights."""
+    """A sparse ticket of a network in float64, with batch norms that have seen something.
+
+    The network has its weights then.
+    """
     draw = torch.Generator().manual_seed(seed)
     network.double().eval()
     for module in network.modules():
@@ -147,3 +158,31 @@ def victim(network: nn.Module, seed: int = 0) -> Ticket:
     ticket = Ticket(weights=mask.apply(weights), mask=mask)
     network.load_state_dict(ticket.weights)
     return ticket
+
+
+@cache
+def stolen(name: str) -> tuple[nn.Module, Ticket, Tensor, Tensor]:
+    """A network, its ticket, images and its answers to them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = NETWORKS[name]()
+        images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    ticket = victim(network)
+    return network, ticket, images, network(images).detach()
+
+
+def changed(name: str, kind: str, seed: int = 0) -> Attacked:
+    network, ticket, _, _ = stolen(name)
+    return Free(kind=kind, size=8).carry_out(ticket, Scene(model=network, seed=seed))
+
+
+def check_same(name: str, done: Attacked) -> None:
+    """The same answers, from a network that has the ticket's weights; what is kept is not zero."""
+    _, _, images, answers = stolen(name)
+    assert done.network is not None and done.images is not None
+    found = done.network(done.images(images)).detach()
+    torch.testing.assert_close(found, answers, rtol=1e-9, atol=1e-9 * float(answers.abs().max()))
+    state = done.network.state_dict()
+    assert state.keys() == done.ticket.weights.keys()
+    assert all(torch.equal(t, state[n]) for n, t in done.ticket.weights.items())
+    assert all(torch.equal(kept, state[n] != 0) for n, kept in done.ticket.mask.items())

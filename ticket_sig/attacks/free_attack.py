@@ -80,7 +80,7 @@ class Free(Attack):
 
 
 def _composition(draw: torch.Generator) -> list[tuple[str, bool]]:
-    """Each kind with a chance of one half, in random order; then the others, which are needed if none applies."""
+    """Each kind with a chance of one half, in random order; behind them the others, for want of these."""
     order = torch.randperm(len(KINDS), generator=draw).tolist()
     taken = (torch.rand(len(KINDS), generator=draw) < 0.5).tolist()
     names = [(list(KINDS)[n], taken[n]) for n in order]

@@ -62,5 +62,6 @@ def _least(network: Network, graph: KernelGraph, stream: Tensor) -> Tensor:
         if link.norm and (variance := state.get(f"{layer}running_var")) is not None:
             eps, width = eps_of(network, layer), link.tails.numel()
             each = (eps / (variance.double().clamp(min=0) + eps)).sqrt().reshape(width, -1).amax(1)
+            each = (each * (1 + 1e-6)).clamp(max=1)  # more than rounding takes away
             least.scatter_reduce_(0, stream[link.tails.flatten()], each, "amax")
     return least[stream]

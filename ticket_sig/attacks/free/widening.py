@@ -199,9 +199,9 @@ def _repeated(link: Link, old: Tensor, rows: Tensor, columns: Tensor, read: Tens
 def another_row(kernels: Tensor, own: int, draw: torch.Generator) -> Tensor:
     """A random row for kernels [outputs, inputs, weights of a kernel], of the size of one that is there.
 
-    From each input it has the kernel of some other output: what it reads is in the units of the inputs, so that
-    a dummy neuron's answer is of the size of others', and cancels to rounding. Nothing reads what no other row
-    reads.
+    From each input it has the kernel of some other output, and so it reads in the units of the inputs: a
+    dummy neuron's answer is of the size of others', and cancels to rounding. It reads nothing that no other
+    row reads.
     """
     sizes = root_mean_square(kernels, 1)
     rows = torch.randint(len(kernels), (kernels.shape[1],), generator=draw)
