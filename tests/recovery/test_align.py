@@ -46,7 +46,9 @@ def test_more_random_compositions(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "on_top", [("magnitude-pruning", {"rate": 0.2}), ("gaussian-noise", {"scale": 0.1})], ids=lambda one: one[0]
+    "on_top",
+    [("magnitude-pruning", {"rate": 0.2}), ("gaussian-noise", {"scale": 0.1})],
+    ids=lambda one: one[0],
 )
 def test_layers_are_found_with_pruning_or_noise_on_top(on_top: tuple[str, dict[str, float]]) -> None:
     of = shipped()
@@ -138,7 +140,7 @@ def test_a_reference_that_cannot_be_followed_serves_by_names_and_shapes() -> Non
     assert all(torch.equal(found.ticket.weights[n], t) for n, t in weights.items())
     assert [str(one) for one in found.undone] == ["4 tensors renamed"] and found.similarity > 0.99
     message = refused({n: t for n, t in renamed.items() if n != "x0"}, reference)
-    assert "cannot be followed" in message and "two.bias" in message or "one.bias" in message
+    assert ("cannot be followed" in message and "two.bias" in message) or "one.bias" in message
 
 
 def test_an_innocent_network_is_aligned_and_not_alike() -> None:

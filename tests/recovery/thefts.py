@@ -66,7 +66,7 @@ def answers(network: nn.Module, ticket: Ticket, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def stolen(of: Victim, kinds: Sequence[str] = (), seed: int = 0) -> Ticket:
-    """The ticket after free attacks, in this order; a random composition by default. Skips where none applies."""
+    """The ticket after free attacks, in this order; a random one by default. Skips where none fits."""
     draw = torch.Generator().manual_seed(seed)
     network, did = Network.of(of.network(), of.ticket), 0
     size = of.images.shape[-1]

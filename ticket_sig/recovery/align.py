@@ -19,7 +19,7 @@ from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import Ticket, check_finite
 
-_ALIKE = 0.5  # a network that is less alike under its own names is searched for the reference's layers
+_ALIKE = 0.97  # a network that is less alike under its own names is searched for the reference's layers
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Aligned:
     """What `align` returns.
 
     Attributes:
-        ticket: the suspect under the reference's names and in its shapes, with its recipe; kept is what is not
-            zero, of the tensors of the reference's mask.
+        ticket: the suspect under the reference's names and in its shapes, with its recipe; of the tensors of
+            the reference's mask, what is not zero is kept.
         undone: what was undone, in order.
         log10_choices: log10 of the number of ways in which layers, channels and signs could have been chosen.
         similarity: of suspect and reference, 0 to 1: mean over layers of the cosine of what scales leave.
@@ -46,10 +46,10 @@ def align(
     *,
     without: Collection[str] = (),
 ) -> Aligned:
-    """Undoes what changes nothing in what a network computes: names, storage, redundant channels, order, scales.
+    """Undoes what leaves a network's answers as they are: names, storage, redundant channels, order, scales.
 
-    Layers are looked for under any name where the reference's names and shapes do not fit, or what they name is
-    not alike. What cannot be undone stays as it is. Nothing that is handed in is changed.
+    Layers are looked for under any name where the reference's names and shapes do not fit, or where what
+    they name is not alike. What cannot be undone stays as it is. Nothing that is handed in is changed.
 
     Args:
         reference: best the unsigned ticket, with a recipe, or the network.
@@ -88,7 +88,7 @@ def _tensors(suspect: Ticket | nn.Module | Mapping[str, Tensor]) -> dict[str, Te
 
 
 def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Tensor] | None:
-    """The tensors under the reference's names, wrappers left out; None unless all are there, and no other matrix."""
+    """The tensors under the reference's names, without wrappers; None unless all are there, and no others."""
     known = reference.ticket.weights
     try:
         found = names_in(
@@ -99,7 +99,9 @@ def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Ten
     if any(name not in found or weights[found[name]].shape != t.shape for name, t in known.items()):
         return None
     others = weights.keys() - set(found.values())
-    if reference.graph is not None and any(weights[name].ndim and weights[name].is_floating_point() for name in others):
+    if reference.graph is not None and any(
+        weights[name].ndim and weights[name].is_floating_point() for name in others
+    ):
         return None
     return {name: weights[found[name]] for name in known}
 

@@ -1,4 +1,4 @@
-"""Which tensor is which where the network cannot be followed: by shape, and by how alike two tensors are as they stand."""
+"""Which tensor is which where the network cannot be followed: by shape, and by what is in it as it stands."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from ticket_sig.recovery.rounding import without_rounding
 SYMMETRIES = 8  # of a square
 _RING = 0.05  # share of a larger kernel's squares that may lie outside the reference's taps
 _MORE_TAPS = 8  # in each direction
+_COLOURS = (3, 1)  # channels of images
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Slot:
         link: its channels.
         shape: of its weight.
         width: how many channels the suspect has in the layer's input.
+        first: whether the layer reads the network's input.
     """
 
     link: Link
     shape: tuple[int, ...]
     width: int
+    first: bool = False
 
     @property
     def depthwise(self) -> bool:
@@ -49,7 +52,14 @@ class Slot:
     @property
     def spatial(self) -> bool:
         """Whether its kernels change if images are mirrored."""
-        return prod(self.taps) > 1
+        return prod(self.taps) > 1 or self.image is not None
+
+    @property
+    def image(self) -> tuple[int, int, int] | None:
+        """Channels, height and width of the flattened image that a first linear layer reads."""
+        sides = {channels: isqrt(self.width // channels) for channels in _COLOURS}
+        square = [(n, side, side) for n, side in sides.items() if side > 1 and n * side * side == self.width]
+        return square[0] if self.first and len(self.shape) == 2 and square else None
 
 
 @dataclass(frozen=True)
@@ -89,9 +99,7 @@ def single(part: Part, slot: Slot, symmetry: int) -> Candidate | None:
     return None if moved is None else Candidate((part,), moved, part.values.get("bias"), padded)
 
 
-def chains(
-    parts: Sequence[Part], norms: Sequence[Part], slot: Slot, symmetry: int
-) -> Iterator[Candidate]:
+def chains(parts: Sequence[Part], norms: Sequence[Part], slot: Slot, symmetry: int) -> Iterator[Candidate]:
     """Two parts as the layer, one read by the other, and one with kernels of one tap: their products.
 
     A batch norm may stand between them.
@@ -122,7 +130,9 @@ def _chain(
         affine = affine_of(norm.values)
         first = first * affine.scale.reshape(-1, *[1] * (first.ndim - 1))
         bias = affine.shift if bias is None else affine.shift + affine.scale * bias.double()
-    moved = turned(_product(second, first, parts[0].weight.dtype).reshape(len(second), -1, *slot.taps), slot, symmetry)
+    moved = turned(
+        _product(second, first, parts[0].weight.dtype).reshape(len(second), -1, *slot.taps), slot, symmetry
+    )
     if moved is None:
         return None
     own = parts[2].values.get("bias")
@@ -179,10 +189,16 @@ def turned(kernels: Tensor, slot: Slot, symmetry: int) -> Tensor | None:
     if not symmetry or not slot.spatial:
         return flat
     sides = slot.taps
+    if (image := slot.image) is not None:
+        return _square(flat.reshape(len(flat), *image), symmetry).reshape(flat.shape)
     if len(slot.shape) == 2:  # the pixels of a flattened image
         sides = (isqrt(flat.shape[2]),) * 2
     if len(sides) != 2 or prod(sides) != flat.shape[2] or (symmetry & 4 and sides[0] != sides[1]):
         return None
-    square = flat.reshape(*flat.shape[:2], *sides)
-    square = square.flip([axis for axis, bit in ((3, 1), (2, 2)) if symmetry & bit])
-    return (square.transpose(2, 3) if symmetry & 4 else square).flatten(2)
+    return _square(flat.reshape(*flat.shape[:2], *sides), symmetry).flatten(2)
+
+
+def _square(images: Tensor, symmetry: int) -> Tensor:
+    """Images [..., height, width], turned."""
+    images = images.flip([axis for axis, bit in ((-1, 1), (-2, 2)) if symmetry & bit])
+    return images.transpose(-1, -2) if symmetry & 4 else images

@@ -1,8 +1,8 @@
 """Which tensor of a suspect is which of the reference; and how it was stored, undone.
 
-Undone are: names, prefixes and order of tensors; kernels stored larger, with zeros around them; batch norms fused
-with their layer, or split from it; a layer written as two; the whole network mirrored or transposed. Widths
-stay as the suspect's (`reduction` removes channels).
+Undone are: names, prefixes and order of tensors; kernels stored larger, with zeros around them; batch norms
+fused with their layer, or split from it; a layer written as two; the whole network mirrored or transposed.
+Widths stay as the suspect's (`reduction` merges channels).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ticket_sig.recovery.undone import Undone
 from ticket_sig.recovery.walk import Known, Walk, Walked
 
 _MORE = 64  # layers and batch norms that a suspect may have beyond four times the reference's
+_SLIGHT = 1e-4  # of a layer's rows: a bias that rounding left
 _CLEAR = 0.8  # a first layer that is so much alike needs no other symmetry to be looked at
 
 
@@ -110,7 +111,9 @@ class _Named:
         self._new: dict[str, Tensor] = {}
         self._names: dict[str, str] = {}
         self._used: set[str] = set()
-        self._biases: dict[str, Tensor] = {}  # of layers that have none in the reference, by the batch norm's name
+        self._biases: dict[
+            str, Tensor
+        ] = {}  # of layers that have none in the reference, by the batch norm's name
 
     def matched(self) -> Matched:
         """All of the reference's tensors."""
@@ -133,7 +136,7 @@ class _Named:
         return {str(name): norm for name, norm in behind.items() if norm is not None}
 
     def _layer(self, name: str, candidate: Candidate, slot: Slot, behind: str | None) -> None:
-        """A layer's weight and bias; a bias that the reference's has not is left for the batch norm behind it."""
+        """A layer's weight and bias; one that the reference has not is left to the batch norm behind it."""
         prefix = name.removesuffix("weight")
         weight, bias = candidate.weight(slot), candidate.bias
         for part in candidate.parts:
@@ -151,10 +154,11 @@ class _Named:
             elif name not in self._walked.split and len(candidate.parts) == 1:
                 self._call(f"{prefix}bias", candidate.parts[0], "bias")
             self._new[f"{prefix}bias"] = bias.to(self._new[name].dtype)
-        elif bias is not None and bool(bias.any()):
-            if behind is None:
-                raise bad_input("suspect", name, "a layer without a bias, as the reference's", "one with a bias")
+        elif bias is not None and behind is not None:
             self._biases[behind] = bias
+        elif bias is not None:
+            large = bias.abs().max() > _SLIGHT * weight.double().flatten(1).norm(dim=1).mean()
+            self._left_out += int(large)
 
     def _norm(self, name: str, part: Part | None) -> None:
         """A batch norm as it is, or one that passes on what the layer it was fused with writes."""
@@ -189,19 +193,23 @@ class _Named:
         """How many channels a batch norm has that is fused: as many as the layers write that it follows."""
         link = next(k for k in self._known.graph.links if k.norm and k.name == name)
         heads = link.tails.flatten()
-        for other, (candidate, slot) in self._walked.layers.items():
+        for other, (_, slot) in self._walked.layers.items():
             if torch.equal(slot.link.heads.flatten(), heads):
                 return _outputs(self._new[other], slot)
         raise bad_input("suspect", name, "a batch norm behind several layers", "none")
 
     def _others(self) -> None:
-        """Tensors that no layer has: under their name, or the first of their shape that is left; counters as they are."""
+        """Tensors that no layer has: under their name, or the first of their shape that is left."""
         left = {name: t for name, t in self._weights.items() if name not in self._used}
         lacking = []
         for name, own in self._reference.ticket.weights.items():
             if name in self._new:
                 continue
-            fit = [n for n, t in left.items() if t.shape == own.shape and t.dtype.is_floating_point == own.dtype.is_floating_point]
+            fit = [
+                n
+                for n, t in left.items()
+                if t.shape == own.shape and t.dtype.is_floating_point == own.dtype.is_floating_point
+            ]
             found = name if name in fit else next(iter(fit), None)
             if found is not None:
                 self._new[name] = left.pop(found)
@@ -228,6 +236,7 @@ class _Named:
             ("linear chain folded", sum(len(c.parts) > 1 for c in candidates), "layers"),
             ("norms fused", sum(part is None for part in walked.norms.values()), "layers"),
             ("norms split", len(walked.split), "layers"),
+            ("biases left out", self._left_out, "layers"),
             (turned, spatial if walked.symmetry else 0, "layers"),
         ]
         return [Undone(what, count, of) for what, count, of in counts if count]

@@ -29,7 +29,7 @@ class Written:
     biases: Tensor
 
     def behind(self, affine: Affine) -> Tensor:
-        """What is added to each channel in all, in units of its row: no scale changes it; float64 [channels]."""
+        """What is added to each channel in all, in units of its row, which no scale changes: [channels]."""
         sizes = affine.scale.abs() * self.lengths
         return (affine.shift + affine.scale * self.biases) / torch.where(sizes > 0, sizes, torch.inf)
 

@@ -1,4 +1,4 @@
-"""The parts of a suspect: which of its tensors belong to one layer or one batch norm, whatever they are called."""
+"""The parts of a suspect: which of its tensors belong to one layer or batch norm, under any names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Channels of a suspect that hold what another one holds, times a positive number: merged.
 
-What is read of both is added up. So split neurons become one, also those with noise that cancels, and cliques
-(arXiv 2303.09732) become neurons that nothing reads. No more channels are merged than the reference has fewer.
+What is read of both is added up. So split neurons become one, also those with noise that cancels, and
+cliques (arXiv 2303.09732) become neurons that nothing reads. As many channels stay as the reference has.
 What is too many then has no counterpart in the reference, and `alignment` leaves it out.
 """
 
@@ -67,8 +67,8 @@ def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[s
 class _Channels:
     """The channels of a network: what they hold, and what reads them.
 
-    Two channels hold the same, up to a factor, if the weights are the same by which they are made of what others
-    hold. What others hold is compared before; so copies of a channel are one there, and what is made of them.
+    Two channels hold the same, up to a factor, if the weights are the same by which they are made of what
+    others hold. What others hold is compared before: so copies of a channel are one there.
 
     Args:
         sets: of the channels that are compared, by roles (`strands_by_roles`).
@@ -94,12 +94,18 @@ class _Channels:
         self._first = torch.arange(graph.nodes)  # of those that hold the same
         self._size = torch.ones(graph.nodes, dtype=torch.float64)
         self._ratio = torch.ones(graph.nodes, dtype=torch.float64)  # to what the first holds
-        self._alike = {r: torch.ones(len(nodes), len(nodes), dtype=torch.float64) for r, nodes in sets.items()}
+        self._alike = {
+            r: torch.ones(len(nodes), len(nodes), dtype=torch.float64) for r, nodes in sets.items()
+        }
         self._compare()
 
     def _compare(self) -> None:
         """Goes forward through the nodes of all sets, and finds what holds the same."""
-        columns = [(max(self._writers[int(s[0, j])], default=-1), r, j) for r, s in self._sets.items() for j in range(s.shape[1])]
+        columns = [
+            (max(self._writers[int(s[0, j])], default=-1), r, j)
+            for r, s in self._sets.items()
+            for j in range(s.shape[1])
+        ]
         constant = {r: torch.ones(len(nodes), dtype=torch.bool) for r, nodes in self._sets.items()}
         for _, roles, j in sorted(columns, key=lambda column: column[0]):
             nodes = self._sets[roles][:, j]
@@ -156,7 +162,9 @@ class _Channels:
             for index in self._full_readers(int(strands[0, j])):
                 link = self._links[index]
                 at = places_of(link.tails, strands[:, j])
-                columns = link.kernels(self._weights[str(link.name)])[at // link.shape[2], :, at % link.shape[2]]
+                columns = link.kernels(self._weights[str(link.name)])[
+                    at // link.shape[2], :, at % link.shape[2]
+                ]
                 used |= (columns != 0).flatten(1).any(1) & (self._made_of(strands[:, j])[0] != 0).any(1)
         return int((~used).sum())
 

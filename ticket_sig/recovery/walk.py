@@ -18,7 +18,15 @@ from ticket_sig.errors import bad_input
 from ticket_sig.models.graph import Link
 from ticket_sig.recovery.candidates import Candidate, Slot, chains, single
 from ticket_sig.recovery.comparing import Found, Rows, compared, in_place, rows_of, with_copies
-from ticket_sig.recovery.normed import Affine, Written, affine_of, levels_alike, norms_alike, nothing, per_channel
+from ticket_sig.recovery.normed import (
+    Affine,
+    Written,
+    affine_of,
+    levels_alike,
+    norms_alike,
+    nothing,
+    per_channel,
+)
 from ticket_sig.recovery.parts import Part
 from ticket_sig.recovery.reference import Reference
 
@@ -183,7 +191,8 @@ class Walk:
     def _layer(self, index: int, link: Link, channels: Channels) -> tuple[Slot, Channels]:
         """Finds a layer, unless it is there a second time."""
         assert link.name is not None
-        slot = Slot(link, tuple(self._known.weights[link.name].shape), len(channels.of))
+        first = torch.equal(link.tails.flatten(), self._graph.inputs)
+        slot = Slot(link, tuple(self._known.weights[link.name].shape), len(channels.of), first)
         rows = self._known.rows(link)
         if link.name in self.walked.layers:
             candidate = self.walked.layers[link.name][0]
@@ -234,7 +243,9 @@ class Walk:
     def _norm(self, link: Link, channels: Channels) -> Channels:
         """Finds a batch norm, unless it is fused with the layer before it."""
         assert link.name is not None
-        theirs = affine_of(per_channel(self._known.values(link.name), link.heads.numel()), self._known.eps(link.name))
+        theirs = affine_of(
+            per_channel(self._known.values(link.name), link.heads.numel()), self._known.eps(link.name)
+        )
         if link.name in self.walked.norms:
             part = self.walked.norms[link.name]
         else:
@@ -247,7 +258,7 @@ class Walk:
         return _behind(channels, affine_of(own, self._known.eps(link.name)), theirs)
 
     def _chosen_norm(self, name: str, channels: Channels, theirs: Affine) -> Part | None:
-        """The batch norm that is most alike the reference's; None where there is none, or none fits better."""
+        """The batch norm that is most alike the reference's; None where it is fused with the layer before."""
         width, count = len(channels.of), len(theirs.scale)
         values, eps = self._known.values(name), self._known.eps(name)
         pixels = len(values["running_var"]) // count
@@ -339,7 +350,7 @@ def _written(rows: Rows, bias: Tensor | None) -> Written:
 
 
 def _level(channels: Channels, ours: Affine, theirs: Affine) -> float:
-    """How alike what is added to the channels in all is, if these batch norms follow; -1 where it is not known."""
+    """How alike what is added to channels is, if these batch norms follow; -1 where that is not known."""
     if channels.written is None:
         return -1.0
     at, of = channels.firsts()
