@@ -105,7 +105,7 @@ def test_the_example_of_all_attacks_fits_the_one_that_it_names(ticket_sig: Comma
 
 def test_verify_has_no_options_of_asking(ticket_sig: Command) -> None:
     options = options_in(help_of(ticket_sig, "verify"))
-    assert len(options - {"--transcript", "--audit"}) <= 10 and "--claim" in options
+    assert len(options - {"--transcript", "--audit"}) <= 11 and "--claim" in options
     assert not options & {"--triggers", "--url", "--answers", "--control", "--rate"}
 
 

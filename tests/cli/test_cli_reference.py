@@ -82,7 +82,7 @@ def test_a_second_mark_keeps_the_first_reference(
     mark: str, signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
     more = (
-        ["--message", "m", "--margin", 1.5] if mark == "spread" else ["--random", 20, "--layer", "b.weight"]
+        ["--message", "m", "--margin", 0.5] if mark == "spread" else ["--random", 20, "--layer", "b.weight"]
     )
     said = ticket_sig("embed", signed, "--mark", mark, *more, "--out", tmp_path / "both")
     assert said.code == 0, said.err

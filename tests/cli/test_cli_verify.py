@@ -117,11 +117,24 @@ def test_what_cannot_be_decided_is_exit_code_2(
         "future.json",
         "version: expected 1 or 2, found 3, written by ticket_sig 9.9",
     )
-    torch.save({"other.weight": sparse(40, 40)}, tmp_path / "other.pt")
-    could_not(ticket_sig(verb, tmp_path / "other.pt", "--claim", claim), "layer: expected the claim's")
-    layer = value["marks"][0]["fields"]["placement"]["layer"]
-    torch.save({layer: sparse(41, 41, 3, 3)}, tmp_path / "shape.pt")
-    could_not(ticket_sig(verb, tmp_path / "shape.pt", "--claim", claim), layer, "found [41, 41, 3, 3]")
+
+
+def test_a_model_without_the_layer_is_not_verified_and_says_nothing(
+    signed: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    claim = signed / "claim.json"
+    layer = json.loads(claim.read_text())["marks"][0]["fields"]["placement"]["layer"]
+    for tensors, says in (
+        ({"other.weight": sparse(40, 40)}, f"layer: expected the claim's {layer}, found none of that name"),
+        ({layer: sparse(41, 41, 3, 3)}, "found [41, 41, 3, 3]"),
+    ):
+        torch.save(tensors, tmp_path / "other.pt")
+        said = ticket_sig("verify", tmp_path / "other.pt", "--claim", claim)
+        assert (said.code, said.err) == (1, "") and "\nnot found: model: layer" in said.out.replace(
+            layer, "layer"
+        )
+        assert says in said.out and "\nwhat may help: " in said.out
+        could_not(ticket_sig("extract", tmp_path / "other.pt", "--claim", claim), says)
 
 
 def test_a_mark_of_another_package_is_named_with_its_writer(
@@ -313,10 +326,9 @@ def test_a_suspect_that_cannot_be_judged_is_one_line(
 ) -> None:
     shown = ["--claim", fixed / "claim.json"]
     other = write_shards(tmp_path / "other", {"b.weight": torch.ones(64, 48), "c": torch.ones(3)}, 1)
-    could_not(
-        ticket_sig("verify", other, *shown),
-        "other: freezenet: a.weight: expected shape [40, 36, 3, 3], found none",
-    )
+    said = ticket_sig("verify", other, *shown)
+    assert (said.code, said.err) == (1, "")
+    assert "\nnot found: freezenet: a.weight: expected shape [40, 36, 3, 3], found none" in said.out
     could_not(
         ticket_sig("extract", fixed, *shown),
         "marks: expected one that carries bits (qr-code, uchida, nct, spread, mirror)",
@@ -331,12 +343,17 @@ def test_claims_that_are_none_or_hostile_are_refused(tmp_path: Path, ticket_sig:
     assert ticket_sig(*asked).code == 0
     claim = marked / "claim.json"
     name, shape = "layer3.0.conv2.weight", list(resnet20()["layer3.0.conv2.weight"].shape)
+    lie = changed(claim, "lie.json", {"key": "no"})
+    could_not(ticket_sig("verify", marked, "--claim", lie), "key: expected 64 hexadecimal digits")
     for fields, says in (
-        ({"key": "no"}, "key: expected 64 hexadecimal digits"),
-        ({"layer": "gone"}, "layer: expected the claim's gone"),
-        ({"shape": [64, 576]}, f"{name}: expected the mark's shape [64, 576], found {shape}"),
+        ({"layer": "gone"}, "found under another name"),  # by its shape; under its name the bits are others
+        (
+            {"shape": [64, 576]},
+            f"not found: model: {name}: expected the mark's shape [64, 576], found {shape}",
+        ),
     ):
-        could_not(ticket_sig("verify", marked, "--claim", changed(claim, "lie.json", fields)), says)
+        said = ticket_sig("verify", marked, "--claim", changed(claim, "lie.json", fields))
+        assert said.code == 1 and says in said.out, said
     value = json.loads(claim.read_text())
     value["marks"][0]["mark"] = "freezenet"
     (marked / "lie.json").write_text(json.dumps(value))

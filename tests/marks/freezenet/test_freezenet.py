@@ -838,7 +838,8 @@ def claimed(**changes: Any) -> str:
 def test_a_hostile_claim_is_one_line(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
     (tmp_path / "claim.json").write_text(claimed(**changes))
     with pytest.raises(InputError, match=says) as refused:
-        verify(ticket_of(TinyNet()), Claim.read(tmp_path / "claim.json"))
+        [mark] = marks_of(Claim.read(tmp_path / "claim.json"))
+        mark.read(ticket_of(TinyNet()))
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
 
 
