@@ -111,6 +111,7 @@ class _Named:
         self._new: dict[str, Tensor] = {}
         self._names: dict[str, str] = {}
         self._used: set[str] = set()
+        self._left_out = 0
         self._biases: dict[
             str, Tensor
         ] = {}  # of layers that have none in the reference, by the batch norm's name
