@@ -26,6 +26,9 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Verdict
 from ticket_sig.verification.through import fitting, reference_in, reference_of
 
+_ASSUMED = (
+    "similarities of independent networks are normally distributed; those in the table are of few networks"
+)
 _SHIPPED = Path(recovery.__file__).with_name("independent.json")
 
 
@@ -101,6 +104,7 @@ class Likeness:
             statistic=f"similarity {self.found.similarity:.3f}, z = {self.found.z:.1f}",
             proves="one of both networks was trained from the other, or both from a third",
             does_not_prove="which of them was first, and whose it is: that takes a mark with a dated claim",
+            remarks=[("assumed", _ASSUMED)],
         )
 
 
