@@ -99,6 +99,23 @@ def test_what_does_not_move_along_stays_and_the_rest_moves() -> None:
     assert moved.isdisjoint({"slopes.weight", "neighbours.weight", "gain", "twice.weight", "f3.bias"})
 
 
+class Beside(nn.Module):
+    """What a layer reads twice stays, and in both places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1, self.c2, self.c3 = nn.Conv2d(3, 8, 3), nn.Conv2d(16, 8, 3), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.c1(x))
+        return self.c3(F.relu(self.c2(torch.cat([x, x], 1)))).mean((2, 3))  # type: ignore[no-any-return]
+
+
+def test_channels_beside_themselves_stay() -> None:
+    ticket, after = check_same(Beside(), 8)
+    assert torch.equal(ticket.weights["c1.weight"], after.weights["c1.weight"])
+
+
 def test_without_rescaling_the_values_are_the_same_bit_for_bit() -> None:
     network = build("resnet20", 10, seed=0)
     ticket = victim(network)
