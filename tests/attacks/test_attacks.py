@@ -38,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sign-flip": {},
     "permute-channels": {},
     "even-out": {},
+    "free": {"kind": "permuted+rescaled+flipped-signs"},
     "gaussian-noise": {"scale": 0.1},
     "quantization": {"bits": 4},
     "knowledge-distillation": {"epochs": 1},
@@ -57,7 +58,7 @@ def one_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def victim(name: str) -> tuple[Ticket, Scene]:
     """A ticket for an attack, and what its thief has."""
-    if name in TRAINED or name in ("sign-flip", "permute-channels"):
+    if name in TRAINED or name in ("sign-flip", "permute-channels", "free"):
         return tiny_ticket(rewind=True), Scene(data=tiny_data(), model=TinyNet())
     signed = embed(replace(sparse_ticket(rewind=True), recipe={"seed": 1}), "owner", secret=b"k")
     known = of_kind(CodeMark, signed.claim) if ATTACKS[name].of_insiders else None

@@ -39,6 +39,7 @@ for _name, _option, _value, _said in (
     ("fine-tuning", "--lr", 0, "lr: expected a finite number more than 0, found 0.0"),
     ("trigger-removal", "--images", -1, "images: expected 0 to 100000, found -1"),
     ("fake-key", "--count", 0, "count: expected 1 or more, found 0"),
+    ("free", "--kind", "renamed+melted", "kind: expected one of renamed, prefixed, reordered, "),
 ):
     topic.enter(
         f"{_name} with {_option} {_value}",

@@ -23,4 +23,4 @@ def larger_kernels(network: Network, strength: Strength, draw: torch.Generator) 
     for node, layer in (layers[n] for n in some_of(len(layers), 0.5, draw)):
         name = f"{node.target}.weight"
         state[name] = F.pad(state[name], [1] * 2 * len(layer.kernel_size))
-    return network.with_module(resized(network.module, state))  # type: ignore[arg-type]
+    return network.with_module(resized(network.module, state))

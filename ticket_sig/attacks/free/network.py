@@ -102,7 +102,7 @@ class Network:
 
     def with_module(
         self,
-        module: fx.GraphModule,
+        module: nn.Module,
         renamed: Mapping[str, str] | None = None,
         also_masked: Iterable[str] = (),
     ) -> Network:
@@ -112,6 +112,7 @@ class Network:
             renamed: tensors that have another name there, {before: then}, also those of `rest`.
             also_masked: new tensors that belong in the mask.
         """
+        assert isinstance(module, fx.GraphModule)
         renamed = renamed or {}
         rest = {renamed.get(name, name): t for name, t in self.rest.items()}
         there = {**module.state_dict(), **rest}

@@ -67,7 +67,7 @@ class _Turner:
         self._module.recompile()
         before = self._network.images
         module = resized(self._module, self._state)
-        new = self._network.with_module(module)  # type: ignore[arg-type]
+        new = self._network.with_module(module)
         return replace(new, images=lambda images: turn(before(images)), own_code=self._code)
 
     def _turn(self, node: fx.Node) -> None:
@@ -168,7 +168,7 @@ class _Turner:
         new = [right, left, *more] if self._mirrors else [*above, left, right, *more[2:]]
         if new != list(padding):
             self._code = False
-        return type(padding)(new)
+        return tuple(new)
 
     # functions
 
