@@ -70,7 +70,7 @@ def stolen(of: Victim, kinds: Sequence[str] = (), seed: int = 0) -> Ticket:
     draw = torch.Generator().manual_seed(seed)
     network, did = Network.of(of.network(), of.ticket), 0
     size = of.images.shape[-1]
-    for kind in kinds or _composition(draw):
+    for kind in kinds or [name for name, taken in _composition(draw) if taken]:
         try:
             network, did = KINDS[kind](network, Strength(sizes=(size,)), draw), did + 1
         except DoesNotApply as error:

@@ -115,7 +115,9 @@ def chains(parts: Sequence[Part], norms: Sequence[Part], slot: Slot, symmetry: i
             within = [None, *(norm for norm in norms if norm.width == len(inner))]
             for second in parts:
                 out = _kernels(second, slot, len(inner), taps)
-                for norm in within if second is not first and out is not None else ():
+                if second is first or out is None:
+                    continue
+                for norm in within:
                     chain = _chain((first, norm, second), inner, out[0], slot, symmetry)
                     if chain is not None:
                         yield replace(chain, padded=padded or out[1])
@@ -172,7 +174,8 @@ def _kernels(part: Part, slot: Slot, into: int, taps: tuple[int, ...]) -> tuple[
     centre = product(*([n // 2, *(k for k in range(n + 1) if k != n // 2)] for n in more))
     windows = [tuple(slice(n, n + want) for n, want in zip(at, wanted, strict=True)) for at in centre]
     best = max(windows, key=lambda window: float(sizes[window].sum()))
-    return (weight[(..., *best)], True) if sizes[best].sum() >= (1 - _RING) * sizes.sum() else None
+    inside = weight[(slice(None), slice(None), *best)]
+    return (inside, True) if sizes[best].sum() >= (1 - _RING) * sizes.sum() else None
 
 
 def turned(kernels: Tensor, slot: Slot, symmetry: int) -> Tensor | None:

@@ -111,10 +111,9 @@ class _Named:
         self._new: dict[str, Tensor] = {}
         self._names: dict[str, str] = {}
         self._used: set[str] = set()
-        self._left_out = 0
-        self._biases: dict[
-            str, Tensor
-        ] = {}  # of layers that have none in the reference, by the batch norm's name
+        self._left_out = 0  # biases that have no place in the reference
+        # Of layers that have none in the reference, by the name of the batch norm behind them.
+        self._biases: dict[str, Tensor] = {}
 
     def matched(self) -> Matched:
         """All of the reference's tensors."""
