@@ -90,6 +90,10 @@ def test_a_second_mark_keeps_the_first_reference(
     assert first == both is not None
     kept = [(path / "reference.safetensors").read_bytes() for path in (signed, tmp_path / "both")]
     assert kept[0] == kept[1]
+    (signed / "reference.safetensors").unlink()
+    said = ticket_sig("embed", signed, "--mark", mark, *more, "--out", tmp_path / "third")
+    assert said.code == 0 and "reference: " not in said.out  # it is not known where it is
+    assert Claim.read(tmp_path / "third" / "claim.json").reference == first
 
 
 def test_of_a_model_that_was_signed_without_one_there_is_none(

@@ -120,7 +120,7 @@ def test_an_aligned_suspect_is_verified_on_a_condition(align: Fake) -> None:
     }
     assert "that the condition holds" in found.leaves_open
     rows = dict(found.rows())
-    assert rows["undone"] == "168 channels permuted"
+    assert (rows["reference"], rows["undone"]) == ("the claim commits to it", "168 channels permuted")
     assert "10^20.0 ways to align counted" in str(rows["  without the condition"])
 
 
@@ -131,6 +131,10 @@ def test_a_reference_that_the_claim_does_not_commit_to_is_another_condition(alig
     assert found.verified and not found.through.committed
     expected = "holds if the reference does not depend on the secret, and is older than the suspect"
     assert found.to_json()["condition"] == expected
+    assert dict(found.rows())["reference"] == "the claim commits to none"
+    other = replace(made.claim, reference=f"sha256:{'0' * 64}")
+    found = referred(turned(made.ticket.weights), other, made.reference)
+    assert dict(found.rows())["reference"] == "another than the claim commits to"
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])

@@ -147,7 +147,7 @@ def command() -> Callable[..., None]:
 
 def _report(made: Written, model: Path, bundle: Path, secret: Path | None, as_json: bool) -> None:
     claim = bundle / "claim.json"
-    kept = bundle / "reference.safetensors" if made.reference else None
+    kept = bundle / "reference.safetensors" if made.reference == "beside" else None
     if as_json:
         marks = [_told(one) for one in made.marks]
         left = {
@@ -170,7 +170,7 @@ def _report(made: Written, model: Path, bundle: Path, secret: Path | None, as_js
     if made.left_out:
         out.print(printable(f"left out of the copy: {', '.join(made.left_out)}"))
     out.print(f"bundle: {bundle}\nclaim: {claim}; keep it, give away the model alone")
-    if kept or made.claim.reference:
+    if made.reference != "unknown":
         told = kept or f"{model} as it was, not copied"
         out.print(printable(f"reference: {told}; {_USE}"))
     if secret:

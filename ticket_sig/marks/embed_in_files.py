@@ -9,7 +9,7 @@ from dataclasses import replace as replaced
 from functools import partial
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -69,7 +69,8 @@ class Written:
         left_out: names of what lay beside the model and is not in the copy.
         dropped: marks of an earlier claim that no longer stand, and are not claimed any more.
         still: those of its marks that are claimed on.
-        reference: whether the model before its first mark lies beside the claim.
+        reference: where the model before its first mark is, to which the claim commits: "beside" the claim;
+            or it is the "input", which was not copied; "unknown" for neither.
     """
 
     claim: Claim
@@ -77,7 +78,7 @@ class Written:
     left_out: tuple[str, ...]
     dropped: tuple[str, ...]
     still: tuple[str, ...] = ()
-    reference: bool = False
+    reference: Literal["beside", "input", "unknown"] = "unknown"
 
     @property
     def mark(self) -> Mark:
@@ -184,7 +185,7 @@ def _bundle(
             link = Link.of(transcript, before.mask, marked.mask).to_json() if transcript else None
             written = _written(put, marked, claimed, earlier, own, kept, link=link)
         write_bundle(marked, folder, claim=written.claim.to_json())
-    return replaced(written, reference=(out / REFERENCE).is_file())
+    return replaced(written, reference=kept.now_in(out))
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,12 @@ class Kept:
         if claimed and any(mark.stands_in != "answers" for mark in marks_of(claimed)):
             return cls()
         return cls(tensor_digest(weights), own=True)
+
+    def now_in(self, out: Path) -> Literal["beside", "input", "unknown"]:
+        """Where it is once a copy was written."""
+        if (out / REFERENCE).is_file():
+            return "beside"
+        return "input" if self.own else "unknown"
 
     def write(self, weights: Mapping[str, Tensor] | None, folder: Path) -> None:
         """Writes it beside a claim: the model's weights, if they are given, or that of an earlier claim."""
@@ -274,7 +281,7 @@ def _copy(
             earlier = marks_of(claimed) if claimed else []
             written = _written(put, after, claimed, earlier, secrets, kept, left)
         write_json(folder / CLAIM, written.claim.to_json(), SECRET)
-    return replaced(written, reference=(out / REFERENCE).is_file())
+    return replaced(written, reference=kept.now_in(out))
 
 
 def _beside(claimed: Claim | None, secrets: Secrets) -> Secrets:

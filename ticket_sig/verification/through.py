@@ -45,7 +45,8 @@ class Through:
     """What a reference did for a verdict.
 
     Attributes:
-        committed: whether the claim commits to the reference.
+        committed: whether the claim commits to the reference as the model before its first mark.
+        other: whether it commits to another one.
         condition: under which the p-value holds; empty where the suspect was read as it stands.
         undone: what was undone before it was read.
         log10_choices: permutations and symmetries that alignment could choose from.
@@ -55,6 +56,7 @@ class Through:
     """
 
     committed: bool
+    other: bool = False
     condition: str = ""
     undone: tuple[Undone, ...] = ()
     log10_choices: float = 0.0
@@ -70,8 +72,10 @@ class Through:
         without = corrected(log10_p, self.log10_choices)
         choices = f"10^{self.log10_choices:.1f} ways to align counted"
         layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
+        none = "another than the claim commits to" if self.other else "the claim commits to none"
         return [
             ("  without the condition", f"{format_p(without)} ({choices})"),
+            ("reference", "the claim commits to it" if self.committed else none),
             ("undone", ", ".join(map(str, self.undone)) or "nothing"),
             ("similarity to the reference", f"{self.similarity:.3f}"),
             *([("no say in the alignment", layers)] if self.left_out else []),
@@ -276,6 +280,7 @@ class _Beside:
         [text, *others] = told
         return Through(
             committed=self.committed,
+            other=self.claim.reference not in (None, self.digest),
             condition="; ".join(f"{marks}: {one}" for one, marks in told.items()) if others else text,
             undone=tuple(dict.fromkeys(undone for one in done for undone in one.undone)),
             log10_choices=max(one.log10_choices for one in done),
