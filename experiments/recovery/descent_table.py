@@ -32,7 +32,7 @@ from ticket_sig.training.device import made_with
 from ticket_sig.verdict import LOG10_THRESHOLD
 
 TITLE = "Descent: derived networks against independent ones"
-STATES = ("dense", "pruned", "dense against pruned")  # of suspect and reference
+STATES = ("dense", "pruned")  # of suspect and reference
 PRUNED, TUNED = 0.8, 0.02
 FROM_SHIPPED = "as shipped (CIFAR-10): pruned in rounds, trained again"
 _FEWEST = 3  # similarities that have a spread
@@ -252,7 +252,7 @@ def similarities(bench: Bench, net: str, what: str) -> list[float]:
 
 def result(bench: Bench) -> Result:
     """A row for every way to derive a network, and for the independent ones of every state."""
-    rows, wrong, lines = list[tuple[object, ...]](), list[str](), 0
+    rows, wrong, missing, lines = list[tuple[object, ...]](), list[str](), list[str](), 0
     for net in SIZES[bench.scale.name].independent:
         known = nulls(bench, net)
         listed = {what: similarities(bench, net, what) for what in DERIVED}
@@ -260,7 +260,8 @@ def result(bench: Bench) -> Result:
             listed[FROM_SHIPPED] = [
                 one for cell in bench.store.found([of_shipped(bench)]) for one in cell["similarities"]
             ]
-        for what, found in listed.items():
+        missing += [f"{net}: {what}" for what, found in listed.items() if not found]
+        for what, found in ((what, found) for what, found in listed.items() if found):
             judged = [least(one, known) for one in found] if known else []
             lines += len(judged)
             wrong += [f"{net}: {what}" for one in judged if one.log10_p >= LOG10_THRESHOLD]
@@ -296,8 +297,6 @@ def _state(null: Null) -> str:
 
 
 def _spread(found: Sequence[float]) -> tuple[str, str, str]:
-    if not found:
-        return ("not run", "", "")
     return f"{np.mean(found):.3f}", f"{min(found):.3f}", f"{max(found):.3f}"
 
 

@@ -165,6 +165,8 @@ def result(bench: Bench) -> Result:
         "excess, in any network, of the share of readings of p or less over p. KS test: Kolmogorov-Smirnov, "
         "one-sided, of each network's p-values against uniform ones; the smallest, times the networks.",
     )
+    missing = [net for net in size.nets if not bench.store.found(of_net(bench, net))]
+    notes = (*notes, *([f"Not run: {'; '.join(missing)}."] if missing else []))
     drawn = partial(_draw, bench) if rows else None
     limits = f"Networks on digits, trained for {size.epochs} epochs."
     return Result(columns, rows, notes, draw=drawn, recipe=recipe_of(size.epochs), limits=limits)

@@ -208,6 +208,8 @@ def result(bench: Bench) -> Result:
         "without the condition counts all ways to align, and is what remains where dates are not known. "
         "Another innocent: the verdict on a network that the reference was not made from.",
     )
+    missing = len(cells(bench)) - len(rows)
+    notes = (*notes, *([f"Of {missing + len(rows)} suspects not run: {missing}."] if missing else []))
     limits = "Suspects are trained on digits and pruned once, a fifth kept."
     return Result(columns, rows, notes, recipe=recipe_of(size.epochs), limits=limits)
 

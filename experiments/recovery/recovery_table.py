@@ -214,11 +214,14 @@ def shown(ours: Owned, mark: Mark) -> dict[str, Any]:
 
 def result(bench: Bench) -> Result:
     """One row for every network and attack: recovered of the draws, mark by mark."""
-    size, rows = SIZES[bench.scale.name], list[tuple[object, ...]]()
+    size, rows, missing = SIZES[bench.scale.name], list[tuple[object, ...]](), list[str]()
     for net in size.nets:
         for kind, then, draws in attacks(bench, net):
             values = bench.store.found(of_attack(bench, net, kind, then, draws))
             found = [one for value in values for one in value["draws"]]
+            if not found:
+                missing.append(f"{net}, {kind}" + ("" if then == NOTHING else f", {then}"))
+                continue
             rows.append((net, kind, then, *_row(found, marks_of_net(net).split("+"))))
     columns = "network | free attack | then | test % | spread | qr-code | mirror | without the reference | "
     columns += "similarity | seconds, mean / longest"
@@ -236,6 +239,7 @@ def result(bench: Bench) -> Result:
         "reference is the one before the marks. The shipped one is the dense ResNet-20 of CIFAR-10, "
         "pruned once to 12.8 % and marked, not trained again; that one is not fine-tuned.",
         *_lost(bench),
+        *([f"Not run: {'; '.join(missing)}."] if missing else []),
     )
     limits = "Networks for digits are small; ResNet-18 in its full width is drawn few times, for its time."
     return Result(columns, rows, notes, recipe=recipe_of(size.epochs), limits=limits)
@@ -244,7 +248,7 @@ def result(bench: Bench) -> Result:
 def _row(found: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
     there = [one for one in found if one.get("applies", True)]
     if not there:
-        return ("not run" if not found else "does not apply", *[""] * 6)
+        return ("does not apply", *[""] * 6)
     of = len(there)
     counts = {name: sum(one["marks"][name]["verified"] for one in there) for name in marks}
     plain = [str(sum(one["marks"][name]["plain"] for one in there)) for name in marks]

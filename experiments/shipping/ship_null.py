@@ -27,6 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("--scale", choices=SCALES, default="quick", help="of the cells")
     parser.add_argument("--results", type=Path, default=FOLDER, help="where their cells are")
+    parser.add_argument("--pairs", type=int, default=90, help="of which there must be so many, or more")
     parser.add_argument("--table", type=Path, default=SHIPPED, help="file to write")
 
 
@@ -34,7 +35,8 @@ def main(options: argparse.Namespace) -> int:
     """Writes the file."""
     store = Store(options.results / "cells" / options.scale, options.results, Silent())
     bench = Bench(SCALES[options.scale], None, options.results, store, Engine())
-    tables = [null.to_json() for net in SIZES[options.scale].independent for null in nulls(bench, net)]
+    found = [null for net in SIZES[options.scale].independent for null in nulls(bench, net)]
+    tables = [null.to_json() for null in found if len(null.similarities) >= options.pairs]
     write_json(options.table, {"tables": tables})
     for table in tables:
         print(f"{table['family']}: {len(table['similarities'])} pairs")

@@ -61,7 +61,7 @@ def test_derived_networks_are_told_from_independent_ones(
     assert all(float(row[2]) > 1.5 * most for row in of.values())
     assert (tmp_path / "results" / "figures" / "descent-smoke.png").exists()
     table, results = tmp_path / "table.json", tmp_path / "results"
-    asked = ["ship_null", "--scale", "smoke", "--results", results, "--table", table]
+    asked = ["ship_null", "--scale", "smoke", "--results", results, "--table", table, "--pairs", 6]
     assert experiments(*asked).code == 0
     [null] = [Null.from_json(one) for one in read_json(table)["tables"]]
     assert null.family == "fully connected (dense)" and len(null.similarities) == 6
