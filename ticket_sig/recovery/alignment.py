@@ -84,7 +84,7 @@ def aligned(
         mask=_moved_mask(links, mask, found.order),
         undone=_told(sets, found, in_place(graph, there), scales, _read(graph, known)),
         log10_choices=sum(one.log10_choices for one in sets),
-        similarity=max(0.0, sum(agreement) / max(1, len(agreement))),
+        similarity=min(1.0, max(0.0, sum(agreement) / max(1, len(agreement)))),
     )
 
 
