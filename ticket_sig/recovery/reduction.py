@@ -1,4 +1,4 @@
-"""Channels of a suspect that hold what another one holds, times a positive number: merged.
+"""Channels of a suspect that hold what another one holds, times a number: merged.
 
 What is read of both is added up. So split neurons become one, also those with noise that cancels, and
 cliques (arXiv 2303.09732) become neurons that nothing reads. As many channels stay as the reference has.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.errors import InputError
-from ticket_sig.models.channels import Roles, places_of, strands_by_roles
+from ticket_sig.models.channels import Roles, places_of, strands_by_roles, streams, unflipped
 from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
 from ticket_sig.recovery.comparing import PARALLEL
@@ -29,20 +29,22 @@ _EQUAL = 1 - 1e-7  # cosine of what is equal up to rounding
 
 
 def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[str, Tensor], list[Undone]]:
-    """Merges channels that hold the same.
+    """Merges channels that hold the same, and removes those without a use, if the reference has none such.
 
     Args:
         weights: under the reference's names, in any widths.
         reference: with a graph.
 
     Returns:
-        The tensors, and how many channels were merged with another one. Widths that no network of this
-        architecture can have stay as they are.
+        The tensors, and how many channels were merged with another one, or removed. Widths that no network of
+        this architecture can have stay as they are.
     """
     assert reference.model is not None and reference.graph is not None
-    known, current, merged = reference.ticket.weights, dict(weights), 0
+    known, current, merged, dropped = reference.ticket.weights, dict(weights), 0, 0
     theirs = strands_by_roles(reference.graph)
-    unused = _Channels(known, reference.graph, reference.model, {}).unused
+    own = _Channels(
+        known, reference.graph, reference.model, {r: nodes for r, nodes in theirs.items() if any(r)}
+    )
     for limit in [_EQUAL] * _ROUNDS + [PARALLEL] * _ROUNDS:
         if all(current[name].shape == t.shape for name, t in known.items()):
             break
@@ -55,13 +57,17 @@ def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[s
         now = _Channels(current, graph, reference.model, wider, limit)
         count = 0
         for roles, strands in wider.items():
-            more = len(strands) - len(theirs[roles])
-            if limit == PARALLEL:  # what nothing reads may be what is too many
-                more -= max(0, now.unused(strands) - unused(theirs[roles]))
-            count += now.merge(roles, limit, more)
-        if count:
-            current, merged = now.smaller(), merged + count
-    return current, [Undone("merged", merged, "channels")] if merged else []
+            more, unused = len(strands) - len(theirs[roles]), own.unused(theirs[roles])
+            if limit == PARALLEL:  # what is not used may be what is too many
+                more -= max(0, int(now.unused(strands).any(0).sum() - unused.any(0).sum()))
+            joined = now.merge(roles, limit, more)
+            gone = now.drop(strands, ~unused.any(1), len(strands) - len(theirs[roles]) - joined)
+            count, merged, dropped = count + joined + gone, merged + joined, dropped + gone
+        if not count:
+            break
+        current = now.smaller()
+    told = ("merged", merged), ("without a use removed", dropped)
+    return current, [Undone(what, count, "channels") for what, count in told if count]
 
 
 class _Channels:
@@ -91,6 +97,10 @@ class _Channels:
             for nodes, known in ((link.heads, self._writers), (link.tails, self._readers)):
                 for node in nodes.flatten().tolist():
                     known[node].append(index)
+        number = streams(graph)
+        self._flips = ~torch.isin(
+            number, number[unflipped(graph, weights)]
+        )  # may hold the negative of a copy
         self._first = torch.arange(graph.nodes)  # of those that hold the same
         self._size = torch.ones(graph.nodes, dtype=torch.float64)
         self._ratio = torch.ones(graph.nodes, dtype=torch.float64)  # to what the first holds
@@ -114,15 +124,18 @@ class _Channels:
             size = made.norm(dim=1)
             unit = made / torch.where(size > 0, size, 1)[:, None]
             zero = size == 0
-            alike = torch.where(zero[:, None] & zero, 1.0, unit @ unit.T)
+            cosines = unit @ unit.T
+            signs = torch.where(cosines < 0, -1.0, 1.0).double() if bool(self._flips[nodes].all()) else 1.0
+            alike = torch.where(zero[:, None] & zero, 1.0, cosines * signs)
             same = (alike > self._limit) & ~zero
             first = torch.where(same, torch.arange(len(nodes)), len(nodes)).amin(1)
             first = torch.where(zero, torch.arange(len(nodes)), first)
+            if isinstance(signs, Tensor):
+                size = size * signs.gather(1, first[:, None])[:, 0]
             self._size[nodes], self._first[nodes] = size, nodes[first]
             self._ratio[nodes] = torch.where(zero, 0.0, size / torch.where(zero, 1.0, size[first]))
             self._alike[roles] = torch.minimum(self._alike[roles], alike)
-        for roles, dead in constant.items():  # they may be dead ones of the network's own
-            self._alike[roles][dead] = self._alike[roles][:, dead] = 0
+        self._constant = constant
 
     def _made_of(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """By which weights some nodes are made of what others hold, and their biases.
@@ -144,29 +157,45 @@ class _Channels:
 
     def merge(self, roles: Roles, limit: float, most: int) -> int:
         """Merges channels of a set that hold the same, the most alike first; returns how many are gone."""
-        strands, cosines = self._sets[roles], self._alike[roles].triu(1)
+        strands, cosines, constant = self._sets[roles], self._alike[roles].triu(1), self._constant[roles]
         pairs = (cosines > limit).nonzero()
         order = cosines[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)
         alive = torch.ones(len(strands), dtype=torch.bool)
         for first, second in pairs[order].tolist():
             if most > 0 and alive[first] and alive[second]:
-                self._add_up(strands[first], strands[second])
+                added = self._added(strands[first], strands[second])
+                # Dead channels of the network itself hold a constant, too, and are no copies of one another.
+                if bool(constant[[first, second]].any()) and not all(one.is_thinner() for one in added):
+                    continue
+                for one in added:
+                    one.put()
                 alive[second], most = False, most - 1
         self._gone[strands[~alive]] = True
         return int((~alive).sum())
 
-    def unused(self, strands: Tensor) -> int:
-        """How many channels of a set hold zeros, or are read by nothing, wherever they could be read."""
-        used = torch.zeros(len(strands), dtype=torch.bool)
+    def drop(self, strands: Tensor, kinds: Tensor, most: int) -> int:
+        """Removes channels of a set that are not used; returns how many.
+
+        Args:
+            kinds: of `unused`, boolean [2]: those that the reference has none of.
+        """
+        found = (self.unused(strands) & kinds[:, None]).any(0) & ~self._gone[strands[:, 0]]
+        chosen = found.nonzero()[:, 0][: max(0, most)]
+        self._gone[strands[chosen]] = True
+        return len(chosen)
+
+    def unused(self, strands: Tensor) -> Tensor:
+        """Which channels hold zeros where they are read, and which nothing reads: boolean [2, channels]."""
+        zero, unread = torch.ones(2, len(strands), dtype=torch.bool)
         for j in range(strands.shape[1]):
             for index in self._full_readers(int(strands[0, j])):
                 link = self._links[index]
                 at = places_of(link.tails, strands[:, j])
-                columns = link.kernels(self._weights[str(link.name)])[
-                    at // link.shape[2], :, at % link.shape[2]
-                ]
-                used |= (columns != 0).flatten(1).any(1) & (self._made_of(strands[:, j])[0] != 0).any(1)
-        return int((~used).sum())
+                weight = link.kernels(self._weights[str(link.name)])
+                columns = weight[at // link.shape[2], :, at % link.shape[2]]
+                unread &= (columns == 0).flatten(1).all(1)
+                zero &= (self._made_of(strands[:, j])[0] == 0).all(1)
+        return torch.stack([zero & ~unread, unread])
 
     def smaller(self) -> dict[str, Tensor]:
         """The tensors without the channels that were removed."""
@@ -210,25 +239,41 @@ class _Channels:
         bias = self._weights.get(f"{str(link.name).removesuffix('weight')}bias")
         return torch.zeros(len(at), 1, dtype=torch.float64) if bias is None else bias[at].double()[:, None]
 
-    def _add_up(self, first: Tensor, second: Tensor) -> None:
-        """What is read of the second channel is read of the first."""
+    def _added(self, first: Tensor, second: Tensor) -> list[_Added]:
+        """What is read of both of two channels, wherever something reads them."""
+        found = []
         for node, gone in zip(first.tolist(), second.tolist(), strict=True):
-            ratio = float(self._size[gone] / self._size[node]) if self._size[node] > 0 else 0.0
+            ratio = float(self._size[gone] / self._size[node]) if self._size[node] != 0 else 0.0
             for index in self._full_readers(node):
                 link = self._links[index]
-                weight = self._weights[str(link.name)]
-                kernels = link.kernels(weight)
-                (group, place), (_, other) = (
-                    divmod(int(places_of(link.tails, torch.tensor(n))), link.shape[2]) for n in (node, gone)
-                )
-                ours, theirs = kernels[group, :, place].double(), kernels[group, :, other].double() * ratio
-                total = without_rounding(ours + theirs, ours.square() + theirs.square(), weight.dtype)
-                kernels[group, :, place] = total.to(weight.dtype)
-                kernels[group, :, other] = 0
+                kernels = link.kernels(self._weights[str(link.name)])
+                places = [int(places_of(link.tails, torch.tensor(n))) for n in (node, gone)]
+                (group, place), (_, other) = (divmod(at, link.shape[2]) for at in places)
+                found.append(_Added(kernels[group, :, place], kernels[group, :, other], ratio))
+        return found
 
     def _full_readers(self, node: int) -> list[int]:
         """The layers that read a node among others."""
         return [index for index in self._readers[node] if not _is_single(self._links[index])]
+
+
+class _Added:
+    """What is read of a channel and of its copy, which is `ratio` times the channel: [outputs, taps] each."""
+
+    def __init__(self, own: Tensor, copy: Tensor, ratio: float) -> None:
+        self._own, self._copy = own, copy
+        ours, theirs = own.double(), copy.double() * ratio
+        self._sum = without_rounding(ours + theirs, ours.square() + theirs.square(), own.dtype)
+
+    def is_thinner(self) -> bool:
+        """Whether the sum has no more weights than one of the two, as where one is a copy of the other."""
+        counts = (int(torch.count_nonzero(t)) for t in (self._own, self._copy))
+        return int(torch.count_nonzero(self._sum)) <= max(counts)
+
+    def put(self) -> None:
+        """Has all be read of the channel, and nothing of its copy; in place."""
+        self._own.copy_(self._sum)
+        self._copy.zero_()
 
 
 def _is_single(link: Link) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ticket_sig.errors import bad_input
 from ticket_sig.models.graph import Link
 from ticket_sig.recovery.candidates import Candidate, Slot, chains, single
-from ticket_sig.recovery.comparing import Found, Rows, compared, in_place, rows_of, with_copies
+from ticket_sig.recovery.comparing import Found, Rows, alike, compared, in_place, rows_of, with_copies
 from ticket_sig.recovery.normed import (
     Affine,
     Written,
@@ -282,20 +282,29 @@ class Walk:
 
     def _unsplit(self, index: int, name: str, channels: Channels, biased: bool) -> Channels:
         """Finds the batch norm behind a layer that has none in the reference."""
-        written = channels.written
-        none = nothing(len(written[1].lengths) if written else max(len(channels.of), int(channels.of.max()) + 1))
+        none = nothing(max(len(channels.of), int(channels.of.max()) + 1))
         if name in self.walked.split:
             return _behind(channels, affine_of(self.walked.split[name].values), none)
         fit = [part for part in self._norms if part.width == len(channels.of)]
         if not fit or len(self._norms) <= self._known.norms_from(index):
             return channels
 
+        plain = channels.written is not None and not bool(channels.written[1].biases.any())
+
         def score(part: Part) -> float:
-            return _level(channels, affine_of(part.values), none)
+            affine = affine_of(part.values)
+            if not plain:
+                return _level(channels, affine, none)
+            moved = part.values["running_mean"].double() * affine.scale  # what its bias must take back
+            back = 1 - float(affine.shift.norm() / moved.norm().clamp_min(1e-300))
+            return _sizes(channels, affine) if back > _CLEAR else -1.0
 
         best = max(fit, key=score)
         self.walked.log10_choices += log10(len(fit) + 1)
-        if biased and score(best) < _level(channels, nothing(len(channels.of)), none) + _BETTER:
+        without = (
+            _sizes(channels, none) if plain else _level(channels, none, none) + _BETTER if biased else -2.0
+        )
+        if score(best) < without:
             return channels
         self.walked.split[name] = best
         self._norms = [one for one in self._norms if one is not best]
@@ -357,6 +366,15 @@ def _level(channels: Channels, ours: Affine, theirs: Affine) -> float:
     signs = channels.factor.sign()[at] * ours.scale.sign()[at] * theirs.scale.sign()[of]
     own, other = channels.written
     return levels_alike(own.behind(ours)[at] * signs, other.behind(theirs)[of])
+
+
+def _sizes(channels: Channels, ours: Affine) -> float:
+    """How alike the lengths of the rows are, if these batch norms follow, -1 to 1."""
+    assert channels.written is not None
+    at, of = channels.firsts()
+    own, other = channels.written
+    lengths = (own.lengths * ours.scale[: len(own.lengths)].abs())[at], other.lengths[of]
+    return alike(*(length.clamp_min(1e-300).log() for length in lengths))
 
 
 def _behind(channels: Channels, ours: Affine, theirs: Affine) -> Channels:
