@@ -41,6 +41,10 @@ RESULTS = {
     "carriers_informed": "carriers.informed_thief",
     "carriers_margin": "carriers.margin_table",
     "carriers_innocents": "carriers.innocents",
+    "recovery_table": "recovery.recovery_table",
+    "descent": "recovery.descent_table",
+    "recovery_innocents": "recovery.innocents_aligned",
+    "liar": "recovery.liar",
     "mpai_digits": "mpai.on_digits",
     "mpai_cifar10": "mpai.on_cifar10",
     "black_box": "neurips21.running_server",
@@ -53,6 +57,7 @@ PROGRAMS = {
     "fidelity": "engineering.bf16_or_float32",
     "ship_ticket": "shipping.ship_ticket",
     "ship_carriers": "shipping.ship_carriers",
+    "ship_null": "shipping.ship_null",
     "evaluate_checkpoints": "shipping.evaluate_checkpoints",
 }
 

@@ -15,6 +15,9 @@ scales, layers stored otherwise) hides most marks; with --reference, the owner's
 suspect is read again. The first line then says on which condition the verdict holds, and beside the p-value
 stands the one without that condition.
 
+Without a claim, --reference asks whether the model descends from that one (was trained from it): they are
+aligned, and are more alike than independent networks of the family are, or not.
+
 A trigger set is not read in the weights: `ticket-sig ask` asks the network for its answers.
 
 Example: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
@@ -52,6 +55,10 @@ Audits = Annotated[
         rich_help_panel="How it was trained",
     ),
 ]
+ClaimFile = Annotated[
+    Path | None,
+    typer.Option("--claim", help="Claim file; without one, --reference: does the model descend from it?"),
+]
 Reference = Annotated[
     Path | None,
     typer.Option(
@@ -64,8 +71,8 @@ Reference = Annotated[
 
 def run(
     model: options.Model,
-    claim: options.ClaimFile,
     given: dict[str, Path],
+    claim: ClaimFile = None,
     mask: options.MaskFile = None,
     reference: Reference = None,
     transcript: Searched = None,
@@ -85,6 +92,10 @@ def run(
     from ticket_sig.verification.fidelity import fidelity_of_file
     from ticket_sig.verification.white_box import verify_file
 
+    if claim is None:
+        return _descent(
+            model, reference, mask, arch, {"transcript": transcript, "data": data, **given}, as_json
+        )
     if audit and transcript is None:
         raise bad_input("", "--audit", "--transcript beside it", "none")
     claimed = Claim.read(claim)
@@ -113,6 +124,28 @@ def run(
         named = options.names_for(model, arch, dataset)
         tell_next("ask", model, *named, "--claim", claim, "--triggers", "FILE")
     raise typer.Exit(0 if verdict.verified and not (link and link.problems) else 1)
+
+
+def _descent(
+    model: Path,
+    reference: Path | None,
+    mask: Path | None,
+    arch: str | None,
+    others: dict[str, Path | None],
+    as_json: bool,
+) -> None:
+    """Whether a model descends from a reference; `others` are options that only a claim has a use for."""
+    from ticket_sig.errors import bad_input
+    from ticket_sig.options import flag
+    from ticket_sig.verification.descended import descended_file
+
+    if reference is None:
+        raise typer.BadParameter("--claim: expected a claim file, or --reference without one, found neither")
+    if extra := [flag(name) for name, path in others.items() if path is not None]:
+        raise bad_input("", ", ".join(extra), "--claim beside it", "none")
+    verdict = descended_file(model, reference, mask, arch)
+    tell_verdict(verdict, None, {"model": model, "reference": reference}, as_json)
+    raise typer.Exit(0 if verdict.verified else 1)
 
 
 def _linked(model: Path, claim: Claim, transcript: Path, audits: list[Path], mask: Path | None) -> Linked:

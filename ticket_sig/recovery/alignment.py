@@ -23,7 +23,7 @@ from ticket_sig.recovery.assignment import (
 )
 from ticket_sig.recovery.features import eps_in, features_of
 from ticket_sig.recovery.reference import Reference
-from ticket_sig.recovery.scales import scales_of
+from ticket_sig.recovery.rescaling import scales_of
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import check_finite, retie
 

@@ -282,7 +282,9 @@ class Walk:
 
     def _unsplit(self, index: int, name: str, channels: Channels, biased: bool) -> Channels:
         """Finds the batch norm behind a layer that has none in the reference."""
-        none = nothing(max(len(channels.of), int(channels.of.max()) + 1))
+        own = nothing(len(channels.of))
+        width = len(channels.written[1].lengths) if channels.written else int(channels.of.max()) + 1
+        none = nothing(max(width, 1))  # of the reference's channels
         if name in self.walked.split:
             return _behind(channels, affine_of(self.walked.split[name].values), none)
         fit = [part for part in self._norms if part.width == len(channels.of)]
@@ -302,7 +304,7 @@ class Walk:
         best = max(fit, key=score)
         self.walked.log10_choices += log10(len(fit) + 1)
         without = (
-            _sizes(channels, none) if plain else _level(channels, none, none) + _BETTER if biased else -2.0
+            _sizes(channels, own) if plain else _level(channels, own, none) + _BETTER if biased else -2.0
         )
         if score(best) < without:
             return channels

@@ -170,7 +170,7 @@ def reference_of(model: Reference | Model, arch: str | None = None) -> Reference
     if isinstance(model, nn.Module) and arch is None:
         return Reference.of(model)
     ticket = as_ticket(model)
-    named = arch or (None if (ticket.recipe or {}).get("arch") in MODELS else _fitting(ticket))
+    named = arch or (None if (ticket.recipe or {}).get("arch") in MODELS else fitting(ticket))
     return Reference.of(ticket, named)
 
 
@@ -180,7 +180,7 @@ def reference_in(path: Path, arch: str | None = None) -> Reference:
         return reference_of(load(path).ticket, arch)
 
 
-def _fitting(ticket: Ticket) -> str | None:
+def fitting(ticket: Ticket) -> str | None:
     """The network of the package that a ticket's tensors fit; a file of tensors does not say which it is."""
     for arch in MODELS:
         try:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ticket_sig.models.channels import scaled, streams, unscaled
 from ticket_sig.models.graph import KernelGraph, kernel_graph
 from ticket_sig.recovery.features import eps_in
-from ticket_sig.recovery.scales import scales_of
+from ticket_sig.recovery.rescaling import scales_of
 
 
 class Measured:

@@ -1,0 +1,276 @@
+"""Recovery: what a thief did for nothing, undone with the reference, network by network."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from experiments.lib.bench import Bench
+from experiments.lib.showing import Result
+from experiments.recovery.kinds_of_net import MAKE
+from experiments.recovery.owned import MIRROR, QR, SHIPPED, SPREAD, Owned, marks_of_net, owned, recipe_of
+from ticket_sig.attacks import Attacked, Scene, attack
+from ticket_sig.attacks.free import KINDS
+from ticket_sig.attacks.train_on import train_on
+from ticket_sig.cells import Cell, Measured
+from ticket_sig.datasets import Dataset
+from ticket_sig.errors import InputError
+from ticket_sig.formats.layouts import weights_for
+from ticket_sig.marks import Mark
+from ticket_sig.recovery import Aligned, align
+from ticket_sig.ticket import Ticket
+from ticket_sig.training.device import made_with
+from ticket_sig.training.evaluate import accuracy
+from ticket_sig.verification.white_box import decide
+
+TITLE = "Recovery: free attacks undone with the reference"
+RANDOM = "random composition"
+NOTHING, RATE, NOISE, TUNED = "nothing", 0.2, 0.1, 0.02
+PRUNED, NOISY, TRAINED = "pruning 20 %", "noise 0.1", "fine-tuning"
+_READINGS = 2  # as it stands, and aligned: as `verify` counts them
+_FLOAT32 = "float32"
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How often one network is attacked.
+
+    Attributes:
+        each: draws of every kind alone.
+        composed: random compositions, and as many followed by each further step.
+        block: draws of one cell.
+    """
+
+    each: int
+    composed: int
+    block: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the table is at one scale.
+
+    Attributes:
+        epochs: of a network's training on digits, before it is pruned and again after it is marked.
+        kinds: tried alone.
+    """
+
+    nets: dict[str, Draws]
+    epochs: int
+    kinds: Sequence[str] = tuple(KINDS)
+
+
+_FULL = Size(
+    {SHIPPED: Draws(10, 200, 50), **{name: Draws(10, 200, 50) for name in MAKE}, "resnet18": Draws(1, 10, 5)},
+    epochs=10,
+)
+SIZES = {
+    "paper": _FULL,
+    "quick": _FULL,
+    "smoke": Size({"fully connected": Draws(1, 1, 1)}, epochs=1, kinds=("renamed", "permuted")),
+}
+
+
+def attacks(bench: Bench, net: str) -> list[tuple[str, str, int]]:
+    """Kind of free attack, what follows it, and the draws; the most telling first."""
+    size = SIZES[bench.scale.name]
+    draws = size.nets[net]
+    further = [PRUNED, NOISY, *([] if net == SHIPPED else [TRAINED])]
+    return [
+        *((RANDOM, then, draws.composed) for then in (NOTHING, *further)),
+        *((kind, NOTHING, draws.each) for kind in size.kinds),
+    ]
+
+
+def of_attack(bench: Bench, net: str, kind: str, then: str, draws: int) -> list[Cell]:
+    """One attack on one network, block by block."""
+    block = SIZES[bench.scale.name].nets[net].block
+    return [
+        of_block(bench, net, kind, then, range(first, min(first + block, draws)))
+        for first in range(0, draws, block)
+    ]
+
+
+def of_block(bench: Bench, net: str, kind: str, then: str, draws: range) -> Cell:
+    """Some draws of one attack on one network."""
+    epochs = SIZES[bench.scale.name].epochs
+
+    def measure() -> Measured:
+        ours, found = owned(bench, net, epochs), list[Measured]()
+        bench.engine.progress.begin(f"{net}, {kind}, {then}", len(draws))
+        for number, seed in enumerate(draws, 1):
+            found.append(drawn(bench, ours, kind, then, seed, epochs))
+            bench.engine.progress.advance(number)
+        return {"draws": found, "made_with": made_with(torch.device("cpu"), _FLOAT32)}
+
+    asked = {"net": net, "kind": kind, "then": then, "first": draws.start, "draws": len(draws)}
+    words = [net, kind, *([] if then == NOTHING else [then]), str(draws.start)]
+    return bench.cell("recovery", measure, recipe_of(epochs), words=words, marks=marks_of_net(net), **asked)
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """First blocks of everything, then the second ones."""
+    listed = [
+        (place, cell)
+        for net in SIZES[bench.scale.name].nets
+        for attacked in attacks(bench, net)
+        for place, cell in enumerate(of_attack(bench, net, *attacked))
+    ]
+    return [cell for _, cell in sorted(listed, key=lambda one: one[0])]
+
+
+def drawn(bench: Bench, ours: Owned, kind: str, then: str, seed: int, epochs: int) -> dict[str, Any]:
+    """One draw: what the thief did, and what is found of the marks."""
+    free = attack("free", kind=None if kind == RANDOM else kind, size=ours.height)
+    done = free.carry_out(ours.ticket, Scene(model=ours.module, seed=seed))
+    told: dict[str, Any] = {"seed": seed, "did": list(done.did)}
+    if any(": not done: " in text for text in done.did):
+        return {**told, "applies": False}
+    done = followed(bench, done, then, seed, epochs)
+    if ours.height == bench.data("digits").size[0]:
+        told["accuracy"] = accuracy_of(bench, done)
+    return told | recovered(ours, done.ticket)
+
+
+def followed(bench: Bench, done: Attacked, then: str, seed: int, epochs: int) -> Attacked:
+    """The disguised network after the thief's next step."""
+    scene = Scene(seed=seed)
+    if then == PRUNED:
+        return done._replace(ticket=attack("magnitude-pruning", rate=RATE)(done.ticket, scene))
+    if then == NOISY:
+        return done._replace(ticket=attack("gaussian-noise", scale=NOISE)(done.ticket, scene))
+    if then == TRAINED:
+        recipe = replace(recipe_of(max(1, epochs // 10), seed), crop=0)
+        data = turned(bench.data("digits"), done)
+        scene = Scene(data=data, recipe=recipe, model=done.network, engine=bench.engine, seed=seed)
+        return done._replace(ticket=train_on(done.ticket, scene, epochs=None, lr=TUNED))
+    return done
+
+
+def turned(data: Dataset, done: Attacked) -> Dataset:
+    """The data as the disguised network takes them."""
+    if done.images is None:
+        return data
+    parts = [
+        replace(part, images=done.images(part.images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous())
+        for part in (data.train, data.test)
+    ]
+    return replace(data, train=parts[0], test=parts[1])
+
+
+def accuracy_of(bench: Bench, done: Attacked) -> float:
+    """Test accuracy in % of what the thief has then."""
+    network, data = copy.deepcopy(done.network), bench.data("digits")
+    assert network is not None
+    network.load_state_dict(weights_for(network.state_dict(), done.ticket.weights))
+    answering = done._replace(network=network).answering
+    assert answering is not None
+    return accuracy(answering.eval(), data.test, data, torch.device("cpu"), _FLOAT32)
+
+
+def recovered(ours: Owned, suspect: Ticket) -> dict[str, Any]:
+    """What is found of every mark, as `verify` decides with the reference of a claim on it alone."""
+    begun = time.perf_counter()
+    try:
+        aligned: Aligned | Exception = align(suspect, ours.reference)
+    except Exception as error:  # also a fault of the alignment itself is a mark that is not found
+        aligned = error
+    seconds = time.perf_counter() - begun
+    marks = {mark.name: of_mark(ours, mark, suspect, aligned) for mark in ours.embedded.marks}
+    told: dict[str, Any] = {"seconds": round(seconds, 2), "marks": marks}
+    if isinstance(aligned, Exception):
+        return {**told, "error": repr(aligned)[:200]}
+    undone = [str(one) for one in aligned.undone]
+    return {**told, "undone": undone, "similarity": round(aligned.similarity, 4)}
+
+
+def of_mark(ours: Owned, mark: Mark, suspect: Ticket, aligned: Aligned | Exception) -> dict[str, Any]:
+    """Whether a mark is verified: as the suspect stands, else aligned."""
+    read = partial(decide, [mark], claim=ours.embedded.claim, shown=shown(ours, mark), readings=_READINGS)
+    try:
+        plain = read(suspect=lambda _: suspect)
+        log10_p, stands = plain.log10_p, plain.verified
+    except InputError:
+        log10_p, stands = 0.0, False
+    if stands or isinstance(aligned, Exception):
+        return {"verified": stands, "plain": stands, "log10_p": round(log10_p, 2)}
+    try:
+        through = read(suspect=lambda _: aligned.ticket, aligned=True)
+    except InputError:
+        return {"verified": False, "plain": False, "log10_p": round(log10_p, 2)}
+    return {"verified": through.verified, "plain": False, "log10_p": round(through.log10_p, 2)}
+
+
+def shown(ours: Owned, mark: Mark) -> dict[str, Any]:
+    """What the owner shows for a mark."""
+    return {name: one for name, one in ours.embedded.shown.items() if name in mark.needs}
+
+
+def result(bench: Bench) -> Result:
+    """One row for every network and attack: recovered of the draws, mark by mark."""
+    size, rows, missing = SIZES[bench.scale.name], list[tuple[object, ...]](), list[str]()
+    for net in size.nets:
+        for kind, then, draws in attacks(bench, net):
+            values = bench.store.found(of_attack(bench, net, kind, then, draws))
+            found = [one for value in values for one in value["draws"]]
+            if not found:
+                missing.append(f"{net}, {kind}" + ("" if then == NOTHING else f", {then}"))
+                continue
+            rows.append((net, kind, then, *_row(found, marks_of_net(net).split("+"))))
+    columns = "network | free attack | then | test % | spread | qr-code | mirror | without the reference | "
+    columns += "similarity | seconds, mean / longest"
+    tuned = max(1, size.epochs // 10)
+    notes = (
+        "Verified of the draws, through the unsigned reference; each mark as if it were claimed alone. "
+        "Without the reference: spread / qr-code / mirror verified as the suspect stands. Test %: of the "
+        "thief's network on digits, lowest and mean. Similarity: of the aligned suspect to the "
+        "reference, lowest.",
+        f"Then: {100 * RATE:.0f} % of the kept weights pruned by magnitude over all layers; Gaussian "
+        f"noise of {NOISE:g} standard deviations of a layer's kept weights; {tuned} epochs of "
+        f"fine-tuning, a tenth of the training, at a learning rate of {TUNED:g}. All of this after the "
+        "free attack, so that it meets rescaled channels.",
+        "The networks are trained on digits, pruned once by 80 %, marked, and trained again; the "
+        "reference is the one before the marks. The shipped one is the dense ResNet-20 of CIFAR-10, "
+        "pruned once to 12.8 % and marked, not trained again; that one is not fine-tuned.",
+        *_lost(bench),
+        *([f"Not run: {'; '.join(missing)}."] if missing else []),
+    )
+    limits = "Networks for digits are small; ResNet-18 in its full width is drawn few times, for its time."
+    return Result(columns, rows, notes, recipe=recipe_of(size.epochs), limits=limits)
+
+
+def _row(found: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
+    there = [one for one in found if one.get("applies", True)]
+    if not there:
+        return ("does not apply", *[""] * 6)
+    of = len(there)
+    counts = {name: sum(one["marks"][name]["verified"] for one in there) for name in marks}
+    plain = [str(sum(one["marks"][name]["plain"] for one in there)) for name in marks]
+    in_order = [f"{counts[name]} of {of}" if name in counts else "" for name in (SPREAD, QR, MIRROR)]
+    without = " / ".join(plain[marks.index(name)] if name in marks else "-" for name in (SPREAD, QR, MIRROR))
+    accuracies = [one["accuracy"] for one in there if "accuracy" in one]
+    test = f"{min(accuracies):.1f}, {sum(accuracies) / len(accuracies):.1f}" if accuracies else ""
+    least = min(one.get("similarity", 0.0) for one in there)
+    seconds = [one["seconds"] for one in there]
+    times = f"{sum(seconds) / of:.1f} / {max(seconds):.1f}"
+    return test, *in_order, without, f"{least:.3f}", times
+
+
+def _lost(bench: Bench) -> list[str]:
+    """The first draws in which a mark is not verified, so that they can be done again."""
+    lost = list[str]()
+    for net in SIZES[bench.scale.name].nets:
+        for kind, then, draws in attacks(bench, net):
+            for value in bench.store.found(of_attack(bench, net, kind, then, draws)):
+                for one in value["draws"]:
+                    gone = [name for name, mark in one.get("marks", {}).items() if not mark["verified"]]
+                    if gone:
+                        lost.append(f"{net}, {kind}, then {then}, seed {one['seed']}: {', '.join(gone)}")
+    more = f"; and {len(lost) - 20} more" if len(lost) > 20 else ""
+    return [f"Not verified: {'; '.join(lost[:20]) or 'none'}{more}."]

@@ -1,0 +1,43 @@
+"""Writes the similarities of independent networks, which `verify --reference` compares with, to the package.
+
+    python -m experiments ship_null
+
+They are those of the measured cells of `descent`: a table for every architecture and state.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from experiments import FOLDER
+from experiments.lib.bench import Bench
+from experiments.lib.scales import SCALES
+from experiments.recovery.descent_table import SIZES, nulls
+from ticket_sig import recovery
+from ticket_sig.cells import Store
+from ticket_sig.files import write_json
+from ticket_sig.progress import Silent
+from ticket_sig.training.loop import Engine
+
+SHIPPED = Path(recovery.__file__).with_name("independent.json")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--scale", choices=SCALES, default="quick", help="of the cells")
+    parser.add_argument("--results", type=Path, default=FOLDER, help="where their cells are")
+    parser.add_argument("--pairs", type=int, default=90, help="of which there must be so many, or more")
+    parser.add_argument("--table", type=Path, default=SHIPPED, help="file to write")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Writes the file."""
+    store = Store(options.results / "cells" / options.scale, options.results, Silent())
+    bench = Bench(SCALES[options.scale], None, options.results, store, Engine())
+    found = [null for net in SIZES[options.scale].independent for null in nulls(bench, net)]
+    tables = [null.to_json() for null in found if len(null.similarities) >= options.pairs]
+    write_json(options.table, {"tables": tables})
+    for table in tables:
+        print(f"{table['family']}: {len(table['similarities'])} pairs")
+    return 0

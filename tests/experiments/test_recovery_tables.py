@@ -1,0 +1,78 @@
+"""The tables of recovery: free attacks, descent, innocents and liars, at their smallest scale."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.carriers.innocents import distribution
+from experiments.recovery.innocents_aligned import together
+from experiments.recovery.kinds_of_net import MAKE, initial
+from ticket_sig.files import read_json
+from ticket_sig.recovery import Reference
+from ticket_sig.recovery.descent import Null
+
+
+def rows(folder: Path, name: str) -> list[list[str]]:
+    """The rows of a table, without its head."""
+    return list(csv.reader((folder / "results" / "tables" / f"{name}-smoke.csv").open()))[1:]
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_every_network_of_the_tables_answers_digits_and_can_be_followed(name: str) -> None:
+    network = initial(name, 0).eval()
+    assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    assert Reference.of(network).unread is None
+
+
+def test_blocks_of_innocents_are_told_together() -> None:
+    found = np.log10(np.random.default_rng(0).random((6, 500)))
+    whole = distribution(found, 8.0)
+    blocks = [{**distribution(part, 8.0), "messages": 8.0} for part in (found[:2], found[2:])]
+    told = together(blocks)
+    assert told.pop("counts") == whole.pop("counts") and told == pytest.approx(whole)
+
+
+@pytest.mark.slow
+def test_free_attacks_are_undone_and_the_marks_are_found(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    done = experiments("recovery_table", "--scale", "smoke", "--out", tmp_path)
+    assert done.code == 0 and "6 of 6 cells measured" in done.out and "Not verified: none." in done.out
+    found = {(row[1], row[2]): row[4:8] for row in rows(tmp_path, "recovery_table")}
+    assert all(one[:2] == ["1 of 1", "1 of 1"] for one in found.values())
+    assert found["renamed", "nothing"][3] == "1 / 1 / -" and found["permuted", "nothing"][3] == "0 / 0 / -"
+
+
+@pytest.mark.slow
+def test_derived_networks_are_told_from_independent_ones(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    done = experiments("descent", "--scale", "smoke", "--out", tmp_path)
+    assert done.code == 0 and "On the wrong side: none" in done.out
+    of = {row[1]: row[2:] for row in rows(tmp_path, "descent")}
+    most = float(of.pop("independent, dense")[3])
+    assert all(float(row[2]) > 1.5 * most for row in of.values())
+    assert (tmp_path / "results" / "figures" / "descent-smoke.png").exists()
+    table, results = tmp_path / "table.json", tmp_path / "results"
+    asked = ["ship_null", "--scale", "smoke", "--results", results, "--table", table, "--pairs", 6]
+    assert experiments(*asked).code == 0
+    [null] = [Null.from_json(one) for one in read_json(table)["tables"]]
+    assert null.family == "fully connected (dense)" and len(null.similarities) == 6
+
+
+@pytest.mark.slow
+def test_innocents_are_not_accused_and_a_liar_is_by_the_condition_alone(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    done = experiments("recovery_innocents", "liar", "--scale", "smoke", "--out", tmp_path)
+    assert done.code == 0 and "0 of 80 readings are verified" in done.out
+    [row] = rows(tmp_path, "liar")
+    assert abs(float(row[2])) < 4 < 10 < float(row[3])
+    assert row[4].startswith("verified, ") and (row[5], row[7]) == ("1", "not verified")

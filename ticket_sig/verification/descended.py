@@ -1,0 +1,145 @@
+"""Does a suspect descend from the reference: was it trained from it, whatever was done to it since?
+
+What decides is how alike they are when they are aligned, against independent networks of the family, whose
+similarities are shipped (`independent.json`, measured by the experiment `descent`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ticket_sig import recovery
+from ticket_sig.errors import about
+from ticket_sig.files import read_json
+from ticket_sig.formats import load
+from ticket_sig.models import MODELS
+from ticket_sig.recovery.descent import Descent, Null, descent
+from ticket_sig.recovery.reference import Reference
+from ticket_sig.recovery.undone import Undone
+from ticket_sig.ticket import Ticket
+from ticket_sig.verdict import Rows, Verdict
+from ticket_sig.verification.through import fitting, reference_in, reference_of
+
+_ASSUMED = (
+    "similarities of independent networks are normally distributed; those in the table are of few networks"
+)
+_SHIPPED = Path(recovery.__file__).with_name("independent.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descended(Verdict):
+    """The verdict on a descent."""
+
+    @property
+    def leaves_open(self) -> str:
+        """What it does not prove."""
+        return self.does_not_prove if self.verified else "that the suspect is independent of the reference"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """How alike suspect and reference are, as a reading of no mark.
+
+    Attributes:
+        found: against the independent networks that it stands out least from.
+        family: of the reference; None where none of it is in the table, so that all are compared with.
+        undone: what was undone before they were compared.
+    """
+
+    found: Descent
+    family: str | None
+    undone: tuple[Undone, ...]
+    message: None = None
+    symbols: None = None
+
+    @property
+    def agreement(self) -> float:
+        """The similarity, 0 to 1."""
+        return self.found.similarity
+
+    @property
+    def log10_p(self) -> float:
+        """Of an independent network as alike, if their similarities are normally distributed."""
+        return self.found.log10_p
+
+    def rows(self) -> Rows:
+        """For people."""
+        null = self.found.null
+        several = f"{len(null.similarities)} pairs of {null.family}"
+        spread = f"{null.mean:.3f} \u00b1 {null.deviation:.3f}, at most {max(null.similarities):.3f}"
+        return [
+            ("independent networks", f"{spread} ({several})"),
+            *([] if self.family else [("family", "not in the table: compared with all that are")]),
+            ("undone", ", ".join(map(str, self.undone)) or "nothing"),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        null = self.found.null
+        return {
+            "similarity": round(self.found.similarity, 6),
+            "z": round(self.found.z, 3),
+            "family": self.family,
+            "independent": {
+                "of": null.family,
+                "pairs": len(null.similarities),
+                "mean": round(null.mean, 6),
+                "deviation": round(null.deviation, 6),
+                "largest": max(null.similarities),
+            },
+            "undone": [one.to_json() for one in self.undone],
+        }
+
+    def verdict(self) -> Verdict:
+        """Whether the suspect descends from the reference."""
+        return Descended(
+            mark="none (descent)",
+            reading=self,
+            statistic=f"similarity {self.found.similarity:.3f}, z = {self.found.z:.1f}",
+            proves="one of both networks was trained from the other, or both from a third",
+            does_not_prove="which of them was first, and whose it is: that takes a mark with a dated claim",
+            remarks=[("assumed", _ASSUMED)],
+        )
+
+
+def descended(
+    suspect: Ticket | nn.Module | Mapping[str, Tensor], reference: Reference | Ticket | nn.Module
+) -> Verdict:
+    """Decides whether a suspect was trained from a reference, by their similarity when they are aligned.
+
+    Raises:
+        InputError: they cannot be aligned (`recovery.align`); a suspect of another architecture, for one.
+    """
+    known = reference_of(reference)
+    done = recovery.align(suspect, known)
+    nulls = shipped()
+    named = (known.ticket.recipe or {}).get("arch")
+    arch = named if named in MODELS else fitting(known.ticket)
+    family = arch if any(_family_of(name) == arch for name in nulls) else None
+    among = [null for name, null in nulls.items() if family is None or _family_of(name) == family]
+    found = min((descent(done.similarity, null) for null in among), key=lambda one: one.z)
+    return Likeness(found=found, family=family, undone=done.undone).verdict()
+
+
+def descended_file(path: Path, reference: Path, mask: Path | None = None, arch: str | None = None) -> Verdict:
+    """The same of model files, which errors name."""
+    owned = reference_in(reference, arch)
+    with about(path):
+        return descended(load(path, mask).ticket, owned)
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Mapping[str, Null]:
+    """The similarities of independent networks, by family and, in brackets, what they are."""
+    tables = read_json(_SHIPPED)["tables"]
+    return {table["family"]: Null.from_json(table) for table in tables}
+
+
+def _family_of(name: str) -> str:
+    return name.partition(" (")[0]
