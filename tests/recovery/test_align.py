@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from recovery.thefts import check_recovered, shipped, small, stolen
-from support.free import NETWORKS
+from support.free import NETWORKS, SOME_SLOW
 from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket
@@ -15,7 +15,7 @@ from ticket_sig.models import build
 from ticket_sig.recovery import Reference, align
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", SOME_SLOW)
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_free_attack_is_undone(network: str, kind: str) -> None:
     of = small(network)

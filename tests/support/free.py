@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from unittest import mock
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -138,6 +139,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "perceptron": Perceptron,
     "flattened": Flattened,
 }
+# All of them; those of which `make test` takes the others are for `make slow`.
+SOME_SLOW = [
+    name if name in ("resnet20", "perceptron") else pytest.param(name, marks=pytest.mark.slow)
+    for name in NETWORKS
+]
 
 
 def victim(network: nn.Module, seed: int = 0) -> Ticket:
