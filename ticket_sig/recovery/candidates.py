@@ -71,12 +71,14 @@ class Candidate:
         kernels: [out, in of a group, taps], of the suspect's channels and the reference's taps.
         bias: [out], or None.
         padded: whether its kernels were larger than the reference's.
+        turned: whether they were turned back.
     """
 
     parts: tuple[Part, ...]
     kernels: Tensor
     bias: Tensor | None
     padded: bool
+    turned: bool = False
 
     def weight(self, slot: Slot) -> Tensor:
         """The kernels as a weight: of the suspect's widths, else as the reference's."""
@@ -96,7 +98,9 @@ def single(part: Part, slot: Slot, symmetry: int) -> Candidate | None:
     if groups > 1 and (len(kernels) != expected or not (slot.depthwise or slot.width == groups * inputs)):
         return None
     moved = turned(kernels, slot, symmetry)
-    return None if moved is None else Candidate((part,), moved, part.values.get("bias"), padded)
+    if moved is None:
+        return None
+    return Candidate((part,), moved, part.values.get("bias"), padded, bool(symmetry) and slot.spatial)
 
 
 def chains(parts: Sequence[Part], norms: Sequence[Part], slot: Slot, symmetry: int) -> Iterator[Candidate]:
@@ -141,7 +145,8 @@ def _chain(
     if bias is not None:
         passed = second.double().flatten(2).sum(2) @ bias.double()
         own = passed if own is None else passed + own.double()
-    return Candidate(tuple(part for part in parts if part is not None), moved, own, False)
+    back = bool(symmetry) and slot.spatial
+    return Candidate(tuple(part for part in parts if part is not None), moved, own, False, back)
 
 
 def _product(second: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:

@@ -229,7 +229,6 @@ class _Named:
         walked = self._walked
         candidates = [candidate for candidate, _ in walked.layers.values()]
         turned = "transposed" if walked.symmetry == 4 else "mirrored"
-        spatial = sum(slot.spatial for _, slot in walked.layers.values())
         counts = [
             ("renamed", sum(name != found for name, found in self._names.items()), "tensors"),
             ("kernels padded", sum(c.padded for c in candidates), "layers"),
@@ -237,7 +236,7 @@ class _Named:
             ("norms fused", sum(part is None for part in walked.norms.values()), "layers"),
             ("norms split", len(walked.split), "layers"),
             ("biases left out", self._left_out, "layers"),
-            (turned, spatial if walked.symmetry else 0, "layers"),
+            (turned, sum(c.turned for c in candidates), "layers"),
         ]
         return [Undone(what, count, of) for what, count, of in counts if count]
 

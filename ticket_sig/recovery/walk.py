@@ -212,12 +212,11 @@ class Walk:
 
     def _chosen(self, slot: Slot, channels: Channels, rows: Rows) -> tuple[Candidate, Found, Rows]:
         """The part, or the product of two, that is most alike the reference's layer."""
-        symmetry = self.walked.symmetry
-        singles = (single(part, slot, symmetry) for part in self._layers)
-        best, count = self._best((one for one in singles if one), slot, channels, rows)
-        left = len(self._known.layers - self.walked.layers.keys())
-        if (best is None or best[1].score < _CLEAR) and len(self._layers) > left:
-            other, more = self._best(chains(self._layers, self._norms, slot, symmetry), slot, channels, rows)
+        best, count = None, 0
+        for candidates in self._plain_first(slot):
+            if best is not None and best[1].score >= _CLEAR:
+                break
+            other, more = self._best(candidates, slot, channels, rows)
             count += more
             if other and (best is None or other[1].score > best[1].score + _BETTER):
                 best = other
@@ -227,6 +226,22 @@ class Walk:
         self.walked.log10_choices += log10(count)
         candidate, found, own = best
         return candidate, found if slot.depthwise else with_copies(found, own), own
+
+    def _plain_first(self, slot: Slot) -> Iterator[Iterator[Candidate]]:
+        """What the layer could be: a part; one that was not turned, in a turned network; products of two.
+
+        A layer that reads images of one pixel computes the same whether it is turned or not.
+        """
+        symmetry = self.walked.symmetry
+        yield self._singles(slot, symmetry)
+        if symmetry and slot.spatial:
+            yield self._singles(slot, 0)
+        if len(self._layers) > len(self._known.layers - self.walked.layers.keys()):
+            yield chains(self._layers, self._norms, slot, symmetry)
+
+    def _singles(self, slot: Slot, symmetry: int) -> Iterator[Candidate]:
+        """The parts that are left, where they fit."""
+        return (one for part in self._layers if (one := single(part, slot, symmetry)) is not None)
 
     def _best(
         self, candidates: Iterator[Candidate], slot: Slot, channels: Channels, rows: Rows
