@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from recovery.thefts import check_recovered, shipped, small, stolen
 from support.free import NETWORKS
-from torch import nn
+from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, Ticket
 from ticket_sig.attacks import Scene, attack
@@ -66,6 +68,31 @@ def test_layers_are_found_with_pruning_or_noise_on_top(on_top: tuple[str, dict[s
     assert found.similarity > 0.9
     shared = sum(int((kept & of.ticket.mask[n]).sum()) for n, kept in found.ticket.mask.items())
     assert shared == found.ticket.mask.kept
+
+
+def flat(weights: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Tensors under names that tell nothing, in an order."""
+    named = {f"m.part{n}": t for n, t in enumerate(weights.values())}
+    orders = {"as it was": list(named), "as texts": sorted(named), "backwards": list(named)[::-1]}
+    return {name: named[name] for name in orders[kind]}
+
+
+@pytest.mark.parametrize("order", ["as it was", "as texts", "backwards"])
+@pytest.mark.parametrize("network", ["resnet20", "mobilenet", "perceptron"])
+def test_names_that_tell_nothing_are_no_hindrance(network: str, order: str) -> None:
+    of = small(network)
+    found = align(flat(stolen(of, ["permuted"]).weights, order), of.reference)
+    assert found.ticket.mask == of.ticket.mask and found.similarity > 0.99
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_tensors_in_any_order_without_names_are_read_or_refused_in_one_line(network: str) -> None:
+    of = small(network)
+    for order in ("as it was", "as texts", "backwards"):
+        try:
+            align(flat(stolen(of, ["reordered"]).weights, order), of.reference)
+        except InputError as error:
+            assert "\n" not in str(error)
 
 
 def test_names_that_were_swapped_are_found_out() -> None:
