@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import pytest
 import torch
 from recovery.thefts import check_recovered, shipped, small, stolen
 from support.free import NETWORKS, SOME_SLOW
-from torch import nn
+from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, Ticket
 from ticket_sig.attacks import Scene, attack
@@ -68,6 +70,31 @@ def test_layers_are_found_with_pruning_or_noise_on_top(on_top: tuple[str, dict[s
     assert shared == found.ticket.mask.kept
 
 
+def flat(weights: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Tensors under names that tell nothing, in an order."""
+    named = {f"m.part{n}": t for n, t in enumerate(weights.values())}
+    orders = {"as it was": list(named), "as texts": sorted(named), "backwards": list(named)[::-1]}
+    return {name: named[name] for name in orders[kind]}
+
+
+@pytest.mark.parametrize("order", ["as it was", "as texts", "backwards"])
+@pytest.mark.parametrize("network", ["resnet20", "mobilenet", "perceptron"])
+def test_names_that_tell_nothing_are_no_hindrance(network: str, order: str) -> None:
+    of = small(network)
+    found = align(flat(stolen(of, ["permuted"]).weights, order), of.reference)
+    assert found.ticket.mask == of.ticket.mask and found.similarity > 0.99
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_tensors_in_any_order_without_names_are_read_or_refused_in_one_line(network: str) -> None:
+    of = small(network)
+    for order in ("as it was", "as texts", "backwards"):
+        try:
+            align(flat(stolen(of, ["reordered"]).weights, order), of.reference)
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
 def test_names_that_were_swapped_are_found_out() -> None:
     of = shipped()
     weights = dict(of.ticket.weights)
@@ -107,9 +134,9 @@ def test_a_network_and_tensors_are_taken_as_well() -> None:
         check_recovered(align(suspect, of.reference), of)
 
 
-def refused(suspect: object, reference: object) -> str:
+def refused(suspect: object, reference: object, without: Collection[str] = ()) -> str:
     with pytest.raises(InputError) as error:
-        align(suspect, reference)  # type: ignore[arg-type]
+        align(suspect, reference, without=without)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -127,6 +154,25 @@ def test_what_cannot_be_aligned_is_refused_in_one_line() -> None:
     assert "expected a ticket, a module or tensors by name" in refused([1], of.reference)
     other = Reference.of(build("vgg16", 10))
     assert refused(of.ticket, other)
+
+
+def test_layers_that_carry_the_mark_are_told_by_their_shapes_or_nothing_is_searched() -> None:
+    of = small("vgg16")
+    theft = stolen(of, ["permuted", "renamed", "reordered"])
+    found = align(theft, of.reference, without=["fc"])
+    check_recovered(found, of)
+    # With other values in the layer the same is chosen.
+    [name] = [n for n, t in theft.weights.items() if t.shape == of.ticket.weights["fc.weight"].shape]
+    other = torch.rand(theft.weights[name].shape, dtype=torch.float64) + 0.5
+    again = align({**theft.weights, name: other}, of.reference, without=["fc"])
+    assert again.similarity == found.similarity and again.log10_choices == found.log10_choices
+    for weight in set(of.ticket.weights) - {"fc.weight"}:
+        assert torch.equal(again.ticket.weights[weight], found.ticket.weights[weight])
+    second = {**theft.weights, "second.weight": other}
+    assert "fc.weight: expected one layer of its shape" in refused(second, of.reference, ["fc"])
+    message = refused(theft, of.reference, ["features.3"])
+    assert "features.3.weight" in message and "a reference without the mark" in message
+    assert align(of.ticket, of.reference, without=["features.3"]).similarity > 0.99
 
 
 def test_a_reference_that_cannot_be_followed_serves_by_names_and_shapes() -> None:
@@ -147,6 +193,7 @@ def test_a_reference_that_cannot_be_followed_serves_by_names_and_shapes() -> Non
     found = align(renamed, reference)
     assert all(torch.equal(found.ticket.weights[n], t) for n, t in weights.items())
     assert [str(one) for one in found.undone] == ["4 tensors renamed"] and found.similarity > 0.99
+    assert "expected one tensor of its shape" in refused(renamed, reference, ["one"])
     message = refused({n: t for n, t in renamed.items() if n != "x0"}, reference)
     assert ("cannot be followed" in message and "two.bias" in message) or "one.bias" in message
 

@@ -35,3 +35,19 @@ def test_names_that_tell_nothing_are_read_in_order() -> None:
     layers, norms = parts_of({f"t{n}": t for n, t in enumerate(values)})
     assert [dict(p.tensors) for p in layers] == [{"weight": "t0"}, {"weight": "t5", "bias": "t6"}]
     assert norms[0].tensors == {"weight": "t1", "bias": "t2", "running_mean": "t3", "running_var": "t4"}
+
+
+def test_a_vector_is_no_bias_of_a_layer_that_it_does_not_fit() -> None:
+    weight, vector = torch.ones(4, 3), torch.zeros(5)
+    for names in (("a.weight", "a.bias"), ("t0", "t1")):
+        layers, norms = parts_of(dict(zip(names, (weight, vector), strict=True)))
+        assert [dict(p.tensors) for p in layers] == [{"weight": names[0]}] and not norms
+
+
+def test_numbers_in_names_are_counted_where_they_are_sorted_as_texts() -> None:
+    values = [torch.ones(4, 3), torch.zeros(4)] * 6
+    names = sorted(f"t{n}" for n in range(len(values)))
+    layers, _ = parts_of({name: values[int(name[1:])] for name in names})
+    assert [dict(p.tensors) for p in layers] == [
+        {"weight": f"t{n}", "bias": f"t{n + 1}"} for n in range(0, 12, 2)
+    ]

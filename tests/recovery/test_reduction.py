@@ -32,10 +32,15 @@ def test_split_neurons_are_merged_also_with_noise_that_cancels(network: str) -> 
         }
 
 
-def test_of_a_clique_nothing_is_read_any_more() -> None:
+def test_cliques_are_removed() -> None:
+    of = small("perceptron")
+    theft = stolen(of, ["cliques"])
     fewer, count = merged("perceptron", "cliques")
-    wide = fewer["layers.4.weight"]
-    assert count and int((wide != 0).any(0).sum()) == 24 and wide.shape[1] > 24
+    added = theft.weights["layers.4.weight"].shape[1] - of.ticket.weights["layers.4.weight"].shape[1]
+    assert added > 0 and count >= added
+    for name, own in of.ticket.weights.items():
+        assert fewer[name].shape == own.shape
+        assert int((fewer[name] != 0).sum()) == int((own != 0).sum())
 
 
 def test_a_network_of_the_references_widths_stays_as_it_is() -> None:

@@ -53,17 +53,20 @@ def align(
 
     Args:
         reference: best the unsigned ticket, with a recipe, or the network.
-        without: names of layers (with or without `.weight`) that take no part in choosing channels.
+        without: names of layers (with or without `.weight`) that take no part in choosing, because they carry
+            a mark and so does the reference. Where layers are looked for, each of these must be told by its
+            shape alone, and no layer may read it.
 
     Raises:
         InputError: the suspect is not finite, lacks layers of the reference, or has far too many; or the
-            reference's channels cannot be followed, and names and shapes do not tell which tensor is which.
+            reference's channels cannot be followed, and names and shapes do not tell which tensor is which;
+            or layers had to be looked for, and one of `without` is not told by its shape.
     """
     reference = reference if isinstance(reference, Reference) else Reference.of(reference)
     weights = _tensors(suspect)
     check_finite(weights, "suspect")
     if reference.graph is None:
-        return _by_shape(weights, reference)
+        return _by_shape(weights, reference, without)
     named = _named(weights, reference)
     first = None if named is None else _aligned(named, reference, without)
     if first is not None and first.similarity >= _ALIKE:
@@ -108,7 +111,7 @@ def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Ten
 
 def _searched(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:
     """A suspect whose layers are found by what is in them."""
-    match = matched(weights, reference)
+    match = matched(weights, reference, without)
     fewer, merged = reduced(match.weights, reference)
     last = _aligned(fewer, reference, without)
     undone = (*match.undone, *merged, *last.undone)
@@ -122,10 +125,10 @@ def _aligned(weights: Mapping[str, Tensor], reference: Reference, without: Colle
     return Aligned(_ticket(done.weights, reference), done.undone, done.log10_choices, done.similarity)
 
 
-def _by_shape(weights: Mapping[str, Tensor], reference: Reference) -> Aligned:
+def _by_shape(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:
     """A suspect of a network that cannot be followed: by names, or by shapes and what is in the tensors."""
     named = _named(weights, reference)
-    found = found_by_shape(weights if named is None else named, reference)
+    found = found_by_shape(weights if named is None else named, reference, without)
     renamed = 0 if named is not None else sum(name != there for name, there in found.names.items())
     undone = (Undone("renamed", renamed, "tensors"),) if renamed else ()
     source = weights if named is None else named

@@ -22,7 +22,7 @@ from ticket_sig.recovery.assignment import (
     unassigned,
 )
 from ticket_sig.recovery.features import eps_in, features_of
-from ticket_sig.recovery.reference import Reference
+from ticket_sig.recovery.reference import Reference, weights_of
 from ticket_sig.recovery.rescaling import scales_of
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import check_finite, retie
@@ -70,7 +70,7 @@ def aligned(
     own, known = _checked(weights, reference), reference.ticket.weights
     model, graph = reference.followed()
     eps_of, there = eps_in(model), _graph_of(own, model, graph, known)
-    marked = {name for layer in without for name in (layer, f"{layer}.weight")}
+    marked = weights_of(without)
     sets = strand_sets(graph, there, known)
     features = reference.features, features_of(there, own, eps_of)
     comparison = Comparison(*(one.without(marked) for one in features))

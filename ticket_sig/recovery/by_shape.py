@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import lgamma, log
 
@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ticket_sig.errors import bad_input, some
-from ticket_sig.recovery.reference import Reference
+from ticket_sig.recovery.reference import UNSIGNED, Reference, weights_of
 
 _MOST = 4096  # tensors of one shape
 
@@ -32,12 +32,19 @@ class ByShape:
     similarity: float
 
 
-def found_by_shape(weights: Mapping[str, Tensor], reference: Reference) -> ByShape:
+def found_by_shape(
+    weights: Mapping[str, Tensor], reference: Reference, without: Collection[str] = ()
+) -> ByShape:
     """Assigns the tensors of each shape.
 
+    Args:
+        without: names of layers that take no part in choosing.
+
     Raises:
-        InputError: there are fewer of a shape than in the reference, or far too many.
+        InputError: there are fewer of a shape than in the reference, or far too many; or several of the shape
+            of a layer that takes no part.
     """
+    marked = weights_of(without)
     ours, theirs = _by_shapes(weights), _by_shapes(reference.ticket.weights)
     names, cosines, choices = dict[str, str](), list[float](), 0.0
     for shape, wanted in theirs.items():
@@ -48,11 +55,14 @@ def found_by_shape(weights: Mapping[str, Tensor], reference: Reference) -> BySha
             raise bad_input("suspect", "tensors", expected, str(len(found)), hint=hint)
         if len(found) == 1 or all(name in found for name in wanted):
             pairs = {name: name if name in found else found[0] for name in wanted}
+        elif lost := [name for name in wanted if name in marked]:
+            expected = "one tensor of its shape, as it carries the mark"
+            raise bad_input("suspect", lost[0], expected, str(len(found)), hint=UNSIGNED)
         else:
             pairs = _assigned(wanted, found, reference.ticket.weights, weights)
             choices += (lgamma(len(found) + 1) - lgamma(len(found) - len(wanted) + 1)) / log(10)
         names |= pairs
-        matrices = {n: there for n, there in pairs.items() if len(shape[0]) > 1}
+        matrices = {n: there for n, there in pairs.items() if len(shape[0]) > 1 and n not in marked}
         cosines += [_cosine(reference.ticket.weights[n], weights[there]) for n, there in matrices.items()]
     order = {name: names[name] for name in reference.ticket.weights}
     return ByShape(order, choices, max(0.0, sum(cosines) / max(1, len(cosines))))

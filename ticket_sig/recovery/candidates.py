@@ -71,12 +71,14 @@ class Candidate:
         kernels: [out, in of a group, taps], of the suspect's channels and the reference's taps.
         bias: [out], or None.
         padded: whether its kernels were larger than the reference's.
+        turned: whether they were turned back.
     """
 
     parts: tuple[Part, ...]
     kernels: Tensor
     bias: Tensor | None
     padded: bool
+    turned: bool = False
 
     def weight(self, slot: Slot) -> Tensor:
         """The kernels as a weight: of the suspect's widths, else as the reference's."""
@@ -96,7 +98,9 @@ def single(part: Part, slot: Slot, symmetry: int) -> Candidate | None:
     if groups > 1 and (len(kernels) != expected or not (slot.depthwise or slot.width == groups * inputs)):
         return None
     moved = turned(kernels, slot, symmetry)
-    return None if moved is None else Candidate((part,), moved, part.values.get("bias"), padded)
+    if moved is None:
+        return None
+    return Candidate((part,), moved, _bias(part, moved), padded, bool(symmetry) and slot.spatial)
 
 
 def chains(parts: Sequence[Part], norms: Sequence[Part], slot: Slot, symmetry: int) -> Iterator[Candidate]:
@@ -127,7 +131,7 @@ def _chain(
     parts: tuple[Part, Part | None, Part], first: Tensor, second: Tensor, slot: Slot, symmetry: int
 ) -> Candidate | None:
     """The product of two layers' kernels, and its bias. What padding adds to a bias within is left out."""
-    bias = parts[0].values.get("bias")
+    bias = _bias(parts[0], first)
     if (norm := parts[1]) is not None:
         affine = affine_of(norm.values)
         first = first * affine.scale.reshape(-1, *[1] * (first.ndim - 1))
@@ -137,11 +141,12 @@ def _chain(
     )
     if moved is None:
         return None
-    own = parts[2].values.get("bias")
+    own = _bias(parts[2], second)
     if bias is not None:
         passed = second.double().flatten(2).sum(2) @ bias.double()
         own = passed if own is None else passed + own.double()
-    return Candidate(tuple(part for part in parts if part is not None), moved, own, False)
+    back = bool(symmetry) and slot.spatial
+    return Candidate(tuple(part for part in parts if part is not None), moved, own, False, back)
 
 
 def _product(second: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
@@ -149,6 +154,12 @@ def _product(second: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
     pair = second.flatten(2).double(), first.flatten(2).double()
     sums, squares = (torch.einsum("omt,mis->oits", *both) for both in (pair, [k.square() for k in pair]))
     return without_rounding(sums, squares, dtype).flatten(2)
+
+
+def _bias(part: Part, kernels: Tensor) -> Tensor | None:
+    """A part's bias; None where it is no bias of what these kernels write."""
+    bias = part.values.get("bias")
+    return bias if bias is not None and len(bias) == len(kernels) else None
 
 
 def _kernels(part: Part, slot: Slot, into: int, taps: tuple[int, ...]) -> tuple[Tensor, bool] | None:

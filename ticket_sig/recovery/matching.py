@@ -7,7 +7,7 @@ Widths stay as the suspect's (`reduction` merges channels).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import log10
 
@@ -18,7 +18,7 @@ from ticket_sig.errors import InputError, bad_input, some
 from ticket_sig.recovery.candidates import SYMMETRIES, Candidate, Slot
 from ticket_sig.recovery.normed import affine_of
 from ticket_sig.recovery.parts import Part, parts_of
-from ticket_sig.recovery.reference import Reference
+from ticket_sig.recovery.reference import UNSIGNED, Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.recovery.walk import Known, Walk, Walked
 
@@ -46,18 +46,24 @@ class Matched:
     names: dict[str, str]
 
 
-def matched(weights: Mapping[str, Tensor], reference: Reference) -> Matched:
+def matched(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str] = ()) -> Matched:
     """Finds the reference's tensors in a suspect.
 
     Args:
         weights: of the suspect, finite.
         reference: with a graph.
+        without: names of layers (with or without `.weight`) that take no part in choosing: what is in them is
+            not looked at, only their shapes.
 
     Raises:
-        InputError: the suspect lacks layers, or has far too many.
+        InputError: the suspect lacks layers, or has far too many; or several are of the shape of one that
+            takes no part, or others read what that one writes, so that it would have to be looked at.
     """
     layers, norms = parts_of(weights)
-    known = Known(reference)
+    known = Known(reference, without)
+    if read := known.read_on():
+        expected = "no mark in layers that others read, where layers are looked for"
+        raise bad_input("reference", "network", expected, some(read, at_most=1), hint=UNSIGNED)
     for found, most, what in (
         (layers, 4 * len(known.layers) + _MORE, "layers"),
         (norms, 4 * known.norms_from(0) + _MORE, "batch norms"),
@@ -229,7 +235,6 @@ class _Named:
         walked = self._walked
         candidates = [candidate for candidate, _ in walked.layers.values()]
         turned = "transposed" if walked.symmetry == 4 else "mirrored"
-        spatial = sum(slot.spatial for _, slot in walked.layers.values())
         counts = [
             ("renamed", sum(name != found for name, found in self._names.items()), "tensors"),
             ("kernels padded", sum(c.padded for c in candidates), "layers"),
@@ -237,7 +242,7 @@ class _Named:
             ("norms fused", sum(part is None for part in walked.norms.values()), "layers"),
             ("norms split", len(walked.split), "layers"),
             ("biases left out", self._left_out, "layers"),
-            (turned, spatial if walked.symmetry else 0, "layers"),
+            (turned, sum(c.turned for c in candidates), "layers"),
         ]
         return [Undone(what, count, of) for what, count, of in counts if count]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -63,7 +64,7 @@ def parts_of(weights: Mapping[str, Tensor]) -> tuple[list[Part], list[Part]]:
     layers, norms = list[Part](), list[Part]()
     for prefix, names in grouped.items():
         known = _by_names(prefix, names, weights)
-        for part in [known] if known else _by_order(names, weights):
+        for part in [known] if known else _by_order(_counted(names), weights):
             (norms if part.is_norm else layers).append(part)
     return layers, norms
 
@@ -78,10 +79,25 @@ def _by_names(prefix: str, names: list[str], weights: Mapping[str, Tensor]) -> P
     vectors = [t for role, t in values.items() if role != "weight" or "running_var" in values]
     if "running_var" in values:
         widths = {t.shape for t in vectors}
-        return Part(prefix, held, values) if len(widths) == 1 and "running_mean" in values else None
-    if "weight" in values and values["weight"].ndim >= 2 and all(t.ndim == 1 for t in vectors):
+        one = len(widths) == 1 and vectors[0].ndim == 1
+        return Part(prefix, held, values) if one and "running_mean" in values else None
+    if "weight" in values and values["weight"].ndim >= 2 and all(_fits(t, values["weight"]) for t in vectors):
         return Part(prefix, held, values)
     return None
+
+
+def _fits(bias: Tensor, weight: Tensor) -> bool:
+    """Whether a vector can be a layer's bias; a transposed convolution's outputs come second."""
+    return bias.ndim == 1 and len(bias) in (weight.shape[:2] if weight.ndim > 2 else weight.shape[:1])
+
+
+def _counted(names: Sequence[str]) -> list[str]:
+    """The names in the order of their numbers, where they are sorted as texts and differ in numbers alone."""
+    parts = [re.split(r"(\d+)", name) for name in names]
+    texts = {tuple(part[::2]) for part in parts}
+    if list(names) != sorted(names) or len(texts) > 1:
+        return list(names)
+    return sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
 
 
 def _by_order(names: Iterable[str], weights: Mapping[str, Tensor]) -> list[Part]:
@@ -90,9 +106,10 @@ def _by_order(names: Iterable[str], weights: Mapping[str, Tensor]) -> list[Part]
 
     def close() -> None:
         nonlocal vectors
-        if len(vectors) % 4 == 1 and parts and "bias" not in parts[-1].tensors and not parts[-1].is_norm:
+        last = parts[-1] if parts and not parts[-1].is_norm and "bias" not in parts[-1].tensors else None
+        if len(vectors) % 4 == 1 and last is not None and _fits(weights[vectors[0]], last.weight):
             bias, *vectors = vectors
-            last = parts.pop()
+            parts.pop()
             held = {**last.tensors, "bias": bias}
             parts.append(Part(last.name, held, {role: weights[n] for role, n in held.items()}))
         for first in range(0, len(vectors) - 3, 4):

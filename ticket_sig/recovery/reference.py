@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,8 @@ from ticket_sig.models.graph import KernelGraph, kernel_graph
 from ticket_sig.models.own import plain_copy, ticket_of
 from ticket_sig.recovery.features import Features, eps_in, features_of
 from ticket_sig.ticket import Ticket
+
+UNSIGNED = "a reference without the mark, best the unsigned one, can be searched for"
 
 
 @dataclass(frozen=True)
@@ -74,3 +77,8 @@ class Reference:
             return cls(ticket, model, kernel_graph(model, norms=True))
         except InputError as error:
             return cls(ticket, model, unread=str(error))
+
+
+def weights_of(layers: Collection[str]) -> set[str]:
+    """The names of layers, and of their weights; for `without`, which takes both."""
+    return {name for layer in layers for name in (layer, f"{layer}.weight")}

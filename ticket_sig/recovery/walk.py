@@ -6,7 +6,7 @@ channels that it writes become known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import log10
@@ -28,7 +28,7 @@ from ticket_sig.recovery.normed import (
     per_channel,
 )
 from ticket_sig.recovery.parts import Part
-from ticket_sig.recovery.reference import Reference
+from ticket_sig.recovery.reference import UNSIGNED, Reference, weights_of
 
 _CLEAR = 0.9  # a layer that is so much alike needs no product of two to be compared with it
 _BETTER = 0.1  # by how much what is less plain must fit better
@@ -95,11 +95,12 @@ class Walked:
 class Known:
     """The reference's layers, made comparable once for all walks."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, without: Collection[str] = ()) -> None:
         assert reference.graph is not None and reference.model is not None
         self.graph, self.model = reference.graph, reference.model
         self.weights = reference.ticket.weights
         self.layers = {link.name for link in self.graph.links if link.name is not None and not link.norm}
+        self.marked = self.layers & weights_of(without)  # of these only the shapes are looked at
         self._rows: dict[str, Rows] = {}
 
     def values(self, name: str) -> dict[str, Tensor]:
@@ -119,6 +120,23 @@ class Known:
             kernels = link.kernels(self.weights[link.name])
             self._rows[link.name] = rows_of(_whole(kernels.flatten(0, 1), link))
         return self._rows[link.name]
+
+    def read_on(self) -> list[str]:
+        """Which of the marked layers write what another layer or a batch norm reads."""
+        return [
+            str(link.name)
+            for index, link in enumerate(self.graph.links)
+            if link.name in self.marked and self._is_read(index)
+        ]
+
+    def _is_read(self, index: int) -> bool:
+        reached = self.graph.links[index].heads.flatten()
+        for link in self.graph.links[index + 1 :]:
+            if bool(torch.isin(link.tails, reached).any()):
+                if link.name is not None:
+                    return True
+                reached = torch.cat([reached, link.heads.flatten()])
+        return False
 
     def norms_from(self, index: int) -> int:
         """How many batch norms there are from a link on."""
@@ -193,16 +211,15 @@ class Walk:
         assert link.name is not None
         first = torch.equal(link.tails.flatten(), self._graph.inputs)
         slot = Slot(link, tuple(self._known.weights[link.name].shape), len(channels.of), first)
+        if link.name in self._known.marked:
+            return slot, self._told_by_shape(slot)
         rows = self._known.rows(link)
         if link.name in self.walked.layers:
             candidate = self.walked.layers[link.name][0]
             found, own = _compare(candidate, slot, channels, rows)
         else:
             candidate, found, own = self._chosen(slot, channels, rows)
-            self.walked.layers[link.name] = candidate, slot
-            self.walked.scores[link.name] = found.score
-            self._layers = [part for part in self._layers if part not in candidate.parts]
-            self._norms = [part for part in self._norms if part not in candidate.parts]
+            self._take(slot, candidate, found.score)
         biases = candidate.bias, self._known.values(link.name).get("bias")
         written = (_written(own, biases[0]), _written(rows, biases[1]))
         out = Channels(found.of, found.factor, written)
@@ -210,14 +227,31 @@ class Walk:
             out = self._unsplit(index, link.name, out, candidate.bias is not None)
         return slot, out
 
+    def _take(self, slot: Slot, candidate: Candidate, score: float) -> None:
+        """Takes down which part a layer is."""
+        name = str(slot.link.name)
+        self.walked.layers[name], self.walked.scores[name] = (candidate, slot), score
+        self._layers = [part for part in self._layers if part not in candidate.parts]
+        self._norms = [part for part in self._norms if part not in candidate.parts]
+
+    def _told_by_shape(self, slot: Slot) -> Channels:
+        """Finds a layer that takes no part in choosing; nothing becomes known of its channels."""
+        name, width = str(slot.link.name), slot.link.heads.numel()
+        if name not in self.walked.layers:
+            fit = [one for one in self._singles(slot, self.walked.symmetry) if len(one.kernels) == width]
+            if len(fit) != 1:
+                expected = "one layer of its shape, as it carries the mark"
+                raise bad_input("suspect", name, expected, str(len(fit)), hint=UNSIGNED)
+            self._take(slot, fit[0], 0.0)
+        return Channels(torch.full((width,), -1), torch.ones(width, dtype=torch.float64))
+
     def _chosen(self, slot: Slot, channels: Channels, rows: Rows) -> tuple[Candidate, Found, Rows]:
         """The part, or the product of two, that is most alike the reference's layer."""
-        symmetry = self.walked.symmetry
-        singles = (single(part, slot, symmetry) for part in self._layers)
-        best, count = self._best((one for one in singles if one), slot, channels, rows)
-        left = len(self._known.layers - self.walked.layers.keys())
-        if (best is None or best[1].score < _CLEAR) and len(self._layers) > left:
-            other, more = self._best(chains(self._layers, self._norms, slot, symmetry), slot, channels, rows)
+        best, count = None, 0
+        for candidates in self._plain_first(slot):
+            if best is not None and best[1].score >= _CLEAR:
+                break
+            other, more = self._best(candidates, slot, channels, rows)
             count += more
             if other and (best is None or other[1].score > best[1].score + _BETTER):
                 best = other
@@ -227,6 +261,22 @@ class Walk:
         self.walked.log10_choices += log10(count)
         candidate, found, own = best
         return candidate, found if slot.depthwise else with_copies(found, own), own
+
+    def _plain_first(self, slot: Slot) -> Iterator[Iterator[Candidate]]:
+        """What the layer could be: a part; one that was not turned, in a turned network; products of two.
+
+        A layer that reads images of one pixel computes the same whether it is turned or not.
+        """
+        symmetry = self.walked.symmetry
+        yield self._singles(slot, symmetry)
+        if symmetry and slot.spatial:
+            yield self._singles(slot, 0)
+        if len(self._layers) > len(self._known.layers - self.walked.layers.keys()):
+            yield chains(self._layers, self._norms, slot, symmetry)
+
+    def _singles(self, slot: Slot, symmetry: int) -> Iterator[Candidate]:
+        """The parts that are left, where they fit."""
+        return (one for part in self._layers if (one := single(part, slot, symmetry)) is not None)
 
     def _best(
         self, candidates: Iterator[Candidate], slot: Slot, channels: Channels, rows: Rows
