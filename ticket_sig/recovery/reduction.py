@@ -26,6 +26,9 @@ from ticket_sig.recovery.undone import Undone
 _ROUNDS = 4
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 _EQUAL = 1 - 1e-7  # cosine of what is equal up to rounding
+# Cosine from which on channels are merged, and whether those are that hold a constant: they come last, as dead
+# channels of the network itself are alike, too, and must not be merged in place of copies.
+_STAGES = ((_EQUAL, False), (PARALLEL, False), (_EQUAL, True), (PARALLEL, True))
 
 
 def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[str, Tensor], list[Undone]]:
@@ -41,13 +44,15 @@ def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[s
     """
     assert reference.model is not None and reference.graph is not None
     known, current, merged, dropped = reference.ticket.weights, dict(weights), 0, 0
-    theirs = strands_by_roles(reference.graph)
+    theirs, done = strands_by_roles(reference.graph), set[tuple[float, bool]]()
     own = _Channels(
         known, reference.graph, reference.model, {r: nodes for r, nodes in theirs.items() if any(r)}
     )
-    for limit in [_EQUAL] * _ROUNDS + [PARALLEL] * _ROUNDS:
+    for limit, constants in (stage for stage in _STAGES for _ in range(_ROUNDS)):
         if all(current[name].shape == t.shape for name, t in known.items()):
             break
+        if (limit, constants) in done:
+            continue
         try:
             graph = kernel_graph(resized(reference.model, current), norms=True)
         except InputError:
@@ -60,13 +65,12 @@ def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[s
             more, unused = len(strands) - len(theirs[roles]), own.unused(theirs[roles])
             if limit == PARALLEL:  # what is not used may be what is too many
                 more -= max(0, int(now.unused(strands).any(0).sum() - unused.any(0).sum()))
-            joined = now.merge(roles, limit, more, constants=False)
+            joined = now.merge(roles, limit, more, constants)
             gone = now.drop(strands, ~unused.any(1), len(strands) - len(theirs[roles]) - joined)
-            # Last, as dead channels of the network itself are alike, too.
-            joined += now.merge(roles, limit, more - joined - gone, constants=True)
             count, merged, dropped = count + joined + gone, merged + joined, dropped + gone
         if not count:
-            break
+            done.add((limit, constants))
+            continue
         current = now.smaller()
     told = ("merged", merged), ("without a use removed", dropped)
     return current, [Undone(what, count, "channels") for what, count in told if count]
