@@ -26,7 +26,7 @@ from ticket_sig.recovery.undone import Undone
 _ROUNDS = 4
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 _EQUAL = 1 - 1e-7  # cosine of what is equal up to rounding
-# Cosine from which on channels are merged, and whether those are that hold a constant: they come last, as dead
+# Cosine from which on channels are merged, and whether those are that hold a constant. They come last: dead
 # channels of the network itself are alike, too, and must not be merged in place of copies.
 _STAGES = ((_EQUAL, False), (PARALLEL, False), (_EQUAL, True), (PARALLEL, True))
 
