@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 import torch
@@ -39,20 +39,37 @@ def test_several_free_attacks_are_undone_and_told(network: str) -> None:
     assert {one.what for one in found.undone} >= {"renamed", "permuted"}
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_compositions_on_the_shipped_network_are_undone(seed: int) -> None:
+def wrong_bits(kinds: Sequence[str] = (), seed: int = 0) -> int:
+    """How many bits of the mask of the shipped network do not come back."""
     of = shipped()
-    found = align(stolen(of, seed=seed), of.reference)
-    wrong = sum(int((kept != of.ticket.mask[n]).sum()) for n, kept in found.ticket.mask.items())
-    assert wrong < 0.001 * of.ticket.mask.total  # dead channels may take the places of others
-    assert found.similarity > 0.9 and found.log10_choices > 500
+    found = align(stolen(of, kinds, seed=seed), of.reference)
+    assert found.similarity > 0.98 and found.log10_choices > 500
+    return sum(int((kept != of.ticket.mask[n]).sum()) for n, kept in found.ticket.mask.items())
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5, 14])
+def test_random_compositions_on_the_shipped_network_are_undone(seed: int) -> None:
+    assert wrong_bits(seed=seed) < 10  # a factor's rounding hides some weights
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3, 20))
+@pytest.mark.parametrize("seed", range(3, 30))
 def test_more_random_compositions(seed: int) -> None:
-    of = shipped()
-    assert align(stolen(of, seed=seed), of.reference).similarity > 0.9
+    assert wrong_bits(seed=seed) < 10
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        "cliques",
+        "zero-neurons",
+        "noisy-split",
+        "larger-kernels+noisy-split",
+        "fused+zero-neurons+split-norms",
+    ],
+)
+def test_dead_channels_of_the_network_itself_take_no_place_of_dummies(kinds: str) -> None:
+    assert wrong_bits(kinds.split("+")) == 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from ticket_sig.recovery.parts import Part
 from ticket_sig.recovery.rounding import without_rounding
 
 SYMMETRIES = 8  # of a square
-_RING = 0.05  # share of a larger kernel's squares that may lie outside the reference's taps
+# Share of a larger kernel's squares that may lie outside the reference's taps: of most inputs; others may
+# have noise there that cancels between a channel and its copy.
+_RING = 0.05
 _MORE_TAPS = 8  # in each direction
 _COLOURS = (3, 1)  # channels of images
 
@@ -181,12 +183,15 @@ def _kernels(part: Part, slot: Slot, into: int, taps: tuple[int, ...]) -> tuple[
         return weight, False
     if min(more) < 0 or max(more) > _MORE_TAPS:
         return None
-    sizes = weight.double().square().sum((0, 1))
+    sizes = weight.double().square().sum(0)
+    total = sizes.flatten(1).sum(1)
+    sizes = sizes[total > 0] / total[total > 0].reshape(-1, *[1] * len(wanted))
     centre = product(*([n // 2, *(k for k in range(n + 1) if k != n // 2)] for n in more))
     windows = [tuple(slice(n, n + want) for n, want in zip(at, wanted, strict=True)) for at in centre]
-    best = max(windows, key=lambda window: float(sizes[window].sum()))
-    inside = weight[(slice(None), slice(None), *best)]
-    return (inside, True) if sizes[best].sum() >= (1 - _RING) * sizes.sum() else None
+    shares = [sizes[(slice(None), *window)].flatten(1).sum(1) for window in windows]
+    within = [float(share.median()) if len(share) else 1.0 for share in shares]
+    best = windows[within.index(max(within))]
+    return (weight[(slice(None), slice(None), *best)], True) if max(within) >= 1 - _RING else None
 
 
 def turned(kernels: Tensor, slot: Slot, symmetry: int) -> Tensor | None:

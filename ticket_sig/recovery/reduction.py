@@ -26,6 +26,9 @@ from ticket_sig.recovery.undone import Undone
 _ROUNDS = 4
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 _EQUAL = 1 - 1e-7  # cosine of what is equal up to rounding
+# Cosine from which on channels are merged, and whether those are that hold a constant. They come last: dead
+# channels of the network itself are alike, too, and must not be merged in place of copies.
+_STAGES = ((_EQUAL, False), (PARALLEL, False), (_EQUAL, True), (PARALLEL, True))
 
 
 def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[str, Tensor], list[Undone]]:
@@ -41,13 +44,15 @@ def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[s
     """
     assert reference.model is not None and reference.graph is not None
     known, current, merged, dropped = reference.ticket.weights, dict(weights), 0, 0
-    theirs = strands_by_roles(reference.graph)
+    theirs, done = strands_by_roles(reference.graph), set[tuple[float, bool]]()
     own = _Channels(
         known, reference.graph, reference.model, {r: nodes for r, nodes in theirs.items() if any(r)}
     )
-    for limit in [_EQUAL] * _ROUNDS + [PARALLEL] * _ROUNDS:
+    for limit, constants in (stage for stage in _STAGES for _ in range(_ROUNDS)):
         if all(current[name].shape == t.shape for name, t in known.items()):
             break
+        if (limit, constants) in done:
+            continue
         try:
             graph = kernel_graph(resized(reference.model, current), norms=True)
         except InputError:
@@ -60,11 +65,12 @@ def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[s
             more, unused = len(strands) - len(theirs[roles]), own.unused(theirs[roles])
             if limit == PARALLEL:  # what is not used may be what is too many
                 more -= max(0, int(now.unused(strands).any(0).sum() - unused.any(0).sum()))
-            joined = now.merge(roles, limit, more)
+            joined = now.merge(roles, limit, more, constants)
             gone = now.drop(strands, ~unused.any(1), len(strands) - len(theirs[roles]) - joined)
             count, merged, dropped = count + joined + gone, merged + joined, dropped + gone
         if not count:
-            break
+            done.add((limit, constants))
+            continue
         current = now.smaller()
     told = ("merged", merged), ("without a use removed", dropped)
     return current, [Undone(what, count, "channels") for what, count in told if count]
@@ -155,29 +161,35 @@ class _Channels:
                 dead &= (parts[-2] == 0).all(1)
         return torch.cat(parts, 1) if parts else torch.zeros(len(nodes), 1, dtype=torch.float64), dead
 
-    def merge(self, roles: Roles, limit: float, most: int) -> int:
-        """Merges channels of a set that hold the same, the most alike first; returns how many are gone."""
+    def merge(self, roles: Roles, limit: float, most: int, constants: bool) -> int:
+        """Merges channels of a set that hold the same, the most alike first; returns how many are gone.
+
+        Args:
+            constants: whether pairs of which one holds a constant are looked at, or all others.
+        """
         strands, cosines, constant = self._sets[roles], self._alike[roles].triu(1), self._constant[roles]
         pairs = (cosines > limit).nonzero()
+        pairs = pairs[constant[pairs].any(1) == constants]
         order = cosines[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)
-        alive = torch.ones(len(strands), dtype=torch.bool)
+        alive = ~self._gone[strands[:, 0]]
+        before = int(alive.sum())
         for first, second in pairs[order].tolist():
             if most > 0 and alive[first] and alive[second]:
                 added = self._added(strands[first], strands[second])
                 # Dead channels of the network itself hold a constant, too, and are no copies of one another.
-                if bool(constant[[first, second]].any()) and not all(one.is_thinner() for one in added):
+                if constants and not all(one.is_thinner() for one in added):
                     continue
                 for one in added:
                     one.put()
                 alive[second], most = False, most - 1
         self._gone[strands[~alive]] = True
-        return int((~alive).sum())
+        return before - int(alive.sum())
 
     def drop(self, strands: Tensor, kinds: Tensor, most: int) -> int:
         """Removes channels of a set that are not used; returns how many.
 
         Args:
-            kinds: of `unused`, boolean [2]: those that the reference has none of.
+            kinds: of `unused`, boolean [3]: those that the reference has none of.
         """
         found = (self.unused(strands) & kinds[:, None]).any(0) & ~self._gone[strands[:, 0]]
         chosen = found.nonzero()[:, 0][: max(0, most)]
@@ -185,17 +197,22 @@ class _Channels:
         return len(chosen)
 
     def unused(self, strands: Tensor) -> Tensor:
-        """Which channels hold zeros where they are read, and which nothing reads: boolean [2, channels]."""
-        zero, unread = torch.ones(2, len(strands), dtype=torch.bool)
+        """Which channels hold zeros where they are read, and which nothing reads: boolean [3, channels].
+
+        Of the latter first those that a layer makes of something, then those that hold a constant.
+        """
+        zero, unread, constant = torch.ones(3, len(strands), dtype=torch.bool)
         for j in range(strands.shape[1]):
+            made, dead = self._made_of(strands[:, j])
+            constant &= dead
             for index in self._full_readers(int(strands[0, j])):
                 link = self._links[index]
                 at = places_of(link.tails, strands[:, j])
                 weight = link.kernels(self._weights[str(link.name)])
                 columns = weight[at // link.shape[2], :, at % link.shape[2]]
                 unread &= (columns == 0).flatten(1).all(1)
-                zero &= (self._made_of(strands[:, j])[0] == 0).all(1)
-        return torch.stack([zero & ~unread, unread])
+                zero &= (made == 0).all(1)
+        return torch.stack([zero & ~unread, unread & ~constant, unread & constant])
 
     def smaller(self) -> dict[str, Tensor]:
         """The tensors without the channels that were removed."""
