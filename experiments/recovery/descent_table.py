@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def independent(bench: Bench, net: str, state: str, first: int, several: int) ->
         suspects = (network(bench, net, seed, epochs, state != "dense") for seed in range(first + 1, several))
         return told([align(one, reference).similarity for one in suspects])
 
-    asked = {"net": net, "state": state, "reference": first, "networks": several}
+    asked: dict[str, Any] = {"net": net, "state": state, "reference": first, "networks": several}
     return bench.cell("descent", measure, recipe_of(epochs), words=[net, state, str(first)], **asked)
 
 
@@ -142,7 +143,7 @@ def derived(bench: Bench, net: str, what: str, owner: int) -> Cell:
         found = told([align(suspect, reference_of(net, own)).similarity])
         return {**found, "seconds": round(time.perf_counter() - begun, 2)}
 
-    asked = {"net": net, "what": what, "owner": owner}
+    asked: dict[str, Any] = {"net": net, "what": what, "owner": owner}
     return bench.cell("descent", measure, recipe_of(epochs), words=[net, what, str(owner)], **asked)
 
 

@@ -155,7 +155,7 @@ def result(bench: Bench) -> Result:
                 rows.append((name, net, state, kind["networks"], f"{alike:.3f}", several, *_shown(kind)))
     columns = "mark | networks | state | number | similarity, most | readings | verified | smallest p | "
     columns += "with all freedom | most above uniform | KS test, p"
-    notes = (
+    notes: tuple[str, ...] = (
         f"{accepted} of {readings} readings are verified. Every network is aligned with the owner's unsigned "
         "network of the same architecture, of which a fifth is kept, and read under its claim with "
         f"{size.secrets} secrets, which belong to nobody. p-values are those on the condition that the "

@@ -71,7 +71,7 @@ class Inverted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, inputs, height, width] to `outputs` channels."""
-        y = self.body(x)
+        y: Tensor = self.body(x)
         return x + y if self.adds else y
 
 

@@ -109,7 +109,13 @@ def of_block(bench: Bench, net: str, kind: str, then: str, draws: range) -> Cell
             bench.engine.progress.advance(number)
         return {"draws": found, "made_with": made_with(torch.device("cpu"), _FLOAT32)}
 
-    asked = {"net": net, "kind": kind, "then": then, "first": draws.start, "draws": len(draws)}
+    asked: dict[str, Any] = {
+        "net": net,
+        "kind": kind,
+        "then": then,
+        "first": draws.start,
+        "draws": len(draws),
+    }
     words = [net, kind, *([] if then == NOTHING else [then]), str(draws.start)]
     return bench.cell("recovery", measure, recipe_of(epochs), words=words, marks=marks_of_net(net), **asked)
 

@@ -12,6 +12,7 @@ import argparse
 import functools
 import re
 from pathlib import Path
+from typing import Any
 
 from experiments import CHECKPOINTS
 from ticket_sig.claim import Claim
@@ -46,7 +47,7 @@ def check(bundle: Path, loaded: Loaded, data: Dataset) -> bool:
     line = f"{bundle.name}: card {said:.2f} %, measured {measured:.2f} %, {'equal' if fine else 'NOT EQUAL'}"
     if loaded.claim:
         kept = bundle.with_name(f"{bundle.name}.secret")  # shipped beside it, where a mark needs one
-        shown = {"secret": Secret.read(kept)} if kept.exists() else {}
+        shown: dict[str, Any] = {"secret": Secret.read(kept)} if kept.exists() else {}
         verdict = verify(loaded.ticket, Claim.read(loaded.claim), **shown)
         fine &= verdict.outcome == "verified"
         line += f"; signature `{verdict.reading.message}` {verdict.outcome}"
