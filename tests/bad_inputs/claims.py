@@ -27,7 +27,7 @@ def folder_for_a_claim(folder: Path) -> list[Any]:
     return ["verify", folder / "state.pt", "--claim", folder / "SIGNED"]
 
 
-@topic.case("Missing option '--claim'", "Give the claim: --claim FILE; ", "SIGNED/claim.json lies beside it")
+@topic.case("usage: --claim: expected a claim file, or", "found neither", "SIGNED/claim.json lies beside it")
 def claim_that_lies_beside_the_model(folder: Path) -> list[Any]:
     done(embed(folder, fixture(folder, "state.pt")))
     return ["verify", folder / "SIGNED"]

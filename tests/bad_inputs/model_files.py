@@ -130,7 +130,9 @@ for _name, _lost, _content in (
     )
 
 
-@topic.case("model.safetensors: fft.weight: expected a type that safetensors files have, found complex128")
+@topic.case(
+    "reference.safetensors: fft.weight: expected a type that safetensors files have, found complex128"
+)
 def type_that_no_copy_can_hold(folder: Path) -> list[Any]:
     weights = dict(safetensors.torch.load_file(FIXTURES / "state.safetensors"))
     torch.save(weights | {"fft.weight": torch.ones(2, dtype=torch.complex128)}, folder / "fft.pt")

@@ -64,7 +64,6 @@ for _verb, _option in (
     (("split", "net.pt"), "--out"),
     (("unlock", "net.pt", "--out", "BACK"), "--key"),
     (("train", "net.pt"), "--out"),
-    (("verify", "net.pt"), "--claim"),
     (("ask", "net.pt"), "--claim"),
     (("queries", "--claim", "claim.json", "--out", "OUT"), "--triggers"),
     (("attack", "cast", "net.pt"), "--out"),

@@ -46,6 +46,7 @@ def test_the_signing_benchmark_prints_ours_beside_the_peers(benchmark: Callable[
     assert "ratio" in said and "loop over positions" in said and "torch" in said
 
 
+@pytest.mark.slow
 def test_a_watermark_in_files_is_measured_beside_loading_them(benchmark: Callable[..., str]) -> None:
     said = benchmark("freezenet.py", "--smoke", "--runs", 1)
     assert "verified" in said and "ratio" in said and "private" in said

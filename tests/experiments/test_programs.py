@@ -83,6 +83,7 @@ def test_an_experiment_without_its_data_says_so_in_one_line(
     assert done.err.startswith(f"{program}: --data: expected the folder of cifar10, found none")
 
 
+@pytest.mark.slow
 def test_fidelity_puts_the_two_precisions_side_by_side(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:

@@ -130,7 +130,8 @@ def lies(weights: Tensor, version: int, speak: Callable[[np.ndarray], str]) -> I
 
 @pytest.mark.parametrize("speak", [in_capitals, in_bytes])
 @pytest.mark.parametrize(
-    ("version", "kind", "density"), [(2, "conv", 0.07), (4, "linear", 0.5), (3, "uneven", 0.3)]
+    ("version", "kind", "density"),
+    [(2, "conv", 0.07), pytest.param(4, "linear", 0.5, marks=pytest.mark.slow), (3, "uneven", 0.3)],
 )
 def test_a_message_made_up_from_an_innocent_mask_does_not_verify(
     speak: Callable[[np.ndarray], str], version: int, kind: str, density: float
@@ -144,6 +145,7 @@ def test_a_message_made_up_from_an_innocent_mask_does_not_verify(
     assert all(reading.log10_p > -6 for reading, _ in readings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speak", [in_capitals, in_bytes])
 def test_nor_does_any_shorter_message_of_that_kind(speak: Callable[[np.ndarray], str]) -> None:
     ticket = model(innocent(1, "conv", 0.07))

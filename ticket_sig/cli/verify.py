@@ -140,7 +140,10 @@ def _descent(
     from ticket_sig.verification.descended import descended_file
 
     if reference is None:
-        raise typer.BadParameter("--claim: expected a claim file, or --reference without one, found neither")
+        beside = model / "claim.json"
+        hint = f"{beside} lies beside it" if beside.is_file() else ""
+        expected = "a claim file, or --reference without one"
+        raise bad_input("usage", "--claim", expected, "neither", hint=hint)
     if extra := [flag(name) for name, path in others.items() if path is not None]:
         raise bad_input("", ", ".join(extra), "--claim beside it", "none")
     verdict = descended_file(model, reference, mask, arch)
