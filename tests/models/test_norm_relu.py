@@ -183,7 +183,9 @@ def test_the_same_threads_give_the_same_bits() -> None:
     assert all(torch.equal(a, b) for a, b in zip(run(), run(), strict=True))
 
 
-@pytest.mark.parametrize("arch", ["resnet20", "resnet20-proj", pytest.param("resnet50", marks=pytest.mark.slow), "vgg16"])
+@pytest.mark.parametrize(
+    "arch", ["resnet20", "resnet20-proj", pytest.param("resnet50", marks=pytest.mark.slow), "vgg16"]
+)
 def test_a_network_s_gradient_is_as_near_to_float32_s_as_pytorch_s_own(arch: str) -> None:
     draw = torch.Generator().manual_seed(0)
     images, labels = torch.rand(16, 3, 16, 16, generator=draw), torch.arange(16) % 4
