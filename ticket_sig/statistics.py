@@ -14,6 +14,11 @@ _BENTKUS = 3.1787  # 1 / (4 P(N >= sqrt 2)), the least that holds for all sums
 LOG10_SECRETS = 64 * math.log10(2)  # keys or secrets that a liar may have tried
 
 
+def log_orders(taken: int, of: int) -> float:
+    """The logarithm (base e) of the number of ways to take so many of some, one after the other."""
+    return math.lgamma(of + 1) - math.lgamma(of - taken + 1)
+
+
 def log10_p_agreement(expected: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
     """log10 of the chance that an unrelated mask agrees with the expected modules at least as well.
 

@@ -14,13 +14,11 @@ from experiments import FOLDER
 from experiments.lib.bench import Bench
 from experiments.lib.scales import SCALES
 from experiments.recovery.descent_table import SIZES, nulls
-from ticket_sig import recovery
 from ticket_sig.cells import Store
 from ticket_sig.files import write_json
 from ticket_sig.progress import Silent
+from ticket_sig.recovery.descent import SHIPPED
 from ticket_sig.training.loop import Engine
-
-SHIPPED = Path(recovery.__file__).with_name("independent.json")
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from support.free import victim
 from torch import Tensor, nn
 
-from ticket_sig import InputError, Mask, Ticket
+from ticket_sig import InputError, Ticket
 from ticket_sig.attacks import Scene, attack
-from ticket_sig.models import MODELS, build, prunable_names
+from ticket_sig.models import MODELS, build
 
 
 class Everything(nn.Module):
@@ -38,23 +39,6 @@ class Everything(nn.Module):
         x = torch.cat([self.twice(self.twice(x)), F.silu(x - self.gain)], 1)
         x = F.leaky_relu(self.norm(self.f1(x.flatten(1))))
         return self.f3(F.relu(self.f2(x) + 1.0))  # type: ignore[no-any-return]
-
-
-def victim(network: nn.Module) -> Ticket:
-    """Half of it pruned, with batch norms that have seen something; it has then the same weights."""
-    draw = torch.Generator().manual_seed(0)
-    network.double().eval()
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            tensors = [module.running_mean, module.running_var, module.weight, module.bias]
-            for tensor in (t for t in tensors if t is not None):
-                tensor.data.uniform_(0.1, 2, generator=draw)
-    weights = {name: t.detach().clone() for name, t in network.state_dict().items()}
-    names = prunable_names(network)
-    mask = Mask({n: (torch.rand(weights[n].shape, generator=draw) < 0.5) & (weights[n] != 0) for n in names})
-    ticket = Ticket(weights=mask.apply(weights), mask=mask)
-    network.load_state_dict(ticket.weights)
-    return ticket
 
 
 def check_same(network: nn.Module, size: int) -> tuple[Ticket, Ticket]:

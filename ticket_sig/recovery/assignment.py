@@ -19,6 +19,7 @@ from torch import Tensor
 from ticket_sig.models.channels import Roles, moved_kernels, places_of, strands_by_roles, streams, unflipped
 from ticket_sig.models.graph import KernelGraph
 from ticket_sig.recovery.features import ChannelFeatures, Features, KernelFeatures
+from ticket_sig.statistics import log_orders
 
 _ROUNDS = 20
 _TIE = 1e-6  # of the largest similarity: what cannot be told apart stays in its place
@@ -59,7 +60,7 @@ class StrandSet:
     def log10_choices(self) -> float:
         """log10 of the number of ways to assign them, signs included."""
         fewer, more = sorted((len(self.here), len(self.there)))
-        ways = math.lgamma(more + 1) - math.lgamma(more - fewer + 1)
+        ways = log_orders(fewer, more)
         signs = len({flip for flip in self.flips if flip is not None})
         return (ways + len(self.here) * signs * math.log(2)) / math.log(10)
 

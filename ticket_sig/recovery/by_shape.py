@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from math import lgamma, log
+from math import log
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ticket_sig.errors import bad_input, some
 from ticket_sig.recovery.reference import UNSIGNED, Reference, weights_of
+from ticket_sig.statistics import log_orders
 
 _MOST = 4096  # tensors of one shape
 
@@ -60,7 +61,7 @@ def found_by_shape(
             raise bad_input("suspect", lost[0], expected, str(len(found)), hint=UNSIGNED)
         else:
             pairs = _assigned(wanted, found, reference.ticket.weights, weights)
-            choices += (lgamma(len(found) + 1) - lgamma(len(found) - len(wanted) + 1)) / log(10)
+            choices += log_orders(len(wanted), len(found)) / log(10)
         names |= pairs
         matrices = {n: there for n, there in pairs.items() if len(shape[0]) > 1 and n not in marked}
         cosines += [_cosine(reference.ticket.weights[n], weights[there]) for n, there in matrices.items()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ticket_sig.recovery.alignment import aligned
 from ticket_sig.recovery.reference import Reference
 
 _FEWEST = 3  # similarities that have a spread
+SHIPPED = Path(__file__).with_name("independent.json")  # the tables that come with the package
 
 
 @dataclass(frozen=True)

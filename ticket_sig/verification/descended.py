@@ -19,7 +19,7 @@ from ticket_sig.errors import about
 from ticket_sig.files import read_json
 from ticket_sig.formats import load
 from ticket_sig.models import MODELS
-from ticket_sig.recovery.descent import Descent, Null, descent
+from ticket_sig.recovery.descent import SHIPPED, Descent, Null, descent
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import Ticket
@@ -29,7 +29,6 @@ from ticket_sig.verification.through import fitting, reference_in, reference_of
 _ASSUMED = (
     "similarities of independent networks are normally distributed; those in the table are of few networks"
 )
-_SHIPPED = Path(recovery.__file__).with_name("independent.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +136,7 @@ def descended_file(path: Path, reference: Path, mask: Path | None = None, arch: 
 @lru_cache(maxsize=1)
 def shipped() -> Mapping[str, Null]:
     """The similarities of independent networks, by family and, in brackets, what they are."""
-    tables = read_json(_SHIPPED)["tables"]
+    tables = read_json(SHIPPED)["tables"]
     return {table["family"]: Null.from_json(table) for table in tables}
 
 

@@ -20,7 +20,7 @@ from ticket_sig.marks.message_code import Signs
 from ticket_sig.marks.mirror.cells import Cells, Patterns, Turn, turns
 from ticket_sig.marks.strength import kept_as_claimed
 from ticket_sig.prf import Stream
-from ticket_sig.statistics import log10_of_signs
+from ticket_sig.statistics import log10_of_signs, log_orders
 
 _CLEAR = -100.0  # log10: named layers that say so much are not tried in other orders
 _MOST_PAIRS = 1 << 17  # of claimed and found layers, in every turn: what a hostile claim may have compared
@@ -131,9 +131,7 @@ class Reader:
                 "restore the claim's names",
             )
             raise not_there("model", "layers", expected, str(self._pairs), hint=hint)
-        orders = sum(
-            math.lgamma(len(theirs) + 1) - math.lgamma(len(theirs) - len(mine) + 1) for mine, theirs in groups
-        )
+        orders = sum(log_orders(len(mine), len(theirs)) for mine, theirs in groups)
         for turn in self._turns:
             for side in (1, -1):
                 names = [""] * len(self.layers)

@@ -17,6 +17,7 @@ from ticket_sig.marks.mark import DTYPES
 from ticket_sig.marks.message_code import Signs as Code
 from ticket_sig.marks.spread.signs import Signs
 from ticket_sig.marks.strength import strongest
+from ticket_sig.statistics import log_orders
 
 _MOST_PAIRS = 1 << 14  # of claimed and found layers: what a hostile claim may have compared
 _MOST_WEIGHTS = 1 << 32  # in all of them
@@ -55,10 +56,7 @@ class Searched:
     @property
     def log10_orders(self) -> float:
         """How many orders there are to choose from."""
-        orders = (
-            math.lgamma(len(theirs) + 1) - math.lgamma(len(theirs) - len(mine) + 1)
-            for mine, theirs in self._groups()
-        )
+        orders = (log_orders(len(mine), len(theirs)) for mine, theirs in self._groups())
         return sum(orders) / math.log(10)
 
     def _groups(self) -> Iterator[tuple[list[int], list[str]]]:
