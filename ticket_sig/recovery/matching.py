@@ -7,7 +7,7 @@ Widths stay as the suspect's (`reduction` merges channels).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import log10
 
@@ -82,28 +82,28 @@ def _walked(layers: list[Part], norms: list[Part], known: Known) -> Walked:
     Raises:
         InputError: layers are lacking, whatever the symmetry.
     """
-    best: tuple[float, Walk] | None = None
+    best: tuple[float, Walk, Iterator[Slot | None]] | None = None
     problem: InputError | None = None
     for symmetry in range(SYMMETRIES):
         walk = Walk(layers, norms, known, symmetry)
+        steps = walk.steps()
         try:
-            spatial = next((slot for slot in walk.steps() if slot is not None and slot.spatial), None)
+            spatial = next((slot for slot in steps if slot is not None and slot.spatial), None)
         except InputError as error:
             problem = problem or error
             continue
         score = walk.walked.scores[str(spatial.link.name)] if spatial else 1.0
         if best is None or score > best[0]:
-            best = score, walk
+            best = score, walk, steps
         if spatial is None or (symmetry == 0 and score > _CLEAR):
             break
     if best is None:
         assert problem is not None
         raise problem
-    tried = 1 + symmetry
-    walk = Walk(layers, norms, known, best[1].walked.symmetry)
-    for _ in walk.steps():
+    _, walk, steps = best
+    for _ in steps:  # goes on behind the first kernels of several taps
         pass
-    walk.walked.log10_choices += log10(tried)
+    walk.walked.log10_choices += log10(1 + symmetry)
     return walk.walked
 
 
