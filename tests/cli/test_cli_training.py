@@ -194,6 +194,7 @@ def test_the_demo_walks_the_whole_path(short_demo: None, tmp_path: Path, ticket_
     assert found.text == "this [network] is mine"
     assert ticket_sig("extract", folder / "signed").out == "this [network] is mine\n"
     (following,) = next_commands(said.out)
+    assert Path(following[following.index("--reference") + 1]) == folder / "signed" / "reference.safetensors"
     copy = ticket_sig(*following)  # verified in the mirror code alone
     assert copy.code == 0 and copy.out.count("not verified") == 2
     assert (folder / "demo.secret").stat().st_mode & 0o777 == 0o600

@@ -36,36 +36,16 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.attacks import Scene, attack
-    from ticket_sig.datasets import load_dataset
     from ticket_sig.formats import save
-    from ticket_sig.lottery import find, retrain
     from ticket_sig.lottery.prune import prune_ticket
-    from ticket_sig.marks.carrier import Payload
-    from ticket_sig.marks.embed import embed
-    from ticket_sig.marks.secret import read_or_made
-    from ticket_sig.training.recipe import preset
 
     def say(text: str, head: str = "") -> None:
         if not as_json:
             out.print(head, style="bold", end=": " if head and text else "")
             out.print(text)
 
-    Payload(text=message)  # refused before the search
-    data = load_dataset("digits")
-    recipe = preset("demo", arch="resnet20", dataset="digits", density=density, **options.changes(seed=seed))
-    bundle, copy, claim = folder / "signed", folder / "permuted", folder / "signed" / "claim.json"
-    with options.engine("cpu", 20) as engine, read_or_made(folder / "demo.secret", claim) as secret:
-        say(head="1. find a ticket", text="ResNet-20 on handwritten digits, magnitude pruning with rewinding")
-        ticket = find(recipe, data, folder / "run", engine=engine)
-        say(
-            head="2. sign it",
-            text="a QR code in one kernel map; a spread and a mirror code in all layers",
-        )
-        embedded = embed(ticket, message, mark=_MARKS, secret=secret)
-        say(head="3. retrain it", text="from the rewind weights, under the signed mask")
-        with TemporaryDirectory() as state:
-            signed = retrain(embedded.ticket, recipe, data, state, engine=engine)
-        save(signed, bundle, claim=embedded.claim.to_json(), reference=ticket.weights, replace=True)
+    bundle, copy, secret = folder / "signed", folder / "permuted", folder / "demo.secret"
+    ticket, signed, embedded = _signed(folder, message, density, seed, say)
     say(head="4. read the signature back", text="")
     checks = {"signed": _check(signed, embedded, say)}
     say(head=f"5. prune {100 * _ATTACK:.0f} % more", text="as a thief would, and read again")
@@ -78,7 +58,7 @@ def run(
     paths = _draw(folder, ticket, signed, pruned, embedded)
     if as_json:
         history = [entry.to_json() for entry in signed.history]
-        files = {"bundle": bundle, "permuted": copy, "secret": folder / "demo.secret"}
+        files = {"bundle": bundle, "permuted": copy, "secret": secret}
         print_json({**files, "checks": checks, "pictures": paths, "history": history})
         return
     before, after = ticket.history[-1], signed.history[-1]
@@ -86,10 +66,42 @@ def run(
     say("\ntest accuracy: " + ", ".join(f"{name} {entry.test:.2f} %" for name, entry in tested))
     say(f"kept: {before.kept} of {before.total} weights before signing, {after.kept} after")
     say(f"bundle: {bundle}")
-    say(f"secret: {folder / 'demo.secret'}, for this demonstration; keep yours apart from claim and model")
+    say(f"secret: {secret}, for this demonstration; keep yours apart from claim and model")
     for path in paths:
         say(f"picture: {path}")
-    tell_next("verify", copy, "--claim", claim, "--secret", folder / "demo.secret")
+    known = ["--claim", bundle / "claim.json", "--reference", bundle / "reference.safetensors"]
+    tell_next("verify", copy, *known, "--secret", secret)
+
+
+def _signed(
+    folder: Path, message: str, density: float, seed: int | None, say: Callable[..., None]
+) -> tuple[Ticket, Ticket, Embedded]:
+    """Finds a ticket, signs it and retrains it: the one that was found, the retrained one, and the marks."""
+    from ticket_sig.datasets import load_dataset
+    from ticket_sig.formats import save
+    from ticket_sig.lottery import find, retrain
+    from ticket_sig.marks.carrier import Payload
+    from ticket_sig.marks.embed import embed
+    from ticket_sig.marks.secret import read_or_made
+    from ticket_sig.training.recipe import preset
+
+    Payload(text=message)  # refused before the search
+    data, bundle = load_dataset("digits"), folder / "signed"
+    recipe = preset("demo", arch="resnet20", dataset="digits", density=density, **options.changes(seed=seed))
+    kept = read_or_made(folder / "demo.secret", bundle / "claim.json")
+    with options.engine("cpu", 20) as engine, kept as secret:
+        say(head="1. find a ticket", text="ResNet-20 on handwritten digits, magnitude pruning with rewinding")
+        ticket = find(recipe, data, folder / "run", engine=engine)
+        say(
+            head="2. sign it",
+            text="a QR code in one kernel map; a spread and a mirror code in all layers",
+        )
+        embedded = embed(ticket, message, mark=_MARKS, secret=secret)
+        say(head="3. retrain it", text="from the rewind weights, under the signed mask")
+        with TemporaryDirectory() as state:
+            signed = retrain(embedded.ticket, recipe, data, state, engine=engine)
+        save(signed, bundle, claim=embedded.claim.to_json(), reference=ticket.weights, replace=True)
+    return ticket, signed, embedded
 
 
 def _check(ticket: Ticket, embedded: Embedded, say: Callable[[str], None]) -> dict[str, Any]:
