@@ -29,3 +29,16 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Says nothing."""
+
+
+class Steps:
+    """Work in steps of which nobody knows how long they take: tells which one is done now."""
+
+    def __init__(self, progress: Progress | None = None, label: str = "", total: int = 0) -> None:
+        self._progress, self._done = progress or Silent(), 0
+        self._progress.begin(label, total)
+
+    def next(self, what: str) -> None:
+        """The next step begins."""
+        self._progress.advance(self._done, what)
+        self._done += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +16,14 @@ from torch import Tensor
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, recovery, verify
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
+from ticket_sig.formats.safetensors_file import write_safetensors
 from ticket_sig.marks import claim_of
 from ticket_sig.marks.embed import Embedded
 from ticket_sig.marks.key_mask.mark import KeyMark
+from ticket_sig.progress import Silent
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.verification.through import Referred
+from ticket_sig.verification.white_box import verify_file
 
 MESSAGE, SECRET = "owner-1", bytes(range(32))
 CHOICES = 20.0
@@ -207,6 +211,35 @@ def test_several_marks_are_aligned_once_and_pay_for_their_number_and_two_reading
     assert found.verified and align.without == [frozenset()]
     alone = verify(made.ticket, made.claim, **made.shown)
     assert found.log10_p == pytest.approx(alone.log10_p + 0.30103, abs=1e-4)
+
+
+class Told(Silent):
+    """What a long run told."""
+
+    def begin(self, label: str, total: int) -> None:
+        self.total, self.steps = total, list[str]()
+
+    def advance(self, done: int, detail: str = "") -> None:
+        assert done == len(self.steps) < self.total
+        self.steps.append(detail)
+
+
+def test_who_waits_is_told_what_is_being_done(align: Fake, tmp_path: Path) -> None:
+    made, told = signed("qr-code+spread", margin=1.2), Told()
+    suspect, reference, secret = (tmp_path / name for name in ("suspect.st", "reference.st", "own.secret"))
+    write_safetensors(suspect, turned(made.ticket.weights))
+    write_safetensors(reference, sparse_ticket().weights)
+    made.shown["secret"].write(secret)
+    verdict = verify_file(suspect, made.claim, {"secret": secret}, reference=reference, progress=told)
+    assert verdict.verified
+    first, *read = told.steps
+    assert first == "reading the model" and read == [
+        "reading qr-code",
+        "reading spread",
+        "aligning with the reference",
+        "reading qr-code, aligned",
+        "reading spread, aligned",
+    ]
 
 
 def innocents() -> list[Callable[[], dict[str, Tensor]]]:

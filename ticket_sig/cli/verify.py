@@ -33,7 +33,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
-from ticket_sig.cli.output import JsonFlag, out, print_rows, printable, tell_next, tell_verdict
+from ticket_sig.cli.output import JsonFlag, out, print_rows, printable, progress, tell_next, tell_verdict
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -99,9 +99,13 @@ def run(
     if audit and transcript is None:
         raise bad_input("", "--audit", "--transcript beside it", "none")
     claimed = Claim.read(claim)
-    verdict = verify_file(model, claimed, given, mask, reference, arch if reference else None)
     own = arch if reference is None or data or dataset else None  # else it is of the reference alone
-    accuracy = fidelity_of_file(model, claimed, data=data, arch=own, dataset=dataset, mask=mask)
+    with progress() as bars:
+        of_reference = arch if reference else None
+        verdict = verify_file(model, claimed, given, mask, reference, of_reference, bars)
+        if data or dataset:
+            bars.begin("accuracy", 1)
+        accuracy = fidelity_of_file(model, claimed, data=data, arch=own, dataset=dataset, mask=mask)
     marks = marks_of(claimed)
     left = [str(mark) for mark in marks if mark.stands_in == "answers"]
     read = tried(marks, given)
@@ -146,7 +150,8 @@ def _descent(
         raise bad_input("usage", "--claim", expected, "neither", hint=hint)
     if extra := [flag(name) for name, path in others.items() if path is not None]:
         raise bad_input("", ", ".join(extra), "--claim beside it", "none")
-    verdict = descended_file(model, reference, mask, arch)
+    with progress() as bars:
+        verdict = descended_file(model, reference, mask, arch, bars)
     tell_verdict(verdict, None, {"model": model, "reference": reference}, as_json)
     raise typer.Exit(0 if verdict.verified else 1)
 

@@ -19,6 +19,7 @@ from ticket_sig.errors import about
 from ticket_sig.files import read_json
 from ticket_sig.formats import load
 from ticket_sig.models import MODELS
+from ticket_sig.progress import Progress, Steps
 from ticket_sig.recovery.descent import SHIPPED, Descent, Null, descent
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
@@ -126,11 +127,21 @@ def descended(
     return Likeness(found=found, family=family, undone=done.undone).verdict()
 
 
-def descended_file(path: Path, reference: Path, mask: Path | None = None, arch: str | None = None) -> Verdict:
-    """The same of model files, which errors name."""
+def descended_file(
+    path: Path,
+    reference: Path,
+    mask: Path | None = None,
+    arch: str | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """The same of model files, which errors name; `progress` is told what is being done."""
+    steps = Steps(progress, "verify", 2)
+    steps.next("reading the models")
     owned = reference_in(reference, arch)
     with about(path):
-        return descended(load(path, mask).ticket, owned)
+        suspect = load(path, mask).ticket
+        steps.next("aligning with the reference")
+        return descended(suspect, owned)
 
 
 @lru_cache(maxsize=1)

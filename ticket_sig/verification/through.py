@@ -31,6 +31,7 @@ from ticket_sig.formats.names import each_in
 from ticket_sig.marks import Mark, Model
 from ticket_sig.marks.mark import as_ticket, verdict_on
 from ticket_sig.models import MODELS, build_for
+from ticket_sig.progress import Steps
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.statistics import corrected, format_p
@@ -191,6 +192,17 @@ def fitting(ticket: Ticket) -> str | None:
     return None
 
 
+def as_it_stands(suspect: Model, steps: Steps | None = None) -> Callable[[Mark], Model]:
+    """The suspect for every mark, for `decide`; each is a step of the progress."""
+    told = steps or Steps()
+
+    def of_mark(mark: Mark) -> Model:
+        told.next(f"reading {mark.name}")
+        return suspect
+
+    return of_mark
+
+
 def through_reference(
     marks: Sequence[Mark],
     suspect: Model,
@@ -198,6 +210,7 @@ def through_reference(
     reference: Reference,
     shown: Mapping[str, Any],
     decide: _Decide,
+    steps: Steps | None = None,
 ) -> Referred:
     """Reads a suspect as it stands and, if nothing is verified so, aligned with a reference.
 
@@ -206,10 +219,11 @@ def through_reference(
     Raises:
         InputError: it can be read neither way.
     """
-    beside = _Beside(suspect=suspect, claim=claim, reference=reference, shown=shown)
+    steps = steps or Steps()
+    beside = _Beside(suspect=suspect, claim=claim, reference=reference, shown=shown, steps=steps)
     plain: Verdict | InputError
     try:
-        plain = decide(marks, lambda _: suspect, claim, shown, readings=_READINGS)
+        plain = decide(marks, as_it_stands(suspect, steps), claim, shown, readings=_READINGS)
     except InputError as error:
         plain = error
     if isinstance(plain, Verdict) and plain.verified:
@@ -240,6 +254,7 @@ class _Beside:
     claim: Claim
     reference: Reference
     shown: Mapping[str, Any]
+    steps: Steps
     _done: dict[frozenset[str], Any] = field(default_factory=dict)  # alignments, or why there is none
     _conditions: dict[str, list[str]] = field(default_factory=dict)  # and the marks that they are of
 
@@ -262,6 +277,7 @@ class _Beside:
         carries = self._carries(mark)
         without = self._layers_of(mark) if carries else frozenset[str]()
         if without not in self._done:
+            self.steps.next("aligning with the reference")
             try:
                 suspect = as_ticket(self.suspect)
                 self._done[without] = recovery.align(suspect, self.reference, without=without)
@@ -269,6 +285,7 @@ class _Beside:
                 self._done[without] = error
         if isinstance(done := self._done[without], InputError):
             raise done
+        self.steps.next(f"reading {mark.name}, aligned")
         self._conditions.setdefault(self._condition(mark, carries), []).append(mark.name)
         ticket: Ticket = done.ticket
         return ticket

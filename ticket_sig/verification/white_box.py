@@ -15,9 +15,10 @@ from ticket_sig.formats import load, open_weights
 from ticket_sig.marks import MARKS, Mark, Model, marks_of
 from ticket_sig.marks.mark import tried, verdict_on
 from ticket_sig.options import flag
+from ticket_sig.progress import Progress, Steps
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.verdict import Reading, Rows, Symbols, Unread, Verdict
-from ticket_sig.verification.through import reference_in, reference_of, through_reference
+from ticket_sig.verification.through import as_it_stands, reference_in, reference_of, through_reference
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def verify(
     marks = in_weights(claim)
     check_needed(marks, shown, claim)
     if reference is None:
-        return decide(marks, lambda _: model, claim, shown)
+        return decide(marks, as_it_stands(model), claim, shown)
     return through_reference(marks, model, claim, reference_of(reference), shown, decide)
 
 
@@ -248,6 +249,7 @@ def verify_file(
     mask: Path | None = None,
     reference: Path | None = None,
     arch: str | None = None,
+    progress: Progress | None = None,
 ) -> Verdict:
     """The same of a model file; large ones are read in parts, where no mark stands in the mask.
 
@@ -256,20 +258,24 @@ def verify_file(
         mask: a file of the model's mask, where it lies apart.
         reference: file of the owner's model; the suspect then is loaded whole.
         arch: of the reference's network, where neither the file nor its tensors' names tell.
+        progress: is told what is being done: it may take a minute.
 
     Raises:
         InputError: as `verify`, or a file is missing or damaged; names the file.
     """
     marks, files = in_weights(claim), files or {}
     shown = opened(marks, files, claim)
+    able = len(tried(marks, shown))
+    steps = Steps(progress, "verify", 1 + able if reference is None else 2 + 2 * able)
+    steps.next("reading the model")
     if reference is None:
         whole = not _is_shard(path)
         with about(path), _of_shards(path):
             model = _opened_for(marks, path, mask)
-            return decide(marks, lambda _: model, claim, shown, whole=whole)
+            return decide(marks, as_it_stands(model, steps), claim, shown, whole=whole)
     owned = reference_in(reference, arch)
     with about(path), _of_shards(path):
-        return through_reference(marks, load(path, mask).ticket, claim, owned, shown, decide)
+        return through_reference(marks, load(path, mask).ticket, claim, owned, shown, decide, steps)
 
 
 def extract_file(
