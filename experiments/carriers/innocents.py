@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import ks_1samp, uniform
 
 from experiments import CHECKPOINTS
 from experiments.carriers.many_secrets import MANY, numbered
 from experiments.lib.bench import Bench
+from experiments.lib.calibration import Curve, distribution, draw, shown
 from experiments.lib.showing import Result
 from ticket_sig.cells import Cell, Measured
-from ticket_sig.files import whole_file
 from ticket_sig.formats import load
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import MARKS
@@ -25,10 +23,9 @@ from ticket_sig.marks.carrier import Carrier
 from ticket_sig.marks.embed import embed, options_for
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
-from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p
+from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Ticket
 from ticket_sig.training import Recipe, Steps
-from ticket_sig.verdict import LOG10_THRESHOLD
 
 TITLE = "Spread and mirror code: calibration on innocents"
 MESSAGES = {"spread": "by: Owner", "mirror": "own"}  # of each mark
@@ -36,7 +33,6 @@ OTHERS = "him"  # somebody else's message
 PRUNED = 0.8  # of the weights, where networks are pruned
 OWNER = 1000  # seed of the owner's network; no innocent has it
 BATCH = 64  # secrets at once
-GRID = tuple(-n / 20 for n in range(141))  # log10 p at which readings are counted
 CIFAR, NEAREST = "resnet20, CIFAR-10, with flips", "from the owner's own dense network"
 
 Kinds = Mapping[str, Sequence[Ticket]]  # innocents, by what they are
@@ -216,26 +212,6 @@ def counted(bench: Bench, name: str, ours: Ticket, innocents: Kinds) -> dict[str
     }
 
 
-def distribution(found: NDArray[np.float64], messages: float) -> dict[str, Any]:
-    """What is kept of p-values.
-
-    Args:
-        found: log10, [networks, secrets], for one secret and one message.
-        messages: log10 of those that could have been chosen from.
-    """
-    best = float(found.min())
-    tests = [ks_1samp(10**row, uniform.cdf, alternative="greater") for row in found]
-    return {
-        "networks": len(found),
-        "accepted": int((found + LOG10_SECRETS + messages < LOG10_THRESHOLD).sum()),
-        "smallest": best,
-        "corrected": corrected(best, LOG10_SECRETS, messages),
-        "counts": [int((found <= at).sum()) for at in GRID],
-        "above_uniform": max(float(test.statistic) for test in tests),
-        "ks": min(1.0, len(found) * min(float(test.pvalue) for test in tests)),
-    }
-
-
 def _cell(
     bench: Bench, words: str, name: str, family: Family, measure: Callable[[], Measured], **asked: Any
 ) -> Cell:
@@ -255,7 +231,7 @@ def result(bench: Bench) -> Result:
             found, words = bench.store.measured(cell), cell.asked["asked"]["of"]
             for what, kind in found["kinds"].items() if found else ():
                 several = kind["networks"] * found["secrets"]  # type: ignore[index]
-                rows.append((name, words, what, kind["networks"], several, *_shown(kind)))
+                rows.append((name, words, what, kind["networks"], several, *shown(kind)))
                 accepted, readings = accepted + kind["accepted"], readings + several
             notes += _said(name, words, found) if found else [f"{name}, {words}: not run."]
     columns = "mark | networks | what they are | number | readings | verified | smallest p | with all freedom"
@@ -283,11 +259,6 @@ def result(bench: Bench) -> Result:
     )
 
 
-def _shown(kind: Mapping[str, Any]) -> tuple[object, ...]:
-    smallest, whole = format_p(kind["smallest"]), format_p(kind["corrected"])
-    return kind["accepted"], smallest, whole, f"{kind['above_uniform']:.4f}", f"{kind['ks']:.2g}"
-
-
 def _said(name: str, words: str, found: Measured) -> list[str]:
     """What a cell says beside its rows."""
     said = []
@@ -310,26 +281,15 @@ def _said(name: str, words: str, found: Measured) -> list[str]:
 
 
 def _draw(bench: Bench, path: Path) -> None:
-    """Shares of readings with a p-value or less, against it."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.6, 4.8), layout="constrained")
-    at = 10 ** np.array(GRID)
-    for axes, name in zip(figure.subplots(1, len(MESSAGES), sharey=True), MESSAGES, strict=True):
-        axes.plot(at, at, "k--", label="uniform")
-        for cell in of_mark(bench, name):
-            if (found := bench.store.measured(cell)) is None:
-                continue
-            kinds = found["kinds"].values()
-            counts = np.sum([kind["counts"] for kind in kinds], axis=0)
-            shares = counts / found["secrets"] / sum(kind["networks"] for kind in kinds)
-            axes.plot(at[counts > 0], shares[counts > 0], label=cell.asked["asked"]["of"])
-        axes.set(title=name, xlabel="p, for one secret and one message", xscale="log", yscale="log")
-        axes.grid(alpha=0.3)
-    figure.axes[0].set(ylabel="share of readings with this p or less")
-    figure.legend(
-        *figure.axes[0].get_legend_handles_labels(), ncols=3, fontsize=8, loc="outside lower center"
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial_file:
-        figure.savefig(partial_file, format="png", dpi=130)
+    """Shares of readings with a p-value or less, one line a cell."""
+    panels = dict[str, list[Curve]]()
+    for name in MESSAGES:
+        several = [
+            (cell.asked["asked"]["of"], found)
+            for cell in of_mark(bench, name)
+            if (found := bench.store.measured(cell)) is not None
+        ]
+        panels[name] = [
+            Curve.of(of, found["secrets"], list(found["kinds"].values())) for of, found in several
+        ]
+    draw(path, panels)

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from experiments.carriers.innocents import BATCH, GRID, MESSAGES, distribution
+from experiments.carriers.innocents import BATCH, MESSAGES
 from experiments.carriers.many_secrets import MANY, numbered
 from experiments.lib.bench import Bench
+from experiments.lib.calibration import Curve, distribution, draw, shown
 from experiments.lib.showing import Result
 from experiments.recovery.kinds_of_net import initial
 from experiments.recovery.owned import OWNER, PRUNED, dense, recipe_of
 from ticket_sig.cells import Cell, Measured
-from ticket_sig.files import whole_file
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import MARKS
 from ticket_sig.marks.carrier import Carrier
 from ticket_sig.marks.embed import options_for
 from ticket_sig.recovery import Reference, align
-from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p
+from ticket_sig.statistics import LOG10_SECRETS, corrected
 from ticket_sig.ticket import Ticket
 
 TITLE = "Recovery: innocents aligned with the reference"
@@ -152,7 +152,7 @@ def result(bench: Bench) -> Result:
                 alike = max(block["similarity"][state][1] for block in blocks)
                 several = kind["networks"] * size.secrets
                 accepted, readings = accepted + kind["accepted"], readings + several
-                rows.append((name, net, state, kind["networks"], f"{alike:.3f}", several, *_shown(kind)))
+                rows.append((name, net, state, kind["networks"], f"{alike:.3f}", several, *shown(kind)))
     columns = "mark | networks | state | number | similarity, most | readings | verified | smallest p | "
     columns += "with all freedom | most above uniform | KS test, p"
     notes: tuple[str, ...] = (
@@ -172,32 +172,17 @@ def result(bench: Bench) -> Result:
     return Result(columns, rows, notes, draw=drawn, recipe=recipe_of(size.epochs), limits=limits)
 
 
-def _shown(kind: Mapping[str, Any]) -> tuple[object, ...]:
-    smallest, whole = format_p(kind["smallest"]), format_p(kind["corrected"])
-    return kind["accepted"], smallest, whole, f"{kind['above_uniform']:.4f}", f"{kind['ks']:.2g}"
-
-
 def _draw(bench: Bench, path: Path) -> None:
-    """Shares of readings with a p-value or less, against it."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.6, 4.8), layout="constrained")
-    at = 10 ** np.array(GRID)
-    for axes, name in zip(figure.subplots(1, len(MESSAGES), sharey=True), MESSAGES, strict=True):
-        axes.plot(at, at, "k--", label="uniform")
-        for net, state in ((n, s) for n in SIZES[bench.scale.name].nets for s in STATES):
-            blocks = [one["marks"][name][state] for one in bench.store.found(of_net(bench, net))]
-            if not blocks:
-                continue
-            counts = np.sum([one["counts"] for one in blocks], axis=0)
-            shares = counts / SIZES[bench.scale.name].secrets / sum(one["networks"] for one in blocks)
-            axes.plot(at[counts > 0], shares[counts > 0], label=f"{net}, {state}")
-        axes.set(title=name, xlabel="p, for one secret and one message", xscale="log", yscale="log")
-        axes.grid(alpha=0.3)
-    figure.axes[0].set(ylabel="share of readings with this p or less")
-    figure.legend(
-        *figure.axes[0].get_legend_handles_labels(), ncols=3, fontsize=8, loc="outside lower center"
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial_file:
-        figure.savefig(partial_file, format="png", dpi=130)
+    """Shares of readings with a p-value or less, one line an architecture and state."""
+    size = SIZES[bench.scale.name]
+    found = {net: bench.store.found(of_net(bench, net)) for net in size.nets}
+    panels = {
+        name: [
+            Curve.of(f"{net}, {state}", size.secrets, [block["marks"][name][state] for block in blocks])
+            for net, blocks in found.items()
+            for state in STATES
+            if blocks
+        ]
+        for name in MESSAGES
+    }
+    draw(path, panels)

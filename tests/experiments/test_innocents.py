@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from support.tickets import digits_ticket
 
-from experiments.carriers.innocents import GRID, MESSAGES, distribution
+from experiments.carriers.innocents import MESSAGES
 from experiments.carriers.many_secrets import MANY, numbered
+from experiments.lib.calibration import GRID, distribution
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import MARKS
 from ticket_sig.marks.embed import embed, options_for

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.carriers.innocents import distribution
+from experiments.lib.calibration import distribution
 from experiments.recovery.innocents_aligned import together
 from experiments.recovery.kinds_of_net import MAKE, initial
 from ticket_sig.files import read_json
