@@ -29,18 +29,18 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """Two blocks of four layers with a transition between them (Huang et al., 2017; small)."""
+    """Two blocks with a transition between them (Huang et al., 2017; small)."""
 
-    def __init__(self, growth: int = 24) -> None:
+    def __init__(self, channels: int = CHANNELS, growth: int = 24, layers: int = 4) -> None:
         super().__init__()
         width = 2 * growth
-        self.stem = nn.Conv2d(CHANNELS, width, 3, padding=1, bias=False)
-        self.block1 = nn.Sequential(*(DenseLayer(width + n * growth, growth) for n in range(4)))
-        width += 4 * growth
+        self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.block1 = nn.Sequential(*(DenseLayer(width + n * growth, growth) for n in range(layers)))
+        width += layers * growth
         self.norm, self.transition = nn.BatchNorm2d(width), nn.Conv2d(width, width // 2, 1, bias=False)
         width //= 2
-        self.block2 = nn.Sequential(*(DenseLayer(width + n * growth, growth) for n in range(4)))
-        width += 4 * growth
+        self.block2 = nn.Sequential(*(DenseLayer(width + n * growth, growth) for n in range(layers)))
+        width += layers * growth
         self.last, self.classifier = nn.BatchNorm2d(width), nn.Linear(width, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,10 +78,10 @@ class Inverted(nn.Module):
 class MobileNet(nn.Module):
     """A stem, three inverted blocks and a classifier (Sandler et al., 2018; small)."""
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, channels: int = CHANNELS, width: int = 48, stride: int = 1) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(CHANNELS, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU6()
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU6()
         )
         self.blocks = nn.Sequential(
             Inverted(width, width, 1), Inverted(width, 2 * width, 2), Inverted(2 * width, 2 * width, 1)

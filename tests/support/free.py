@@ -11,85 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments.recovery.kinds_of_net import DenseNet, MobileNet
 from ticket_sig import Mask, Ticket
 from ticket_sig.attacks import Scene
 from ticket_sig.attacks.attack import Attacked
 from ticket_sig.attacks.free_attack import Free
 from ticket_sig.models import prunable_names, vgg
 from ticket_sig.models.resnet import BasicBlock, ResNet
-
-
-class DenseLayer(nn.Module):
-    """Norm, ReLU and a 3x3 convolution, whose output joins its input."""
-
-    def __init__(self, inputs: int, growth: int) -> None:
-        super().__init__()
-        self.norm, self.conv = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, growth, 3, padding=1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self.conv(F.relu(self.norm(x)))], 1)
-
-
-class DenseNet(nn.Module):
-    """Two blocks of two layers, and a transition between them."""
-
-    def __init__(self, classes: int = 10, channels: int = 3, growth: int = 4) -> None:
-        super().__init__()
-        width = 2 * growth
-        self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        self.block1 = nn.Sequential(DenseLayer(width, growth), DenseLayer(width + growth, growth))
-        width += 2 * growth
-        self.norm, self.transition = nn.BatchNorm2d(width), nn.Conv2d(width, width // 2, 1, bias=False)
-        width //= 2
-        self.block2 = nn.Sequential(DenseLayer(width, growth), DenseLayer(width + growth, growth))
-        width += 2 * growth
-        self.last, self.classifier = nn.BatchNorm2d(width), nn.Linear(width, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.block1(self.stem(x))
-        x = F.avg_pool2d(self.transition(F.relu(self.norm(x))), 2)
-        x = F.relu(self.last(self.block2(x)))
-        return self.classifier(F.adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[no-any-return]
-
-
-class Inverted(nn.Module):
-    """1x1 to a wider layer, 3x3 depthwise, 1x1 back; added to its input where the shapes allow it."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        wide = 3 * inputs
-        self.adds = stride == 1 and inputs == outputs
-        self.body = nn.Sequential(
-            nn.Conv2d(inputs, wide, 1, bias=False),
-            nn.BatchNorm2d(wide),
-            nn.ReLU6(),
-            nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False),
-            nn.BatchNorm2d(wide),
-            nn.ReLU6(),
-            nn.Conv2d(wide, outputs, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.body(x)
-        return x + y if self.adds else y
-
-
-class MobileNet(nn.Module):
-    """A stem, three inverted blocks and a classifier (MobileNet-V2, small)."""
-
-    def __init__(self, classes: int = 10, channels: int = 3, width: int = 6) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU6()
-        )
-        self.blocks = nn.Sequential(
-            Inverted(width, width, 1), Inverted(width, 2 * width, 2), Inverted(2 * width, 2 * width, 1)
-        )
-        self.classifier = nn.Linear(2 * width, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.blocks(self.stem(x)).mean([2, 3]))  # type: ignore[no-any-return]
 
 
 class Perceptron(nn.Module):
@@ -134,8 +62,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resnet20": lambda: ResNet(BasicBlock, (3, 3, 3), (8, 16, 32), 10, 3, padded=True),
     "resnet18": lambda: ResNet(BasicBlock, (2, 2, 2, 2), (8, 16, 24, 32), 10, 3),
     "vgg16": small_vgg16,
-    "densenet": DenseNet,
-    "mobilenet": MobileNet,
+    "densenet": lambda: DenseNet(channels=3, growth=4, layers=2),
+    "mobilenet": lambda: MobileNet(channels=3, width=6, stride=2),
     "perceptron": Perceptron,
     "flattened": Flattened,
 }
