@@ -22,6 +22,7 @@ RESULTS = {
     "figure6": "neurips21.figure6",
     "table7": "neurips21.table7",
     "attack_table": "neurips21.attack_table",
+    "free_table": "recovery.free_table",
     "table4": "neurips21.table4",
     "table1": "neurips21.table1",
     "freezenet_learning": "freezenet.learning_ability",

@@ -81,6 +81,7 @@ def result(bench: Bench) -> Result:
         "Who wins: the owner, as long as the code is verified with any seed or the triggers are "
         f"({needed} of {TRIGGERS} answers, by keyed labels); nobody, where both are gone and more than "
         f"{EPS_F:g} point of accuracy with them; else the thief.",
+        "Attacks that change no answer, on every mark: the table of free attacks.",
     )
     return Result(columns, rows, notes)
 

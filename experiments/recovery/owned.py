@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,18 +14,19 @@ from torch import nn
 from experiments import CHECKPOINTS
 from experiments.lib.bench import Bench
 from experiments.recovery.kinds_of_net import initial
-from ticket_sig.attacks import Scene
-from ticket_sig.attacks.train_on import train_on
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats import load
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
+from ticket_sig.lottery import retrain
 from ticket_sig.lottery.prune import prune_ticket
+from ticket_sig.marks import Mark
 from ticket_sig.marks.embed import Embedded, embed
 from ticket_sig.mask import Mask
 from ticket_sig.models import build_for, prunable_names
 from ticket_sig.recovery import Reference
 from ticket_sig.ticket import Ticket
 from ticket_sig.training import Recipe, Steps, preset
+from ticket_sig.training.batches import TriggerBatch
 
 QR, SPREAD, MIRROR = "qr-code", "spread", "mirror"
 SHIPPED = "resnet20, CIFAR-10, as shipped"
@@ -64,22 +66,35 @@ def recipe_of(epochs: int, seed: int = OWNER) -> Recipe:
     return preset("demo", arch="resnet20", dataset="digits", **changes)
 
 
-def trained(bench: Bench, name: str, ticket: Ticket, epochs: int, seed: int) -> Ticket:
-    """A network trained on digits, under its mask, from the weights that it has."""
+def trained(
+    bench: Bench,
+    name: str,
+    ticket: Ticket,
+    epochs: int,
+    seed: int,
+    *,
+    marks: Sequence[Mark] = (),
+    triggers: TriggerBatch | None = None,
+) -> Ticket:
+    """A network trained on digits, under its mask, from the weights that it has; marks are kept or taught."""
     recipe = recipe_of(epochs, seed)
-    given = {"net": name, "recipe": recipe.to_json(), "weights": tensor_digest(ticket.weights)}
-    given |= {"mask": tensor_digest(ticket.mask)}
+    given: dict[str, Any] = {"net": name, "recipe": recipe.to_json()}
+    given |= {"weights": tensor_digest(ticket.weights), "mask": tensor_digest(ticket.mask)}
+    digests = [*(mark.digest for mark in marks), *([triggers.digest] if triggers else [])]
+    given |= {"beside": digests} if digests else {}
 
     def make(folder: Path) -> dict[str, Any]:
-        scene = Scene(
-            data=bench.data("digits"),
-            recipe=recipe,
+        done = retrain(
+            ticket,
+            recipe,
+            bench.data("digits"),
+            folder / "run",
+            start="model",
+            triggers=triggers,
+            marks=marks,
             model=initial(name, seed),
             engine=bench.engine,
-            run=folder / "run",
-            seed=seed,
         )
-        done = train_on(ticket, scene, epochs=None, lr=None)
         write_safetensors(folder / _WEIGHTS, done.weights)
         return {"validation": done.history[-1].validation}
 

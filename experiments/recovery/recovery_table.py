@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from experiments.lib.bench import Bench
 from experiments.lib.showing import Result
@@ -172,12 +173,18 @@ def turned(data: Dataset, done: Attacked) -> Dataset:
 
 def accuracy_of(bench: Bench, done: Attacked) -> float:
     """Test accuracy in % of what the thief has then."""
-    network, data = copy.deepcopy(done.network), bench.data("digits")
+    data = bench.data("digits")
+    return accuracy(answering(done), data.test, data, torch.device("cpu"), _FLOAT32)
+
+
+def answering(done: Attacked) -> nn.Module:
+    """The thief's network with the weights of his ticket; it takes images as they are."""
+    network = copy.deepcopy(done.network)
     assert network is not None
     network.load_state_dict(weights_for(network.state_dict(), done.ticket.weights))
-    answering = done._replace(network=network).answering
-    assert answering is not None
-    return accuracy(answering.eval(), data.test, data, torch.device("cpu"), _FLOAT32)
+    whole = done._replace(network=network).answering
+    assert whole is not None
+    return whole.eval()
 
 
 def recovered(ours: Owned, suspect: Ticket) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from experiments.lib.calibration import distribution
+from experiments.recovery.free_table import reasons, told
 from experiments.recovery.innocents_aligned import together
 from experiments.recovery.kinds_of_net import MAKE, initial
 from ticket_sig.files import read_json
@@ -48,6 +49,33 @@ def test_free_attacks_are_undone_and_the_marks_are_found(
     found = {(row[1], row[2]): row[4:8] for row in rows(tmp_path, "recovery_table")}
     assert all(one[:2] == ["1 of 1", "1 of 1"] for one in found.values())
     assert found["renamed", "nothing"][3] == "1 / 1 / -" and found["permuted", "nothing"][3] == "0 / 0 / -"
+
+
+@pytest.mark.slow
+def test_every_mark_is_read_as_it_stands_and_through_the_reference(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    done = experiments("free_table", "--scale", "smoke", "--out", tmp_path)
+    assert done.code == 0 and "10 of 10 cells measured" in done.out and "not run" not in done.out
+    found = {row[1]: row[4:10] for row in rows(tmp_path, "free_table")}
+    assert found["none"] == ["1 -> 1"] * 6
+    hidden = ["0 -> 1"] * 6
+    hidden[2] = "1 -> 1"  # the mirror code counts over all channels
+    assert found["channels permuted"] == hidden
+
+
+def test_a_mark_that_is_lost_is_named_with_its_draws() -> None:
+    def draw(seed: int, found: bool, **more: str) -> dict[str, Any]:
+        return {
+            "seed": seed,
+            "marks": {"uchida": {"plain": False, "verified": found, "log10_p": 0.0}},
+            **more,
+        }
+
+    draws = [draw(0, True), draw(1, False), draw(2, False, error="no such layer")]
+    assert told("uchida", [one["marks"]["uchida"] for one in draws]) == "0 -> 1"
+    assert told("spread", None) == ""
+    assert reasons({"uchida": draws}) == [("uchida", "seeds 1, 2, 1 of them not aligned")]
 
 
 @pytest.mark.slow
