@@ -74,7 +74,7 @@ def test_a_mark_that_is_lost_is_named_with_its_draws() -> None:
 
     draws = [draw(0, True), draw(1, False), draw(2, False, error="no such layer")]
     assert told("uchida", [one["marks"]["uchida"] for one in draws]) == "0 -> 1"
-    assert told("spread", None) == ""
+    assert told("spread", []) == "not run"
     assert reasons({"uchida": draws}) == [("uchida", "seeds 1, 2, 1 of them not aligned")]
 
 
