@@ -6,13 +6,14 @@ import sys
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from ticket_sig import InputError
 from ticket_sig.datasets import load_dataset
 
 
 def test_every_digit_of_scikit_learn_is_there_once_with_its_label() -> None:
+    from sklearn.datasets import load_digits  # takes more than a second
+
     data = load_dataset("digits")
     assert (len(data.train), len(data.test), data.channels, data.classes) == (1437, 360, 1, 10)
     images = torch.cat([data.train.images, data.test.images]).flatten(1)
@@ -42,6 +43,6 @@ def test_the_normalisation_is_that_of_the_train_split() -> None:
 
 
 def test_without_scikit_learn_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(InputError, match=r"digits.*scikit-learn.*pip install 'ticket-sig\[demo\]'"):
         load_dataset("digits")
