@@ -14,6 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -43,13 +44,19 @@ class Options:
     """
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = types_of(type(self))
         for one in options_of(type(self)):
             value, hint = getattr(self, one.name), hints[one.name]
             if not fits(value, hint):
                 raise bad_input("", one.name, in_words(hint), repr(value)[:SHOWN])
             if value is not None and (check := one.metadata["check"]) is not None:
                 check(one.name, value)
+
+
+@cache
+def types_of(kind: type[Any]) -> Mapping[str, Any]:
+    """The types of a dataclass's fields, by name; they are worked out once, and not for every value."""
+    return get_type_hints(kind)
 
 
 def options_of(kind: type[Any]) -> list[Field[Any]]:

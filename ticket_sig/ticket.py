@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input, refuse
 from ticket_sig.mask import Mask, differences, memory_of
-from ticket_sig.options import fits, in_words
+from ticket_sig.options import fits, in_words, types_of
 
 _SAMPLED = 256  # entries of each tensor that are compared before the whole
 _BLOCK = 1 << 20
@@ -66,7 +66,7 @@ class HistoryEntry:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> HistoryEntry:
         """Reads an entry, passing over later fields; InputError where one is missing or of another type."""
-        hints = get_type_hints(cls)
+        hints = types_of(cls)
         required = {f.name for f in fields(cls) if f.default is MISSING}
         given: dict[str, Any] = {n: value.get(n) for n in hints if n in required or n in value}
         for name, found in given.items():

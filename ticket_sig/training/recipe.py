@@ -6,11 +6,11 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, get_type_hints
+from typing import Any
 
 from ticket_sig.datasets.registry import FREE
 from ticket_sig.errors import bad_input, refuse
-from ticket_sig.options import fits, in_words, one_named
+from ticket_sig.options import fits, in_words, one_named, types_of
 from ticket_sig.training.steps import Steps
 
 SCHEDULES = ("step", "one-cycle")
@@ -74,7 +74,7 @@ class Recipe:
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self)).items()
+        hints = types_of(type(self)).items()
         self._refuse({name: in_words(hint) for name, hint in hints if not fits(getattr(self, name), hint)})
         if self.rounds is not None and self.density is not None:
             raise bad_input("recipe", "rounds", "none beside a density", f"{self.rounds} and {self.density}")
