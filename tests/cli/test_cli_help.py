@@ -189,10 +189,7 @@ def test_the_script_for_completion_is_printed(tmp_path: Path) -> None:
     ("words", "offered"),
     [
         ("att", "attack"),
-        ("embed --me", "--message"),
-        ("attack no", "noise"),
         ("attack noise --ra", "--rate"),
-        ("proof-of-work mine --tar", "--target"),
     ],
 )
 def test_a_shell_completes(words: str, offered: str, tmp_path: Path) -> None:
@@ -200,6 +197,25 @@ def test_a_shell_completes(words: str, offered: str, tmp_path: Path) -> None:
     ask += f"COMP_WORDS=(ticket-sig {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
     ask += "_ticket_sig_completion ticket-sig; printf '%s\\n' \"${COMPREPLY[@]}\""
     assert in_a_shell(tmp_path, ask).split() == [offered]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("embed --me", "--message"),
+        ("attack no", "noise"),
+        ("proof-of-work mine --tar", "--target"),
+    ],
+)
+def test_a_shell_is_answered_with_what_completes_the_word(
+    words: str, offered: str, ticket_sig: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ticket-sig"])
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", "", raising=False)  # or it is `python -m ...`
+    asked = {"_TICKET_SIG_COMPLETE": "complete_bash", "COMP_WORDS": f"ticket-sig {words}"}
+    for name, value in {**asked, "COMP_CWORD": str(len(words.split()))}.items():
+        monkeypatch.setenv(name, value)
+    assert ticket_sig() == (0, f"{offered}\n", "")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("length", float), ("bundle", str)])
