@@ -28,8 +28,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy  # `scipy.optimize` takes time to import, and is imported where it is first used
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
@@ -255,5 +255,5 @@ def log10_p_overlap(layers: Sequence[tuple[int, float]], found: int) -> float:
     def exponent(tilt: float) -> float:
         return float(numbers @ np.log1p(densities * math.expm1(tilt))) - tilt * found
 
-    best = minimize_scalar(exponent, bounds=(0.0, _MOST_TILT), method="bounded")
+    best = scipy.optimize.minimize_scalar(exponent, bounds=(0.0, _MOST_TILT), method="bounded")
     return min(0.0, exponent(float(best.x)) / math.log(10))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy  # `scipy.optimize` takes time to import, and is imported where it is first used
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
-from scipy.optimize import nnls
 from torch import Tensor
 
 _LEAST_MARGIN = 1.0
@@ -56,7 +56,7 @@ def _shares(root: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[n
     distance programming; Lawson and Hanson, 1974, chapter 23). root.T @ root holds the products of the rows.
     """
     target = solve_triangular(root, wanted, trans="T")
-    shares: NDArray[np.float64] = nnls(root, target, maxiter=_STEPS * len(wanted))[0]
+    shares: NDArray[np.float64] = scipy.optimize.nnls(root, target, maxiter=_STEPS * len(wanted))[0]
     return shares
 
 
