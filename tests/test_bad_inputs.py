@@ -69,8 +69,7 @@ def test_a_real_process_answers_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-@pytest.mark.parametrize("verb", ["inspect", "extract"])
-@pytest.mark.parametrize("flag", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize(("verb", "flag"), [("inspect", []), ("extract", ["--json"])])
 def test_a_full_disk_behind_stdout_is_one_line(verb: str, flag: list[str], tmp_path: Path) -> None:
     bundle = fixture(tmp_path, "bundle-v1-signed")
     command = [*PROGRAM, verb, str(bundle), *flag]

@@ -96,6 +96,7 @@ def test_experiments_that_had_no_time_say_what_was_not_run(
     assert not list((tmp_path / "results").glob("cells/*/*"))
 
 
+@pytest.mark.slow
 def test_a_running_server_is_asked_about_ours_and_an_innocent_network(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:
