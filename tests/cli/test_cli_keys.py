@@ -92,7 +92,7 @@ def test_triggers_are_taught_claimed_and_asked_for(
         "triggers", "--dataset", "digits", "--count", 40, "--out", secret, "--png", tmp_path / "s.png"
     )
     assert made.code == 0, made.err
-    arguments = ["--triggers", secret, "--trigger-batch", 40, "--epochs", 15, "--out", tmp_path / "taught"]
+    arguments = ["--triggers", secret, "--trigger-batch", 40, "--epochs", 10, "--out", tmp_path / "taught"]
     said = ticket_sig("train", digits_signed, *arguments)
     assert said.code == 0, said.err
     assert "answered as taught" in said.out
