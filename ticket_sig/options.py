@@ -23,6 +23,7 @@ from ticket_sig.fields import SHOWN
 
 Check = Callable[[str, Any], None]  # name and value of an option; raises InputError
 _T = TypeVar("_T")
+_hints = cache(get_type_hints)
 
 
 def option(help: str, *, default: Any = MISSING, check: Check | None = None) -> Any:
@@ -53,10 +54,9 @@ class Options:
                 check(one.name, value)
 
 
-@cache
 def types_of(kind: type[Any]) -> Mapping[str, Any]:
     """The types of a dataclass's fields, by name; they are worked out once, and not for every value."""
-    return get_type_hints(kind)
+    return _hints(kind)
 
 
 def options_of(kind: type[Any]) -> list[Field[Any]]:
