@@ -23,7 +23,7 @@ from ticket_sig.fields import SHOWN
 
 Check = Callable[[str, Any], None]  # name and value of an option; raises InputError
 _T = TypeVar("_T")
-_hints = cache(get_type_hints)
+_hints: Callable[..., Mapping[str, Any]] = cache(get_type_hints)
 
 
 def option(help: str, *, default: Any = MISSING, check: Check | None = None) -> Any:
