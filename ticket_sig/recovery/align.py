@@ -30,7 +30,8 @@ class Aligned:
         ticket: the suspect under the reference's names and in its shapes, with its recipe; of the tensors of
             the reference's mask, what is not zero is kept.
         undone: what was undone, in order.
-        log10_choices: log10 of the number of ways in which layers, channels and signs could have been chosen.
+        log10_choices: log10 of the number of ways in which layers, channels, signs and scales could have been
+            chosen, by any reference of this network.
         similarity: of suspect and reference, 0 to 1: mean over layers of the cosine of what scales leave.
     """
 

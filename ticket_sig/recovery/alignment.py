@@ -23,7 +23,7 @@ from ticket_sig.recovery.assignment import (
 )
 from ticket_sig.recovery.features import eps_in, features_of
 from ticket_sig.recovery.reference import Reference, weights_of
-from ticket_sig.recovery.rescaling import scales_of
+from ticket_sig.recovery.rescaling import log10_scales, scales_of
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import check_finite, retie
 
@@ -37,7 +37,7 @@ class Alignment:
     Attributes:
         weights, mask: under the reference's names, in its shapes and order.
         undone: what was undone; nothing where all stood in place.
-        log10_choices: log10 of the number of orders and signs that could have been chosen.
+        log10_choices: log10 of the number of orders, signs and scales that could have been chosen.
         similarity: mean over layers of the cosine of the two networks' features (`features.py`), 0 to 1.
     """
 
@@ -83,7 +83,7 @@ def aligned(
         weights=_rebuilt(links, own, found.order, found.signs / scales, eps_of),
         mask=_moved_mask(links, mask, found.order),
         undone=_told(sets, found, in_place(graph, there), scales, _read(graph, known)),
-        log10_choices=sum(one.log10_choices for one in sets),
+        log10_choices=sum(one.log10_choices for one in sets) + log10_scales(graph, known),
         similarity=min(1.0, max(0.0, sum(agreement) / max(1, len(agreement)))),
     )
 
@@ -135,8 +135,19 @@ def _rebuilt(
                 values = moved(there, weights[name].double(), order, here)
                 if other:
                     values = scaled(here, part, values, scales, eps_of(str(here.name)))
-                new[name] = values.to(weights[name].dtype)
+                new[name] = _held(values, weights[name].dtype)
     return retie(weights, new)
+
+
+def _held(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float64 values in another type; what it cannot hold is the largest number of it.
+
+    The scale of a channel that nothing reads may be anything. It must not keep the others from being read.
+    """
+    if not dtype.is_floating_point:
+        return values.to(dtype)
+    most = torch.finfo(dtype).max
+    return values.nan_to_num(0.0).clamp(-most, most).to(dtype)
 
 
 def _moved_mask(links: Sequence[tuple[Link, Link]], mask: Mapping[str, Tensor], order: Tensor) -> Mask:
