@@ -72,7 +72,7 @@ def test_independent_networks_of_another_family_are_not_held_against_the_table()
 
 
 def test_a_similarity_near_the_table_s_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipe and density move it by more than the table's networks differ: here a seed's network kept to 1 %."""
+    """Recipe and density move it by more than the table's networks differ: here 1 % is kept."""
     monkeypatch.undo()
     sparse = [prune_ticket(ticket_of(build(ARCH, 10, 1, seed)), 0.99) for seed in (1, 2)]
     found = descended.descended(*sparse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from ticket_sig.errors import InputError, bad_input
@@ -19,6 +20,7 @@ from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import Ticket, check_finite
 
+_LARGEST = 1e140  # of which squares of squares stay finite
 _ALIKE = 0.97  # a network that is less alike under its own names is searched for the reference's layers
 
 
@@ -68,6 +70,7 @@ def align(
     check_finite(weights, "suspect")
     if reference.graph is None:
         return _by_shape(weights, reference, without)
+    weights = _as_numbers(weights, reference)
     named = _named(weights, reference)
     first = None if named is None else _aligned(named, reference, without)
     if first is not None and first.similarity >= _ALIKE:
@@ -91,6 +94,22 @@ def _tensors(suspect: Ticket | nn.Module | Mapping[str, Tensor]) -> dict[str, Te
     return {name: t.detach().cpu() for name, t in suspect.items()}
 
 
+def _as_numbers(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Tensor]:
+    """Tensors that can be computed with: integers and 8-bit floats as float32.
+
+    Not where the reference has integers, too.
+    """
+    whole = {t.shape for t in reference.ticket.weights.values() if not t.is_floating_point()}
+
+    def number(t: Tensor) -> Tensor:
+        if t.dtype == torch.float64:
+            return t.clamp(-_LARGEST, _LARGEST)
+        ready = t.is_floating_point() and t.dtype.itemsize > 1
+        return t if ready or t.is_complex() or t.shape in whole else t.float()
+
+    return {name: number(t) for name, t in weights.items()}
+
+
 def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Tensor] | None:
     """The tensors under the reference's names, without wrappers; None unless all are there, and no others."""
     known = reference.ticket.weights
@@ -100,7 +119,7 @@ def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Ten
         )
     except InputError:
         return None
-    if any(name not in found or weights[found[name]].shape != t.shape for name, t in known.items()):
+    if any(name not in found or not _fits(weights[found[name]], t) for name, t in known.items()):
         return None
     others = weights.keys() - set(found.values())
     if reference.graph is not None and any(
@@ -108,6 +127,10 @@ def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Ten
     ):
         return None
     return {name: weights[found[name]] for name in known}
+
+
+def _fits(one: Tensor, known: Tensor) -> bool:
+    return one.shape == known.shape and one.is_floating_point() == known.is_floating_point()
 
 
 def _searched(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import log10
 
 import torch
@@ -31,6 +31,7 @@ from ticket_sig.recovery.parts import Part
 from ticket_sig.recovery.reference import UNSIGNED, Reference, weights_of
 
 _CLEAR = 0.9  # a layer that is so much alike needs no product of two to be compared with it
+_MOST_PRODUCTS = 1024  # that are compared with a layer: a thief's spare tensors have millions
 _BETTER = 0.1  # by how much what is less plain must fit better
 
 
@@ -272,7 +273,7 @@ class Walk:
         if symmetry and slot.spatial:
             yield self._singles(slot, 0)
         if len(self._layers) > len(self._known.layers - self.walked.layers.keys()):
-            yield chains(self._layers, self._norms, slot, symmetry)
+            yield islice(chains(self._layers, self._norms, slot, symmetry), _MOST_PRODUCTS)
 
     def _singles(self, slot: Slot, symmetry: int) -> Iterator[Candidate]:
         """The parts that are left, where they fit."""
