@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from math import log10
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from ticket_sig.models.own import ticket_of
 from ticket_sig.recovery.alignment import Alignment, aligned
 from ticket_sig.recovery.by_shape import found_by_shape
 from ticket_sig.recovery.matching import matched
-from ticket_sig.recovery.reduction import reduced
+from ticket_sig.recovery.reduction import log10_reductions, reduced
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import Ticket, check_finite
@@ -139,14 +140,16 @@ def _searched(weights: Mapping[str, Tensor], reference: Reference, without: Coll
     fewer, merged = reduced(match.weights, reference)
     last = _aligned(fewer, reference, without)
     undone = (*match.undone, *merged, *last.undone)
-    return replace(last, undone=undone, log10_choices=match.log10_choices + last.log10_choices)
+    choices = match.log10_choices + log10_reductions(reference) + last.log10_choices
+    return replace(last, undone=undone, log10_choices=choices)
 
 
 def _aligned(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:
     """Channels brought into the reference's order, signs and scales."""
     kept = {name: weights[name] != 0 for name in reference.ticket.mask}
     done: Alignment = aligned(weights, kept, reference, without=without)
-    return Aligned(_ticket(done.weights, reference), done.undone, done.log10_choices, done.similarity)
+    choices = done.log10_choices + log10(2)  # under its own names, or searched
+    return Aligned(_ticket(done.weights, reference), done.undone, choices, done.similarity)
 
 
 def _by_shape(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:

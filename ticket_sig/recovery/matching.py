@@ -103,7 +103,7 @@ def _walked(layers: list[Part], norms: list[Part], known: Known) -> Walked:
     _, walk, steps = best
     for _ in steps:  # goes on behind the first kernels of several taps
         pass
-    walk.walked.log10_choices += log10(1 + symmetry)
+    walk.walked.log10_choices += log10(1 + SYMMETRIES)  # the first at once, or the best of all
     return walk.walked
 
 

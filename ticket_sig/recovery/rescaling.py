@@ -78,7 +78,7 @@ def scales_of(
 def log10_scales(graph: KernelGraph, weights: Mapping[str, Tensor]) -> float:
     """log10 of the number of ways to choose the scales of `scales_of`, which are float64."""
     stream, fixed = _streams(graph, weights)
-    return int((~fixed[stream.unique()]).sum()) * _BITS * math.log10(2)
+    return int((~fixed[torch.unique(stream)]).sum()) * _BITS * math.log10(2)
 
 
 def _streams(graph: KernelGraph, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ from ticket_sig.recovery.parts import Part
 from ticket_sig.recovery.reference import UNSIGNED, Reference, weights_of
 
 _CLEAR = 0.9  # a layer that is so much alike needs no product of two to be compared with it
+_STAGES = 3  # after which a layer may be taken (`_plain_first`)
 _MOST_PRODUCTS = 1024  # that are compared with a layer: a thief's spare tensors have millions
 _BETTER = 0.1  # by how much what is less plain must fit better
 
@@ -259,7 +260,7 @@ class Walk:
         if best is None:
             expected = f"a layer of the shape {list(slot.shape)} that reads {slot.width} channels"
             raise bad_input("suspect", str(slot.link.name), expected, "none")
-        self.walked.log10_choices += log10(count)
+        self.walked.log10_choices += log10(count * _STAGES)
         candidate, found, own = best
         return candidate, found if slot.depthwise else with_copies(found, own), own
 
@@ -322,8 +323,7 @@ class Walk:
             return max(norms_alike(own, values, at, of), _level(channels, affine_of(own, eps), theirs))
 
         best = max(fit, key=score, default=None)
-        if best is not None:
-            self.walked.log10_choices += log10(len(fit))
+        self.walked.log10_choices += log10(len(fit) + 1)  # or none
         biased = channels.written is not None and bool(channels.written[0].biases.any())
         if best is None and not biased and self._norms:
             raise bad_input("suspect", name, f"a batch norm of {width * pixels} channels", "none")
