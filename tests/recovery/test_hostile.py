@@ -84,6 +84,20 @@ def test_a_channel_that_nothing_reads_may_have_any_scale(scale: float) -> None:
     assert torch.equal(kept, reference.ticket.weights["blocks.1.expand.0.weight"] != 0)
 
 
+def test_norms_that_a_thief_made_equal_and_stored_once_get_scales_of_their_own() -> None:
+    reference, weights = owned(Depthwise)
+    ones = torch.ones(30)
+    for block in (0, 1):
+        norm, reader = f"blocks.{block}.expand.1", f"blocks.{block}.depthwise.0.weight"
+        scale = weights[f"{norm}.weight"]
+        weights[f"{norm}.bias"] = weights[f"{norm}.bias"] / scale
+        weights[reader] = weights[reader] * scale[:, None, None, None]
+        weights[f"{norm}.weight"] = ones
+    found = align(weights, reference).ticket.weights
+    for name in ("blocks.0.expand.1.weight", "blocks.1.expand.1.weight"):
+        torch.testing.assert_close(found[name], reference.ticket.weights[name], rtol=1e-4, atol=1e-4)
+
+
 def test_names_of_long_numbers_are_in_the_order_of_the_numbers() -> None:
     reference, weights = owned(Perceptron)
     named = {f"x{'9' * 5000}{number}": t for number, t in enumerate(weights.values(), 95)}

@@ -25,7 +25,7 @@ from ticket_sig.recovery.features import eps_in, features_of
 from ticket_sig.recovery.reference import Reference, weights_of
 from ticket_sig.recovery.rescaling import log10_scales, scales_of
 from ticket_sig.recovery.undone import Undone
-from ticket_sig.ticket import check_finite, retie
+from ticket_sig.ticket import check_finite, ties
 
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 
@@ -76,11 +76,12 @@ def aligned(
     comparison = Comparison(*(one.without(marked) for one in features))
     found = comparison.assign(sets, unassigned(sets, graph, there))
     links = list(zip(graph.links, there.links, strict=True))
-    turned = _rebuilt(links, own, found.order, found.signs, eps_of)
+    tied = ties(known)
+    turned = _rebuilt(links, own, found.order, found.signs, eps_of, tied)
     scales = scales_of(graph, known, turned, eps_of, marked)
     agreement = list(comparison.agreement(found).values())
     return Alignment(
-        weights=_rebuilt(links, own, found.order, found.signs / scales, eps_of),
+        weights=_rebuilt(links, own, found.order, found.signs / scales, eps_of, tied),
         mask=_moved_mask(links, mask, found.order),
         undone=_told(sets, found, in_place(graph, there), scales, _read(graph, known)),
         log10_choices=sum(one.log10_choices for one in sets) + log10_scales(graph, known),
@@ -120,11 +121,13 @@ def _rebuilt(
     order: Tensor,
     scales: Tensor,
     eps_of: Callable[[str], float],
+    tied: Mapping[str, str],
 ) -> dict[str, Tensor]:
     """The tensors with their channels in the reference's order, times scales; others stay as they are.
 
     Args:
         links: of reference and suspect.
+        tied: names of the reference that are one tensor: {name: first name}.
     """
     new = dict(weights)
     for here, there in links:
@@ -136,7 +139,9 @@ def _rebuilt(
                 if other:
                     values = scaled(here, part, values, scales, eps_of(str(here.name)))
                 new[name] = _held(values, weights[name].dtype)
-    return retie(weights, new)
+    # Tied are those of the reference: a thief may store once what is equal in his network alone.
+    same = {name: first for name, first in tied.items() if torch.equal(weights[name], weights[first])}
+    return {name: new[same.get(name, name)] for name in new}
 
 
 def _held(values: Tensor, dtype: torch.dtype) -> Tensor:
