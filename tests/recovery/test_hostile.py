@@ -140,3 +140,14 @@ def test_a_reference_whose_layers_are_no_floats_is_refused() -> None:
     network.f2.weight = nn.Parameter(weights["f2.weight"], requires_grad=False)
     with pytest.raises(InputError, match=r"reference: f2.weight: expected floats, found int8"):
         Reference.of(network)
+
+
+@pytest.mark.parametrize("size", [1e-45, 1e38])
+def test_a_reference_may_have_the_smallest_and_the_largest_numbers(size: float) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Perceptron()
+    lived(network)
+    network.f2.weight.data.fill_(size)
+    found = align({f"m.{n}": t for n, t in owned(Perceptron)[1].items()}, Reference.of(network))
+    assert 0 < found.similarity < 1

@@ -120,7 +120,7 @@ class Known:
         assert link.name is not None
         if link.name not in self._rows:
             kernels = link.kernels(self.weights[link.name])
-            self._rows[link.name] = rows_of(_whole(kernels.flatten(0, 1), link))
+            self._rows[link.name] = rows_of(_whole(kernels.flatten(0, 1).double(), link))
         return self._rows[link.name]
 
     def read_on(self) -> list[str]:
