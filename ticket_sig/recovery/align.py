@@ -146,8 +146,7 @@ def _searched(weights: Mapping[str, Tensor], reference: Reference, without: Coll
 
 def _aligned(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:
     """Channels brought into the reference's order, signs and scales."""
-    kept = {name: weights[name] != 0 for name in reference.ticket.mask}
-    done: Alignment = aligned(weights, kept, reference, without=without)
+    done: Alignment = aligned(weights, reference, without=without)
     choices = done.log10_choices + log10(2)  # under its own names, or searched
     return Aligned(_ticket(done.weights, reference), done.undone, choices, done.similarity)
 

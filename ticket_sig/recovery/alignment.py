@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.errors import about, bad_input, refuse
-from ticket_sig.mask import Mask
 from ticket_sig.models.channels import moved, scaled
 from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
@@ -35,14 +34,13 @@ class Alignment:
     """A suspect in the order, signs and scales of a reference.
 
     Attributes:
-        weights, mask: under the reference's names, in its shapes and order.
+        weights: under the reference's names, in its shapes and order.
         undone: what was undone; nothing where all stood in place.
         log10_choices: log10 of the number of orders, signs and scales that could have been chosen.
         similarity: mean over layers of the cosine of the two networks' features (`features.py`), 0 to 1.
     """
 
     weights: Mapping[str, Tensor] = field(repr=False)
-    mask: Mask
     undone: tuple[Undone, ...]
     log10_choices: float
     similarity: float
@@ -50,7 +48,6 @@ class Alignment:
 
 def aligned(
     weights: Mapping[str, Tensor],
-    mask: Mapping[str, Tensor],
     reference: Reference,
     *,
     without: Collection[str] = (),
@@ -59,7 +56,6 @@ def aligned(
 
     Args:
         weights: the suspect's, under the reference's names and in its shapes.
-        mask: which of them are kept, of any of them.
         without: names of layers (with or without `.weight`) that take no part in choosing, because they carry
             a mark and so does the reference. They are moved along.
 
@@ -82,7 +78,6 @@ def aligned(
     agreement = list(comparison.agreement(found).values())
     return Alignment(
         weights=_rebuilt(links, own, found.order, found.signs / scales, eps_of, tied),
-        mask=_moved_mask(links, mask, found.order),
         undone=_told(sets, found, in_place(graph, there), scales, _read(graph, known)),
         log10_choices=sum(one.log10_choices for one in sets) + log10_scales(graph, known),
         similarity=min(1.0, max(0.0, sum(agreement) / max(1, len(agreement)))),
@@ -153,12 +148,6 @@ def _held(values: Tensor, dtype: torch.dtype) -> Tensor:
         return values.to(dtype)
     most = torch.finfo(dtype).max
     return values.nan_to_num(0.0).clamp(-most, most).to(dtype)
-
-
-def _moved_mask(links: Sequence[tuple[Link, Link]], mask: Mapping[str, Tensor], order: Tensor) -> Mask:
-    of = {there.name: (here, there) for here, there in links}
-    new = {n: moved(of[n][1], kept, order, of[n][0]) if n in of else kept for n, kept in mask.items()}
-    return Mask.of_own(new)
 
 
 def _told(

@@ -88,11 +88,6 @@ class Walked:
     split: dict[str, Part] = field(default_factory=dict)
     log10_choices: float = 0.0
 
-    @property
-    def score(self) -> float:
-        """The mean over all layers."""
-        return sum(self.scores.values()) / max(1, len(self.scores))
-
 
 class Known:
     """The reference's layers, made comparable once for all walks."""
