@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+import torch
 from support.command_line import Command, could_not, read_json
+from torch import Tensor, nn
 
 from ticket_sig import load
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.models import build
+from ticket_sig.models.own import ticket_of
 from ticket_sig.recovery.descent import Null
 from ticket_sig.verification import descended
 
@@ -21,7 +24,7 @@ ARCH = "resnet20"
 @pytest.fixture(autouse=True)
 def null(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that does not change when others are measured."""
-    tables = {"small (dense)": Null("small (dense)", tuple(0.1 + n / 1000 for n in range(20)))}
+    tables = {f"{ARCH} (dense)": Null(f"{ARCH} (dense)", tuple(0.1 + n / 1000 for n in range(20)))}
     monkeypatch.setattr(descended, "shipped", lambda: tables)
 
 
@@ -45,8 +48,35 @@ def test_a_derived_network_descends_and_an_independent_one_does_not(
     told = read_json(ticket_sig("verify", stolen, "--reference", reference, "--json"))
     assert told["verdict"] == "verified" and told["evidence"]["z"] > 50
     assert told["evidence"]["independent"]["pairs"] == 20
+    assert said.out.startswith("verified; which of both was first is open\n")
     said = ticket_sig("verify", other, "--reference", reference)
     assert said.code == 1 and "does not prove: that the suspect is independent" in said.out
+
+
+class Small(nn.Module):
+    """A network of no family in the table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 12), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x.flatten(1))))  # type: ignore[no-any-return]
+
+
+def test_independent_networks_of_another_family_are_not_held_against_the_table() -> None:
+    """Small ones are far more alike than those in it."""
+    found = descended.descended(Small(), Small())
+    assert found.reading.agreement > 0.2
+    assert not found.verified and found.log10_p == 0 and "independent networks" in found.lacking
+
+
+def test_a_similarity_near_the_table_s_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipe and density move it by more than the table's networks differ: here 1 % is kept."""
+    monkeypatch.undo()
+    sparse = [prune_ticket(ticket_of(build(ARCH, 10, 1, seed)), 0.99) for seed in (1, 2)]
+    found = descended.descended(*sparse)
+    assert found.log10_p < -4 and not found.verified and "a similarity of" in found.lacking
 
 
 def test_neither_claim_nor_reference_and_what_only_a_claim_needs_are_refused(

@@ -162,10 +162,11 @@ def test_the_first_line_says_the_condition(
     assert ticket_sig(*verify).code == 1
     said = ticket_sig(*verify, "--reference", signed / "reference.safetensors")
     assert said.code == 0, said.err
-    assert said.out.startswith("verified; holds if the claim is older than the suspect\n")
+    condition = "holds if the reference tells nothing of the secret, and the claim is older than the suspect"
+    assert said.out.startswith(f"verified; {condition}\n")
     assert "37 tensors renamed" in said.out and "10^200.0 ways to align counted" in said.out
     value = read_json(ticket_sig(*verify, "--reference", signed / "reference.safetensors", "--json"))
-    assert value["condition"] == "holds if the claim is older than the suspect"
+    assert value["condition"] == condition
     assert value["log10_p_unconditional"] == 0.0 and value["reference"]["committed"]
 
 

@@ -27,7 +27,7 @@ from ticket_sig.verification.white_box import verify_file
 
 MESSAGE, SECRET = "owner-1", bytes(range(32))
 CHOICES = 20.0
-DATED = "holds if the claim is older than the suspect"
+DATED = "holds if the reference tells nothing of the secret, and the claim is older than the suspect"
 
 
 def turned(weights: Any) -> dict[str, Tensor]:
@@ -133,7 +133,7 @@ def test_a_reference_that_the_claim_does_not_commit_to_is_another_condition(alig
     claim = replace(made.claim, reference=None)
     found = referred(turned(made.ticket.weights), claim, made.reference)
     assert found.verified and not found.through.committed
-    expected = "holds if the reference does not depend on the secret, and is older than the suspect"
+    expected = "holds if the reference tells nothing of the secret, and is older than the suspect"
     assert found.to_json()["condition"] == expected
     assert dict(found.rows())["reference"] == "the claim commits to none"
     other = replace(made.claim, reference=f"sha256:{'0' * 64}")

@@ -8,20 +8,26 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.command_line import Command
-from torch import Tensor
+from torch import Tensor, nn
 
 from ticket_sig import Mask, Ticket, embed, save, verify
 from ticket_sig.attacks import Scene, attack
+from ticket_sig.digests import tensor_digest
+from ticket_sig.marks import claim_of
 from ticket_sig.marks.embed import Embedded
+from ticket_sig.marks.uchida.mark import Uchida
 from ticket_sig.models import build, prunable_names
 from ticket_sig.training import preset
 from ticket_sig.verification.through import Referred
 
 SECRET = bytes(range(32))
-DATED = "verified; holds if the claim is older than the suspect"
+DATED = (
+    "verified; holds if the reference tells nothing of the secret, and the claim is older than the suspect"
+)
 
 
 def ticket(seed: int = 0, density: float = 0.15) -> Ticket:
@@ -114,3 +120,39 @@ def test_a_reference_of_another_network_is_one_line_or_not_verified(
     said = ticket_sig("verify", save(stolen(), tmp_path / "x"), "--claim", claim, "--reference", other)
     assert said.code in (1, 2) and "Traceback" not in said.err
     assert said.err.count("\n") <= 1
+
+
+class Classifier(nn.Module):
+    """Two layers, the last of which carries a mark."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(8, 192), nn.Linear(192, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu(self.hidden(x)))  # type: ignore[no-any-return]
+
+
+def classifier(seed: int) -> Classifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier()
+
+
+def test_a_reference_made_from_the_secret_draws_later_innocents_so_the_condition_excludes_it() -> None:
+    """Nine rows of the liar's reference hold what the secret reads as his bits; the last takes it back."""
+    liar = classifier(0)
+    bits = [n % 3 == 0 for n in range(64)]
+    mark = Uchida(bits, "out.weight", (10, 192), secret=SECRET)
+    drawn = torch.from_numpy(np.where(bits, 1.0, -1.0) @ mark.projection()).float()
+    noise = torch.randn(10, 192, generator=torch.Generator().manual_seed(1)) / 100
+    for parameter in liar.parameters():
+        parameter.data.zero_()
+    liar.out.weight.data = torch.outer(torch.tensor([1.0] * 9 + [-9]), drawn) + noise
+    reference = {name: t.detach() for name, t in liar.state_dict().items()}
+    claim = replace(claim_of([mark], {}), reference=tensor_digest(reference))
+    assert not verify(liar, claim).verified
+    found = verify(classifier(7), claim, reference=liar)
+    assert isinstance(found, Referred) and found.through.committed
+    assert found.headline == DATED
+    assert found.to_json()["log10_p_unconditional"] == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from math import log10
 
+import torch
 from torch import Tensor, nn
 
 from ticket_sig.errors import InputError, bad_input
@@ -14,11 +16,12 @@ from ticket_sig.models.own import ticket_of
 from ticket_sig.recovery.alignment import Alignment, aligned
 from ticket_sig.recovery.by_shape import found_by_shape
 from ticket_sig.recovery.matching import matched
-from ticket_sig.recovery.reduction import reduced
+from ticket_sig.recovery.reduction import log10_reductions, reduced
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import Ticket, check_finite
 
+_LARGEST = 1e140  # of which squares of squares stay finite
 _ALIKE = 0.97  # a network that is less alike under its own names is searched for the reference's layers
 
 
@@ -30,7 +33,8 @@ class Aligned:
         ticket: the suspect under the reference's names and in its shapes, with its recipe; of the tensors of
             the reference's mask, what is not zero is kept.
         undone: what was undone, in order.
-        log10_choices: log10 of the number of ways in which layers, channels and signs could have been chosen.
+        log10_choices: log10 of the number of ways in which layers, channels, signs and scales could have been
+            chosen, by any reference of this network.
         similarity: of suspect and reference, 0 to 1: mean over layers of the cosine of what scales leave.
     """
 
@@ -67,6 +71,7 @@ def align(
     check_finite(weights, "suspect")
     if reference.graph is None:
         return _by_shape(weights, reference, without)
+    weights = _as_numbers(weights, reference)
     named = _named(weights, reference)
     first = None if named is None else _aligned(named, reference, without)
     if first is not None and first.similarity >= _ALIKE:
@@ -90,6 +95,22 @@ def _tensors(suspect: Ticket | nn.Module | Mapping[str, Tensor]) -> dict[str, Te
     return {name: t.detach().cpu() for name, t in suspect.items()}
 
 
+def _as_numbers(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Tensor]:
+    """Tensors that can be computed with: integers and 8-bit floats as float32.
+
+    Not where the reference has integers, too.
+    """
+    whole = {t.shape for t in reference.ticket.weights.values() if not t.is_floating_point()}
+
+    def number(t: Tensor) -> Tensor:
+        if t.dtype == torch.float64:
+            return t.clamp(-_LARGEST, _LARGEST)
+        ready = t.is_floating_point() and t.dtype.itemsize > 1
+        return t if ready or t.is_complex() or t.shape in whole else t.float()
+
+    return {name: number(t) for name, t in weights.items()}
+
+
 def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Tensor] | None:
     """The tensors under the reference's names, without wrappers; None unless all are there, and no others."""
     known = reference.ticket.weights
@@ -99,7 +120,7 @@ def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Ten
         )
     except InputError:
         return None
-    if any(name not in found or weights[found[name]].shape != t.shape for name, t in known.items()):
+    if any(name not in found or not _fits(weights[found[name]], t) for name, t in known.items()):
         return None
     others = weights.keys() - set(found.values())
     if reference.graph is not None and any(
@@ -109,20 +130,25 @@ def _named(weights: Mapping[str, Tensor], reference: Reference) -> dict[str, Ten
     return {name: weights[found[name]] for name in known}
 
 
+def _fits(one: Tensor, known: Tensor) -> bool:
+    return one.shape == known.shape and one.is_floating_point() == known.is_floating_point()
+
+
 def _searched(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:
     """A suspect whose layers are found by what is in them."""
     match = matched(weights, reference, without)
     fewer, merged = reduced(match.weights, reference)
     last = _aligned(fewer, reference, without)
     undone = (*match.undone, *merged, *last.undone)
-    return replace(last, undone=undone, log10_choices=match.log10_choices + last.log10_choices)
+    choices = match.log10_choices + log10_reductions(reference) + last.log10_choices
+    return replace(last, undone=undone, log10_choices=choices)
 
 
 def _aligned(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:
     """Channels brought into the reference's order, signs and scales."""
-    kept = {name: weights[name] != 0 for name in reference.ticket.mask}
-    done: Alignment = aligned(weights, kept, reference, without=without)
-    return Aligned(_ticket(done.weights, reference), done.undone, done.log10_choices, done.similarity)
+    done: Alignment = aligned(weights, reference, without=without)
+    choices = done.log10_choices + log10(2)  # under its own names, or searched
+    return Aligned(_ticket(done.weights, reference), done.undone, choices, done.similarity)
 
 
 def _by_shape(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:

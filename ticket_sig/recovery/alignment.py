@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.errors import about, bad_input, refuse
-from ticket_sig.mask import Mask
 from ticket_sig.models.channels import moved, scaled
 from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
@@ -23,9 +22,9 @@ from ticket_sig.recovery.assignment import (
 )
 from ticket_sig.recovery.features import eps_in, features_of
 from ticket_sig.recovery.reference import Reference, weights_of
-from ticket_sig.recovery.rescaling import scales_of
+from ticket_sig.recovery.rescaling import log10_scales, scales_of
 from ticket_sig.recovery.undone import Undone
-from ticket_sig.ticket import check_finite, retie
+from ticket_sig.ticket import check_finite, ties
 
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 
@@ -35,14 +34,13 @@ class Alignment:
     """A suspect in the order, signs and scales of a reference.
 
     Attributes:
-        weights, mask: under the reference's names, in its shapes and order.
+        weights: under the reference's names, in its shapes and order.
         undone: what was undone; nothing where all stood in place.
-        log10_choices: log10 of the number of orders and signs that could have been chosen.
+        log10_choices: log10 of the number of orders, signs and scales that could have been chosen.
         similarity: mean over layers of the cosine of the two networks' features (`features.py`), 0 to 1.
     """
 
     weights: Mapping[str, Tensor] = field(repr=False)
-    mask: Mask
     undone: tuple[Undone, ...]
     log10_choices: float
     similarity: float
@@ -50,7 +48,6 @@ class Alignment:
 
 def aligned(
     weights: Mapping[str, Tensor],
-    mask: Mapping[str, Tensor],
     reference: Reference,
     *,
     without: Collection[str] = (),
@@ -59,7 +56,6 @@ def aligned(
 
     Args:
         weights: the suspect's, under the reference's names and in its shapes.
-        mask: which of them are kept, of any of them.
         without: names of layers (with or without `.weight`) that take no part in choosing, because they carry
             a mark and so does the reference. They are moved along.
 
@@ -76,14 +72,14 @@ def aligned(
     comparison = Comparison(*(one.without(marked) for one in features))
     found = comparison.assign(sets, unassigned(sets, graph, there))
     links = list(zip(graph.links, there.links, strict=True))
-    turned = _rebuilt(links, own, found.order, found.signs, eps_of)
+    tied = ties(known)
+    turned = _rebuilt(links, own, found.order, found.signs, eps_of, tied)
     scales = scales_of(graph, known, turned, eps_of, marked)
     agreement = list(comparison.agreement(found).values())
     return Alignment(
-        weights=_rebuilt(links, own, found.order, found.signs / scales, eps_of),
-        mask=_moved_mask(links, mask, found.order),
+        weights=_rebuilt(links, own, found.order, found.signs / scales, eps_of, tied),
         undone=_told(sets, found, in_place(graph, there), scales, _read(graph, known)),
-        log10_choices=sum(one.log10_choices for one in sets),
+        log10_choices=sum(one.log10_choices for one in sets) + log10_scales(graph, known),
         similarity=min(1.0, max(0.0, sum(agreement) / max(1, len(agreement)))),
     )
 
@@ -120,11 +116,13 @@ def _rebuilt(
     order: Tensor,
     scales: Tensor,
     eps_of: Callable[[str], float],
+    tied: Mapping[str, str],
 ) -> dict[str, Tensor]:
     """The tensors with their channels in the reference's order, times scales; others stay as they are.
 
     Args:
         links: of reference and suspect.
+        tied: names of the reference that are one tensor: {name: first name}.
     """
     new = dict(weights)
     for here, there in links:
@@ -135,14 +133,21 @@ def _rebuilt(
                 values = moved(there, weights[name].double(), order, here)
                 if other:
                     values = scaled(here, part, values, scales, eps_of(str(here.name)))
-                new[name] = values.to(weights[name].dtype)
-    return retie(weights, new)
+                new[name] = _held(values, weights[name].dtype)
+    # Tied are those of the reference: a thief may store once what is equal in his network alone.
+    same = {name: first for name, first in tied.items() if torch.equal(weights[name], weights[first])}
+    return {name: new[same.get(name, name)] for name in new}
 
 
-def _moved_mask(links: Sequence[tuple[Link, Link]], mask: Mapping[str, Tensor], order: Tensor) -> Mask:
-    of = {there.name: (here, there) for here, there in links}
-    new = {n: moved(of[n][1], kept, order, of[n][0]) if n in of else kept for n, kept in mask.items()}
-    return Mask.of_own(new)
+def _held(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float64 values in another type; what it cannot hold is the largest number of it.
+
+    The scale of a channel that nothing reads may be anything. It must not keep the others from being read.
+    """
+    if not dtype.is_floating_point:
+        return values.to(dtype)
+    most = torch.finfo(dtype).max
+    return values.nan_to_num(0.0).clamp(-most, most).to(dtype)
 
 
 def _told(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from math import log
+from math import log, log10
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -61,7 +61,7 @@ def found_by_shape(
             raise bad_input("suspect", lost[0], expected, str(len(found)), hint=UNSIGNED)
         else:
             pairs = _assigned(wanted, found, reference.ticket.weights, weights)
-            choices += log_orders(len(wanted), len(found)) / log(10)
+            choices += log_orders(len(wanted), len(found)) / log(10) + log10(2)  # or by their names
         names |= pairs
         matrices = {n: there for n, there in pairs.items() if len(shape[0]) > 1 and n not in marked}
         cosines += [_cosine(reference.ticket.weights[n], weights[there]) for n, there in matrices.items()]

@@ -20,6 +20,7 @@ SYMMETRIES = 8  # of a square
 # have noise there that cancels between a channel and its copy.
 _RING = 0.05
 _MORE_TAPS = 8  # in each direction
+_MORE_OUTPUTS = 1024
 _COLOURS = (3, 1)  # channels of images
 
 
@@ -38,6 +39,11 @@ class Slot:
     shape: tuple[int, ...]
     width: int
     first: bool = False
+
+    @property
+    def widest(self) -> int:
+        """How many outputs the suspect's may have: all pairs of them are compared."""
+        return 4 * self.link.heads.numel() + _MORE_OUTPUTS
 
     @property
     def depthwise(self) -> bool:
@@ -173,6 +179,8 @@ def _kernels(part: Part, slot: Slot, into: int, taps: tuple[int, ...]) -> tuple[
     if slot.link.transposed and weight.ndim > 2:
         weight = weight.transpose(0, 1)
     count = prod(taps)
+    if len(weight) > slot.widest:
+        return None
     if weight.ndim == 2:
         return (weight.reshape(len(weight), into, count), False) if weight.shape[1] == into * count else None
     wanted = taps if count > 1 else (1,) * (weight.ndim - 2)

@@ -8,7 +8,7 @@ like each other. That says nothing about who was first.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ import numpy as np
 import scipy  # `scipy.stats` takes half a second to import, and is imported where it is first used
 
 from ticket_sig.errors import bad_input
-from ticket_sig.recovery.alignment import aligned
-from ticket_sig.recovery.reference import Reference
 
 _FEWEST = 3  # similarities that have a spread
 SHIPPED = Path(__file__).with_name("independent.json")  # the tables that come with the package
@@ -94,18 +92,3 @@ def descent(similarity: float, null: Null) -> Descent:
     z = (similarity - null.mean) / null.deviation
     log_p = scipy.stats.t.logsf(z / math.sqrt(1 + 1 / count), count - 1)
     return Descent(similarity, z, min(0.0, float(log_p) / math.log(10)), null)
-
-
-def null_of(family: str, networks: Sequence[Reference]) -> Null:
-    """Makes the table of a family: each network is aligned to the one before it, the first to the last.
-
-    Args:
-        networks: independent of each other, of one architecture, at least three.
-
-    Raises:
-        InputError: too few, or as `aligned`.
-    """
-    found = []
-    for before, network in zip([*networks[-1:], *networks[:-1]], networks, strict=True):
-        found.append(aligned(network.ticket.weights, network.ticket.mask, before).similarity)
-    return Null(family, tuple(found))

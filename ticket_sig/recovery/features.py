@@ -102,7 +102,7 @@ def _balanced(kernels: Tensor) -> tuple[Tensor, Tensor]:
     for group in kernels:
         rows, columns = balance(group)
         sizes = group.double().abs() * rows[:, None, None] * columns[None, :, None]
-        values.append((sizes.sqrt() * group.sign()).float())
+        values.append(sizes.sqrt() * group.sign())  # float64: a layer of it may be larger than float32 holds
         factors.append(rows)
     return torch.stack(values), torch.stack(factors)
 

@@ -35,15 +35,11 @@ class Matched:
         weights: all tensors of the reference, in the suspect's widths.
         undone: what was done to storage.
         log10_choices: of the parts and symmetries that were compared.
-        score: how much alike the layers are, 0 to 1, the mean of all.
-        names: the suspect's tensor by the reference's name, where it is one tensor as it was.
     """
 
     weights: dict[str, Tensor]
     undone: tuple[Undone, ...]
     log10_choices: float
-    score: float
-    names: dict[str, str]
 
 
 def matched(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str] = ()) -> Matched:
@@ -103,7 +99,7 @@ def _walked(layers: list[Part], norms: list[Part], known: Known) -> Walked:
     _, walk, steps = best
     for _ in steps:  # goes on behind the first kernels of several taps
         pass
-    walk.walked.log10_choices += log10(1 + symmetry)
+    walk.walked.log10_choices += log10(1 + SYMMETRIES)  # the first at once, or the best of all
     return walk.walked
 
 
@@ -131,8 +127,7 @@ class _Named:
         self._others()
         order = self._reference.ticket.weights
         new = {name: self._new[name] for name in order}
-        choices, score = self._walked.log10_choices, self._walked.score
-        return Matched(new, tuple(self._undone()), choices, score, self._names)
+        return Matched(new, tuple(self._undone()), self._walked.log10_choices)
 
     def _norms_behind(self) -> dict[str, str]:
         """The batch norm that follows a layer in the reference, by the layer's name."""

@@ -97,7 +97,8 @@ def _counted(names: Sequence[str]) -> list[str]:
     texts = {tuple(part[::2]) for part in parts}
     if list(names) != sorted(names) or len(texts) > 1:
         return list(names)
-    return sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+    numbers = {name: [n.lstrip("0") for n in re.findall(r"\d+", name)] for name in names}
+    return sorted(names, key=lambda name: [(len(n), n) for n in numbers[name]])  # as `int`, of any length
 
 
 def _by_order(names: Iterable[str], weights: Mapping[str, Tensor]) -> list[Part]:

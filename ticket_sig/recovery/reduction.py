@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from math import log10
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,16 @@ def reduced(weights: Mapping[str, Tensor], reference: Reference) -> tuple[dict[s
         current = now.smaller()
     told = ("merged", merged), ("without a use removed", dropped)
     return current, [Undone(what, count, "channels") for what, count in told if count]
+
+
+def log10_reductions(reference: Reference) -> float:
+    """log10 of the number of ways in which the reference can decide what is merged and removed (`reduced`).
+
+    It decides by how many of its channels are not used, and by which of the three kinds (`unused`) it has.
+    """
+    assert reference.graph is not None
+    sets = [nodes for roles, nodes in strands_by_roles(reference.graph).items() if any(roles)]
+    return sum(log10(2**3 * (len(nodes) + 1)) for nodes in sets)
 
 
 class _Channels:

@@ -9,6 +9,7 @@ from functools import cached_property
 from torch import nn
 
 from ticket_sig.errors import InputError, bad_input
+from ticket_sig.mask import dtype_name
 from ticket_sig.models import MODELS, build_for
 from ticket_sig.models.graph import KernelGraph, kernel_graph
 from ticket_sig.models.own import plain_copy, ticket_of
@@ -43,7 +44,7 @@ class Reference:
             arch: of a ticket's network (`MODELS`); that of its recipe by default.
 
         Raises:
-            InputError: no such `arch`, or the ticket is not of it; or as `ticket_of`.
+            InputError: no such `arch`, or the ticket is not of it; a layer of no floats; or as `ticket_of`.
         """
         if isinstance(model, nn.Module):
             own = plain_copy(model).cpu().eval()
@@ -74,9 +75,13 @@ class Reference:
     @classmethod
     def _with_graph(cls, ticket: Ticket, model: nn.Module) -> Reference:
         try:
-            return cls(ticket, model, kernel_graph(model, norms=True))
+            graph = kernel_graph(model, norms=True)
         except InputError as error:
             return cls(ticket, model, unread=str(error))
+        for name in (link.name for link in graph.links if link.name in ticket.weights):
+            if not ticket.weights[str(name)].is_floating_point():
+                raise bad_input("reference", str(name), "floats", dtype_name(ticket.weights[str(name)].dtype))
+        return cls(ticket, model, graph)
 
 
 def weights_of(layers: Collection[str]) -> set[str]:

@@ -20,6 +20,7 @@ _SWEEPS = 10
 _TRAINED = math.log(1.5)  # training alone moves a channel's scale by less
 _SURE = 10.0  # times by which a scale exceeds how much a channel's weights differ in it
 _ROUNDING = 1e-6
+_BITS = 64  # of a scale
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ def scales_of(
         eps_of: of a batch norm, by the name of its weight.
         without: names of weights that are not looked at.
     """
-    stream = torch.cat([streams(graph), torch.tensor([graph.nodes])])  # the last stands for no channel
-    fixed = torch.zeros(len(stream), dtype=torch.bool)
-    fixed[stream[unscaled(graph, weights)]] = fixed[-1] = True
+    stream, fixed = _streams(graph, weights)
     links = [link for link in graph.links if link.name is not None and link.name not in without]
     seen = [one for link in links for one in _seen(link, weights, suspect, eps_of, stream)]
     logs, known = torch.zeros(len(stream), dtype=torch.float64), fixed.clone()
@@ -74,6 +73,23 @@ def scales_of(
             break
     far = logs.abs() > torch.clamp(_SURE * _deviations(seen, logs), max=_TRAINED) + _ROUNDING
     return torch.where(far, logs, 0.0).exp()[stream[:-1]]
+
+
+def log10_scales(graph: KernelGraph, weights: Mapping[str, Tensor]) -> float:
+    """log10 of the number of ways to choose the scales of `scales_of`, which are float64."""
+    stream, fixed = _streams(graph, weights)
+    return int((~fixed[torch.unique(stream)]).sum()) * _BITS * math.log10(2)
+
+
+def _streams(graph: KernelGraph, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The stream of each node, int64 [nodes + 1], and which streams have the scale they have, boolean.
+
+    The last stands for no channel.
+    """
+    stream = torch.cat([streams(graph), torch.tensor([graph.nodes])])
+    fixed = torch.zeros(len(stream), dtype=torch.bool)
+    fixed[stream[unscaled(graph, weights)]] = fixed[-1] = True
+    return stream, fixed
 
 
 def _seen(

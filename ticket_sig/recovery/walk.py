@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import log10
 
 import torch
@@ -31,6 +31,8 @@ from ticket_sig.recovery.parts import Part
 from ticket_sig.recovery.reference import UNSIGNED, Reference, weights_of
 
 _CLEAR = 0.9  # a layer that is so much alike needs no product of two to be compared with it
+_STAGES = 3  # after which a layer may be taken (`_plain_first`)
+_MOST_PRODUCTS = 1024  # that are compared with a layer: a thief's spare tensors have millions
 _BETTER = 0.1  # by how much what is less plain must fit better
 
 
@@ -86,11 +88,6 @@ class Walked:
     split: dict[str, Part] = field(default_factory=dict)
     log10_choices: float = 0.0
 
-    @property
-    def score(self) -> float:
-        """The mean over all layers."""
-        return sum(self.scores.values()) / max(1, len(self.scores))
-
 
 class Known:
     """The reference's layers, made comparable once for all walks."""
@@ -118,7 +115,7 @@ class Known:
         assert link.name is not None
         if link.name not in self._rows:
             kernels = link.kernels(self.weights[link.name])
-            self._rows[link.name] = rows_of(_whole(kernels.flatten(0, 1), link))
+            self._rows[link.name] = rows_of(_whole(kernels.flatten(0, 1).double(), link))
         return self._rows[link.name]
 
     def read_on(self) -> list[str]:
@@ -258,7 +255,7 @@ class Walk:
         if best is None:
             expected = f"a layer of the shape {list(slot.shape)} that reads {slot.width} channels"
             raise bad_input("suspect", str(slot.link.name), expected, "none")
-        self.walked.log10_choices += log10(count)
+        self.walked.log10_choices += log10(count * _STAGES)
         candidate, found, own = best
         return candidate, found if slot.depthwise else with_copies(found, own), own
 
@@ -272,7 +269,7 @@ class Walk:
         if symmetry and slot.spatial:
             yield self._singles(slot, 0)
         if len(self._layers) > len(self._known.layers - self.walked.layers.keys()):
-            yield chains(self._layers, self._norms, slot, symmetry)
+            yield islice(chains(self._layers, self._norms, slot, symmetry), _MOST_PRODUCTS)
 
     def _singles(self, slot: Slot, symmetry: int) -> Iterator[Candidate]:
         """The parts that are left, where they fit."""
@@ -321,8 +318,7 @@ class Walk:
             return max(norms_alike(own, values, at, of), _level(channels, affine_of(own, eps), theirs))
 
         best = max(fit, key=score, default=None)
-        if best is not None:
-            self.walked.log10_choices += log10(len(fit))
+        self.walked.log10_choices += log10(len(fit) + 1)  # or none
         biased = channels.written is not None and bool(channels.written[0].biases.any())
         if best is None and not biased and self._norms:
             raise bad_input("suspect", name, f"a batch norm of {width * pixels} channels", "none")

@@ -18,7 +18,6 @@ from ticket_sig import recovery
 from ticket_sig.errors import about
 from ticket_sig.files import read_json
 from ticket_sig.formats import load
-from ticket_sig.models import MODELS
 from ticket_sig.progress import Progress, Steps
 from ticket_sig.recovery.descent import SHIPPED, Descent, Null, descent
 from ticket_sig.recovery.reference import Reference
@@ -30,11 +29,17 @@ from ticket_sig.verification.through import fitting, reference_in, reference_of
 _ASSUMED = (
     "similarities of independent networks are normally distributed; those in the table are of few networks"
 )
+_CLEAR = 2.0  # times the largest similarity in the table: networks of other recipes are a little more alike
 
 
 @dataclass(frozen=True, kw_only=True)
 class Descended(Verdict):
     """The verdict on a descent."""
+
+    @property
+    def headline(self) -> str:
+        """The outcome, and what nobody has checked."""
+        return f"{self.outcome}; which of both was first is open" if self.verified else self.outcome
 
     @property
     def leaves_open(self) -> str:
@@ -48,7 +53,7 @@ class Likeness:
 
     Attributes:
         found: against the independent networks that it stands out least from.
-        family: of the reference; None where none of it is in the table, so that all are compared with.
+        family: of the reference; None where none of it is in the table, so that nothing is decided.
         undone: what was undone before they were compared.
     """
 
@@ -65,8 +70,19 @@ class Likeness:
 
     @property
     def log10_p(self) -> float:
-        """Of an independent network as alike, if their similarities are normally distributed."""
-        return self.found.log10_p
+        """Of an independent network as alike, if their similarities are normally distributed.
+
+        Other families are no measure: small networks that are independent are as alike as 0.3.
+        """
+        return self.found.log10_p if self.family else 0.0
+
+    @property
+    def lacking(self) -> str:
+        """What is required beside the p-value."""
+        if self.family is None:
+            return "a table of independent networks of the reference's family"
+        least = _CLEAR * max(self.found.null.similarities)
+        return "" if self.agreement >= least else f"a similarity of {least:.3f}"
 
     def rows(self) -> Rows:
         """For people."""
@@ -75,7 +91,7 @@ class Likeness:
         spread = f"{null.mean:.3f} \u00b1 {null.deviation:.3f}, at most {max(null.similarities):.3f}"
         return [
             ("independent networks", f"{spread} ({several})"),
-            *([] if self.family else [("family", "not in the table: compared with all that are")]),
+            *([] if self.family else [("family", "not in the table")]),
             ("undone", ", ".join(map(str, self.undone)) or "nothing"),
         ]
 
@@ -102,7 +118,9 @@ class Likeness:
             mark="none (descent)",
             reading=self,
             statistic=f"similarity {self.found.similarity:.3f}, z = {self.found.z:.1f}",
-            proves="one of both networks was trained from the other, or both from a third",
+            proves="one of both networks was trained from the other, or both from a third (also from one "
+            "initialization)",
+            lacking=self.lacking,
             does_not_prove="which of them was first, and whose it is: that takes a mark with a dated claim",
             remarks=[("assumed", _ASSUMED)],
         )
@@ -119,8 +137,7 @@ def descended(
     known = reference_of(reference)
     done = recovery.align(suspect, known)
     nulls = shipped()
-    named = (known.ticket.recipe or {}).get("arch")
-    arch = named if named in MODELS else fitting(known.ticket)
+    arch = fitting(known.ticket) if known.graph is not None else None
     family = arch if any(_family_of(name) == arch for name in nulls) else None
     among = [null for name, null in nulls.items() if family is None or _family_of(name) == family]
     found = min((descent(done.similarity, null) for null in among), key=lambda one: one.z)

@@ -2,10 +2,11 @@
 
 A reference that knows nothing of the secret cannot draw an innocent suspect towards the mark: permutations
 are chosen by the reference alone, so that the statistic keeps its null distribution. But whoever makes a
-reference from the suspect can choose it, and so the permutations. So the verdict holds on a condition, which
-is said first: the reference is older than the suspect. A claim that commits to it makes that a question of
-the claim's date. Beside it stands the p-value without the condition: all that alignment could choose from is
-counted.
+reference from the suspect can choose it, and so the permutations; and one that is made from the secret draws
+whatever is aligned with it towards the mark, also what is made later. So the verdict holds on a condition,
+which is said first: the reference tells nothing of the secret, and is older than the suspect. A claim that
+commits to it makes its age a question of the claim's date. Beside it stands the p-value without the
+condition: all that alignment could choose from is counted.
 
 A reference that carries the mark itself could draw a suspect towards it. Then the layers of the mark have no
 say in the alignment. The others were trained with them: that they tell nothing of the secret is assumed, and
@@ -329,11 +330,12 @@ class _Beside:
         return frozenset(found.values())
 
     def _condition(self, mark: Mark, carries: bool) -> str:
-        """Under which a reading of the mark proves what it says."""
+        """Under which a reading of the mark proves what it says.
+
+        A commitment shows that the claimant had both, reference and secret. It does not show that he did not
+        make one for the other.
+        """
         dated = self.committed or self.digest == self.claim.subject
-        older = f"the {'claim' if dated else 'reference'} is older than the suspect"
-        if carries:
-            return f"holds if the layers without the mark tell nothing of the secret, and {older}"
-        if dated:
-            return f"holds if {older}"
-        return "holds if the reference does not depend on the secret, and is older than the suspect"
+        blind = "layers without the mark tell" if carries else "reference tells"
+        older = "the claim is" if dated else "the reference is" if carries else "is"
+        return f"holds if the {blind} nothing of the secret, and {older} older than the suspect"
