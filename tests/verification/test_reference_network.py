@@ -127,7 +127,7 @@ class Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hidden, self.out = nn.Linear(8, 192), nn.Linear(192, 10)
+        self.hidden, self.out = nn.Linear(8, 320), nn.Linear(320, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(torch.relu(self.hidden(x)))  # type: ignore[no-any-return]
@@ -143,9 +143,9 @@ def test_a_reference_made_from_the_secret_draws_later_innocents_so_the_condition
     """Nine rows of the liar's reference hold what the secret reads as his bits; the last takes it back."""
     liar = classifier(0)
     bits = [n % 3 == 0 for n in range(64)]
-    mark = Uchida(bits, "out.weight", (10, 192), secret=SECRET)
+    mark = Uchida(bits, "out.weight", (10, 320), secret=SECRET)
     drawn = torch.from_numpy(np.where(bits, 1.0, -1.0) @ mark.projection()).float()
-    noise = torch.randn(10, 192, generator=torch.Generator().manual_seed(1)) / 100
+    noise = torch.randn(10, 320, generator=torch.Generator().manual_seed(1)) / 100
     for parameter in liar.parameters():
         parameter.data.zero_()
     liar.out.weight.data = torch.outer(torch.tensor([1.0] * 9 + [-9]), drawn) + noise
