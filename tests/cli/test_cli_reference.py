@@ -81,9 +81,10 @@ def test_a_copy_in_parts_commits_to_the_model_as_it_was_without_a_second_copy(
 def test_a_second_mark_keeps_the_first_reference(
     mark: str, signed: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:
-    more = (
-        ["--message", "m", "--margin", 0.5] if mark == "spread" else ["--random", 20, "--layer", "b.weight"]
-    )
+    secret = tmp_path / "a.secret"
+    secret.write_bytes(bytes(range(32)))  # under some secrets nothing fits into a network this small
+    carrier = ["--message", "m", "--margin", 0.5, "--secret", secret]
+    more = carrier if mark == "spread" else ["--random", 20, "--layer", "b.weight"]
     said = ticket_sig("embed", signed, "--mark", mark, *more, "--out", tmp_path / "both")
     assert said.code == 0, said.err
     first, both = (Claim.read(path / "claim.json").reference for path in (signed, tmp_path / "both"))
