@@ -18,10 +18,12 @@ from ticket_sig.recovery.by_shape import found_by_shape
 from ticket_sig.recovery.matching import matched
 from ticket_sig.recovery.reduction import log10_reductions, reduced
 from ticket_sig.recovery.reference import Reference
+from ticket_sig.recovery.rounding import without_residues
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import Ticket, check_finite
 
 _LARGEST = 1e140  # of which squares of squares stay finite
+_COMPUTED = {"linear chain folded", "merged"}  # what leaves sums of numbers that were rounded
 _ALIKE = 0.97  # a network that is less alike under its own names is searched for the reference's layers
 
 
@@ -139,6 +141,9 @@ def _searched(weights: Mapping[str, Tensor], reference: Reference, without: Coll
     match = matched(weights, reference, without)
     fewer, merged = reduced(match.weights, reference)
     last = _aligned(fewer, reference, without)
+    if _COMPUTED & {one.what for one in (*match.undone, *merged)}:
+        prunable = {name: without_residues(last.ticket.weights[name]) for name in reference.ticket.mask}
+        last = replace(last, ticket=_ticket({**last.ticket.weights, **prunable}, reference))
     undone = (*match.undone, *merged, *last.undone)
     choices = match.log10_choices + log10_reductions(reference) + last.log10_choices
     return replace(last, undone=undone, log10_choices=choices)

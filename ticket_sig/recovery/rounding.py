@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 _SURE = 4.0  # in roundings of a number of the summands' size; 13 standard deviations
-_LEAST = 1e-13  # in float64, in which the inverse of a factor is computed, too
+_RESIDUE = 1e-6  # of a layer's largest weight: a trained one is hardly ever so small
+_LEAST = 1e-11  # in float64, in which the inverse of a factor mixes the errors of a whole column
 
 
 def without_rounding(sums: Tensor, squares: Tensor, dtype: torch.dtype) -> Tensor:
@@ -19,3 +20,12 @@ def without_rounding(sums: Tensor, squares: Tensor, dtype: torch.dtype) -> Tenso
     """
     unit = max(_SURE * torch.finfo(dtype).eps, _LEAST)
     return torch.where(sums.abs() > unit * squares.sqrt(), sums, 0.0)
+
+
+def without_residues(weight: Tensor) -> Tensor:
+    """A layer's weights, with zeros where they are too small for the layer to be more than rounding.
+
+    For layers that were computed: scales far apart mix in a factor, and leave more than one sum tells.
+    """
+    largest = weight.abs().max() if weight.numel() else 0.0
+    return torch.where(weight.abs() > _RESIDUE * largest, weight, 0.0)
