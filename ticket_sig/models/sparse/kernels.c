@@ -2,16 +2,20 @@
 //
 // The two former are one operation, a gather: out[o, a, b] = sum over the list of o of value * in[c, a * step + y,
 // b * step + x]. Forward, `step` is the stride; backward each residue of a pixel by the stride is a phase with lists of
-// its own and a step of one. A thread packs a tile (some images, a band of rows, all channels in use; borders, strides
-// and bfloat16 are dealt with there and nowhere else) with the batch innermost, then goes through it in strips of
-// at most STRIP numbers: a vector over the batch, one broadcast for a kept weight, the sums in registers.
+// its own and a step of one. A thread packs a tile (some images, a band of rows, all channels in use; borders and strides
+// are dealt with there and nowhere else) with the batch innermost, then goes through it in strips of at most STRIP
+// numbers: a vector over the batch, one broadcast for a kept weight, the sums in registers.
 //
 // Vectors are GNU C's: compiled on the machine that runs it, one source gives AVX-512, AVX2 and plain code.
-// The file includes itself: once for float (storage in float or bfloat16), once for double.
+// The file includes itself for each type of storage: float and bfloat16, both with sums in float, and double.
 #ifndef REAL
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 
 #if defined __AVX512F__
 enum { BYTES = 64 };
@@ -20,30 +24,35 @@ enum { BYTES = 32 };
 #else
 enum { BYTES = 16 };
 #endif
-enum { VECTORS = 8, SCRATCH = 1 << 20, LINE = 64, NEAR = 32 << 10, FLOAT = 0, BFLOAT16 = 1, DOUBLE = 2 };
+// Sums of a strip in pairs of vectors; bytes of the second and of the first cache that a tile and a block may take.
+enum { PAIRS = 4, VECTORS = 2 * PAIRS, FAR = 1 << 20, NEAR = 32 << 10, LINE = 64, HUGE_PAGE = 2 << 20 };
+enum { FLOAT, BFLOAT16, DOUBLE };
 #define INLINE static inline __attribute__((always_inline))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
-// Calls a function with a constant number of vectors.
-#define ON_VECTORS(vectors, call, ...)               \
-    switch (vectors) {                               \
+// Calls a function with a constant number of pairs.
+#define ON_PAIRS(pairs, call, ...)                   \
+    switch (pairs) {                                 \
         case 1: call(__VA_ARGS__, 1); break;         \
         case 2: call(__VA_ARGS__, 2); break;         \
         case 3: call(__VA_ARGS__, 3); break;         \
-        case 4: call(__VA_ARGS__, 4); break;         \
-        case 5: call(__VA_ARGS__, 5); break;         \
-        case 6: call(__VA_ARGS__, 6); break;         \
-        case 7: call(__VA_ARGS__, 7); break;         \
-        default: call(__VA_ARGS__, 8);               \
+        default: call(__VA_ARGS__, PAIRS);           \
     }
-#define ON_THREADS                                                        \
+#define ON_THREADS                                                       \
     _Pragma("omp parallel for num_threads(threads) schedule(static, 1)") \
     for (int64_t thread = 0; thread < threads; thread++)
+
+#ifdef __AVX512BF16__  // the numbers of two vectors in turn
+#define IN_TURN(i) (i) | (i + 16) << 16
+#define INTERLEAVED (__m512i)(RAW){IN_TURN(0), IN_TURN(1), IN_TURN(2), IN_TURN(3), IN_TURN(4), IN_TURN(5), IN_TURN(6), \
+    IN_TURN(7), IN_TURN(8), IN_TURN(9), IN_TURN(10), IN_TURN(11), IN_TURN(12), IN_TURN(13), IN_TURN(14), IN_TURN(15)}
+#endif
+typedef int32_t RAW __attribute__((vector_size(BYTES), aligned(2), may_alias));
 
 // In the order in which Python writes them.
 typedef struct { int64_t outs, ins, height, width, stride[2], padding[2], dilation[2], groups; } Geometry;
 typedef struct { const void *data; int64_t n, c, h, w; } Strided;  // strides in elements
-typedef struct { const int32_t *start, *where, *source; } Lists;
+typedef struct { const int32_t *start, *channel, *tap, *source; } Lists;
 
 // One of the two axes of a gather. Its pixel is a * out_step + phase - lead.
 typedef struct { int64_t phases, in_step, out_step, lead, begin, end, low, high, in_size, out_size; } Axis;
@@ -55,7 +64,7 @@ typedef struct {
     const Geometry *geometry;
 } Gather;
 
-typedef struct { int64_t lanes, band, segment, row, plane, size, blocks, bands; } Tile;
+typedef struct { int64_t lanes, width, band, segment, row, plane, size, blocks, bands; } Tile;
 typedef struct { int32_t out, rank, begin, end, first, last; } Run;  // a part of the list of one out channel
 typedef struct { int64_t begin, end, a[2], b[2], out[2]; } Phase;  // runs; its rows and columns
 
@@ -91,348 +100,445 @@ static void within(const Axis *axis, int64_t phase, int64_t *range) {
 
 static int64_t rows_for(const Axis *axis, int64_t band) { return (band - 1) * axis->in_step + axis->high - axis->low + 1; }
 
-INLINE float widen(uint16_t half) {
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+// Writes a vector, or writes it past the caches, which then need not read the line first.
+INLINE void put(void *to, RAW raw, int past) {
+#ifdef __AVX512F__
+    if (past) return _mm512_stream_si512((__m512i *)to, (__m512i)raw);
+#elif defined __AVX__
+    if (past) return _mm256_stream_si256((__m256i *)to, (__m256i)raw);
+#endif
+    (void)past;
+    *(RAW *)to = raw;
 }
 
-INLINE uint16_t narrow(float value) {  // to the nearest, ties to even; a NaN stays one
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return value != value ? 0x7fc0 : (uint16_t)rounded;
+INLINE void wait_for_writes(void) {
+#ifdef __AVX__
+    _mm_sfence();
+#endif
+}
+
+// Memory that a thread keeps from call to call: to get it anew takes longer than a small layer.
+enum { PROGRAM_SLOT, TILE_SLOT, SUMS_SLOT, SLOTS };
+static void *keep(int slot, int64_t size) {
+    static _Thread_local struct { void *at; int64_t size; } kept[SLOTS];
+    if (kept[slot].size < size) {
+        free(kept[slot].at);
+        int64_t unit = size < HUGE_PAGE / 2 ? 4096 : HUGE_PAGE;
+        kept[slot].size = (size + unit - 1) / unit * unit;
+        kept[slot].at = aligned_alloc(unit, kept[slot].size);
+        if (!kept[slot].at) kept[slot].size = 0;
+        else if (unit == HUGE_PAGE) madvise(kept[slot].at, kept[slot].size, MADV_HUGEPAGE);
+    }
+    return kept[slot].at;
 }
 
 #define NAME(name) name##_float
 #define REAL float
-#define WHOLE int32_t
+#define CELL float
 #include __FILE__
-#undef REAL
-#undef WHOLE
-#undef NAME
+#define NAME(name) name##_bfloat16
+#define REAL float
+#define CELL uint16_t
+#define HALF
+#include __FILE__
+#undef HALF
 #define NAME(name) name##_double
 #define REAL double
-#define WHOLE int64_t
+#define CELL double
 #include __FILE__
-#undef REAL
-#undef WHOLE
-#undef NAME
 
 // out: [channels, height, width, batch]; `in` is x, or backward the gradient of y. `values` and `bias` are in float,
 // or double as all else. Returns 0, or 1 where there is no memory.
 int sparse_gather(int type, int backward, const Strided *in, const int64_t *sizes, const Geometry *geometry,
                   const Lists *lists, const void *values, const void *bias, void *out, int threads) {
     Gather g = describe(geometry, sizes, backward);
-    return type == DOUBLE ? gather_double(&g, in, lists, values, bias, out, type, threads)
-                          : gather_float(&g, in, lists, values, bias, out, type, threads);
+    return type == FLOAT      ? gather_float(&g, in, lists, values, bias, out, threads)
+           : type == BFLOAT16 ? gather_bfloat16(&g, in, lists, values, bias, out, threads)
+                              : gather_double(&g, in, lists, values, bias, out, threads);
 }
 
 // The gradient of the kept values, in the order of the forward lists.
 int sparse_values(int type, const Strided *x, const Strided *gradient, const int64_t *sizes, const Geometry *geometry,
                   const Lists *lists, void *out, int threads) {
     Gather g = describe(geometry, sizes, 0);
-    return type == DOUBLE ? values_double(&g, x, gradient, lists, out, type, threads)
-                          : values_float(&g, x, gradient, lists, out, type, threads);
+    return type == FLOAT      ? values_float(&g, x, gradient, lists, out, threads)
+           : type == BFLOAT16 ? values_bfloat16(&g, x, gradient, lists, out, threads)
+                              : values_double(&g, x, gradient, lists, out, threads);
 }
 
-#else  // what follows is compiled for each REAL
+#else  // what follows is compiled for each type
 
 enum { NAME(LANES) = BYTES / sizeof(REAL), NAME(STRIP) = VECTORS * BYTES / sizeof(REAL) };
+enum { NAME(RAWS) = 2 * NAME(LANES) * sizeof(CELL) / BYTES };
 #define LANES NAME(LANES)
 #define STRIP NAME(STRIP)
+#define RAWS NAME(RAWS)  // vectors of storage for a pair of sums
 #define VECTOR NAME(vector)
-#define BITS NAME(bits)
+#define PAIR NAME(pair)
 #define ENTRY NAME(entry)
 #define PROGRAM NAME(program)
 typedef REAL VECTOR __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
-typedef WHOLE BITS __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
+typedef struct { VECTOR of[2]; } PAIR;
 typedef struct { REAL value; int32_t offset; } ENTRY;
-typedef struct { Tile tile; ENTRY *entries; Run *runs; Phase *phases; int32_t *rank, *channels; int64_t used, made; } PROGRAM;
+typedef struct { Tile tile; ENTRY *entries; Run *runs; Phase *phases; int32_t *channels; int64_t used, made; } PROGRAM;
 
-INLINE REAL NAME(read)(const void *data, int64_t at, int type) {
-    return type == BFLOAT16 ? (REAL)widen(((const uint16_t *)data)[at]) : ((const REAL *)data)[at];
+// 2 * LANES numbers. Those of bfloat16 at even places come first: each is the lower half of 32 bits.
+INLINE PAIR NAME(split)(const RAW *raw) {
+#ifdef HALF
+    return (PAIR){{(VECTOR)(raw[0] << 16), (VECTOR)(raw[0] & (int32_t)0xffff0000)}};
+#else
+    return (PAIR){{(VECTOR)raw[0], (VECTOR)raw[1]}};
+#endif
 }
 
-INLINE void NAME(write)(void *data, int64_t at, REAL value, int type) {
-    if (type == BFLOAT16) ((uint16_t *)data)[at] = narrow(value);
-    else ((REAL *)data)[at] = value;
+INLINE PAIR NAME(load)(const CELL *from) { return NAME(split)((const RAW *)from); }
+
+INLINE void NAME(save)(CELL *to, PAIR pair, int past) {
+#if defined HALF && defined __AVX512BF16__
+    __m512bh halves = _mm512_cvtne2ps_pbh((__m512)pair.of[1], (__m512)pair.of[0]);
+    put(to, (RAW)_mm512_permutexvar_epi16(INTERLEAVED, (__m512i)halves), past);
+#elif defined HALF  // to the nearest, ties to even; a NaN stays one
+    RAW half[2];
+    for (int i = 0; i < 2; i++) {
+        RAW bits = (RAW)pair.of[i], nan = (RAW)(pair.of[i] != pair.of[i]);
+        half[i] = ((bits + 0x7fff + ((bits >> 16) & 1)) & ~nan) | (0x7fc00000 & nan);
+    }
+    put(to, ((half[0] >> 16) & 0xffff) | (half[1] & (int32_t)0xffff0000), past);
+#else
+    put(to, (RAW)pair.of[0], past);
+    put(to + LANES, (RAW)pair.of[1], past);
+#endif
 }
 
 static Tile NAME(shape)(const Gather *g, int64_t channels) {
     const Axis *y = &g->axis[0], *x = &g->axis[1];
     int64_t columns = MAX(1, x->end - x->begin), rows = MAX(1, y->end - y->begin);
-    Tile t = {.lanes = LANES};
+    Tile t = {.lanes = 4 * LANES};
     while (t.lanes * columns < STRIP && t.lanes < STRIP) t.lanes *= 2;
     if (g->batch < 2 * t.lanes) t.lanes = MIN(STRIP, MAX(1, g->batch));
+    t.width = STRIP / t.lanes;
     t.segment = (columns + (x->high - x->low) / x->in_step) * t.lanes;
     t.row = t.segment * x->in_step;
-    int64_t fits = SCRATCH / (int64_t)sizeof(REAL) / MAX(1, channels) / t.row;
+    int64_t fits = FAR / (int64_t)sizeof(CELL) / MAX(1, channels) / t.row;
     t.band = MIN(rows, MAX(1, (fits - (y->high - y->low) - 1) / y->in_step + 1));
     t.bands = (rows + t.band - 1) / t.band;
     t.band = (rows + t.bands - 1) / t.bands;
-    int64_t line = LINE / sizeof(REAL);
+    int64_t line = LINE / sizeof(CELL);
     t.plane = ((rows_for(y, t.band) * t.row + line - 1) / line | 1) * line;  // odd: planes in other sets of the cache
-    t.size = (channels * t.plane + 2 * STRIP) * sizeof(REAL);
+    t.size = ((channels * t.plane + 2 * STRIP) * sizeof(CELL) + LINE - 1) / LINE * LINE;
     t.blocks = (g->batch + t.lanes - 1) / t.lanes;
     return t;
 }
 
-static void NAME(release)(PROGRAM *p) {
-    free(p->entries), free(p->runs), free(p->phases), free(p->rank), free(p->channels);
+// Entries with their places in a tile. `rank` is a channel's number among those in use.
+static void NAME(place)(const Gather *g, const Lists *lists, const REAL *values, const int32_t *rank, int64_t *tap,
+                        PROGRAM *p) {
+    const Axis *x = &g->axis[1];
+    for (int64_t k = 0; k < g->taps; k++) {
+        int64_t right = displacement(g, 1, k % g->width) - x->low;
+        tap[k] = (displacement(g, 0, k / g->width) - g->axis[0].low) * p->tile.row + right % x->in_step * p->tile.segment
+                 + right / x->in_step * p->tile.lanes;
+    }
+    int64_t all = lists->start[g->axis[0].phases * x->phases * g->outs];
+    for (int64_t k = 0; k < all; k++)
+        p->entries[k].offset = rank[lists->channel[k]] * p->tile.plane + tap[lists->tap[k]];
+    for (int64_t k = 0; k < all && values; k++) p->entries[k].value = values[lists->source ? lists->source[k] : k];
 }
 
-// Lists -> runs by phase, block of in channels (so that the rows of a block stay in the first cache) and out channel.
+// Runs of a phase, by block of in channels (so that the rows of a block stay in the first cache) and out channel.
+static void NAME(arrange)(const Gather *g, const Lists *lists, const int32_t *rank, int64_t f, int64_t block,
+                          int64_t *next, PROGRAM *p) {
+    const int32_t *start = lists->start + f * g->outs;
+    for (int64_t o = 0; o < g->outs; o++) next[o] = start[o];
+    for (int64_t from = 0; from == 0 || from < p->used; from += block)
+        for (int64_t o = 0, live = -1; o < g->outs; o++) {
+            int64_t begin = next[o], end = begin, stop = start[o + 1];
+            if (from + block >= p->used) end = stop;
+            else while (end < stop && rank[lists->channel[end]] < from + block) end++;
+            live += stop > start[o];
+            if (stop > start[o] ? begin == end : from > 0) continue;
+            p->runs[p->made++] = (Run){o, MAX(0, live), begin, end, begin == start[o], end == stop};
+            next[o] = end;
+        }
+}
+
 static int NAME(prepare)(const Gather *g, const Lists *lists, const REAL *values, PROGRAM *p) {
     const Axis *y = &g->axis[0], *x = &g->axis[1];
     int64_t phases = y->phases * x->phases, all = lists->start[phases * g->outs];
-    *p = (PROGRAM){.entries = malloc((all + 1) * sizeof *p->entries), .phases = malloc(phases * sizeof *p->phases),
-                   .runs = malloc((all + phases * g->outs) * sizeof *p->runs),
-                   .rank = calloc(g->ins + 1, sizeof *p->rank), .channels = malloc((g->ins + 1) * sizeof *p->channels)};
-    int64_t *next = malloc((phases * g->outs + 1) * sizeof *next), *tap = malloc(g->taps * sizeof *tap);
-    if (!p->entries || !p->phases || !p->runs || !p->rank || !p->channels || !next || !tap)
-        return free(next), free(tap), NAME(release)(p), 1;
-    for (int64_t k = 0; k < all; k++) p->rank[lists->where[k] / g->taps] = 1;
+    int64_t sizes[] = {phases * sizeof *p->phases, (g->taps + g->outs) * sizeof(int64_t), all * sizeof *p->entries,
+                       (all + phases * g->outs) * sizeof *p->runs, 2 * g->ins * sizeof *p->channels};
+    char *at = keep(PROGRAM_SLOT, sizes[0] + sizes[1] + sizes[2] + sizes[3] + sizes[4]);
+    if (!at) return 1;
+    *p = (PROGRAM){.phases = (Phase *)at, .entries = (ENTRY *)(at + sizes[0] + sizes[1])};
+    int64_t *next = (int64_t *)(at + sizes[0]), *tap = next + g->outs;
+    p->runs = (Run *)((char *)p->entries + sizes[2]);
+    p->channels = (int32_t *)((char *)p->runs + sizes[3]);
+    int32_t *rank = p->channels + g->ins;
+    memset(rank, 0, g->ins * sizeof *rank);
+    for (int64_t k = 0; k < all; k++) rank[lists->channel[k]] = 1;
     for (int64_t c = 0; c < g->ins; c++)
-        if (p->rank[c]) { p->rank[c] = p->used; p->channels[p->used++] = c; }
-    Tile t = p->tile = NAME(shape)(g, p->used);
-    for (int64_t k = 0; k < g->taps; k++) {
-        int64_t right = displacement(g, 1, k % g->width) - x->low;
-        tap[k] = (displacement(g, 0, k / g->width) - y->low) * t.row + right % x->in_step * t.segment
-                 + right / x->in_step * t.lanes;
-    }
-    for (int64_t k = 0; k < all; k++) {
-        int64_t where = lists->where[k];
-        p->entries[k].offset = p->rank[where / g->taps] * t.plane + tap[where % g->taps];
-        p->entries[k].value = values ? values[lists->source ? lists->source[k] : k] : 0;
-    }
-    int64_t columns = MIN(x->end - x->begin, STRIP / t.lanes);
-    int64_t touched = (y->high - y->low + 1) * (columns + x->high - x->low) * t.lanes * sizeof(REAL);
-    int64_t block = MAX(1, NEAR / touched), made = 0;
-    for (int64_t i = 0; i < phases * g->outs; i++) next[i] = lists->start[i];
+        if (rank[c]) { rank[c] = p->used; p->channels[p->used++] = c; }
+    p->tile = NAME(shape)(g, p->used);
+    NAME(place)(g, lists, values, rank, tap, p);
+    int64_t columns = MIN(x->end - x->begin, p->tile.width);
+    int64_t touched = (y->high - y->low + 1) * (columns + x->high - x->low) * p->tile.lanes * sizeof(CELL);
     for (int64_t f = 0; f < phases; f++) {
         Phase *phase = &p->phases[f];
-        phase->begin = made;
-        phase->out[0] = f / x->phases - y->lead;
-        phase->out[1] = f % x->phases - x->lead;
+        *phase = (Phase){.begin = p->made, .out = {f / x->phases - y->lead, f % x->phases - x->lead}};
         within(y, f / x->phases, phase->a);
         within(x, f % x->phases, phase->b);
-        for (int64_t from = 0; from == 0 || from < p->used; from += block)
-            for (int64_t o = 0, rank = -1; o < g->outs; o++) {
-                int64_t begin = next[f * g->outs + o], end = begin, stop = lists->start[f * g->outs + o + 1];
-                while (end < stop && p->rank[lists->where[end] / g->taps] < from + block) end++;
-                int first = begin == lists->start[f * g->outs + o], empty = stop == lists->start[f * g->outs + o];
-                rank += !empty;
-                if (empty ? from > 0 : begin == end) continue;
-                p->runs[made++] = (Run){o, MAX(0, rank), begin, end, first, end == stop};
-                next[f * g->outs + o] = end;
-            }
-        phase->end = made;
+        NAME(arrange)(g, lists, rank, f, MAX(1, NEAR / touched), next, p);
+        phase->end = p->made;
     }
-    p->made = made;
-    free(next), free(tap);
     return 0;
 }
 
 // One pixel of a tile: `count` images, then zeros.
-INLINE void NAME(pack_cell)(REAL *cell, int64_t lanes, const Strided *in, int64_t at, int64_t count, int type) {
-    int64_t n = 0;
-    if (in->n == 1) for (; n < count; n++) cell[n] = NAME(read)(in->data, at + n, type);
-    else for (; n < count; n++) cell[n] = NAME(read)(in->data, at + n * in->n, type);
-    for (; n < lanes; n++) cell[n] = 0;
+INLINE void NAME(pack_cell)(CELL *cell, int64_t lanes, const Strided *in, int64_t at, int64_t count) {
+    const CELL *from = (const CELL *)in->data + at;
+    if (in->n == 1) memcpy(cell, from, count * sizeof(CELL));
+    else for (int64_t n = 0; n < count; n++) cell[n] = from[n * in->n];
+    memset(cell + count, 0, (lanes - count) * sizeof(CELL));
 }
 
-INLINE void NAME(pack_row)(REAL *to, const Tile *t, const Axis *x, const Strided *in, int64_t at, int64_t count, int type) {
-    for (int64_t part = 0; part < x->in_step; part++)
-        for (int64_t i = 0; i < t->segment / t->lanes; i++) {
-            int64_t column = (x->begin + i) * x->in_step + x->low + part;
-            REAL *cell = to + part * t->segment + i * t->lanes;
-            NAME(pack_cell)(cell, t->lanes, in, at + column * in->w, column >= 0 && column < x->in_size ? count : 0, type);
-        }
+// `count` pixels that are there, `step` apart in the input.
+INLINE void NAME(pack_cells)(CELL *to, const Tile *t, const Strided *in, int64_t at, int64_t step, int64_t pixels, int64_t count) {
+    const CELL *from = (const CELL *)in->data + at;
+    int64_t bytes = t->lanes * sizeof(CELL);
+#define COPY(size) for (int64_t i = 0; i < pixels; i++) memcpy(to + i * size / sizeof(CELL), from + i * step, size)
+    if (in->n != 1 || count < t->lanes || (bytes != 64 && bytes != 128 && bytes != 256 && bytes != 512))
+        for (int64_t i = 0; i < pixels; i++) NAME(pack_cell)(to + i * t->lanes, t->lanes, in, at + i * step, count);
+    else if (bytes == 64) COPY(64);
+    else if (bytes == 128) COPY(128);
+    else if (bytes == 256) COPY(256);
+    else COPY(512);
+#undef COPY
+}
+
+static void NAME(pack_row)(CELL *to, const Tile *t, const Axis *x, const Strided *in, int64_t at, int64_t count) {
+    int64_t wanted = t->segment / t->lanes;
+    for (int64_t part = 0; part < x->in_step; part++, to += t->segment) {
+        int64_t first = x->begin * x->in_step + x->low + part;  // column in the input
+        int64_t from = MIN(wanted, MAX(0, -floor_div(first, x->in_step)));
+        int64_t until = MAX(from, MIN(wanted, floor_div(x->in_size - 1 - first, x->in_step) + 1));
+        memset(to, 0, from * t->lanes * sizeof(CELL));
+        NAME(pack_cells)(to + from * t->lanes, t, in, at + (first + from * x->in_step) * in->w, x->in_step * in->w,
+                         until - from, count);
+        memset(to + until * t->lanes, 0, (wanted - until) * t->lanes * sizeof(CELL));
+    }
 }
 
 // A tile of images from `image` on and rows for the results from row `a` on.
-INLINE void NAME(pack)(REAL *to, const Tile *t, const Gather *g, const Strided *in, const int32_t *channels,
-                       int64_t used, int64_t image, int64_t a, int type) {
+static void NAME(pack)(CELL *to, const Tile *t, const Gather *g, const Strided *in, const int32_t *channels,
+                       int64_t used, int64_t image, int64_t a) {
     const Axis *y = &g->axis[0];
     int64_t count = MIN(t->lanes, g->batch - image), rows = rows_for(y, t->band);
     for (int64_t c = 0; c < used; c++)
         for (int64_t row = 0; row < rows; row++) {
             int64_t from = a * y->in_step + y->low + row;
-            REAL *line = to + c * t->plane + row * t->row;
-            if (from < 0 || from >= y->in_size) memset(line, 0, t->row * sizeof(REAL));
-            else NAME(pack_row)(line, t, &g->axis[1], in, image * in->n + channels[c] * in->c + from * in->h, count, type);
+            CELL *line = to + c * t->plane + row * t->row;
+            if (from < 0 || from >= y->in_size) memset(line, 0, t->row * sizeof(CELL));
+            else NAME(pack_row)(line, t, &g->axis[1], in, image * in->n + channels[c] * in->c + from * in->h, count);
         }
 }
 
-// Where the sums of a strip go: columns of `lanes` numbers, `count` of them wanted, `step` apart.
-INLINE void NAME(store)(void *out, int64_t at, int64_t step, int64_t columns, int64_t lanes, int64_t count,
-                        const VECTOR *sums, int type) {
-    REAL strip[STRIP];
-    memcpy(strip, sums, sizeof strip);
-    for (int64_t i = 0; i < columns; i++)
-        for (int64_t n = 0; n < count; n++) NAME(write)(out, at + i * step + n, strip[i * lanes + n], type);
-}
+// Where the sums of a strip go: its pixels are `step` apart, and `count` numbers of each are wanted.
+typedef struct { int64_t step, count, lanes, columns, place[PAIRS]; int whole, past; } NAME(goal);
 
-INLINE void NAME(multiply)(VECTOR *sums, const ENTRY *entry, const ENTRY *end, const REAL *strip, int vectors) {
-    VECTOR sum[VECTORS];
-    for (int i = 0; i < vectors; i++) sum[i] = sums[i];
-    for (; entry < end; entry++) {
-        const REAL *from = strip + entry->offset;
-        for (int i = 0; i < vectors; i++) sum[i] += entry->value * *(const VECTOR *)(from + i * LANES);
+INLINE void NAME(store)(CELL *out, const NAME(goal) *goal, const PAIR *sums, int pairs) {
+    if (goal->past)
+        for (int i = 0; i < pairs; i++) NAME(save)(out + goal->place[i], sums[i], 1);
+    else if (goal->whole)
+        for (int i = 0; i < pairs; i++) NAME(save)(out + goal->place[i], sums[i], 0);
+    else {
+        CELL strip[STRIP];
+        for (int i = 0; i < pairs; i++) NAME(save)(strip + i * 2 * LANES, sums[i], 0);
+        for (int64_t i = 0; i < goal->columns; i++)
+            memcpy(out + i * goal->step, strip + i * goal->lanes, goal->count * sizeof(CELL));
     }
-    for (int i = 0; i < vectors; i++) sums[i] = sum[i];
 }
 
-INLINE void NAME(multiply_tile)(const Gather *g, const PROGRAM *p, const REAL *tile, const REAL *bias, VECTOR *partial,
-                                void *out, int64_t image, int64_t a0, int type) {
+INLINE void NAME(multiply_strip)(const PROGRAM *p, const Phase *phase, const CELL *strip, const REAL *bias, PAIR *partial,
+                                 CELL *out, int64_t channel, const NAME(goal) *goal, int pairs) {
+    for (const Run *run = p->runs + phase->begin; run < p->runs + phase->end; run++) {
+        PAIR sum[PAIRS], *kept = partial + run->out * PAIRS;
+        VECTOR zero = (VECTOR){0} + (bias ? bias[run->out] : 0);
+        for (int i = 0; i < pairs; i++) sum[i] = run->first ? (PAIR){{zero, zero}} : kept[i];
+        for (const ENTRY *entry = p->entries + run->begin; entry < p->entries + run->end; entry++)
+            for (int i = 0; i < pairs; i++) {
+                PAIR x = NAME(load)(strip + entry->offset + i * 2 * LANES);
+                sum[i].of[0] += entry->value * x.of[0];
+                sum[i].of[1] += entry->value * x.of[1];
+            }
+        if (run->last) NAME(store)(out + run->out * channel, goal, sum, pairs);
+        else for (int i = 0; i < pairs; i++) kept[i] = sum[i];
+    }
+}
+
+static void NAME(multiply_tile)(const Gather *g, const PROGRAM *p, const CELL *tile, const REAL *bias, PAIR *partial,
+                                CELL *out, int64_t image, int64_t a0) {
     const Tile *t = &p->tile;
     const Axis *y = &g->axis[0], *x = &g->axis[1];
-    int64_t count = MIN(t->lanes, g->batch - image), width = STRIP / t->lanes;
-    for (int64_t f = 0; f < y->phases * x->phases; f++) {
-        const Phase *phase = &p->phases[f];
+    int64_t count = MIN(t->lanes, g->batch - image), channel = y->out_size * x->out_size * g->batch;
+    NAME(goal) goal = {.step = x->out_step * g->batch, .count = count, .lanes = t->lanes};
+    goal.whole = count == t->lanes && t->lanes % (2 * LANES) == 0;
+    goal.past = goal.whole && g->batch * sizeof(CELL) % LINE == 0 && (intptr_t)out % LINE == 0
+                && channel * g->outs * (int64_t)sizeof(CELL) > 2 * FAR;
+    for (int64_t i = 0; i < PAIRS; i++)
+        goal.place[i] = i * 2 * LANES / t->lanes * goal.step + i * 2 * LANES % t->lanes;
+    for (const Phase *phase = p->phases; phase < p->phases + y->phases * x->phases; phase++)
         for (int64_t a = MAX(a0, phase->a[0]); a < MIN(a0 + t->band, phase->a[1]); a++)
-            for (int64_t b = phase->b[0]; b < phase->b[1]; b += width) {
-                int64_t columns = MIN(width, phase->b[1] - b), vectors = (columns * t->lanes + LANES - 1) / LANES;
-                const REAL *strip = tile + (a - a0) * y->in_step * t->row + (b - x->begin) * t->lanes;
-                for (const Run *run = p->runs + phase->begin; run < p->runs + phase->end; run++) {
-                    VECTOR *sums = partial + run->out * VECTORS;
-                    if (run->first) for (int i = 0; i < VECTORS; i++) sums[i] = (VECTOR){0} + (bias ? bias[run->out] : 0);
-                    ON_VECTORS(vectors, NAME(multiply), sums, p->entries + run->begin, p->entries + run->end, strip)
-                    if (!run->last) continue;
-                    int64_t row = a * y->out_step + phase->out[0], column = b * x->out_step + phase->out[1];
-                    int64_t pixel = (run->out * y->out_size + row) * x->out_size + column;
-                    NAME(store)(out, pixel * g->batch + image, x->out_step * g->batch, columns, t->lanes, count, sums, type);
-                }
+            for (int64_t b = phase->b[0]; b < phase->b[1]; b += t->width) {
+                goal.columns = MIN(t->width, phase->b[1] - b);
+                const CELL *strip = tile + (a - a0) * y->in_step * t->row + (b - x->begin) * t->lanes;
+                int64_t row = a * y->out_step + phase->out[0], column = b * x->out_step + phase->out[1];
+                CELL *to = out + (row * x->out_size + column) * g->batch + image;
+                ON_PAIRS((goal.columns * t->lanes + 2 * LANES - 1) / (2 * LANES), NAME(multiply_strip), p, phase, strip, bias,
+                         partial, to, channel, &goal)
             }
-    }
 }
 
 static int NAME(gather)(const Gather *g, const Strided *in, const Lists *lists, const REAL *values, const REAL *bias,
-                        void *out, int type, int64_t threads) {
+                        CELL *out, int64_t threads) {
     PROGRAM p;
     if (NAME(prepare)(g, lists, values, &p)) return 1;
     int64_t items = p.tile.blocks * p.tile.bands;
     int failed = 0;
     ON_THREADS {
-        REAL *tile = aligned_alloc(LINE, (p.tile.size + LINE - 1) / LINE * LINE);
-        VECTOR *partial = aligned_alloc(LINE, MAX(1, g->outs) * VECTORS * LINE);
-        for (int64_t item = items * thread / threads; item < items * (thread + 1) / threads && tile && partial; item++) {
+        char *own = keep(TILE_SLOT, p.tile.size + g->outs * PAIRS * sizeof(PAIR));
+        if (!own) failed = 1;
+        for (int64_t item = items * thread / threads; item < items * (thread + 1) / threads && own; item++) {
             int64_t image = item / p.tile.bands * p.tile.lanes;
             int64_t a = g->axis[0].begin + item % p.tile.bands * p.tile.band;
-            if (type == BFLOAT16) {
-                NAME(pack)(tile, &p.tile, g, in, p.channels, p.used, image, a, BFLOAT16);
-                NAME(multiply_tile)(g, &p, tile, bias, partial, out, image, a, BFLOAT16);
-            } else {
-                NAME(pack)(tile, &p.tile, g, in, p.channels, p.used, image, a, FLOAT);
-                NAME(multiply_tile)(g, &p, tile, bias, partial, out, image, a, FLOAT);
-            }
+            NAME(pack)((CELL *)own, &p.tile, g, in, p.channels, p.used, image, a);
+            NAME(multiply_tile)(g, &p, (CELL *)own, bias, (PAIR *)(own + p.tile.size), out, image, a);
         }
-        if (!tile || !partial) failed = 1;
-        free(tile), free(partial);
+        wait_for_writes();
     }
-    NAME(release)(&p);
     return failed;
 }
 
 // A gradient, [channels, rows, strips, STRIP]: each strip ends in zeros.
-INLINE void NAME(pack_gradient)(REAL *to, const Gather *g, const Tile *t, const Strided *in, const Lists *lists,
-                                int64_t image, int64_t a0, int type) {
-    int64_t count = MIN(t->lanes, g->batch - image), width = STRIP / t->lanes, columns = g->axis[1].end;
+static void NAME(pack_gradient)(CELL *to, const Gather *g, const Tile *t, const Strided *in, const Lists *lists,
+                                int64_t image, int64_t a0) {
+    int64_t count = MIN(t->lanes, g->batch - image), columns = g->axis[1].end;
     int64_t last = MIN(a0 + t->band, g->axis[0].end);
     for (int64_t o = 0; o < g->outs; o++) {
         if (lists->start[o] == lists->start[o + 1]) continue;
         for (int64_t a = a0; a < last; a++)
-            for (int64_t b = 0; b < columns; b += width, to += STRIP) {
-                for (int64_t i = 0; i < width; i++) {
-                    int64_t at = image * in->n + o * in->c + a * in->h + (b + i) * in->w;
-                    NAME(pack_cell)(to + i * t->lanes, t->lanes, in, at, b + i < columns ? count : 0, type);
-                }
-                for (int64_t i = width * t->lanes; i < STRIP; i++) to[i] = 0;
+            for (int64_t b = 0; b < columns; b += t->width, to += STRIP) {
+                int64_t pixels = MIN(t->width, columns - b), at = image * in->n + o * in->c + a * in->h + b * in->w;
+                NAME(pack_cells)(to, t, in, at, in->w, pixels, count);
+                if (pixels * t->lanes < STRIP) memset(to + pixels * t->lanes, 0, (STRIP - pixels * t->lanes) * sizeof(CELL));
             }
     }
 }
 
-// Adds the products of a strip to the partial sums of a run. Numbers beyond the strip are masked: times zero, an
-// infinity is none.
-INLINE void NAME(correlate)(VECTOR *sums, const ENTRY *entry, const ENTRY *end, const REAL *strip, const REAL *slopes,
-                            int64_t length, int vectors) {
-    VECTOR slope[VECTORS];
-    BITS mask = {0};
-    for (int i = 0; i < vectors; i++) slope[i] = ((const VECTOR *)slopes)[i];
-    for (int i = 0; i < LANES; i++) mask[i] = i < length - (vectors - 1) * LANES ? -1 : 0;
+#if defined HALF && defined __AVX512BF16__  // two products at once; a sum over the batch may take them in any order
+typedef __m512bh NAME(held);
+INLINE NAME(held) NAME(hold)(const RAW *raw) { return (__m512bh)raw[0]; }
+INLINE void NAME(add_products)(VECTOR *sum, int i, const RAW *x, NAME(held) slope) {
+    sum[i % 2] = (VECTOR)_mm512_dpbf16_ps((__m512)sum[i % 2], (__m512bh)x[0], slope);
+}
+#else
+typedef PAIR NAME(held);
+INLINE NAME(held) NAME(hold)(const RAW *raw) { return NAME(split)(raw); }
+INLINE void NAME(add_products)(VECTOR *sum, int i, const RAW *x, NAME(held) slope) {
+    (void)i;
+    PAIR pair = NAME(split)(x);
+    for (int half = 0; half < 2; half++) sum[half] += pair.of[half] * slope.of[half];
+}
+#endif
+
+// Adds the products of a strip to the partial sums of a run. Numbers beyond the strip are masked: zero times an
+// infinity would be none.
+INLINE void NAME(correlate)(VECTOR *sums, const ENTRY *entry, const ENTRY *end, const CELL *strip, const CELL *slopes,
+                            const RAW *mask, int pairs) {
+    NAME(held) slope[PAIRS];
+    for (int i = 0; i < pairs; i++) slope[i] = NAME(hold)((const RAW *)(slopes + i * 2 * LANES));
     for (; entry < end; entry++, sums++) {
         VECTOR sum[2] = {*sums, {0}};
-        for (int i = 0; i < vectors; i++) {
-            VECTOR x = *(const VECTOR *)(strip + entry->offset + i * LANES);
-            sum[i % 2] += slope[i] * (i < vectors - 1 || length % LANES == 0 ? x : (VECTOR)((BITS)x & mask));
+        for (int i = 0; i < pairs; i++) {
+            const RAW *x = (const RAW *)(strip + entry->offset + i * 2 * LANES);
+            RAW masked[RAWS];
+            for (int j = 0; j < RAWS && mask && i == pairs - 1; j++) masked[j] = x[j] & mask[j];
+            NAME(add_products)(sum, i, mask && i == pairs - 1 ? masked : x, slope[i]);
         }
         *sums = sum[0] + sum[1];
     }
 }
 
-INLINE void NAME(correlate_tile)(const Gather *g, const PROGRAM *p, const REAL *tile, const REAL *gradient, VECTOR *sums,
+INLINE void NAME(correlate_strip)(const PROGRAM *p, const CELL *strip, const CELL *slopes, int64_t plane, VECTOR *sums,
+                                  int64_t length, int pairs) {
+    int64_t over = length - (pairs - 1) * 2 * LANES;
+    RAW mask[RAWS];
+    memset(mask, 0, sizeof mask);
+    memset(mask, 0xff, over * sizeof(CELL));
+    for (const Run *run = p->runs; run < p->runs + p->made; run++) {
+        const ENTRY *entry = p->entries + run->begin, *end = p->entries + run->end;
+        if (over == 2 * LANES) NAME(correlate)(sums + run->begin, entry, end, strip, slopes + run->rank * plane, 0, pairs);
+        else NAME(correlate)(sums + run->begin, entry, end, strip, slopes + run->rank * plane, mask, pairs);
+    }
+}
+
+static void NAME(correlate_tile)(const Gather *g, const PROGRAM *p, const CELL *tile, const CELL *slopes, VECTOR *sums,
                                  int64_t a0) {
     const Tile *t = &p->tile;
-    int64_t width = STRIP / t->lanes, columns = g->axis[1].end, strips = (columns + width - 1) / width;
-    int64_t rows = MIN(t->band, g->axis[0].end - a0);
+    int64_t columns = g->axis[1].end, strips = (columns + t->width - 1) / t->width, rows = MIN(t->band, g->axis[0].end - a0);
     for (int64_t a = 0; a < rows; a++)
         for (int64_t s = 0; s < strips; s++) {
-            const REAL *strip = tile + a * g->axis[0].in_step * t->row + s * width * t->lanes;
-            int64_t length = MIN(width, columns - s * width) * t->lanes, full = VECTORS * LANES;
-            for (const Run *run = p->runs; run < p->runs + p->made; run++) {
-                const REAL *slopes = gradient + ((run->rank * rows + a) * strips + s) * STRIP;
-                const ENTRY *entry = p->entries + run->begin, *end = p->entries + run->end;
-                if (length == full) NAME(correlate)(sums + run->begin, entry, end, strip, slopes, VECTORS * LANES, VECTORS);
-                else ON_VECTORS((length + LANES - 1) / LANES, NAME(correlate), sums + run->begin, entry, end, strip, slopes, length)
-            }
+            const CELL *strip = tile + a * g->axis[0].in_step * t->row + s * t->width * t->lanes;
+            int64_t length = MIN(t->width, columns - s * t->width) * t->lanes;
+            ON_PAIRS((length + 2 * LANES - 1) / (2 * LANES), NAME(correlate_strip), p, strip,
+                     slopes + (a * strips + s) * STRIP, rows * strips * STRIP, sums, length)
         }
 }
 
+INLINE REAL NAME(total)(VECTOR sum) {
+    REAL part[LANES];
+    memcpy(part, &sum, sizeof part);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) part[i] += part[i + half];
+    return part[0];
+}
+
 static int NAME(values)(const Gather *g, const Strided *x, const Strided *gradient, const Lists *lists, REAL *out,
-                        int type, int64_t threads) {
+                        int64_t threads) {
     PROGRAM p;
     if (NAME(prepare)(g, lists, 0, &p)) return 1;
     const Tile *t = &p.tile;
-    int64_t all = lists->start[g->outs], items = t->blocks * t->bands, width = STRIP / t->lanes;
-    int64_t strips = (g->axis[1].end + width - 1) / width;
-    VECTOR *sums = aligned_alloc(LINE, (threads * all + 1) * LINE);
+    int64_t all = lists->start[g->outs], items = t->blocks * t->bands;
+    int64_t slopes = g->outs * t->band * ((g->axis[1].end + t->width - 1) / t->width) * STRIP * sizeof(CELL);
+    VECTOR *sums = keep(SUMS_SLOT, (threads * all + 1) * sizeof *sums);
     int failed = sums == 0;
     if (sums) ON_THREADS {
-        VECTOR *own = sums + thread * all;
-        REAL *tile = aligned_alloc(LINE, (t->size + LINE - 1) / LINE * LINE);
-        REAL *slopes = aligned_alloc(LINE, (g->outs * t->band * strips + 1) * VECTORS * LINE);
-        memset(own, 0, all * sizeof *own);
-        for (int64_t item = items * thread / threads; item < items * (thread + 1) / threads && tile && slopes; item++) {
+        char *own = keep(TILE_SLOT, t->size + slopes);
+        if (!own) failed = 1;
+        memset(sums + thread * all, 0, all * sizeof *sums);
+        for (int64_t item = items * thread / threads; item < items * (thread + 1) / threads && own; item++) {
             int64_t image = item / t->bands * t->lanes, a = item % t->bands * t->band;
-            if (type == BFLOAT16) {
-                NAME(pack)(tile, t, g, x, p.channels, p.used, image, a, BFLOAT16);
-                NAME(pack_gradient)(slopes, g, t, gradient, lists, image, a, BFLOAT16);
-            } else {
-                NAME(pack)(tile, t, g, x, p.channels, p.used, image, a, FLOAT);
-                NAME(pack_gradient)(slopes, g, t, gradient, lists, image, a, FLOAT);
-            }
-            NAME(correlate_tile)(g, &p, tile, slopes, own, a);
+            NAME(pack)((CELL *)own, t, g, x, p.channels, p.used, image, a);
+            NAME(pack_gradient)((CELL *)(own + t->size), g, t, gradient, lists, image, a);
+            NAME(correlate_tile)(g, &p, (CELL *)own, (CELL *)(own + t->size), sums + thread * all, a);
         }
-        if (!tile || !slopes) failed = 1;
-        free(tile), free(slopes);
     }
-    for (int64_t k = 0; k < all && !failed; k++) {
-        VECTOR sum = sums[k];
-        for (int64_t thread = 1; thread < threads; thread++) sum += sums[thread * all + k];
-        out[k] = 0;
-        for (int i = 0; i < LANES; i++) out[k] += sum[i];
-    }
-    free(sums);
-    NAME(release)(&p);
+    if (!failed) ON_THREADS
+        for (int64_t k = all * thread / threads; k < all * (thread + 1) / threads; k++) {
+            VECTOR sum = sums[k];
+            for (int64_t other = 1; other < threads; other++) sum += sums[other * all + k];
+            out[k] = NAME(total)(sum);
+        }
     return failed;
 }
 
 #undef LANES
 #undef STRIP
+#undef RAWS
 #undef VECTOR
-#undef BITS
+#undef PAIR
 #undef ENTRY
 #undef PROGRAM
+#undef NAME
+#undef REAL
+#undef CELL
 #endif

@@ -33,7 +33,7 @@ def sparse_conv2d(x: Tensor, values: Tensor, plan: Plan, bias: Tensor | None = N
     """A convolution by the kept weights.
 
     Args:
-        x: [batch, channels, height, width], of any strides; float32, bfloat16 (sums are in float32) or float64.
+        x: [batch, channels, height, width] of any strides; float32, bfloat16 (with sums in float32), float64.
         values: [kept], the weights at `plan.positions`.
         bias: [out channels].
 
@@ -179,18 +179,18 @@ def _arguments(geometry: Sequence[int]) -> tuple[Any, ...]:
 
 
 def _sections(lists: Tensor, geometry: Sequence[int]) -> list[int]:
-    """Where in `Plan.lists` each of its five parts begins, and the end."""
+    """Where in `Plan.lists` each of its seven parts begins, and the end."""
     outs, results = geometry[0], geometry[4] * geometry[5] * geometry[1] * geometry[10]
-    kept = (lists.shape[0] - outs - results - 2) // 3
-    return list(itertools.accumulate((outs + 1, kept, results + 1, kept, kept), initial=0))
+    kept = (lists.shape[0] - outs - results - 2) // 5
+    return list(itertools.accumulate((outs + 1, kept, kept, results + 1, kept, kept, kept), initial=0))
 
 
 def _positions(lists: Tensor, geometry: Sequence[int]) -> Tensor:
     """`Plan.positions`."""
-    start, where, *_ = lists.long().tensor_split(_sections(lists, geometry)[1:-1])
+    start, channel, tap, *_ = lists.long().tensor_split(_sections(lists, geometry)[1:-1])
     out = torch.repeat_interleave(start.diff())
-    size, groups = math.prod(geometry[1:4]), geometry[10]
-    return out * size + where - out // (geometry[0] // groups) * size
+    first = out // (geometry[0] // geometry[10]) * geometry[1]  # channel of the group
+    return (out * geometry[1] + channel - first) * math.prod(geometry[2:4]) + tap
 
 
 def _dense(values: Tensor, lists: Tensor, geometry: Sequence[int]) -> Tensor:
@@ -226,9 +226,9 @@ def _numbers(shape: Sequence[int], geometry: Sequence[int]) -> tuple[ctypes.Arra
 
 
 def _lists(lists: Tensor, geometry: Sequence[int], backward: bool) -> ctypes.Array[ctypes.c_int64]:
-    """The addresses of start, where and source; forward the last is null."""
+    """The addresses of start, channel, tap and source; forward the last is null."""
     sections = [lists.data_ptr() + 4 * i for i in _sections(lists, geometry)]
-    return (ctypes.c_int64 * 3)(*(sections[2:5] if backward else (*sections[:2], 0)))
+    return (ctypes.c_int64 * 4)(*(sections[3:7] if backward else (*sections[:3], 0)))
 
 
 def _call(name: str, *arguments: Any) -> None:

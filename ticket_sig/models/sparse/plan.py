@@ -1,4 +1,4 @@
-"""What a kept mask of a convolution means for the kernels: which weights are kept, by out and by in channel."""
+"""What a kept mask means for the kernels: which weights are kept, by out and by in channel."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ class Plan:
     Attributes:
         positions: int64 [kept], where the kept weights lie in the flattened weight; ascending. Values are
             given and gradients returned in this order.
-        lists: int32, for the kernels: `start` and `where` forward, then `start`, `where` and `source` backward.
-            A list has the kept weights of one result: forward an out channel; backward an in channel, for
-            each residue of a pixel by the stride. `where` is channel * taps + tap, `source` the place in
-            `positions`.
+        lists: int32, for the kernels: `start`, `channel` and `tap` forward; then the same and `source`
+            backward. A list has the kept weights of one result: forward an out channel; backward an in
+            channel, for each residue of a pixel by the stride. `source` is the place in `positions`.
         geometry: out channels, in channels of a group, height, width, stride (2), padding (2), dilation (2),
             groups.
     """
@@ -93,8 +92,7 @@ def _starts(of: np.ndarray, count: int) -> np.ndarray:
 
 def _forward(mask: np.ndarray, groups: int) -> list[np.ndarray]:
     out, channel, row, column = _coordinates(mask, groups)
-    where = (channel * mask.shape[2] + row) * mask.shape[3] + column
-    return [_starts(out, mask.shape[0]), where]
+    return [_starts(out, mask.shape[0]), channel, row * mask.shape[3] + column]
 
 
 def _backward(
@@ -105,5 +103,5 @@ def _backward(
     channels = mask.shape[1] * groups
     result = phase * channels + channel
     source = np.argsort(result, kind="stable")  # within a list by out channel
-    where = (out * mask.shape[2] + row) * mask.shape[3] + column
-    return [_starts(result, stride[0] * stride[1] * channels), where[source], source]
+    tap = row * mask.shape[3] + column
+    return [_starts(result, stride[0] * stride[1] * channels), out[source], tap[source], source]
