@@ -2,13 +2,15 @@
 //
 // The two former are one operation, a gather: out[o, a, b] = sum over the list of o of value * in[c, a * step + y,
 // b * step + x]. Forward, `step` is the stride; backward each residue of a pixel by the stride is a phase with lists of
-// its own and a step of one. A thread packs a tile (some images, a band of rows, all channels in use; borders and strides
-// are dealt with there and nowhere else) with the batch innermost, then goes through it in strips of at most STRIP
-// numbers: a vector over the batch, one broadcast for a kept weight, the sums in registers.
+// its own and a step of one. A thread packs a tile (some images, a band of rows, all channels in use) with the batch
+// innermost; borders and strides are dealt with there and nowhere else. Then it goes through the tile in strips of at
+// most STRIP numbers: a vector over the batch, one broadcast for a kept weight, the sums in registers. Packing decides
+// at low densities, so a tile is a plain copy: bfloat16 is widened where it is multiplied, by a shift and a mask.
 //
 // Vectors are GNU C's: compiled on the machine that runs it, one source gives AVX-512, AVX2 and plain code.
 // The file includes itself for each type of storage: float and bfloat16, both with sums in float, and double.
 #ifndef REAL
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +26,9 @@ enum { BYTES = 32 };
 #else
 enum { BYTES = 16 };
 #endif
-// Sums of a strip in pairs of vectors; bytes of the second and of the first cache that a tile and a block may take.
-enum { PAIRS = 4, VECTORS = 2 * PAIRS, FAR = 1 << 20, NEAR = 32 << 10, LINE = 64, HUGE_PAGE = 2 << 20 };
+// A strip has PAIRS pairs of vectors of sums. FAR and NEAR: bytes of the second cache that a tile may take, and of the
+// first that a block of its channels may; TOGETHER: kept weights whose gradients are summed up side by side.
+enum { PAIRS = 4, VECTORS = 2 * PAIRS, FAR = 1 << 20, NEAR = 32 << 10, LINE = 64, TOGETHER = 512, HUGE_PAGE = 2 << 20 };
 enum { FLOAT, BFLOAT16, DOUBLE };
 #define INLINE static inline __attribute__((always_inline))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
@@ -98,7 +101,9 @@ static void within(const Axis *axis, int64_t phase, int64_t *range) {
     range[1] = MIN(axis->end, floor_div(axis->out_size - 1 - phase + axis->lead, axis->out_step) + 1);
 }
 
-static int64_t rows_for(const Axis *axis, int64_t band) { return (band - 1) * axis->in_step + axis->high - axis->low + 1; }
+static int64_t rows_for(const Axis *axis, int64_t band) {
+    return (band - 1) * axis->in_step + axis->high - axis->low + 1;
+}
 
 // Writes a vector, or writes it past the caches, which then need not read the line first.
 INLINE void put(void *to, RAW raw, int past) {
@@ -117,19 +122,35 @@ INLINE void wait_for_writes(void) {
 #endif
 }
 
-// Memory that a thread keeps from call to call: to get it anew takes longer than a small layer.
-enum { PROGRAM_SLOT, TILE_SLOT, SUMS_SLOT, SLOTS };
-static void *keep(int slot, int64_t size) {
-    static _Thread_local struct { void *at; int64_t size; } kept[SLOTS];
-    if (kept[slot].size < size) {
-        free(kept[slot].at);
-        int64_t unit = size < HUGE_PAGE / 2 ? 4096 : HUGE_PAGE;
-        kept[slot].size = (size + unit - 1) / unit * unit;
-        kept[slot].at = aligned_alloc(unit, kept[slot].size);
-        if (!kept[slot].at) kept[slot].size = 0;
-        else if (unit == HUGE_PAGE) madvise(kept[slot].at, kept[slot].size, MADV_HUGEPAGE);
-    }
-    return kept[slot].at;
+// Memory that a thread keeps from call to call, for to get it anew takes longer than a small layer; freed when it ends.
+enum { PROGRAM_SLOT, TILE_SLOT, SUMS_SLOT, SLOTS, LARGE = 16 << 20 };
+typedef struct { void *at; int64_t size; } Slot;
+static _Thread_local Slot slots[SLOTS];
+static pthread_key_t at_end;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void let_go(Slot *slot) {
+    free(slot->at);
+    *slot = (Slot){0};
+}
+
+static void let_all_go(void *own) {
+    for (int i = 0; i < SLOTS; i++) let_go((Slot *)own + i);
+}
+
+static void make_key(void) { pthread_key_create(&at_end, let_all_go); }
+
+static void *keep(int which, int64_t size) {
+    Slot *slot = slots + which;
+    if (slot->size >= size) return slot->at;
+    let_go(slot);
+    pthread_once(&once, make_key);
+    pthread_setspecific(at_end, slots);
+    int64_t unit = size < HUGE_PAGE / 2 ? 4096 : HUGE_PAGE, whole = (size + unit - 1) / unit * unit;
+    slot->at = aligned_alloc(unit, whole);
+    if (slot->at) slot->size = whole;
+    if (slot->at && unit == HUGE_PAGE) madvise(slot->at, whole, MADV_HUGEPAGE);
+    return slot->at;
 }
 
 #define NAME(name) name##_float
@@ -180,7 +201,14 @@ enum { NAME(RAWS) = 2 * NAME(LANES) * sizeof(CELL) / BYTES };
 typedef REAL VECTOR __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
 typedef struct { VECTOR of[2]; } PAIR;
 typedef struct { REAL value; int32_t offset; } ENTRY;
-typedef struct { Tile tile; ENTRY *entries; Run *runs; Phase *phases; int32_t *channels; int64_t used, made; } PROGRAM;
+typedef struct {
+    Tile tile;
+    ENTRY *entries;
+    Run *runs;
+    Phase *phases;
+    int32_t *channels;   // in use
+    int64_t used, made;  // how many channels and runs
+} PROGRAM;
 
 // 2 * LANES numbers. Those of bfloat16 at even places come first: each is the lower half of 32 bits.
 INLINE PAIR NAME(split)(const RAW *raw) {
@@ -190,8 +218,6 @@ INLINE PAIR NAME(split)(const RAW *raw) {
     return (PAIR){{(VECTOR)raw[0], (VECTOR)raw[1]}};
 #endif
 }
-
-INLINE PAIR NAME(load)(const CELL *from) { return NAME(split)((const RAW *)from); }
 
 INLINE void NAME(save)(CELL *to, PAIR pair, int past) {
 #if defined HALF && defined __AVX512BF16__
@@ -236,8 +262,8 @@ static void NAME(place)(const Gather *g, const Lists *lists, const REAL *values,
     const Axis *x = &g->axis[1];
     for (int64_t k = 0; k < g->taps; k++) {
         int64_t right = displacement(g, 1, k % g->width) - x->low;
-        tap[k] = (displacement(g, 0, k / g->width) - g->axis[0].low) * p->tile.row + right % x->in_step * p->tile.segment
-                 + right / x->in_step * p->tile.lanes;
+        int64_t down = displacement(g, 0, k / g->width) - g->axis[0].low;
+        tap[k] = down * p->tile.row + right % x->in_step * p->tile.segment + right / x->in_step * p->tile.lanes;
     }
     int64_t all = lists->start[g->axis[0].phases * x->phases * g->outs];
     for (int64_t k = 0; k < all; k++)
@@ -302,7 +328,8 @@ INLINE void NAME(pack_cell)(CELL *cell, int64_t lanes, const Strided *in, int64_
 }
 
 // `count` pixels that are there, `step` apart in the input.
-INLINE void NAME(pack_cells)(CELL *to, const Tile *t, const Strided *in, int64_t at, int64_t step, int64_t pixels, int64_t count) {
+INLINE void NAME(pack_cells)(CELL *to, const Tile *t, const Strided *in, int64_t at, int64_t step, int64_t pixels,
+                             int64_t count) {
     const CELL *from = (const CELL *)in->data + at;
     int64_t bytes = t->lanes * sizeof(CELL);
 #define COPY(size) for (int64_t i = 0; i < pixels; i++) memcpy(to + i * size / sizeof(CELL), from + i * step, size)
@@ -338,7 +365,10 @@ static void NAME(pack)(CELL *to, const Tile *t, const Gather *g, const Strided *
             int64_t from = a * y->in_step + y->low + row;
             CELL *line = to + c * t->plane + row * t->row;
             if (from < 0 || from >= y->in_size) memset(line, 0, t->row * sizeof(CELL));
-            else NAME(pack_row)(line, t, &g->axis[1], in, image * in->n + channels[c] * in->c + from * in->h, count);
+            else {
+                int64_t at = image * in->n + channels[c] * in->c + from * in->h;
+                NAME(pack_row)(line, t, &g->axis[1], in, at, count);
+            }
         }
 }
 
@@ -358,15 +388,15 @@ INLINE void NAME(store)(CELL *out, const NAME(goal) *goal, const PAIR *sums, int
     }
 }
 
-INLINE void NAME(multiply_strip)(const PROGRAM *p, const Phase *phase, const CELL *strip, const REAL *bias, PAIR *partial,
-                                 CELL *out, int64_t channel, const NAME(goal) *goal, int pairs) {
+INLINE void NAME(multiply_strip)(const PROGRAM *p, const Phase *phase, const CELL *strip, const REAL *bias,
+                                 PAIR *partial, CELL *out, int64_t channel, const NAME(goal) *goal, int pairs) {
     for (const Run *run = p->runs + phase->begin; run < p->runs + phase->end; run++) {
         PAIR sum[PAIRS], *kept = partial + run->out * PAIRS;
         VECTOR zero = (VECTOR){0} + (bias ? bias[run->out] : 0);
         for (int i = 0; i < pairs; i++) sum[i] = run->first ? (PAIR){{zero, zero}} : kept[i];
         for (const ENTRY *entry = p->entries + run->begin; entry < p->entries + run->end; entry++)
             for (int i = 0; i < pairs; i++) {
-                PAIR x = NAME(load)(strip + entry->offset + i * 2 * LANES);
+                PAIR x = NAME(split)((const RAW *)(strip + entry->offset + i * 2 * LANES));
                 sum[i].of[0] += entry->value * x.of[0];
                 sum[i].of[1] += entry->value * x.of[1];
             }
@@ -393,8 +423,8 @@ static void NAME(multiply_tile)(const Gather *g, const PROGRAM *p, const CELL *t
                 const CELL *strip = tile + (a - a0) * y->in_step * t->row + (b - x->begin) * t->lanes;
                 int64_t row = a * y->out_step + phase->out[0], column = b * x->out_step + phase->out[1];
                 CELL *to = out + (row * x->out_size + column) * g->batch + image;
-                ON_PAIRS((goal.columns * t->lanes + 2 * LANES - 1) / (2 * LANES), NAME(multiply_strip), p, phase, strip, bias,
-                         partial, to, channel, &goal)
+                ON_PAIRS((goal.columns * t->lanes + 2 * LANES - 1) / (2 * LANES), NAME(multiply_strip), p, phase,
+                         strip, bias, partial, to, channel, &goal)
             }
 }
 
@@ -429,7 +459,7 @@ static void NAME(pack_gradient)(CELL *to, const Gather *g, const Tile *t, const 
             for (int64_t b = 0; b < columns; b += t->width, to += STRIP) {
                 int64_t pixels = MIN(t->width, columns - b), at = image * in->n + o * in->c + a * in->h + b * in->w;
                 NAME(pack_cells)(to, t, in, at, in->w, pixels, count);
-                if (pixels * t->lanes < STRIP) memset(to + pixels * t->lanes, 0, (STRIP - pixels * t->lanes) * sizeof(CELL));
+                memset(to + pixels * t->lanes, 0, (STRIP - pixels * t->lanes) * sizeof(CELL));
             }
     }
 }
@@ -468,30 +498,36 @@ INLINE void NAME(correlate)(VECTOR *sums, const ENTRY *entry, const ENTRY *end, 
     }
 }
 
-INLINE void NAME(correlate_strip)(const PROGRAM *p, const CELL *strip, const CELL *slopes, int64_t plane, VECTOR *sums,
-                                  int64_t length, int pairs) {
+INLINE void NAME(correlate_strip)(const PROGRAM *p, const Run *run, const Run *last, const CELL *strip,
+                                  const CELL *slopes, int64_t plane, VECTOR *sums, int64_t length, int pairs) {
     int64_t over = length - (pairs - 1) * 2 * LANES;
     RAW mask[RAWS];
     memset(mask, 0, sizeof mask);
     memset(mask, 0xff, over * sizeof(CELL));
-    for (const Run *run = p->runs; run < p->runs + p->made; run++) {
+    for (; run < last; run++) {
         const ENTRY *entry = p->entries + run->begin, *end = p->entries + run->end;
-        if (over == 2 * LANES) NAME(correlate)(sums + run->begin, entry, end, strip, slopes + run->rank * plane, 0, pairs);
-        else NAME(correlate)(sums + run->begin, entry, end, strip, slopes + run->rank * plane, mask, pairs);
+        const CELL *own = slopes + run->rank * plane;
+        if (over == 2 * LANES) NAME(correlate)(sums + run->begin, entry, end, strip, own, 0, pairs);
+        else NAME(correlate)(sums + run->begin, entry, end, strip, own, mask, pairs);
     }
 }
 
 static void NAME(correlate_tile)(const Gather *g, const PROGRAM *p, const CELL *tile, const CELL *slopes, VECTOR *sums,
                                  int64_t a0) {
     const Tile *t = &p->tile;
-    int64_t columns = g->axis[1].end, strips = (columns + t->width - 1) / t->width, rows = MIN(t->band, g->axis[0].end - a0);
-    for (int64_t a = 0; a < rows; a++)
-        for (int64_t s = 0; s < strips; s++) {
-            const CELL *strip = tile + a * g->axis[0].in_step * t->row + s * t->width * t->lanes;
-            int64_t length = MIN(t->width, columns - s * t->width) * t->lanes;
-            ON_PAIRS((length + 2 * LANES - 1) / (2 * LANES), NAME(correlate_strip), p, strip,
-                     slopes + (a * strips + s) * STRIP, rows * strips * STRIP, sums, length)
-        }
+    int64_t columns = g->axis[1].end, strips = (columns + t->width - 1) / t->width;
+    int64_t rows = MIN(t->band, g->axis[0].end - a0);
+    // By groups of runs: their sums stay in the first caches for the whole tile.
+    for (const Run *run = p->runs, *last = run, *end = run + p->made; run < end; run = last) {
+        for (int64_t entries = 0; last < end && entries < TOGETHER; last++) entries += last->end - last->begin;
+        for (int64_t a = 0; a < rows; a++)
+            for (int64_t s = 0; s < strips; s++) {
+                const CELL *strip = tile + a * g->axis[0].in_step * t->row + s * t->width * t->lanes;
+                int64_t length = MIN(t->width, columns - s * t->width) * t->lanes;
+                ON_PAIRS((length + 2 * LANES - 1) / (2 * LANES), NAME(correlate_strip), p, run, last, strip,
+                         slopes + (a * strips + s) * STRIP, rows * strips * STRIP, sums, length)
+            }
+    }
 }
 
 INLINE REAL NAME(total)(VECTOR sum) {
@@ -528,6 +564,7 @@ static int NAME(values)(const Gather *g, const Strided *x, const Strided *gradie
             for (int64_t other = 1; other < threads; other++) sum += sums[other * all + k];
             out[k] = NAME(total)(sum);
         }
+    if (slots[SUMS_SLOT].size > LARGE) let_go(slots + SUMS_SLOT);
     return failed;
 }
 

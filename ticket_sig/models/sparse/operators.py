@@ -30,7 +30,7 @@ _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 
 
 def sparse_conv2d(x: Tensor, values: Tensor, plan: Plan, bias: Tensor | None = None) -> Tensor:
-    """A convolution by the kept weights.
+    """A convolution by the kept weights; under autocast in its type, as PyTorch's are.
 
     Args:
         x: [batch, channels, height, width] of any strides; float32, bfloat16 (with sums in float32), float64.
@@ -39,7 +39,12 @@ def sparse_conv2d(x: Tensor, values: Tensor, plan: Plan, bias: Tensor | None = N
 
     Returns:
         [batch, out channels, height, width] of x's type, with the batch innermost in memory.
+
+    Raises:
+        InputError: x or the values do not fit the plan.
     """
+    if torch.is_autocast_enabled(x.device.type) and x.dtype == torch.float32:
+        x = x.to(torch.get_autocast_dtype(x.device.type))
     bias = None if bias is None else bias.to(_exact(x))
     return _conv2d(x, values.to(_exact(x)), bias, plan.lists, plan.geometry)  # type: ignore[no-any-return]
 
@@ -68,6 +73,9 @@ def _conv2d_fake(
     if min(height, width) < 1:
         found = f"{x.shape[2]} x {x.shape[3]}"
         raise bad_input("", "input of a sparse layer", "an image that is no smaller than the kernel", found)
+    _check("values", values, (_kept(lists, geometry),), _exact(x))
+    if bias is not None:
+        _check("bias", bias, (geometry[0],), _exact(x))
     return _batch_innermost(x, geometry[0], height, width)
 
 
@@ -89,6 +97,9 @@ def _input(
 def _input_fake(
     gradient: Tensor, values: Tensor, lists: Tensor, geometry: Sequence[int], height: int, width: int
 ) -> Tensor:
+    shape = (gradient.shape[0], geometry[0], *result_size(geometry, height, width))
+    _check("gradient", gradient, shape, gradient.dtype)
+    _check("values", values, (_kept(lists, geometry),), _exact(gradient))
     return _batch_innermost(gradient, geometry[1] * geometry[10], height, width)
 
 
@@ -109,8 +120,9 @@ def _values(gradient: Tensor, x: Tensor, lists: Tensor, geometry: Sequence[int])
 
 @_values.register_fake
 def _values_fake(gradient: Tensor, x: Tensor, lists: Tensor, geometry: Sequence[int]) -> Tensor:
-    sections = _sections(lists, geometry)
-    return x.new_empty(sections[2] - sections[1], dtype=_exact(x))
+    shape = (x.shape[0], geometry[0], *result_size(geometry, x.shape[2], x.shape[3]))
+    _check("gradient", gradient, shape, gradient.dtype)
+    return x.new_empty(_kept(lists, geometry), dtype=_exact(x))
 
 
 def _keep_conv2d(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -165,6 +177,13 @@ def _exact(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
+def _check(field: str, found: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
+    if tuple(found.shape) != tuple(shape) or found.dtype != dtype:
+        expected = f"{dtype} of shape {list(shape)}"
+        told = f"{found.dtype} of shape {list(found.shape)}"
+        raise bad_input("", f"{field} of a sparse layer", expected, told)
+
+
 def _batch_innermost(like: Tensor, channels: int, height: int, width: int) -> Tensor:
     return like.new_empty(channels, height, width, like.shape[0]).permute(3, 0, 1, 2)
 
@@ -183,6 +202,12 @@ def _sections(lists: Tensor, geometry: Sequence[int]) -> list[int]:
     outs, results = geometry[0], geometry[4] * geometry[5] * geometry[1] * geometry[10]
     kept = (lists.shape[0] - outs - results - 2) // 5
     return list(itertools.accumulate((outs + 1, kept, kept, results + 1, kept, kept, kept), initial=0))
+
+
+def _kept(lists: Tensor, geometry: Sequence[int]) -> int:
+    """How many weights are kept."""
+    sections = _sections(lists, geometry)
+    return sections[2] - sections[1]
 
 
 def _positions(lists: Tensor, geometry: Sequence[int]) -> Tensor:
