@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from ticket_sig.errors import bad_input
 from ticket_sig.models.sparse.plan import Plan, result_size
@@ -60,7 +61,6 @@ def _conv2d(x: Tensor, values: Tensor, bias: Tensor | None, lists: Tensor, geome
     return y
 
 
-@_conv2d.register_fake
 def _conv2d_fake(
     x: Tensor, values: Tensor, bias: Tensor | None, lists: Tensor, geometry: Sequence[int]
 ) -> Tensor:
@@ -89,11 +89,10 @@ def _input(
         _gather(True, gradient, dx.shape, values, None, lists, geometry, dx)
     else:
         weight = _dense(values, lists, geometry).to(gradient.dtype)
-        dx.copy_(torch.nn.grad.conv2d_input(dx.shape, weight, gradient, *_arguments(geometry)))
+        dx.copy_(conv2d_input(dx.shape, weight, gradient, *_arguments(geometry)))
     return dx
 
 
-@_input.register_fake
 def _input_fake(
     gradient: Tensor, values: Tensor, lists: Tensor, geometry: Sequence[int], height: int, width: int
 ) -> Tensor:
@@ -113,12 +112,11 @@ def _values(gradient: Tensor, x: Tensor, lists: Tensor, geometry: Sequence[int])
         _call("sparse_values", kind, _strided(x), _strided(gradient), *given, out)
     else:
         shape = tuple(geometry[:4])
-        weight = torch.nn.grad.conv2d_weight(x, shape, gradient.to(x.dtype), *_arguments(geometry))
+        weight = conv2d_weight(x, shape, gradient.to(x.dtype), *_arguments(geometry))
         out.copy_(weight.flatten()[_positions(lists, geometry)])
     return out
 
 
-@_values.register_fake
 def _values_fake(gradient: Tensor, x: Tensor, lists: Tensor, geometry: Sequence[int]) -> Tensor:
     shape = (x.shape[0], geometry[0], *result_size(geometry, x.shape[2], x.shape[3]))
     _check("gradient", gradient, shape, gradient.dtype)
@@ -167,6 +165,9 @@ def _values_backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
     return dgradient, dx, None, None
 
 
+_conv2d.register_fake(_conv2d_fake)
+_input.register_fake(_input_fake)
+_values.register_fake(_values_fake)
 _conv2d.register_autograd(_conv2d_backward, setup_context=_keep_conv2d)
 _input.register_autograd(_input_backward, setup_context=_keep_input)
 _values.register_autograd(_values_backward, setup_context=_keep_values)
