@@ -11,6 +11,8 @@ ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment shows a processor without
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import statistics
@@ -134,6 +136,13 @@ def measure(shape: Shape, batch: int, density: float, runs: int) -> dict[str, di
     }
 
 
+def keep_memory() -> None:
+    """Has the C library give no freed memory back: to get it again takes time that is not measured here."""
+    with contextlib.suppress(AttributeError, OSError):
+        for option, value in ((-1, 2**30), (-4, 0)):  # glibc's M_TRIM_THRESHOLD and M_MMAP_MAX
+            ctypes.CDLL(None).mallopt(option, value)
+
+
 def medians(found: dict[str, dict[str, Any]], name: str) -> list[float]:
     return [found[name][part][0] for part in PARTS]
 
@@ -159,6 +168,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--json", action="store_true", help="one object on stdout")
     options = parser.parse_args()
+    keep_memory()
     kernels = library(operators.SOURCE)
     told = made_with(
         torch.device("cpu"), "float32, bf16", "torch" if kernels is None else fingerprint(kernels)

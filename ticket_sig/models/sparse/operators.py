@@ -89,7 +89,7 @@ def _input(
         _gather(True, gradient, dx.shape, values, None, lists, geometry, dx)
     else:
         weight = _dense(values, lists, geometry).to(gradient.dtype)
-        dx.copy_(conv2d_input(dx.shape, weight, gradient, *_arguments(geometry)))
+        dx.copy_(conv2d_input(dx.shape, weight, gradient, *_arguments(geometry)))  # type: ignore[no-untyped-call]
     return dx
 
 
@@ -112,7 +112,8 @@ def _values(gradient: Tensor, x: Tensor, lists: Tensor, geometry: Sequence[int])
         _call("sparse_values", kind, _strided(x), _strided(gradient), *given, out)
     else:
         shape = tuple(geometry[:4])
-        weight = conv2d_weight(x, shape, gradient.to(x.dtype), *_arguments(geometry))
+        given = x, shape, gradient.to(x.dtype), *_arguments(geometry)
+        weight = conv2d_weight(*given)  # type: ignore[no-untyped-call]
         out.copy_(weight.flatten()[_positions(lists, geometry)])
     return out
 
