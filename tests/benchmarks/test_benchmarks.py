@@ -31,6 +31,13 @@ def test_the_training_benchmark_prints_ours_beside_the_peers(benchmark: Callable
     assert "ratio" in said and "peer" in said and "matmul peak" in said and "mask enforcement" in said
 
 
+def test_convolutions_are_measured_layer_by_layer_against_dense_ones(benchmark: Callable[..., str]) -> None:
+    said = benchmark(
+        "sparse_conv.py", "--networks", "resnet20", "--densities", 0.1, "--batch", 2, "--runs", 1
+    )
+    assert "10.0% 32->64 3x3/2 on 16x16: ours float32" in said and "all its convolutions" in said
+
+
 def test_the_epoch_benchmark_runs_without_a_gpu(benchmark: Callable[..., str]) -> None:
     said = benchmark("gpu_epoch.py", "--device", "cpu", "--modes", "eager", "captured", "--images", 256)
     assert "floor: " in said and "eager: " in said and "captured: not run, needs a GPU" in said

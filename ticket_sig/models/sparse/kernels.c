@@ -28,7 +28,7 @@ enum { BYTES = 16 };
 #endif
 // A strip has PAIRS pairs of vectors of sums. FAR and NEAR: bytes of the second cache that a tile may take, and of the
 // first that a block of its channels may; TOGETHER: kept weights whose gradients are summed up side by side.
-enum { PAIRS = 4, VECTORS = 2 * PAIRS, FAR = 1 << 20, NEAR = 32 << 10, LINE = 64, TOGETHER = 512, HUGE_PAGE = 2 << 20 };
+enum { PAIRS = 4, VECTORS = 2 * PAIRS, FAR = 3 << 19, NEAR = 32 << 10, LINE = 64, TOGETHER = 512, HUGE_PAGE = 2 << 20 };
 enum { FLOAT, BFLOAT16, DOUBLE };
 #define INLINE static inline __attribute__((always_inline))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
@@ -236,14 +236,14 @@ INLINE void NAME(save)(CELL *to, PAIR pair, int past) {
 #endif
 }
 
-static Tile NAME(shape)(const Gather *g, int64_t channels) {
+// Tiles of blocks of at least `lanes` images.
+static Tile NAME(tiles)(const Gather *g, int64_t channels, int64_t lanes) {
     const Axis *y = &g->axis[0], *x = &g->axis[1];
     int64_t columns = MAX(1, x->end - x->begin), rows = MAX(1, y->end - y->begin);
-    Tile t = {.lanes = 4 * LANES};
-    while (t.lanes * columns < STRIP && t.lanes < STRIP) t.lanes *= 2;
-    if (g->batch < 2 * t.lanes) t.lanes = MIN(STRIP, MAX(1, g->batch));
-    t.width = STRIP / t.lanes;
-    t.segment = (columns + (x->high - x->low) / x->in_step) * t.lanes;
+    while (lanes * columns < STRIP && lanes < STRIP) lanes *= 2;
+    if (g->batch < 2 * lanes) lanes = MIN(STRIP, MAX(1, g->batch));
+    Tile t = {.lanes = lanes, .width = STRIP / lanes, .blocks = (g->batch + lanes - 1) / lanes};
+    t.segment = (columns + (x->high - x->low) / x->in_step) * lanes;
     t.row = t.segment * x->in_step;
     int64_t fits = FAR / (int64_t)sizeof(CELL) / MAX(1, channels) / t.row;
     t.band = MIN(rows, MAX(1, (fits - (y->high - y->low) - 1) / y->in_step + 1));
@@ -252,8 +252,15 @@ static Tile NAME(shape)(const Gather *g, int64_t channels) {
     int64_t line = LINE / sizeof(CELL);
     t.plane = ((rows_for(y, t.band) * t.row + line - 1) / line | 1) * line;  // odd: planes in other sets of the cache
     t.size = ((channels * t.plane + 2 * STRIP) * sizeof(CELL) + LINE - 1) / LINE * LINE;
-    t.blocks = (g->batch + t.lanes - 1) / t.lanes;
     return t;
+}
+
+// Wide blocks, for whole lines are read one after the other; narrow ones where bands would else be so low that
+// most of what is packed is packed for the band before, too.
+static Tile NAME(shape)(const Gather *g, int64_t channels) {
+    Tile wide = NAME(tiles)(g, channels, 4 * LANES);
+    int64_t twice = g->axis[0].high - g->axis[0].low;
+    return wide.bands == 1 || wide.band >= 2 * twice ? wide : NAME(tiles)(g, channels, 2 * LANES);
 }
 
 // Entries with their places in a tile. `rank` is a channel's number among those in use.
