@@ -112,8 +112,8 @@ def _values(gradient: Tensor, x: Tensor, lists: Tensor, geometry: Sequence[int])
         _call("sparse_values", kind, _strided(x), _strided(gradient), *given, out)
     else:
         shape = tuple(geometry[:4])
-        given = x, shape, gradient.to(x.dtype), *_arguments(geometry)
-        weight = conv2d_weight(*given)  # type: ignore[no-untyped-call]
+        arguments = x, shape, gradient.to(x.dtype), *_arguments(geometry)
+        weight = conv2d_weight(*arguments)  # type: ignore[no-untyped-call]
         out.copy_(weight.flatten()[_positions(lists, geometry)])
     return out
 
