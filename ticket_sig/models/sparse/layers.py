@@ -1,12 +1,13 @@
 """Convolutions and linear layers that leave out their pruned weights; a network's own are swapped in place.
 
-A sparse layer is the dense one with another class, as `torch.nn.utils.parametrize` does it: the same object in
-the same place, also where several modules share it, with the same parameters, hooks and names in the state
-dict. Its weight stays a dense parameter; of its gradient, what is pruned is zero.
+A sparse layer is the dense one with another class, as `torch.nn.utils.parametrize` does it: the same object
+in the same place, also where several modules share it, with the same parameters, hooks and names in the
+state dict. Its weight stays a dense parameter; of its gradient, what is pruned is zero.
 """
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -25,7 +26,7 @@ from ticket_sig.wrappers import without
 _OWN = ("plan", "places", "memory_order")
 
 
-class _Sparse(nn.Module):
+class _Sparse:
     """What the two kinds share.
 
     Attributes:
@@ -34,19 +35,19 @@ class _Sparse(nn.Module):
         memory_order: of the weight's dimensions, outermost first.
     """
 
-    weight: Tensor
-    bias: Tensor | None
+    weight: Any
+    bias: Any
     plan: Plan
     places: Tensor
     memory_order: tuple[int, ...]
 
     def convolved(self, x: Tensor) -> Tensor:
-        """[batch, channels, height, width] through the kept weights; the batch is innermost in what comes back."""
+        """[batch, channels, height, width] through the kept weights; in the result the batch is innermost."""
         if torch.is_autocast_enabled("cpu") and x.dtype == torch.float32:
             x = x.to(torch.get_autocast_dtype("cpu"))
         if self.memory_order != _memory_order(self.weight):
             _find_places(self)
-        # A view in the order of memory: to gather and to scatter costs what is kept, and no copy of the weight.
+        # A view in the order of memory: to gather costs what is kept, and no copy of the weight.
         values = self.weight.permute(self.memory_order).reshape(-1).index_select(0, self.places)
         return sparse_conv2d(x, values, self.plan, self.bias)
 
@@ -101,9 +102,9 @@ def sparsify(
         InputError: the mask or a name does not fit the model.
     """
     densify(model)
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    mask = Mask.of_zeros(parameters) if mask is None else mask
-    kept = {id(p): kept for p, kept in zip(masked_parameters(mask, parameters).values(), mask.values(), strict=True)}
+    if mask is None:
+        mask = Mask.of_zeros(dict(model.named_parameters(remove_duplicate=False)))
+    kept = _kept(model, mask)
     wanted = _wanted(model, kept, layers)
     left = {name: why for name, layer in wanted.items() if (why := _reason(layer, kept))}
     for name, layer in wanted.items():
@@ -132,14 +133,38 @@ def densify(model: nn.Module) -> nn.Module:
     return model
 
 
+@contextlib.contextmanager
+def as_sparse(model: nn.Module, mask: Mask, layers: Collection[str]) -> Iterator[None]:
+    """For the block, these layers are sparse."""
+    if layers:
+        sparsify(model, mask, layers)
+    try:
+        yield
+    finally:
+        densify(model)
+
+
 def sparse_layers(model: nn.Module) -> tuple[str, ...]:
     """Names of the weights of the layers that are sparse now, without what wrappers add."""
     return tuple(name for name, module in _layers(model) if isinstance(module, _Sparse))
 
 
-def takeable(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers that could be sparse, by the name of their weight."""
-    return {name: layer for name, layer in _layers(model) if not _reason(layer, {})}
+def takeable(model: nn.Module, mask: Mask) -> dict[str, nn.Module]:
+    """The layers that could be sparse under a mask, by the name of their weight."""
+    kept = _kept(model, mask)
+    return {name: layer for name, layer in _layers(model) if not _reason(layer, kept)}
+
+
+def left_dense(model: nn.Module, mask: Mask) -> dict[str, str]:
+    """The layers that something is pruned of and that cannot be sparse, by their weight's name, and why."""
+    kept = _kept(model, mask)
+    return {name: why for name, layer in _wanted(model, kept, None).items() if (why := _reason(layer, kept))}
+
+
+def _kept(model: nn.Module, mask: Mask) -> dict[int, Tensor]:
+    """The mask by the identity of parameters: a tied one has several names."""
+    weights = masked_parameters(mask, dict(model.named_parameters(remove_duplicate=False)))
+    return {id(weights[name]): kept for name, kept in mask.items()}
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -171,7 +196,9 @@ def _reason(layer: Any, kept: dict[int, Tensor]) -> str:
     if isinstance(layer, nn.Linear):
         return ""
     if layer.padding_mode != "zeros" or (layer.padding == "same" and _padding(layer) is None):
-        return f"padding {layer.padding_mode if layer.padding_mode != 'zeros' else 'not the same on both sides'}"
+        return (
+            f"padding {layer.padding_mode if layer.padding_mode != 'zeros' else 'not the same on both sides'}"
+        )
     return "depth-wise" if layer.groups == layer.in_channels > 1 else ""
 
 
@@ -187,12 +214,11 @@ def _padding(layer: nn.Conv2d) -> tuple[int, int] | None:
 
 def _swap(layer: Any, kept: Tensor | None) -> None:
     kept = torch.ones(layer.weight.shape, dtype=torch.bool) if kept is None else kept
-    if isinstance(layer, nn.Linear):
-        layer.plan = Plan.of(kept[:, :, None, None], (1, 1), (0, 0), (1, 1), 1)
-    else:
-        padding = _padding(layer)
-        assert padding is not None
-        layer.plan = Plan.of(kept, layer.stride, padding, layer.dilation, layer.groups)
+    geometry: dict[str, Any] = {}
+    if isinstance(layer, nn.Conv2d):
+        geometry = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
+        geometry["padding"] = _padding(layer)
+    vars(layer)["plan"] = Plan.of(kept, **geometry)
     _find_places(layer)
     layer.__class__ = _KINDS[type(layer)]
 
@@ -206,4 +232,5 @@ def _find_places(layer: Any) -> None:
 
 
 def _memory_order(weight: Tensor) -> tuple[int, ...]:
-    return tuple(sorted(range(weight.ndim), key=lambda d: -weight.stride(d)))
+    strides = weight.stride()
+    return tuple(sorted(range(weight.ndim), key=lambda d: -strides[d]))

@@ -1,4 +1,4 @@
-"""Activations [batch, channels, height, width] whose batch is innermost in memory, as sparse kernels write them."""
+"""Activations [batch, channels, height, width] with the batch innermost in memory: sparse layers' own."""
 
 from __future__ import annotations
 
