@@ -233,7 +233,7 @@ def test_a_measured_choice_leaves_the_network_and_random_numbers_as_they_are(
     assert tensor_digest(model.state_dict()) == before and torch.equal(torch.get_rng_state(), state)
     assert not sparse_layers(model)
     # What was measured is read again.
-    monkeypatch.setattr(choice._Bench, "_seconds", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(choice.Bench, "_seconds", lambda *_: pytest.fail("measured again"))
     assert choice.choose(model, quarter(), (16, 1, 8, 8), "float32", notes.note) == chosen
 
 

@@ -111,7 +111,8 @@ class Trainer:
         if not self.engine.sparse:
             return ()
         if not (path := folder / _SPARSE).exists():
-            chosen = self.engine.choose(self.model, mask, self.recipe, self.data)
+            recipe = self.recipe
+            chosen = self.engine.choose(self.model, mask, recipe.precision, self.data, recipe.batch_size)
             write_json(path, {"sparse_layers": list(chosen)})
         return tuple(map(str, entry(read_json(path), "sparse_layers", list, path)))
 

@@ -18,13 +18,13 @@ from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
 from ticket_sig.models.sparse.choice import choose, sparse_kernels, whole
-from ticket_sig.models.sparse.layers import left_dense, sparse_layers
+from ticket_sig.models.sparse.layers import as_sparse, left_dense, sparse_layers
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import check_finite, tie, ties
 from ticket_sig.training.batches import Batches, TriggerBatch
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
 from ticket_sig.training.device import made_with
-from ticket_sig.training.evaluate import accuracy
+from ticket_sig.training.evaluate import BATCH, accuracy
 from ticket_sig.training.iteration import Iteration
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.memory import keep_freed_memory
@@ -91,8 +91,22 @@ class Engine:
         self.progress.note(f"this run was begun with sparse={before!r}, and goes on so")
         return replace(self, sparse=before)
 
-    def choose(self, model: nn.Module, mask: Mask, recipe: Recipe, data: Dataset) -> tuple[str, ...]:
-        """Names of the weights of the layers that are to be sparse in a training under a mask."""
+    def choose(
+        self,
+        model: nn.Module,
+        mask: Mask,
+        precision: str,
+        data: Dataset,
+        batch: int,
+        *,
+        training: bool = True,
+    ) -> tuple[str, ...]:
+        """Names of the weights of the layers that are to be sparse under a mask.
+
+        Args:
+            batch: images of a batch.
+            training: it is trained so; else it only answers.
+        """
         if not self.sparse or self.device.type != "cpu" or mask.kept == mask.total:
             return ()
         if left := left_dense(model, mask):
@@ -100,8 +114,15 @@ class Engine:
         if self.sparse is True:
             return whole(model, mask)
         height, width, channels = data.size
-        images = recipe.batch_size, channels, height, width
-        return choose(model, mask, images, recipe.precision, self.progress.note)
+        images = batch, channels, height, width
+        return choose(model, mask, images, precision, self.progress.note, training=training)
+
+    @contextlib.contextmanager
+    def answering(self, model: nn.Module, precision: str, data: Dataset) -> Iterator[None]:
+        """For the block, a network that only answers leaves out its pruned weights, if that is asked for."""
+        mask = Mask.of_zeros(dict(model.named_parameters()))
+        with as_sparse(model, mask, self.choose(model, mask, precision, data, BATCH, training=False)):
+            yield
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Batch norm, a residual and ReLU over activations whose batch is innermost: as PyTorch has them, in any shape."""
+"""Batch norm, residual and ReLU with the batch innermost: as PyTorch has them, in any shape."""
 
 from __future__ import annotations
 

@@ -46,15 +46,22 @@ def whole(model: nn.Module, mask: Mask) -> tuple[str, ...]:
 
 
 def choose(
-    model: nn.Module, mask: Mask, images: Shape, precision: str, note: Callable[[str], None]
+    model: nn.Module,
+    mask: Mask,
+    images: Shape,
+    precision: str,
+    note: Callable[[str], None],
+    *,
+    training: bool = True,
 ) -> tuple[str, ...]:
     """Names of the weights of the layers that are faster sparse; none where the whole network is not.
 
     Args:
-        model: as it is trained; it is left as it is.
+        model: it is left as it is.
         images: shape of a batch, [batch, channels, height, width].
         precision: "float32" or "bf16".
         note: told what was found.
+        training: forward and backward count; else forward alone, in evaluation.
     """
     if sparse_kernels() is None:
         note("sparse layers: none, as this machine has no C compiler that makes them")
@@ -62,34 +69,46 @@ def choose(
     candidates = whole(model, mask)
     if not candidates:
         return ()
-    bench = _Bench(model, mask, images, precision)
-    faster = tuple(name for name in candidates if bench.layer(name))
+    bench = Bench(model, mask, images, precision, training)
+    faster = tuple(name for name in candidates if bench.layer(name)[1] < bench.layer(name)[0])
     tried = {names: bench.network(names) for names in dict.fromkeys(((), faster, candidates))}
     best = min(tried, key=lambda names: tried[names])
-    times = f"{1e3 * tried[best]:.0f} ms forward and backward, {1e3 * tried[()]:.0f} ms dense"
+    work = "forward and backward" if training else "a batch"
+    times = f"{1e3 * tried[best]:.0f} ms {work}, {1e3 * tried[()]:.0f} ms dense"
     note(f"sparse layers: {len(best)} of {len(candidates)} ({times})")
     return best
 
 
-class _Bench:
-    """Measures on a copy of the network, in training, on a made-up batch."""
+class Bench:
+    """Measures layers and networks, sparse and dense, on a copy of the network and a made-up batch.
 
-    def __init__(self, model: nn.Module, mask: Mask, images: Shape, precision: str) -> None:
-        self.twin, self.mask, self.bf16 = densify(copy.deepcopy(model)).train(), mask, precision == "bf16"
+    Args:
+        images: shape of a batch, [batch, channels, height, width].
+        precision: "float32" or "bf16".
+        training: forward and backward count; else forward alone, in evaluation.
+    """
+
+    def __init__(self, model: nn.Module, mask: Mask, images: Shape, precision: str, training: bool) -> None:
+        self.twin = densify(copy.deepcopy(model)).train(training)
+        self.mask, self.bf16, self.training = mask, precision == "bf16", training
         draw = torch.Generator().manual_seed(0)
         self.images = torch.randn(images, generator=draw).contiguous(memory_format=torch.channels_last)
         self.layers = takeable(self.twin, mask)
         self.inputs = self._inputs()
-        self.where = {"machine": _machine(), "kernels": sparse_kernels(), "precision": precision}
+        self.where: dict[str, Any] = {
+            "machine": _machine(),
+            "kernels": sparse_kernels(),
+            "precision": precision,
+        }
+        self.where["training"] = training
 
-    def layer(self, name: str) -> bool:
-        """Whether a layer alone is faster sparse."""
+    def layer(self, name: str) -> list[float]:
+        """Seconds of a layer alone, dense and sparse; none where the network does not use it."""
         if name not in self.inputs:
-            return False
+            return [0.0, 0.0]
         shape, differentiable = self.inputs[name]
         asked = {**self.where, **self._described(name), "input": shape, "backward": differentiable}
-        measured = _kept(asked, lambda: self._both_ways(name, shape, differentiable))
-        return measured[1] < measured[0]
+        return _kept(asked, lambda: self._both_ways(name, shape, differentiable))
 
     def network(self, names: Collection[str]) -> float:
         """Seconds of forward and backward with these layers sparse."""
@@ -117,13 +136,14 @@ class _Bench:
     def _seconds(self, module: nn.Module, x: Tensor) -> float:
         """The median of a few runs, after one that is not counted."""
         times = []
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(self.training):
             for _ in range(_RUNS + 1):
                 module.zero_grad()
                 start = time.perf_counter()
                 with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
                     y = module(x)
-                y.backward(torch.ones_like(y))
+                if self.training:
+                    y.backward(torch.ones_like(y))
                 times.append(time.perf_counter() - start)
         return statistics.median(times[1:])
 

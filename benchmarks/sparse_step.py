@@ -1,0 +1,181 @@
+"""Training steps on a CPU that leave pruned weights out, beside dense ones and the paper code's pipeline.
+
+    python benchmarks/sparse_step.py [--arch resnet20] [--kept 0.128 0.05] [--json FILE] [--figure FILE]
+
+A step is all of it: crops, forward, backward, the optimizer. Each is measured in a process of its own, in
+turn, on the same made-up images; masks are drawn at random. The peer is that of `train_step.py`. A processor
+that multiplies bfloat16 matrices (AMX) has the dense network several times as fast; the variable
+ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before the command shows one that does not. --layers: layers one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from train_step import BATCH, made_up, peer
+
+from ticket_sig.mask import Mask
+from ticket_sig.models import build, prunable_names
+from ticket_sig.models.sparse.choice import Bench, whole
+from ticket_sig.models.sparse.layers import as_sparse
+from ticket_sig.training import preset
+from ticket_sig.training.device import made_with
+from ticket_sig.training.loop import Engine, Run
+
+KEPT = (0.5, 0.25, 0.128, 0.05, 0.02, 0.01)
+ENGINES = {
+    "sparse bf16": "bf16",
+    "sparse float32": "float32",
+    "dense bf16": "bf16",
+    "dense float32": "float32",
+    "peer": "",
+}
+WARM_UP = 3
+
+
+def drawn_mask(model: torch.nn.Module, kept: float) -> Mask:
+    """A mask that keeps a share of the weights, drawn at random."""
+    draw, weights = torch.Generator().manual_seed(0), dict(model.named_parameters())
+    return Mask({n: torch.rand(weights[n].shape, generator=draw) < kept for n in prunable_names(model)})
+
+
+def measure(engine: str, arch: str, kept: float, steps: int, images: int) -> dict[str, Any]:
+    """Seconds of a step, images per second, peak memory; in this process."""
+    if engine == "peer":
+        speed = peer(made_up((steps + 14) * BATCH), steps, arch)["images_per_second"]
+        return {"step": BATCH / speed, **memory()}
+    data, precision = made_up(images), ENGINES[engine]
+    recipe = preset("paper", arch=arch, dataset="made up", precision=precision)
+    model, sparse = build(arch, 10, seed=0), engine.startswith("sparse")
+    mask = drawn_mask(model, kept)
+    ours = Engine(sparse=sparse)
+    ours.prepare(model, precision)
+    with as_sparse(model, mask, whole(model, mask) if sparse else ()):
+        trained_with = ours.prepare(model, precision)
+        run, times = Run(model, data, recipe, ours, mask), []
+        for _ in range(WARM_UP + steps):
+            start = time.perf_counter()
+            run.advance()
+            times.append(time.perf_counter() - start)
+    return {"step": statistics.median(times[WARM_UP:]), **memory(), "kernels": trained_with["kernels"]}
+
+
+def memory() -> dict[str, float]:
+    """Peak memory of this process."""
+    return {"memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+
+def apart(engine: str, arch: str, kept: float, options: argparse.Namespace) -> dict[str, Any]:
+    """One measurement in a process of its own."""
+    only = json.dumps([engine, arch, kept, options.steps, options.images])
+    command = [sys.executable, __file__, "--only", only]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return found
+
+
+def layers(arch: str, kept: float, precision: str) -> None:
+    """The layers one by one, forward and backward, without copies from one layout to another."""
+    model = build(arch, 10, seed=0)
+    mask = drawn_mask(model, kept)
+    bench = Bench(model, mask, (BATCH, 3, 32, 32), precision, training=True)
+    sums = [0.0, 0.0]
+    for name in whole(model, mask):
+        both = bench.layer(name)
+        sums = [a + b for a, b in zip(sums, both, strict=True)]
+        print(f"{name}: dense {1e3 * both[0]:.2f} ms, sparse {1e3 * both[1]:.2f} ms, {both[0] / both[1]:.2f}")
+    print(f"{arch}, {100 * kept:g} % kept, {precision}: all layers: {sums[0] / sums[1]:.2f} times")
+
+
+def table(arch: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measures, run by run, and prints a row for each share that is kept."""
+    found: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    for _ in range(options.runs):
+        for engine in options.engines:
+            for kept in options.kept if engine.startswith("sparse") else (1.0,):
+                found.setdefault((engine, kept), []).append(apart(engine, arch, kept, options))
+    rows = []
+    for (engine, kept), results in found.items():
+        steps, size = [one["step"] for one in results], max(one["memory_gb"] for one in results)
+        row = {"arch": arch, "engine": engine, "kept": kept, "steps": steps, "memory_gb": size}
+        row["kernels"] = results[0].get("kernels", "torch")
+        # Run by run, since a machine's speed changes from minute to minute.
+        for other in options.engines:
+            if (other, 1.0) in found:
+                pairs = zip(found[other, 1.0], results, strict=True)
+                row[f"times {other}"] = statistics.median(a["step"] / b["step"] for a, b in pairs)
+        rows.append(row)
+        ratios = ", ".join(f"{v:.2f} {n}" for n, v in row.items() if n.startswith("times"))
+        middle = statistics.median(steps)
+        print(
+            f"{arch}, {engine}, {100 * kept:g} % kept: {1e3 * middle:.1f} ms a step "
+            f"({1e3 * min(steps):.1f} to {1e3 * max(steps):.1f}), {BATCH / middle:.0f} images/s, {size:.2f} GB; {ratios}",
+            flush=True,
+        )
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Step time over the share that is kept, an axis for each network."""
+    from matplotlib.figure import Figure
+
+    archs = list(dict.fromkeys(row["arch"] for row in rows))
+    figure = Figure(figsize=(5 * len(archs), 3.6), layout="constrained")
+    for axes, arch in zip(figure.subplots(1, len(archs), squeeze=False)[0], archs, strict=True):
+        for engine in dict.fromkeys(row["engine"] for row in rows):
+            own = [row for row in rows if (row["arch"], row["engine"]) == (arch, engine)]
+            times = [1e3 * statistics.median(row["steps"]) for row in own]
+            if engine.startswith("sparse"):
+                axes.plot([100 * row["kept"] for row in own], times, marker="o", label=engine)
+            elif own:
+                axes.axhline(times[0], label=engine, linestyle="--", color=f"C{list(ENGINES).index(engine)}")
+        axes.set(xscale="log", yscale="log", xlabel="weights kept (%)", ylabel="a step (ms)", title=arch)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arch", nargs="+", default=["resnet20", "resnet18"])
+    parser.add_argument("--kept", nargs="+", type=float, default=KEPT)
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--images", type=int, default=20 * BATCH, help="of the made-up data set")
+    parser.add_argument("--layers", action="store_true", help="the layers one by one")
+    parser.add_argument("--json", type=Path, help="file for all that was measured")
+    parser.add_argument("--figure", type=Path, help="file for the picture")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps(measure(*json.loads(options.only))))
+        return
+    where = made_with(torch.device("cpu"), "bf16 and float32")
+    where["ONEDNN_MAX_CPU_ISA"] = os.environ.get("ONEDNN_MAX_CPU_ISA", "all that the processor has")
+    print(where, flush=True)
+    if options.layers:
+        for arch in options.arch:
+            for kept in options.kept:
+                layers(arch, kept, "bf16")
+        return
+    rows = [row for arch in options.arch for row in table(arch, options)]
+    if options.json:
+        options.json.write_text(json.dumps({"with": where, "rows": rows}, indent=1) + "\n")
+    if options.figure:
+        draw(rows, options.figure)
+
+
+if __name__ == "__main__":
+    main()
