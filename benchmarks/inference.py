@@ -118,7 +118,8 @@ def table(arch: str, kept: float, batch: int, runs: int) -> list[dict[str, Any]]
         rows.append({"arch": arch, "kept": kept, "batch": batch, "engine": name, "seconds": taken})
         print(
             f"{arch}, {100 * kept:g} % kept, batch {batch}, {name}: {1e3 * middle:.2f} ms "
-            f"(90 %: {1e3 * slow:.2f}), {batch / middle:.0f} images/s, {base / middle:.2f} times dense float32",
+            f"(90 %: {1e3 * slow:.2f}), {batch / middle:.0f} images/s, "
+            f"{base / middle:.2f} times dense float32",
             flush=True,
         )
     return rows

@@ -118,7 +118,8 @@ def table(arch: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         middle = statistics.median(steps)
         print(
             f"{arch}, {engine}, {100 * kept:g} % kept: {1e3 * middle:.1f} ms a step "
-            f"({1e3 * min(steps):.1f} to {1e3 * max(steps):.1f}), {BATCH / middle:.0f} images/s, {size:.2f} GB; {ratios}",
+            f"({1e3 * min(steps):.1f} to {1e3 * max(steps):.1f}), {BATCH / middle:.0f} images/s, "
+            f"{size:.2f} GB; {ratios}",
             flush=True,
         )
     return rows

@@ -15,16 +15,19 @@ from support.stops import Notes, Stopped, at_forward, stop
 from support.tiny import TinyNet, tiny_data, tiny_recipe
 from torch import Tensor, nn
 
-from ticket_sig import InputError, Mask, Ticket
+from ticket_sig import InputError, Mask, Ticket, sparsify
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats.safetensors_file import read_metadata
 from ticket_sig.lottery import find, retrain
 from ticket_sig.models.sparse import choice
 from ticket_sig.models.sparse.layers import as_sparse, sparse_layers
+from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
 from ticket_sig.transcripts import Transcript, TranscriptRecorder, audit
 from ticket_sig.transcripts.chain import Chain
 from ticket_sig.transcripts.recording import CHAIN
+from ticket_sig.verification.ask.network import ask_network
+from ticket_sig.verification.ask.pixels import Normalisation
 
 ALL = ("c1.weight", "c2.weight", "f1.weight")
 
@@ -35,7 +38,7 @@ class Chosen:
     def __init__(self, *answers: tuple[str, ...]) -> None:
         self.answers, self.asked = list(answers), 0
 
-    def __call__(self, model: nn.Module, mask: Mask, *_: object) -> tuple[str, ...]:
+    def __call__(self, model: nn.Module, mask: Mask, *_: object, training: bool) -> tuple[str, ...]:
         self.asked += 1
         answer, possible = self.answers[min(self.asked, len(self.answers)) - 1], choice.whole(model, mask)
         return tuple(name for name in answer if name in possible)
@@ -222,6 +225,24 @@ def test_another_value_is_refused(value: Any) -> None:
         Engine(sparse=value)
 
 
+def test_a_gpu_trains_dense_layers_alone() -> None:
+    gpu = torch.device("cuda")
+    with pytest.raises(
+        InputError, match=r"^engine: sparse: expected a CPU to train on, found cuda; choose 'auto'"
+    ):
+        Engine(device=gpu, sparse=True)
+    auto = Engine(device=gpu, sparse="auto")
+    assert auto.choose(TinyNet(), quarter(), "float32", tiny_data(), 16) == ()
+
+
+def test_what_cannot_be_sparse_is_said(tmp_path: Path) -> None:
+    notes, model = Notes(), TinyNet()
+    model.c2 = nn.Conv2d(4, 8, 3, padding=1, padding_mode="circular")
+    engine = Engine(sparse=True, progress=notes)
+    find(tiny_recipe(), tiny_data(), tmp_path / "run", model=model, engine=engine)
+    assert "left dense: c2.weight (padding circular)" in notes.notes
+
+
 def test_a_measured_choice_leaves_the_network_and_random_numbers_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,3 +265,25 @@ def test_without_a_compiler_auto_is_dense(monkeypatch: pytest.MonkeyPatch) -> No
     assert notes.notes == ["sparse layers: none, as this machine has no C compiler that makes them"]
     made = Engine(sparse=True).prepare(TinyNet(), "float32")
     assert made["kernels"] == "torch, sparse torch"
+
+
+def test_a_network_that_is_sparse_already_is_trained_as_a_dense_one(tmp_path: Path) -> None:
+    model = sparsify(TinyNet(), quarter())
+    ticket = find(tiny_recipe(), tiny_data(), tmp_path / "run", model=model)
+    plain = find(tiny_recipe(), tiny_data(), tmp_path / "plain", model=TinyNet())
+    assert tensor_digest(ticket.weights) == tensor_digest(plain.weights) and sparse_layers(model)
+
+
+def test_what_only_answers_answers_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TICKET_SIG_CACHE", str(tmp_path))
+    model, data = TinyNet(), tiny_data()
+    quarter().bind(dict(model.named_parameters()))
+    dense = accuracy(model, data.test, data, torch.device("cpu"), "float32")
+    ask = ask_network(model, Normalisation(data.mean, data.std))
+    labels = ask(data.test.images.numpy())
+    for sparse in (True, "auto"):
+        with Engine(sparse=sparse).answering(model, "float32", data):
+            assert sparse_layers(model) or sparse == "auto"
+            assert accuracy(model, data.test, data, torch.device("cpu"), "float32") == dense
+            assert ask(data.test.images.numpy()) == labels
+    assert not sparse_layers(model)

@@ -94,8 +94,8 @@ Sparse = Annotated[
     str,
     typer.Option(
         help="Leave pruned weights out of the computation, on a CPU: off; on, in every layer that allows it; "
-        "or auto, where it is measured to be faster, so that two runs alike may differ in bits. A run goes on "
-        "as it was begun."
+        "or auto, where it is measured to be faster, so that two runs alike may differ in bits. A run goes "
+        "on as it was begun."
     ),
 ]
 _SPARSE: dict[str, bool | str] = {"off": False, "on": True, "auto": "auto"}

@@ -112,7 +112,9 @@ class Engine:
         if left := left_dense(model, mask):
             self.progress.note("left dense: " + "; ".join(f"{name} ({why})" for name, why in left.items()))
         if self.sparse is True:
-            return whole(model, mask)
+            layers = whole(model, mask)
+            self.progress.note(f"sparse layers: {len(layers)}")
+            return layers
         height, width, channels = data.size
         images = batch, channels, height, width
         return choose(model, mask, images, precision, self.progress.note, training=training)

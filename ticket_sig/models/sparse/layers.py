@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask, masked_parameters
-from ticket_sig.models.norm_relu import NormReLU
 from ticket_sig.models.sparse.norm_relu import SparseBatchNorm2d
 from ticket_sig.models.sparse.operators import sparse_conv2d
 from ticket_sig.models.sparse.plan import Plan
@@ -83,9 +82,10 @@ def sparsify(
 ) -> nn.Module:
     """Has a network's layers compute with their kept weights alone, in training and in evaluation, on a CPU.
 
-    In place; `densify` puts all back. Results are those of the dense layers but for rounding. A pruned weight
-    gets no gradient. It pays where little is kept, and all the more where layers that follow each other are
-    sparse (`choose` measures it): activations then keep a layout of their own from one to the next.
+    In place; `densify` puts all back. Call it again where the mask has changed. Results are the dense ones
+    but for rounding. A pruned weight gets no gradient. It pays where little is kept, and all the more
+    where layers that follow each other are sparse (`choose` measures it): activations then keep a layout of
+    their own from one to the next.
 
         sparsify(model, mask)
 
@@ -112,7 +112,7 @@ def sparsify(
             _swap(layer, kept.get(id(layer.weight)))
     if len(left) < len(wanted):
         for module in model.modules():
-            if isinstance(module, NormReLU):
+            if hasattr(module, "beside_sparse"):
                 module.beside_sparse = True
             elif type(module) in _NORMS:
                 module.__class__ = _NORMS[type(module)]
@@ -124,7 +124,7 @@ def sparsify(
 def densify(model: nn.Module) -> nn.Module:
     """Puts back, in place, what `sparsify` swapped; returns the model."""
     for module in model.modules():
-        if isinstance(module, NormReLU):
+        if hasattr(module, "beside_sparse"):
             module.beside_sparse = False
         elif type(module) in _DENSE:
             module.__class__ = _DENSE[type(module)]
