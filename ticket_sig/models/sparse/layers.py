@@ -113,7 +113,7 @@ def sparsify(
     if len(left) < len(wanted):
         for module in model.modules():
             if hasattr(module, "beside_sparse"):
-                module.beside_sparse = True
+                vars(module)["beside_sparse"] = True
             elif type(module) in _NORMS:
                 module.__class__ = _NORMS[type(module)]
     if left:
@@ -125,7 +125,7 @@ def densify(model: nn.Module) -> nn.Module:
     """Puts back, in place, what `sparsify` swapped; returns the model."""
     for module in model.modules():
         if hasattr(module, "beside_sparse"):
-            module.beside_sparse = False
+            vars(module)["beside_sparse"] = False
         elif type(module) in _DENSE:
             module.__class__ = _DENSE[type(module)]
             for name in _OWN:
