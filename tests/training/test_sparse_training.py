@@ -287,3 +287,10 @@ def test_what_only_answers_answers_alike(monkeypatch: pytest.MonkeyPatch, tmp_pa
             assert accuracy(model, data.test, data, torch.device("cpu"), "float32") == dense
             assert ask(data.test.images.numpy()) == labels
     assert not sparse_layers(model)
+
+
+def test_the_first_layer_goes_along_and_other_dense_ones_do_not() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(4, 4))
+    mask = Mask({"1.weight": torch.rand(8, 8, 3, 3) < 0.5})
+    assert choice.whole(model, mask) == ("0.weight", "1.weight")
+    assert choice.whole(model, Mask.full({"1.weight": torch.ones(8, 8, 3, 3)})) == ()
