@@ -18,7 +18,7 @@ from ticket_sig.errors import bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
 from ticket_sig.models.sparse.choice import choose, sparse_kernels, whole
-from ticket_sig.models.sparse.layers import as_sparse, left_dense, sparse_layers
+from ticket_sig.models.sparse.layers import as_sparse, pruned_layers, sparse_layers
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import check_finite, tie, ties
 from ticket_sig.training.batches import Batches, TriggerBatch
@@ -109,8 +109,8 @@ class Engine:
         """
         if not self.sparse or self.device.type != "cpu" or mask.kept == mask.total:
             return ()
-        if left := left_dense(model, mask):
-            self.progress.note("left dense: " + "; ".join(f"{name} ({why})" for name, why in left.items()))
+        if left := [f"{name} ({why})" for name, why in pruned_layers(model, mask).items() if why]:
+            self.progress.note("left dense: " + "; ".join(left))
         if self.sparse is True:
             layers = whole(model, mask)
             self.progress.note(f"sparse layers: {len(layers)}")

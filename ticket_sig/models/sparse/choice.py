@@ -21,7 +21,7 @@ from ticket_sig.errors import InputError
 from ticket_sig.files import cache_folder, read_json, write_json
 from ticket_sig.mask import Mask
 from ticket_sig.models.sparse import norm_relu, operators
-from ticket_sig.models.sparse.layers import as_sparse, densify, takeable
+from ticket_sig.models.sparse.layers import as_sparse, densify, pruned_layers, takeable
 from ticket_sig.native import fingerprint, library
 
 _RUNS = 3
@@ -36,12 +36,12 @@ def sparse_kernels() -> str | None:
 
 
 def whole(model: nn.Module, mask: Mask) -> tuple[str, ...]:
-    """All layers that something is pruned of and that can be sparse, and the convolutions of images beside them.
+    """All layers that something is pruned of and that can be sparse, and the convolutions of images, too.
 
     Of the first convolution nothing is pruned. It costs little, and activations then keep one layout.
     """
     layers = takeable(model, mask)
-    pruned = {name for name in layers if name in mask and not mask[name].all()}
+    pruned = {name for name, why in pruned_layers(model, mask).items() if not why}
     beside = {n for n, m in layers.items() if isinstance(m, nn.Conv2d) and m.in_channels <= _COLOURS}
     return tuple(name for name in layers if name in pruned or (pruned and name in beside))
 

@@ -155,10 +155,10 @@ def takeable(model: nn.Module, mask: Mask) -> dict[str, nn.Module]:
     return {name: layer for name, layer in _layers(model) if not _reason(layer, kept)}
 
 
-def left_dense(model: nn.Module, mask: Mask) -> dict[str, str]:
-    """The layers that something is pruned of and that cannot be sparse, by their weight's name, and why."""
+def pruned_layers(model: nn.Module, mask: Mask) -> dict[str, str]:
+    """The layers that something is pruned of, by their weight's name, and why one cannot be sparse, or nothing."""
     kept = _kept(model, mask)
-    return {name: why for name, layer in _wanted(model, kept, None).items() if (why := _reason(layer, kept))}
+    return {name: _reason(layer, kept) for name, layer in _wanted(model, kept, None).items()}
 
 
 def _kept(model: nn.Module, mask: Mask) -> dict[int, Tensor]:
