@@ -5,7 +5,7 @@
 A step is all of it: crops, forward, backward, the optimizer. Each is measured in a process of its own, in
 turn, on the same made-up images; masks are drawn at random. The peer is that of `train_step.py`. A processor
 that multiplies bfloat16 matrices (AMX) has the dense network several times as fast; the variable
-ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before the command shows one that does not. --layers: layers one by one.
+ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before the command shows one that does not. `sparse_conv.py` measures layer by layer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from train_step import BATCH, made_up, peer
 
 from ticket_sig.mask import Mask
 from ticket_sig.models import build, prunable_names
-from ticket_sig.models.sparse.choice import Bench, whole
+from ticket_sig.models.sparse.choice import whole
 from ticket_sig.models.sparse.layers import as_sparse
 from ticket_sig.training import preset
 from ticket_sig.training.device import made_with
@@ -81,19 +81,6 @@ def apart(engine: str, arch: str, kept: float, options: argparse.Namespace) -> d
     command = [sys.executable, __file__, "--only", only]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return found
-
-
-def layers(arch: str, kept: float, precision: str) -> None:
-    """The layers one by one, forward and backward, without copies from one layout to another."""
-    model = build(arch, 10, seed=0)
-    mask = drawn_mask(model, kept)
-    bench = Bench(model, mask, (BATCH, 3, 32, 32), precision, training=True)
-    sums = [0.0, 0.0]
-    for name in whole(model, mask):
-        both = bench.layer(name)
-        sums = [a + b for a, b in zip(sums, both, strict=True)]
-        print(f"{name}: dense {1e3 * both[0]:.2f} ms, sparse {1e3 * both[1]:.2f} ms, {both[0] / both[1]:.2f}")
-    print(f"{arch}, {100 * kept:g} % kept, {precision}: all layers: {sums[0] / sums[1]:.2f} times")
 
 
 def table(arch: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -155,7 +142,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--images", type=int, default=20 * BATCH, help="of the made-up data set")
-    parser.add_argument("--layers", action="store_true", help="the layers one by one")
     parser.add_argument("--json", type=Path, help="file for all that was measured")
     parser.add_argument("--figure", type=Path, help="file for the picture")
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -166,11 +152,6 @@ def main() -> None:
     where = made_with(torch.device("cpu"), "bf16 and float32")
     where["ONEDNN_MAX_CPU_ISA"] = os.environ.get("ONEDNN_MAX_CPU_ISA", "all that the processor has")
     print(where, flush=True)
-    if options.layers:
-        for arch in options.arch:
-            for kept in options.kept:
-                layers(arch, kept, "bf16")
-        return
     rows = [row for arch in options.arch for row in table(arch, options)]
     if options.json:
         options.json.write_text(json.dumps({"with": where, "rows": rows}, indent=1) + "\n")
