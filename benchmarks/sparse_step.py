@@ -5,7 +5,8 @@
 A step is all of it: crops, forward, backward, the optimizer. Each is measured in a process of its own, in
 turn, on the same made-up images; masks are drawn at random. The peer is that of `train_step.py`. A processor
 that multiplies bfloat16 matrices (AMX) has the dense network several times as fast; the variable
-ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before the command shows one that does not. `sparse_conv.py` measures layer by layer.
+ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before the command shows one that does not. `sparse_conv.py` measures
+layer by layer.
 """
 
 from __future__ import annotations

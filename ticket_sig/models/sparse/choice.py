@@ -36,7 +36,7 @@ def sparse_kernels() -> str | None:
 
 
 def whole(model: nn.Module, mask: Mask) -> tuple[str, ...]:
-    """All layers that something is pruned of and that can be sparse, and the convolutions of images, too.
+    """All layers that something is pruned of and that can be sparse, and the convolutions of images.
 
     Of the first convolution nothing is pruned. It costs little, and activations then keep one layout.
     """
@@ -96,12 +96,7 @@ class Bench:
         self.images = torch.randn(images, generator=draw).contiguous(memory_format=torch.channels_last)
         self.layers = takeable(self.twin, mask)
         self.inputs = self._inputs()
-        self.where: dict[str, Any] = {
-            "machine": _machine(),
-            "kernels": sparse_kernels(),
-            "precision": precision,
-        }
-        self.where["training"] = training
+        self.where = {**_machine(), "kernels": sparse_kernels(), "precision": precision, "training": training}
 
     def layer(self, name: str) -> list[float]:
         """Seconds of a layer alone, dense and sparse; none where the network does not use it."""
@@ -143,7 +138,7 @@ class Bench:
                 start = time.perf_counter()
                 with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
                     y = module(x)
-                if self.training:
+                if self.training and y.requires_grad:
                     y.backward(torch.ones_like(y))
                 times.append(time.perf_counter() - start)
         return min(times[1:])

@@ -156,7 +156,7 @@ def takeable(model: nn.Module, mask: Mask) -> dict[str, nn.Module]:
 
 
 def pruned_layers(model: nn.Module, mask: Mask) -> dict[str, str]:
-    """The layers that something is pruned of, by their weight's name; why one cannot be sparse, or nothing."""
+    """The layers that something is pruned of, by their weight's name, and why one stays dense."""
     kept = _kept(model, mask)
     return {name: _reason(layer, kept) for name, layer in _wanted(model, kept, None).items()}
 
