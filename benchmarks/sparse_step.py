@@ -80,53 +80,53 @@ def apart(engine: str, arch: str, kept: float, options: argparse.Namespace) -> d
     """One measurement in a process of its own."""
     only = json.dumps([engine, arch, kept, options.steps, options.images])
     command = [sys.executable, __file__, "--only", only]
-    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return {"arch": arch, "engine": engine, "kept": kept, **found}
+
+
+def grouped(measured: list[dict[str, Any]]) -> dict[tuple[str, str, float], list[dict[str, Any]]]:
+    """The runs of each network, engine and share that is kept."""
+    found: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
+    for one in measured:
+        found.setdefault((one["arch"], one["engine"], one["kept"]), []).append(one)
     return found
 
 
-def table(arch: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measures, run by run, and prints a row for each share that is kept."""
-    found: dict[tuple[str, float], list[dict[str, Any]]] = {}
-    for _ in range(options.runs):
-        for engine in options.engines:
-            for kept in options.kept if engine.startswith("sparse") else (1.0,):
-                found.setdefault((engine, kept), []).append(apart(engine, arch, kept, options))
-    rows = []
-    for (engine, kept), results in found.items():
-        steps, size = [one["step"] for one in results], max(one["memory_gb"] for one in results)
-        row = {"arch": arch, "engine": engine, "kept": kept, "steps": steps, "memory_gb": size}
-        row["kernels"] = results[0].get("kernels", "torch")
-        # Run by run, since a machine's speed changes from minute to minute.
-        for other in options.engines:
-            if (other, 1.0) in found:
-                pairs = zip(found[other, 1.0], results, strict=True)
-                row[f"times {other}"] = statistics.median(a["step"] / b["step"] for a, b in pairs)
-        rows.append(row)
-        ratios = ", ".join(f"{v:.2f} {n}" for n, v in row.items() if n.startswith("times"))
-        middle = statistics.median(steps)
+def report(measured: list[dict[str, Any]]) -> None:
+    """A row for each; ratios are taken run by run, since a machine's speed changes from minute to minute."""
+    found = grouped(measured)
+    for (arch, engine, kept), results in found.items():
+        steps = [1e3 * one["step"] for one in results]
+        ratios = []
+        for other in ENGINES:
+            pairs = list(zip(found.get((arch, other, 1.0), []), results, strict=False))
+            if pairs and other != engine:
+                ratios.append(
+                    f"{statistics.median(a['step'] / b['step'] for a, b in pairs):.2f} times {other}"
+                )
+        middle, memory = statistics.median(steps), max(one["memory_gb"] for one in results)
         print(
-            f"{arch}, {engine}, {100 * kept:g} % kept: {1e3 * middle:.1f} ms a step "
-            f"({1e3 * min(steps):.1f} to {1e3 * max(steps):.1f}), {BATCH / middle:.0f} images/s, "
-            f"{size:.2f} GB; {ratios}",
-            flush=True,
+            f"{arch}, {engine}, {100 * kept:g} % kept: {middle:.1f} ms a step ({min(steps):.1f} to "
+            f"{max(steps):.1f}, n = {len(steps)}), {1e3 * BATCH / middle:.0f} images/s, {memory:.2f} GB; "
+            + ", ".join(ratios)
         )
-    return rows
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Step time over the share that is kept, an axis for each network."""
+def draw(measured: list[dict[str, Any]], path: Path) -> None:
+    """Step time over the share that is kept, axes for each network."""
     from matplotlib.figure import Figure
 
-    archs = list(dict.fromkeys(row["arch"] for row in rows))
+    archs, found = list(dict.fromkeys(one["arch"] for one in measured)), grouped(measured)
     figure = Figure(figsize=(5 * len(archs), 3.6), layout="constrained")
     for axes, arch in zip(figure.subplots(1, len(archs), squeeze=False)[0], archs, strict=True):
-        for engine in dict.fromkeys(row["engine"] for row in rows):
-            own = [row for row in rows if (row["arch"], row["engine"]) == (arch, engine)]
-            times = [1e3 * statistics.median(row["steps"]) for row in own]
+        for colour, engine in enumerate(ENGINES):
+            own = {k: runs for (a, e, k), runs in found.items() if (a, e) == (arch, engine)}
+            times = {k: 1e3 * statistics.median(one["step"] for one in runs) for k, runs in own.items()}
             if engine.startswith("sparse"):
-                axes.plot([100 * row["kept"] for row in own], times, marker="o", label=engine)
-            elif own:
-                axes.axhline(times[0], label=engine, linestyle="--", color=f"C{list(ENGINES).index(engine)}")
+                shares = sorted(times)
+                axes.plot([100 * k for k in shares], [times[k] for k in shares], marker="o", label=engine)
+            elif times:
+                axes.axhline(times[1.0], label=engine, linestyle="--", color=f"C{colour}")
         axes.set(xscale="log", yscale="log", xlabel="weights kept (%)", ylabel="a step (ms)", title=arch)
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--images", type=int, default=20 * BATCH, help="of the made-up data set")
-    parser.add_argument("--json", type=Path, help="file for all that was measured")
+    parser.add_argument("--json", type=Path, help="file for all that was measured; what is there is added to")
     parser.add_argument("--figure", type=Path, help="file for the picture")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -153,11 +153,20 @@ def main() -> None:
     where = made_with(torch.device("cpu"), "bf16 and float32")
     where["ONEDNN_MAX_CPU_ISA"] = os.environ.get("ONEDNN_MAX_CPU_ISA", "all that the processor has")
     print(where, flush=True)
-    rows = [row for arch in options.arch for row in table(arch, options)]
-    if options.json:
-        options.json.write_text(json.dumps({"with": where, "rows": rows}, indent=1) + "\n")
+    kept = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
+    measured = kept["measured"] if kept.get("with") == where else []
+    for _ in range(options.runs):
+        for arch in options.arch:
+            for engine in options.engines:
+                for share in options.kept if engine.startswith("sparse") else (1.0,):
+                    measured.append(apart(engine, arch, share, options))
+                    if options.json:
+                        options.json.write_text(
+                            json.dumps({"with": where, "measured": measured}, indent=1) + "\n"
+                        )
+    report(measured)
     if options.figure:
-        draw(rows, options.figure)
+        draw(measured, options.figure)
 
 
 if __name__ == "__main__":
