@@ -19,7 +19,7 @@ from ticket_sig import InputError, Mask, Ticket, sparsify
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats.safetensors_file import read_metadata
 from ticket_sig.lottery import find, retrain
-from ticket_sig.models.sparse import choice
+from ticket_sig.models.sparse import choice, norm_relu, operators
 from ticket_sig.models.sparse.layers import as_sparse, sparse_layers
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Trained, train
@@ -158,6 +158,17 @@ def test_a_run_of_an_older_version_goes_on_dense(measured: Chosen, tmp_path: Pat
     assert tensor_digest(ticket.weights) == tensor_digest(plain.weights) and not measured.asked
 
 
+def test_a_run_that_was_begun_in_no_known_way_is_refused(tmp_path: Path) -> None:
+    find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet())
+    path = tmp_path / "run" / "run.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "begun_with": {**kept["begun_with"], "sparse": "maybe"}}))
+    with pytest.raises(
+        InputError, match=r"run: engine: sparse: expected True, False or 'auto', found 'maybe'"
+    ):
+        find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet())
+
+
 def test_not_asked_for_nothing_says_sparse(tmp_path: Path) -> None:
     ticket = find(tiny_recipe(), tiny_data(), tmp_path / "run", model=TinyNet())
     assert not any("sparse" in str(entry.made_with) for entry in ticket.history)
@@ -180,6 +191,16 @@ def test_an_audit_takes_the_layers_that_the_transcript_says(
     found = audit(transcript, tiny_data(), model=TinyNet())
     assert (found.outcome, found.reasons, found.differences) == ("valid", [], {})
     assert measured.asked == asked > 0 and transcript.levels[1].sparse_layers == ["c2.weight"]
+
+
+def test_an_auditor_without_a_compiler_is_told_of_another_stack(
+    measured: Chosen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcript = Transcript.open(recorded(tmp_path))
+    for module in (choice, operators, norm_relu):
+        monkeypatch.setattr(module, "library", lambda _: None)
+    found = audit(transcript, tiny_data(), model=TinyNet())
+    assert "kernels" in found.differences and found.outcome in ("valid", "consistent")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
 from ticket_sig.models.sparse.choice import choose, sparse_kernels, whole
@@ -89,7 +89,8 @@ class Engine:
         if (begun := begun_with(run)) is None or (before := begun.get("sparse", False)) == self.sparse:
             return self
         self.progress.note(f"this run was begun with sparse={before!r}, and goes on so")
-        return replace(self, sparse=before)
+        with about(run):
+            return replace(self, sparse=before)
 
     def choose(
         self,

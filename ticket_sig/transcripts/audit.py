@@ -304,6 +304,8 @@ class _Training:
 
     def _sparse_layers(self, number: int, mask: Mask) -> list[str]:
         """The layers that were sparse in a level, as its owner says: they decide how sums are rounded."""
+        if self.engine.device.type != "cpu":
+            return []  # another stack, as `_differences` says
         names = self.transcript.levels[number].sparse_layers
         if extra := sorted(set(names) - takeable(self.model, mask).keys()):
             path = self.transcript.folder / CHAIN
@@ -438,6 +440,8 @@ def _flat(group: str, state: State, *both: State) -> Tensor:
 
 def as_recorded(transcript: Transcript, engine: Engine) -> Engine:
     """The engine, sparse or not as that of the transcript; InputError where the manifest says neither."""
+    if engine.device.type != "cpu":
+        return replace(engine, sparse=False)
     with about(transcript.folder / MANIFEST):
         return replace(engine, sparse=transcript.manifest.stack.get("sparse", False))
 
