@@ -66,9 +66,9 @@ class PilImages(Dataset[tuple[Tensor, int]]):
         return pixels.sub_(0.45).div_(0.25), self.labels[index]
 
 
-def peer(data: Images, steps: int) -> dict[str, Any]:
+def peer(data: Images, steps: int, arch: str = "resnet20") -> dict[str, Any]:
     """Images per second of the peer."""
-    model = build("resnet20", 10, seed=0).train()  # not fused: batch norm, addition and ReLU are PyTorch's
+    model = build(arch, 10, seed=0).train()  # not fused: batch norm, addition and ReLU are PyTorch's
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     loader = DataLoader(PilImages(data.train), BATCH, shuffle=True, num_workers=2, drop_last=True)
     times = [time.perf_counter()]

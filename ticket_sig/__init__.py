@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ticket_sig.marks import Watermark as Watermark
     from ticket_sig.marks.embed import embed as embed
     from ticket_sig.mask import Mask as Mask
+    from ticket_sig.models.sparse.layers import densify as densify
+    from ticket_sig.models.sparse.layers import sparsify as sparsify
     from ticket_sig.ticket import Ticket as Ticket
     from ticket_sig.verification import extract as extract
     from ticket_sig.verification import verify as verify
@@ -36,6 +38,8 @@ _HOMES = {
     "extract": "ticket_sig.verification",
     "verify": "ticket_sig.verification",
     "Watermark": "ticket_sig.marks",
+    "sparsify": "ticket_sig.models.sparse.layers",
+    "densify": "ticket_sig.models.sparse.layers",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -182,7 +182,7 @@ class Mask(Mapping[str, Tensor]):
             InputError: a masked parameter is missing, has another shape or none yet, or is computed from
                 another one by `torch.nn.utils.prune`.
         """
-        bound = list(_found(self, parameters).values())
+        bound = list(masked_parameters(self, parameters).values())
         factors = [torch.empty(0)] * len(bound)
 
         @torch.no_grad()
@@ -220,8 +220,12 @@ def in_parts(tensor: Tensor) -> Sequence[Tensor]:
     return torch.split(tensor, max(1, _PART // max(1, tensor[:1].numel())))
 
 
-def _found(mask: Mask, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The masked parameters, in the mask's order, whatever wrappers put into their names."""
+def masked_parameters(mask: Mask, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masked parameters, in the mask's order, whatever wrappers put into their names.
+
+    Raises:
+        InputError: as `Mask.bind`.
+    """
     hint = "hand in dict(network.named_parameters())"
     if not isinstance(parameters, Mapping):
         raise bad_input("", "parameters", "tensors by name", f"a {type(parameters).__name__}", hint=hint)

@@ -51,6 +51,12 @@ for _mark, _own in _EMBEDDED.items():
             f"{_mark}: expected options among {', '.join(_names)}, found {_other}",
         )
 
+topic.enter(
+    "--sparse neither on nor off",
+    lambda folder: ["find", "--sparse", "maybe", "--out", folder / "OUT"],
+    "--sparse: expected one of off, on, auto, found 'maybe'",
+)
+
 for _name in ("key-mask", "trigger-set", "halo", ""):
     topic.enter(
         f"mark {_name!r}, which embed does not put in",

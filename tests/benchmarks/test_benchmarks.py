@@ -31,6 +31,32 @@ def test_the_training_benchmark_prints_ours_beside_the_peers(benchmark: Callable
     assert "ratio" in said and "peer" in said and "matmul peak" in said and "mask enforcement" in said
 
 
+def test_convolutions_are_measured_layer_by_layer_against_dense_ones(benchmark: Callable[..., str]) -> None:
+    said = benchmark(
+        "sparse_conv.py", "--networks", "resnet20", "--densities", 0.1, "--batch", 2, "--runs", 1
+    )
+    assert "10.0% 32->64 3x3/2 on 16x16: ours float32" in said and "all its convolutions" in said
+
+
+@pytest.mark.slow
+def test_sparse_steps_are_measured_beside_dense_ones_and_the_peer(
+    benchmark: Callable[..., str], tmp_path: Path
+) -> None:
+    files = ("--json", tmp_path / "steps.json", "--figure", tmp_path / "steps.png")
+    size = ("--runs", 1, "--steps", 1, "--images", 256)
+    said = benchmark("sparse_step.py", "--arch", "resnet20", "--kept", 0.05, *size, *files)
+    assert "sparse bf16, 5 % kept" in said and "times dense bf16" in said and "times peer" in said
+    assert all(path.stat().st_size for path in files[1::2])
+
+
+def test_answers_are_measured_beside_dense_ones_and_csr(
+    benchmark: Callable[..., str], tmp_path: Path
+) -> None:
+    size = ("--kept", 0.05, "--batch", 2, "--runs", 1, "--json", tmp_path / "answers.json")
+    said = benchmark("inference.py", "--arch", "resnet20", *size)
+    assert "sparse bf16" in said and "torch.sparse CSR" in said and "times dense float32" in said
+
+
 def test_the_epoch_benchmark_runs_without_a_gpu(benchmark: Callable[..., str]) -> None:
     said = benchmark("gpu_epoch.py", "--device", "cpu", "--modes", "eager", "captured", "--images", 256)
     assert "floor: " in said and "eager: " in said and "captured: not run, needs a GPU" in said

@@ -118,7 +118,17 @@ def test_the_options_of_ask_stand_by_their_use(ticket_sig: Command) -> None:
 
 
 COMMON = {"--out", "--claim", "--key", "--locked", "--triggers", "--control", "--data", "--dataset", "--arch"}
-COMMON |= {"--secret", "--mask", "--seed", "--device", "--checkpoint-every", "--force", "--json", "--help"}
+COMMON |= {
+    "--secret",
+    "--mask",
+    "--seed",
+    "--device",
+    "--checkpoint-every",
+    "--sparse",
+    "--force",
+    "--json",
+    "--help",
+}
 
 
 @pytest.mark.parametrize("name", ATTACKS)

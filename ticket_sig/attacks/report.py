@@ -8,6 +8,7 @@ that could be lost, and who forges one wins if it brings back the accuracy that 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -404,7 +405,10 @@ def _measured(
         found = [accuracy(n, split, data, device, precision) if n and split else None for n in networks]
         return found[0], found[1]
 
-    return on(data.test), on(triggers.split if triggers else None)
+    with contextlib.ExitStack() as stack:
+        for network in filter(None, networks):
+            stack.enter_context(scene.engine.answering(network, precision, data))
+        return on(data.test), on(triggers.split if triggers else None)
 
 
 def _of_the_thief(task: Task, after: Ticket, arch: str) -> Task:

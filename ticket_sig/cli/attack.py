@@ -56,6 +56,7 @@ def run(
     arch: options.Arch = None,
     seed: Annotated[int, typer.Option(help="Of whatever the thief draws.")] = 0,
     device: options.Device = "auto",
+    sparse: options.Sparse = "off",
     checkpoint_every: options.CheckpointEvery = 20,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
@@ -70,7 +71,7 @@ def run(
     options.check_free(bundle, force)
     loaded = load(model, mask)
     state = bundle.with_name(f"{bundle.name}.run")
-    with about(model), options.engine(device, checkpoint_every) as engine:
+    with about(model), options.engine(device, checkpoint_every, sparse=sparse) as engine:
         stage = Stage(
             ticket=loaded.ticket,
             arch=arch,

@@ -45,6 +45,7 @@ def run(
     seed: options.Seed = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    sparse: options.Sparse = "off",
     checkpoint_every: options.CheckpointEvery = 20,
     as_json: JsonFlag = False,
     *,
@@ -54,7 +55,7 @@ def run(
     from ticket_sig.datasets import load_dataset
     from ticket_sig.lottery import find
 
-    with options.engine(device, checkpoint_every, recorder(recorded)) as engine:
+    with options.engine(device, checkpoint_every, recorder(recorded), sparse) as engine:
         lists = options.changes(rates=tuple(rate or ()) or None, exclude=tuple(exclude or ()) or None)
         given = options.changes(rounds=rounds, density=density, scope=scope, seed=seed)
         recipe = options.recipe(preset, arch, dataset, precision, engine, epochs, **given, **lists)

@@ -90,6 +90,16 @@ CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Seconds between checkpoints: what a kill may cost.")
 ]
 
+Sparse = Annotated[
+    str,
+    typer.Option(
+        help="Leave pruned weights out of the computation, on a CPU: off; on, in every layer that allows it; "
+        "or auto, where it is measured to be faster, so that two runs alike may differ in bits. A run goes "
+        "on as it was begun."
+    ),
+]
+_SPARSE: dict[str, bool | str] = {"off": False, "on": True, "auto": "auto"}
+
 
 def new_training(run: Callable[..., None]) -> Callable[..., None]:
     """A verb that trains from the beginning: its help lists the networks and data sets."""
@@ -132,14 +142,23 @@ def recipe(
 
 
 @contextmanager
-def engine(device: str, checkpoint_every: float, recorder: Recorder | None = None) -> Iterator[Engine]:
+def engine(
+    device: str, checkpoint_every: float, recorder: Recorder | None = None, sparse: str = "off"
+) -> Iterator[Engine]:
     """The engine of a training verb, with a progress bar while the block runs."""
+    from ticket_sig.options import one_named
     from ticket_sig.training.device import pick_device
     from ticket_sig.training.loop import Engine
 
-    picked = pick_device(device)
+    picked, layers = pick_device(device), one_named(_SPARSE, "--sparse", sparse)
     with progress() as bars:
-        yield Engine(device=picked, checkpoint_seconds=checkpoint_every, progress=bars, recorder=recorder)
+        yield Engine(
+            device=picked,
+            checkpoint_seconds=checkpoint_every,
+            sparse=layers,
+            progress=bars,
+            recorder=recorder,
+        )
 
 
 def trigger_set(path: Path | None, images: Dataset, order: str | None, fit: str | None) -> TriggerSet | None:

@@ -53,6 +53,7 @@ def run(
     seed: options.Seed = None,
     device: options.Device = "auto",
     precision: Precision = None,
+    sparse: options.Sparse = "off",
     checkpoint_every: options.CheckpointEvery = 20,
     force: ForceFlag = False,
     as_json: JsonFlag = False,
@@ -75,7 +76,7 @@ def run(
     loaded = load(model, mask)
     claim = Claim.read(loaded.claim) if loaded.claim else None
     state = bundle.with_name(f"{bundle.name}.run")
-    with options.engine(device, checkpoint_every, recorder(recorded)) as engine:
+    with options.engine(device, checkpoint_every, recorder(recorded), sparse) as engine:
         chosen = precision and pick_precision(precision, engine.device)
         changes = {"arch": arch, "dataset": dataset, "seed": seed, "precision": chosen, "lr": lr}
         recipe = recipe_of(loaded.ticket.recipe, preset, **changes, **options.length_change(epochs))

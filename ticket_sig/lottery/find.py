@@ -49,7 +49,7 @@ def find(
             cannot be trained on the data (`trainable`), or training failed.
     """
     run = Path(run)
-    engine = engine or Engine()
+    engine = (engine or Engine()).going_on(run)
     own, model = model is not None, network_of(recipe, data, model, engine.device)
     initial = plain_weights(model, Mask({}))
     mask = Mask.full({name: initial[name] for name in prunable_names(model, recipe.exclude)})

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
 from ticket_sig.errors import bad_input
+from ticket_sig.fields import entry
 from ticket_sig.files import read_json, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
+from ticket_sig.models.sparse.layers import as_sparse
 from ticket_sig.ticket import HistoryEntry, Ticket, tie, ties
 from ticket_sig.training.batches import TriggerBatch, iterations_of
 from ticket_sig.training.evaluate import accuracy
@@ -29,7 +31,7 @@ from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.teacher import Teacher
 
 _MASK, _MODEL, _REWIND = "mask.safetensors", "model.safetensors", "rewind.safetensors"
-_STATE, _RESULT = "state.safetensors", "result.json"
+_STATE, _RESULT, _SPARSE = "state.safetensors", "result.json", "sparse.json"
 
 
 def network_of(recipe: Recipe, data: Dataset, own: nn.Module | None, device: torch.device) -> nn.Module:
@@ -80,15 +82,17 @@ class Trainer:
         Raises:
             InputError: the folder holds another level, or training failed.
         """
-        if self.engine.recorder:
-            self.engine.recorder.level(start, mask, rate)
         folder.mkdir(parents=True, exist_ok=True)
+        layers = self._sparse_layers(folder, mask)
+        if self.engine.recorder:
+            self.engine.recorder.level(start, mask, rate, layers)
         if not (folder / _RESULT).exists():
             write_safetensors(folder / _MASK, mask)
             self.model.load_state_dict(start)
-            trained = self._train(folder, mask, label, dense=rewind is None)
-            write_safetensors(folder / _MODEL, trained.weights)
-            write_json(folder / _RESULT, self._entry(trained, mask, step, rate).to_json())
+            with as_sparse(self.model, mask, layers):
+                trained = self._train(folder, mask, label, dense=rewind is None)
+                write_safetensors(folder / _MODEL, trained.weights)
+                write_json(folder / _RESULT, self._entry(trained, mask, step, rate).to_json())
             (folder / _STATE).unlink(missing_ok=True)
         if Mask(read_safetensors(folder / _MASK)) != mask:
             raise bad_input(folder / _MASK, "mask", "that of this run", "another")
@@ -101,6 +105,16 @@ class Trainer:
             recipe=self.recipe.to_json(),
             history=(HistoryEntry.from_json(read_json(folder / _RESULT)),),
         )
+
+    def _sparse_layers(self, folder: Path, mask: Mask) -> tuple[str, ...]:
+        """The layers that this level has sparse: chosen once, before its first step, and written down."""
+        if not self.engine.sparse:
+            return ()
+        if not (path := folder / _SPARSE).exists():
+            recipe = self.recipe
+            chosen = self.engine.choose(self.model, mask, recipe.precision, self.data, recipe.batch_size)
+            write_json(path, {"sparse_layers": list(chosen)})
+        return tuple(map(str, entry(read_json(path), "sparse_layers", list, path)))
 
     def _train(self, folder: Path, mask: Mask, label: str, dense: bool) -> Trained:
         return train(

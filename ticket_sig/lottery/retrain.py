@@ -58,7 +58,7 @@ def retrain(
             another run's.
     """
     run = Path(run)
-    engine = engine or Engine()
+    engine = (engine or Engine()).going_on(run)
     one_of(STARTS)("start", start)
     if start == "model":
         recipe = replace(recipe, retrain="start")  # fine-tuning has no rewind step to go on from

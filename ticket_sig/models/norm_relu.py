@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ticket_sig.models.sparse.layout import is_batch_innermost
+from ticket_sig.models.sparse.norm_relu import normalised
 from ticket_sig.native import fingerprint, library
 
 _SOURCE = Path(__file__).with_suffix(".c")
@@ -26,9 +28,12 @@ class NormReLU(nn.BatchNorm2d):
     """`relu(batch_norm(x) + residual)` of [batch, channels, height, width]; stored as a `BatchNorm2d` is."""
 
     fused = False
+    beside_sparse = False  # among sparse layers, which write the batch innermost (`sparsify`)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """relu(batch_norm(x) + residual), of the shape of `x`."""
+        if self.beside_sparse and is_batch_innermost(x):
+            return normalised(self, x, residual, relu=True)
         if self.fused and self.training and self._fits(x, residual):
             return _Fused.apply(x, residual, self.weight, self.bias, self)  # type: ignore[no-any-return,no-untyped-call]
         y = super().forward(x)

@@ -14,6 +14,7 @@ from torch.nn.utils import prune
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.layouts import split_module
 from ticket_sig.mask import not_yet_shaped, pruned_by_torch
+from ticket_sig.models.sparse.layers import densify
 from ticket_sig.ticket import Ticket
 from ticket_sig.wrappers import WRAPPED_AS
 
@@ -49,7 +50,7 @@ def plain(model: nn.Module) -> nn.Module:
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
-    """A copy of its own, plain, with the pruning by `torch.nn.utils.prune` made permanent.
+    """A copy of its own, plain and dense, with the pruning by `torch.nn.utils.prune` made permanent.
 
     Raises:
         InputError: it is no module, or cannot be copied.
@@ -65,6 +66,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
     except Exception as error:  # it copies whatever the user put there
         hint = "hand in the bare network, before it is sharded or holds other objects"
         raise bad_input("", "model", "a module that can be copied", in_short(error), hint=hint) from None
+    densify(twin)  # it may be trained with another mask
     for module in twin.modules():
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, prune.BasePruningMethod):

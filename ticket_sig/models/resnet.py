@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ticket_sig.models.norm_relu import NormReLU
+from ticket_sig.models.sparse.layout import is_batch_innermost
 
 
 class PaddedShortcut(nn.Module):
@@ -18,9 +19,15 @@ class PaddedShortcut(nn.Module):
         super().__init__()
         before = (outputs - inputs) // 2
         self.padding = before, outputs - inputs - before
+        self.beside_sparse = False  # among sparse layers, which write the batch innermost (`sparsify`)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channels, height, width] to half the height and width, with the new channels."""
+        if self.beside_sparse and is_batch_innermost(
+            x
+        ):  # as it lies in memory, else padding would lay it out anew
+            halved = x.permute(1, 2, 3, 0)[:, ::2, ::2]
+            return F.pad(halved, (0, 0, 0, 0, 0, 0, *self.padding)).permute(3, 0, 1, 2)
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, *self.padding))
 
 

@@ -14,7 +14,7 @@ from ticket_sig.models import build
 from ticket_sig.models.own import logits_of
 from ticket_sig.training.batches import Normaliser
 
-_BATCH = 500
+BATCH = 500
 
 
 def accuracy(model: nn.Module, split: Split, data: Dataset, device: torch.device, precision: str) -> float:
@@ -31,8 +31,8 @@ def predicted(model: nn.Module, split: Split, data: Dataset, device: torch.devic
     normalise = Normaliser(data, device)
     found = []
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for start in range(0, len(split), _BATCH):
-            images = split.images[start : start + _BATCH]
+        for start in range(0, len(split), BATCH):
+            images = split.images[start : start + BATCH]
             answer = model(normalise(images.to(device).permute(0, 3, 1, 2)))
             found.append(logits_of(answer, len(images)).argmax(1))
     model.train(was_training)

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
+from ticket_sig.models.sparse.choice import choose, sparse_kernels, whole
+from ticket_sig.models.sparse.layers import as_sparse, pruned_layers, sparse_layers
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import check_finite, tie, ties
 from ticket_sig.training.batches import Batches, TriggerBatch
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
 from ticket_sig.training.device import made_with
-from ticket_sig.training.evaluate import accuracy
+from ticket_sig.training.evaluate import BATCH, accuracy
 from ticket_sig.training.iteration import Iteration
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.memory import keep_freed_memory
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.recorder import Recorder
+from ticket_sig.training.run_folder import begun_with
 from ticket_sig.training.teacher import Teacher
 
 
@@ -41,6 +44,10 @@ class Engine:
         capture: on a GPU, replay the step as a CUDA graph, unless it is seen to wait for the host or to
             draw random numbers; turn it off for a network that changes from step to step in another way.
         fused: use the kernels in C where they are faster and this machine can compile them.
+        sparse: on a CPU, leave pruned weights out of the computation (`models.sparse`): True in every layer
+            that allows it, "auto" where it is measured to be faster. The clock then decides: two runs alike
+            may have other sparse layers, and other bits. A run that was begun goes on as it was begun, and an
+            audit takes what the transcript says.
         keep_memory: on a CPU, have the process keep the memory it frees (see `memory.py`).
         progress: told what happens.
         recorder: told what is trained, and every step of it.
@@ -50,17 +57,75 @@ class Engine:
     checkpoint_seconds: float = 20.0
     capture: bool = True
     fused: bool = True
+    sparse: bool | str = False
     keep_memory: bool = True
     progress: Progress = field(default_factory=Silent)
     recorder: Recorder | None = None
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.sparse, bool) or self.sparse == "auto"):
+            raise bad_input("engine", "sparse", "True, False or 'auto'", repr(self.sparse)[:80])
+        if self.sparse is True and self.device.type != "cpu":
+            hint = "choose 'auto', which leaves it out elsewhere"
+            raise bad_input("engine", "sparse", "a CPU to train on", str(self.device), hint=hint)
+
     def prepare(self, model: nn.Module, precision: str) -> dict[str, Any]:
-        """Puts a model where and how it is trained; returns what it is trained with, for histories."""
+        """Puts a model where and how it is trained; returns what it is trained with, for histories.
+
+        What this says is the same for all levels of a search; `sparse_layers` is a level's own.
+        """
         if self.keep_memory and self.device.type == "cpu":
             keep_freed_memory()
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         fused = fuse(model, self.fused and self.device.type == "cpu" and precision == "bf16")
-        return made_with(self.device, precision, f"fused {fused}" if fused else "torch")
+        kernels, layers = f"fused {fused}" if fused else "torch", sparse_layers(model)
+        if not self.sparse:
+            return made_with(self.device, precision, kernels)
+        made = made_with(self.device, precision, f"{kernels}, sparse {sparse_kernels() or 'torch'}")
+        return {**made, "sparse": self.sparse, **({"sparse_layers": list(layers)} if layers else {})}
+
+    def going_on(self, run: Path) -> Engine:
+        """This engine, sparse as the run of a folder was begun: its bits must not change on the way."""
+        if (begun := begun_with(run)) is None or (before := begun.get("sparse", False)) == self.sparse:
+            return self
+        self.progress.note(f"this run was begun with sparse={before!r}, and goes on so")
+        with about(run):
+            return replace(self, sparse=before)
+
+    def choose(
+        self,
+        model: nn.Module,
+        mask: Mask,
+        precision: str,
+        data: Dataset,
+        batch: int,
+        *,
+        training: bool = True,
+    ) -> tuple[str, ...]:
+        """Names of the weights of the layers that are to be sparse under a mask.
+
+        Args:
+            batch: images of a batch.
+            training: it is trained so; else it only answers.
+        """
+        if not self.sparse or self.device.type != "cpu" or mask.kept == mask.total:
+            return ()
+        if left := [f"{name} ({why})" for name, why in pruned_layers(model, mask).items() if why]:
+            self.progress.note("left dense: " + "; ".join(left))
+        if self.sparse is True:
+            layers = whole(model, mask)
+            self.progress.note(f"sparse layers: {len(layers)}")
+            return layers
+        height, width, channels = data.size
+        images = batch, channels, height, width
+        return choose(model, mask, images, precision, self.progress.note, training=training)
+
+    @contextlib.contextmanager
+    def answering(self, model: nn.Module, precision: str, data: Dataset) -> Iterator[None]:
+        """For the block, a network that only answers leaves out its pruned weights, if that is asked for."""
+        mask = Mask.of_zeros(dict(model.named_parameters()))
+        with as_sparse(model, mask, self.choose(model, mask, precision, data, BATCH, training=False)):
+            yield
 
 
 @dataclass(frozen=True)
@@ -256,14 +321,20 @@ class Run:
         # Never put a broken state over a good one.
         self.check()
         self.mask.check(self.model.state_dict(), f"training: weights after step {self.step}")
-        progress = {"step": self.step, "epochs": self.epochs, "losses": self.losses.tolist()}
+        progress: dict[str, Any] = {"step": self.step, "epochs": self.epochs, "losses": self.losses.tolist()}
         progress["seconds"] = self.elapsed()
+        if layers := sparse_layers(self.model):
+            progress["sparse_layers"] = list(layers)
         if self.engine.recorder:
             self.engine.recorder.flush()
         write_checkpoint(self.state, self.model, self.optimizer, progress)
         self.saved = time.monotonic()
 
     def _resume(self, progress: dict[str, Any]) -> None:
+        layers, before = list(sparse_layers(self.model)), progress.get("sparse_layers", [])
+        if before != layers:
+            expected, found = (", ".join(map(str, names)) or "none" for names in (layers, before))
+            raise bad_input(self.state, "sparse layers", expected, found)
         self.step, self.epochs, self.seconds = progress["step"], progress["epochs"], progress["seconds"]
         self.losses.copy_(torch.tensor(progress["losses"], dtype=torch.float64))
         self.engine.progress.note(f"resumed at step {self.step} of {self.total}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Protocol
 
@@ -73,8 +73,10 @@ class Recorder(Protocol):
             InputError: another training was recorded there, or this one began without.
         """
 
-    def level(self, start: Mapping[str, Tensor], mask: Mask, rate: float | None) -> None:
-        """A training under a mask begins, from these weights."""
+    def level(
+        self, start: Mapping[str, Tensor], mask: Mask, rate: float | None, sparse: Sequence[str]
+    ) -> None:
+        """A training under a mask begins, from these weights; `sparse` names the weights of sparse layers."""
 
     def step(self, run: Standing) -> None:
         """A training stands at its first step, or has done one more."""

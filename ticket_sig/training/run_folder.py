@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
+from ticket_sig.fields import entry
 from ticket_sig.files import PARTIAL, clear_partials, read_json, write_json
 
 _IDENTITY = "run.json"
@@ -56,6 +57,19 @@ def run_folder(
         yield path
     finally:
         lock.release()
+
+
+def begun_with(path: Path) -> dict[str, Any] | None:
+    """Versions and hardware that the run of a folder was begun with; None where none was begun there.
+
+    Raises:
+        InputError: the file that says so is damaged.
+    """
+    if not (path / _IDENTITY).exists():
+        return None
+    return dict(
+        entry({"begun_with": {}, **read_json(path / _IDENTITY)}, "begun_with", dict, path / _IDENTITY)
+    )
 
 
 def _check_identity(path: Path, identity: Mapping[str, Any], begun_with: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from ticket_sig.formats.safetensors_file import read_layout
 from ticket_sig.lottery.level import first_step, network_of
 from ticket_sig.mask import Mask
 from ticket_sig.models import prunable_names
+from ticket_sig.models.sparse.layers import as_sparse, sparsify, takeable
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.evaluate import accuracy
 from ticket_sig.training.loop import Engine, Run, plain_weights
@@ -127,7 +128,7 @@ def audit(
         check_data(transcript, data)
     _check_kept(transcript, marks, triggers, teacher)
     recipe = Recipe.from_json(transcript.manifest.recipe)
-    engine = engine or Engine()
+    engine = as_recorded(transcript, engine or Engine())
     network = network_of(recipe, data, model, engine.device)
     training = _Training(transcript, data, recipe, engine, network, marks, triggers, teacher, openings)
     with threads(thread_count(transcript)):
@@ -289,7 +290,7 @@ class _Training:
             self._accuracy,
         )
 
-    def _accuracy(self, weights: Mapping[str, Tensor]) -> float:
+    def _accuracy(self, number: int, mask: Mask, weights: Mapping[str, Tensor]) -> float:
         """What decides in a search for the extreme ticket; in no other does anything rest on it."""
         if not self.recipe.extreme:
             return 0.0
@@ -298,7 +299,20 @@ class _Training:
         self.model.load_state_dict(weights)
         _, held_out = self.data.hold_out(self.recipe.validation)
         split = held_out if len(held_out) else self.data.test
-        return accuracy(self.model, split, self.data, self.engine.device, self.recipe.precision)
+        with as_sparse(self.model, mask, self._sparse_layers(number, mask)):
+            return accuracy(self.model, split, self.data, self.engine.device, self.recipe.precision)
+
+    def _sparse_layers(self, number: int, mask: Mask) -> list[str]:
+        """The layers that were sparse in a level, as its owner says: they decide how sums are rounded."""
+        if self.engine.device.type != "cpu":
+            return []  # another stack, as `_differences` says
+        names = self.transcript.levels[number].sparse_layers
+        if extra := sorted(set(names) - takeable(self.model, mask).keys()):
+            path = self.transcript.folder / CHAIN
+            raise forged(
+                path, f"sparse_layers of level {number}", "layers of the network", ", ".join(extra)[:80]
+            )
+        return names
 
     def _look(self, state: Callable[[int, int], State]) -> Iterator[Seen]:
         return look_at_all(self.transcript, state, self.recipe, self._per_epoch)
@@ -320,7 +334,9 @@ class _Training:
         run, done = None, 0
         for segment in chosen:
             if run is None or masks[segment.level] is not run.mask:
-                run = self._run(masks[segment.level])
+                mask = masks[segment.level]
+                sparsify(self.model, mask, self._sparse_layers(segment.level, mask))
+                run = self._run(mask)
             start, end = (self.transcript.state(segment.level, n) for n in (segment.first, segment.last))
             first, again, wrong = segment.first, start, list[str]()
             for boundary in self.transcript.levels[segment.level].within(segment):
@@ -420,6 +436,14 @@ def _flat(group: str, state: State, *both: State) -> Tensor:
     known: dict[str, Tensor] = {n: t for n, t in there.items() if t.is_floating_point()}
     found = {name: getattr(state, group).get(name, torch.zeros_like(t)) for name, t in known.items()}
     return torch.cat([torch.zeros(0, dtype=torch.float64), *(t.double().flatten() for t in found.values())])
+
+
+def as_recorded(transcript: Transcript, engine: Engine) -> Engine:
+    """The engine, sparse or not as that of the transcript; InputError where the manifest says neither."""
+    if engine.device.type != "cpu":
+        return replace(engine, sparse=False)
+    with about(transcript.folder / MANIFEST):
+        return replace(engine, sparse=transcript.manifest.stack.get("sparse", False))
 
 
 def thread_count(transcript: Transcript) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -174,15 +174,18 @@ class TranscriptRecorder(Writer):
             which = "every boundary" if self.keep == 1 else f"one in {self.keep} boundaries"
             note(f"transcript: the state of {which} is kept{most}; {steps}")
 
-    def level(self, start: Mapping[str, Tensor], mask: Mask, rate: float | None) -> None:
-        """Enters the mask of a level, and what it starts from."""
+    def level(
+        self, start: Mapping[str, Tensor], mask: Mask, rate: float | None, sparse: Sequence[str]
+    ) -> None:
+        """Enters the mask of a level, what it starts from, and which layers are sparse in it."""
         self.flush()
         self._level += 1
         digests = {"mask": tensor_digest(mask), "start": tensor_digest(start)}
         counts = {"level": self._level, "rate": rate, "kept": mask.kept, "total": mask.total}
+        layers = {"sparse_layers": list(sparse)} if sparse else {}
         if not self._search:
             self._keep_mask(mask)
-        self.enter("level", {**counts, **digests}, signed=True)
+        self.enter("level", {**counts, **digests, **layers}, signed=True)
 
     def step(self, run: Standing) -> None:
         """Copies the state, where a boundary is due, and has it written."""

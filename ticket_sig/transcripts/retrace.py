@@ -18,7 +18,7 @@ from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, state_file
 from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.transcript import Level, Transcript, forged
 
-Accuracy = Callable[[Mapping[str, Tensor]], float]
+Accuracy = Callable[[int, Mask, Mapping[str, Tensor]], float]
 
 
 class _Unfinished(Exception):
@@ -34,7 +34,7 @@ class Retracer:
             were given, and only their digest is known.
         full: of a search, the mask that prunes nothing.
         rewind: step that a ticket goes back to.
-        accuracy: of weights on what decides (%).
+        accuracy: of a level's weights, under its mask, on what decides (%).
     """
 
     transcript: Transcript
@@ -153,7 +153,10 @@ class Retracer:
         """The same, with the accuracy that decides."""
         weights = self._weights(number, mask)
         entry = HistoryEntry(
-            step="prune", kept=mask.kept, total=mask.total, validation=self.accuracy(weights)
+            step="prune",
+            kept=mask.kept,
+            total=mask.total,
+            validation=self.accuracy(number, mask, weights),
         )
         return Ticket(weights=weights, mask=mask, history=(entry,))
 

@@ -63,6 +63,11 @@ class Level:
         """Of the boundaries whose states are kept, ascending."""
         return [one.fields["step"] for one in self.boundaries if one.fields.get("state", True)]
 
+    @property
+    def sparse_layers(self) -> list[str]:
+        """Names of the weights of the layers that were sparse; none in a transcript of an older version."""
+        return list(self.entry.fields.get("sparse_layers", []))
+
     def segments(self) -> list[Segment]:
         """Between each state that is kept and the next."""
         return [Segment(self.number, first, last) for first, last in pairwise(self.steps)]
@@ -212,6 +217,9 @@ def _levels(chain: Chain, path: Path) -> tuple[list[Level], Entry | None]:
                 raise forged(path, f"entry {one.number}", f"level {len(heads)}", str(one.fields["level"]))
             for name in ("mask", "start"):
                 field(one.fields, name, str, where)
+            layers = one.fields.get("sparse_layers", [])
+            if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
+                raise bad_input(where, "sparse_layers", "names", repr(layers)[:80])
             heads.append(one)
             boundaries.append([])
         elif one.kind == "boundary":

@@ -16,6 +16,7 @@ from ticket_sig.errors import bad_input
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery.level import network_of
 from ticket_sig.mask import Mask
+from ticket_sig.models.sparse.layers import sparsify
 from ticket_sig.options import Options, option, within
 from ticket_sig.training.batches import batches_per_epoch, generator
 from ticket_sig.training.loop import Engine, Run
@@ -55,6 +56,7 @@ class Scene:
         recipe = Recipe.from_json(forgery.manifest["recipe"])
         model = network_of(recipe, self.data, self.model, self.engine.device)
         self.engine.prepare(model, recipe.precision)
+        sparsify(model, mask, forgery.levels[forgery.last].get("sparse_layers", ()))
         return Run(model, self.data, recipe, self.engine, mask)
 
 
