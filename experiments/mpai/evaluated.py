@@ -139,6 +139,12 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
     notes = (
         f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of a "
         f"method ({size.trained_payloads} where a modification trains). `a / b / c` are three intensities.",
+        *(
+            f"{' and '.join(one.methods)}: {one.models} networks, {one.payloads} payloads each; "
+            f"{one.intensities} intensity."
+            for one in later
+            if (one.models, one.payloads) != (size.models, size.payloads)
+        ),
         "Found: marked networks in which the detector finds the mark. False claims: networks without it in "
         "which it does. Symbols wrong: of the marked networks. p-value: at the last intensity. A network "
         "that cannot be read counts as not found. * outside the range of the standard.",

@@ -11,8 +11,16 @@ from ticket_sig.cells import Cell
 
 TITLE = "MPAI-NNW: all methods on digits"
 _FULL = Size("digits", "demo", "ResNet-20 on digits, 20 epochs; small images.", 3, 3, 3, 3, methods=FIRST)
-_ALL = (_FULL, replace(_FULL, methods=("spread", "mirror")))  # these came later
-SIZES = {"paper": _ALL, "quick": _ALL, "smoke": (SMOKE,)}
+_LATER = replace(_FULL, methods=("spread", "mirror"))
+_SHORT = replace(
+    _LATER,
+    models=2,
+    payloads=2,
+    trained_payloads=1,
+    intensities=1,
+    parts=("imperceptibility", "robustness"),
+)
+SIZES = {"paper": (_FULL, _LATER), "quick": (_FULL, _SHORT), "smoke": (SMOKE,)}
 
 
 def cells(bench: Bench) -> list[Cell]:

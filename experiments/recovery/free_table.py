@@ -186,7 +186,9 @@ def result(bench: Bench) -> Result:
         f"Marks and references. {DIGITS}: {CARRIERS.replace('+', ', ')} in one mask, with a fifth kept, "
         "against the network before them; key-mask 5 % by omp, against the locked ticket; freezenet "
         f"{SIZES['freezenet']['length']} values and uchida {SIZES['uchida']['random']} bits in dense "
-        "networks, each against the one before it was marked and trained on; 100 triggers. "
+        "networks, each against the one before it was marked and trained on; "
+        f"{SIZES[TRIGGERS]['count']} triggers, {SIZES[TRIGGERS]['batch']} of them in every batch: by default "
+        "they are fewer, and digits is too short a training to learn them. "
         f"{CODE}: the QR code against the dense network, key-mask as above. {THREE}: against the ticket "
         "whose mask they were written into. Test %: of the first mark's network, first draw.",
         f"Not verified through the reference: {'; '.join(lost) or 'nothing'}.",
