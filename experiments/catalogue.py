@@ -46,6 +46,7 @@ RESULTS = {
     "descent": "recovery.descent_table",
     "recovery_innocents": "recovery.innocents_aligned",
     "liar": "recovery.liar",
+    "sparse_layers": "engineering.sparse_layers",
     "mpai_digits": "mpai.on_digits",
     "mpai_cifar10": "mpai.on_cifar10",
     "black_box": "neurips21.running_server",

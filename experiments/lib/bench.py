@@ -27,6 +27,7 @@ from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import Mark
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
+from ticket_sig.models.sparse.layers import as_sparse
 from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
@@ -260,17 +261,19 @@ class Bench:
         mask: Mask = held["mask"]
         images = len(data.hold_out(recipe.validation)[0])
         rewind = recipe.rewind.iterations(batches_per_epoch(images, recipe.batch_size))
-        done = train(
-            model,
-            data,
-            recipe,
-            self.engine,
-            **held,
-            start=rewind if recipe.retrain == "rewind" else 0,
-            state=folder / _STATE,
-            label=f"{recipe.arch}, {100 * mask.density:.2f} % kept",
-            snapshot=lambda halfway: write_safetensors(folder / _HALFWAY, halfway),
-        )
+        layers = self.engine.choose(model, mask, recipe.precision, data, recipe.batch_size)
+        with as_sparse(model, mask, layers):
+            done = train(
+                model,
+                data,
+                recipe,
+                self.engine,
+                **held,
+                start=rewind if recipe.retrain == "rewind" else 0,
+                state=folder / _STATE,
+                label=f"{recipe.arch}, {100 * mask.density:.2f} % kept",
+                snapshot=lambda halfway: write_safetensors(folder / _HALFWAY, halfway),
+            )
         write_safetensors(folder / _MODEL, done.weights)
         validation = [epoch["validation"] for epoch in done.epochs]
         entry = HistoryEntry(
