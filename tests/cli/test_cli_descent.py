@@ -16,6 +16,7 @@ from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.models import build
 from ticket_sig.models.own import ticket_of
 from ticket_sig.recovery.descent import Null
+from ticket_sig.verdict import LOG10_THRESHOLD
 from ticket_sig.verification import descended
 
 ARCH = "resnet20"
@@ -66,8 +67,9 @@ class Small(nn.Module):
 
 def test_independent_networks_of_another_family_are_not_held_against_the_table() -> None:
     """Small ones are far more alike than those in it."""
+    torch.manual_seed(0)
     found = descended.descended(Small(), Small())
-    assert found.reading.agreement > 0.2
+    assert found.reading.found.log10_p < LOG10_THRESHOLD  # that table would call them derived
     assert not found.verified and found.log10_p == 0 and "independent networks" in found.lacking
 
 
