@@ -284,7 +284,7 @@ def result(bench: Bench) -> Result:
     )
     epochs = SIZES[bench.scale.name].epochs
     return Result(
-        columns, rows, notes, draw=partial(_draw, bench) if rows else None, recipe=recipe_of(epochs)
+        columns, rows, notes, draw=partial(_draw, bench) if lines else None, recipe=recipe_of(epochs)
     )
 
 
@@ -316,7 +316,7 @@ def _draw(bench: Bench, path: Path) -> None:
     """Similarities of independent pairs and of derived networks, one panel an architecture."""
     from matplotlib.figure import Figure
 
-    nets = list(SIZES[bench.scale.name].independent)
+    nets = [net for net in SIZES[bench.scale.name].independent if nulls(bench, net)]
     figure = Figure(figsize=(8, 1.2 + 1.4 * len(nets)), layout="constrained")
     bins = list(np.linspace(0, 1, 81))
     for axes, net in zip(np.atleast_1d(figure.subplots(len(nets), 1, sharex=True)), nets, strict=True):
