@@ -50,7 +50,7 @@ from pathlib import Path
 from ticket_sig import native
 for _ in range(4):
     if os.fork() == 0:
-        print(native.library(Path(sys.argv[1])).answer(), flush=True)
+        os.write(1, b"%d\\n" % native.library(Path(sys.argv[1])).answer())  # one write: none comes between
         os._exit(0)
 for _ in range(4):
     os.wait()
