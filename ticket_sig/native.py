@@ -16,6 +16,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,6 +37,19 @@ def library(source: Path) -> ctypes.CDLL | None:
     with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
         return ctypes.CDLL(str(_built(source, shlex.split(os.environ.get("CC", "cc")))))
     return None
+
+
+def call(source: Path, name: str, *arguments: Any) -> None:
+    """Calls a kernel of a C file with torch's number of threads; of a tensor it is given the address.
+
+    Raises:
+        MemoryError: the kernel had too little, and returned 1.
+    """
+    kernels = library(source)
+    assert kernels is not None
+    plain = (ctypes.c_void_p(a.data_ptr()) if isinstance(a, torch.Tensor) else a for a in arguments)
+    if getattr(kernels, name)(*plain, torch.get_num_threads()):
+        raise MemoryError(name)
 
 
 def fingerprint(kernels: ctypes.CDLL) -> str:

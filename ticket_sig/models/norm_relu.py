@@ -8,6 +8,7 @@ operations.
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from torch.autograd.function import once_differentiable
 
 from ticket_sig.models.sparse.layout import is_batch_innermost
 from ticket_sig.models.sparse.norm_relu import normalised
-from ticket_sig.native import fingerprint, library
+from ticket_sig.native import call, fingerprint, library
 
 _SOURCE = Path(__file__).with_suffix(".c")
+_call = partial(call, _SOURCE)
 _LANES = 64
 
 
@@ -107,11 +109,3 @@ def _matrix(x: Tensor) -> tuple[ctypes.c_int64, ...]:
     pixels = x.numel() // channels
     group = max(k for k in (1, 2, 4, 8) if pixels % k == 0 and (k == 1 or k * channels <= _LANES))
     return ctypes.c_int64(pixels // group), ctypes.c_int64(group * channels), ctypes.c_int64(channels)
-
-
-def _call(name: str, *arguments: Tensor | ctypes._SimpleCData[Any] | None) -> None:
-    kernels = library(_SOURCE)
-    assert kernels is not None
-    plain = (ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments)
-    if getattr(kernels, name)(*plain, torch.get_num_threads()):
-        raise MemoryError(name)

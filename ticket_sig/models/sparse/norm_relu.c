@@ -65,10 +65,10 @@ INLINE void apply(const void *x, const void *residual, void *y, int64_t first, i
 
 // y = (x - mean) / sqrt(variance + eps) * weight + bias + residual, and where `relu`, zero in place of less; residual
 // may be null. In training mean and variance are the batch's, and move the running ones; else they are the running
-// ones. Leaves (mean, 1 / sqrt(variance + eps)) in stats [2, channels].
-void rows_forward(const void *x, const void *residual, void *y, int64_t channels, int64_t count, int half, int relu,
-                  int training, const float *weight, const float *bias, float *running_mean, float *running_variance,
-                  double momentum, double eps, double *stats, int threads) {
+// ones. Leaves (mean, 1 / sqrt(variance + eps)) in stats [2, channels]. Returns 0.
+int rows_forward(const void *x, const void *residual, void *y, int64_t channels, int64_t count, int half, int relu,
+                 int training, const float *weight, const float *bias, float *running_mean, float *running_variance,
+                 double momentum, double eps, double *stats, int threads) {
     #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int64_t c = 0; c < channels; c++) {
         double mean = running_mean[c], variance = running_variance[c];
@@ -84,6 +84,7 @@ void rows_forward(const void *x, const void *residual, void *y, int64_t channels
         if (residual) BY_TYPE(apply, x, residual, y, c * count, count, factor, shift, relu);
         else BY_TYPE(apply, x, 0, y, c * count, count, factor, shift, relu);
     }
+    return 0;
 }
 
 INLINE void products(const void *gradient, const void *x, const void *y, int64_t first, int64_t count, float mean,
@@ -108,9 +109,9 @@ INLINE void combine(const void *gradient, const void *x, const void *y, void *pa
 
 // The gradients of the above in training; y is null where there was no ReLU. `passed`, where not null, gets the
 // gradient where y > 0: it is the residual's.
-void rows_backward(const void *gradient, const void *x, const void *y, void *passed, void *dx, int64_t channels,
-                   int64_t count, int half, const float *weight, const double *stats, float *dweight, float *dbias,
-                   int threads) {
+int rows_backward(const void *gradient, const void *x, const void *y, void *passed, void *dx, int64_t channels,
+                  int64_t count, int half, const float *weight, const double *stats, float *dweight, float *dbias,
+                  int threads) {
     #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int64_t c = 0; c < channels; c++) {
         int64_t first = c * count;
@@ -126,4 +127,5 @@ void rows_backward(const void *gradient, const void *x, const void *y, void *pas
         else if (passed) BY_TYPE(combine, gradient, x, 0, passed, dx, first, count, scale, slope, shift);
         else BY_TYPE(combine, gradient, x, 0, 0, dx, first, count, scale, slope, shift);
     }
+    return 0;
 }

@@ -6,6 +6,7 @@ PyTorch's own batch norm would copy them into another layout, and the next spars
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ticket_sig.models.sparse.layout import batch_innermost, is_batch_innermost
-from ticket_sig.native import library
+from ticket_sig.native import call, library
 
 SOURCE = Path(__file__).with_suffix(".c")
+_call = partial(call, SOURCE)
 
 
 class SparseBatchNorm2d(nn.BatchNorm2d):
@@ -102,10 +104,3 @@ def _matrix(x: Tensor) -> tuple[ctypes._SimpleCData[Any], ...]:
     channels = x.shape[1]
     half = x.dtype == torch.bfloat16
     return ctypes.c_int64(channels), ctypes.c_int64(x.numel() // channels), ctypes.c_int(half)
-
-
-def _call(name: str, *arguments: Tensor | ctypes._SimpleCData[Any] | None) -> None:
-    kernels = library(SOURCE)
-    assert kernels is not None
-    plain = (ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments)
-    getattr(kernels, name)(*plain, torch.get_num_threads())

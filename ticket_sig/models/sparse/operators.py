@@ -14,6 +14,7 @@ import ctypes
 import itertools
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from ticket_sig.errors import bad_input
 from ticket_sig.models.sparse.plan import Plan, result_size
-from ticket_sig.native import library
+from ticket_sig.native import call, library
 
 SOURCE = Path(__file__).with_name("kernels.c")
+_call = partial(call, SOURCE)
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 
 
@@ -256,11 +258,3 @@ def _lists(lists: Tensor, geometry: Sequence[int], backward: bool) -> ctypes.Arr
     """The addresses of start, channel, tap and source; forward the last is null."""
     sections = [lists.data_ptr() + 4 * i for i in _sections(lists, geometry)]
     return (ctypes.c_int64 * 4)(*(sections[3:7] if backward else (*sections[:3], 0)))
-
-
-def _call(name: str, *arguments: Any) -> None:
-    kernels = library(SOURCE)
-    assert kernels is not None
-    plain = (ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments)
-    if getattr(kernels, name)(*plain, torch.get_num_threads()):
-        raise MemoryError(name)
