@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -139,7 +139,10 @@ def drawn(bench: Bench, ours: Owned, kind: str, then: str, seed: int, epochs: in
     told: dict[str, Any] = {"seed": seed, "did": list(done.did)}
     if any(": not done: " in text for text in done.did):
         return {**told, "applies": False}
-    done = followed(bench, done, then, seed, epochs)
+    try:
+        done = followed(bench, done, then, seed, epochs)
+    except InputError as error:  # rescaled channels can make the thief's own training diverge
+        return {**told, "destroyed": str(error)}
     if ours.height == bench.data("digits").size[0]:
         told["accuracy"] = accuracy_of(bench, done)
     return told | recovered(ours, done.ticket)
@@ -252,6 +255,7 @@ def result(bench: Bench) -> Result:
         "reference is the one before the marks. The shipped one is the dense ResNet-20 of CIFAR-10, "
         "pruned once to 12.8 % and marked, not trained again; that one is not fine-tuned.",
         *_lost(bench),
+        *_destroyed(bench),
         *([f"Not run: {'; '.join(missing)}."] if missing else []),
     )
     limits = "Networks for digits are small; ResNet-18 in its full width is drawn few times, for its time."
@@ -259,7 +263,7 @@ def result(bench: Bench) -> Result:
 
 
 def _row(found: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
-    there = [one for one in found if one.get("applies", True)]
+    there = [one for one in found if one.get("applies", True) and "destroyed" not in one]
     if not there:
         return ("does not apply", *[""] * 6)
     of = len(there)
@@ -275,15 +279,27 @@ def _row(found: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
     return test, *in_order, without, f"{least:.3f}", times
 
 
-def _lost(bench: Bench) -> list[str]:
-    """The first draws in which a mark is not verified, so that they can be done again."""
-    lost = list[str]()
+def _every_draw(bench: Bench) -> Iterator[tuple[str, Measured]]:
+    """All draws found, each with the words that say which one it is."""
     for net in SIZES[bench.scale.name].nets:
         for kind, then, draws in attacks(bench, net):
             for value in bench.store.found(of_attack(bench, net, kind, then, draws)):
                 for one in value["draws"]:
-                    gone = [name for name, mark in one.get("marks", {}).items() if not mark["verified"]]
-                    if gone:
-                        lost.append(f"{net}, {kind}, then {then}, seed {one['seed']}: {', '.join(gone)}")
+                    yield f"{net}, {kind}, then {then}, seed {one['seed']}", one
+
+
+def _destroyed(bench: Bench) -> list[str]:
+    """The draws in which the thief's training left him nothing; no row counts them."""
+    which = [words for words, one in _every_draw(bench) if "destroyed" in one]
+    return [f"The thief's fine-tuning diverged, not counted: {'; '.join(which)}."] if which else []
+
+
+def _lost(bench: Bench) -> list[str]:
+    """The first draws in which a mark is not verified, so that they can be done again."""
+    lost = list[str]()
+    for words, one in _every_draw(bench):
+        gone = [name for name, mark in one.get("marks", {}).items() if not mark["verified"]]
+        if gone:
+            lost.append(f"{words}: {', '.join(gone)}")
     more = f"; and {len(lost) - 20} more" if len(lost) > 20 else ""
     return [f"Not verified: {'; '.join(lost[:20]) or 'none'}{more}."]
