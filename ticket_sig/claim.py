@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ticket_sig.digests import DIGEST
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import SHOWN, check_format, entry, matching, number
 from ticket_sig.files import read_json
@@ -16,7 +17,6 @@ from ticket_sig.version import VERSION
 FORMAT, FORMAT_VERSION = "ticket_sig claim", 2
 MOST_MARKS = 16
 MOST_TIED = 1000
-DIGEST = "sha256:[0-9a-f]{64}"
 # What version 1 called its schemes, and what the registry of marks calls them.
 _NAMES_OF_VERSION_1 = {
     "scheme 1: key mask": "key-mask",

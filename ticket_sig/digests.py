@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+DIGEST = "sha256:[0-9a-f]{64}"  # its form
+
 
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     """Digest of named tensors: names in sorted order, each with dtype, shape and little-endian bytes."""

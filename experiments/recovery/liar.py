@@ -199,7 +199,8 @@ def result(bench: Bench) -> Result:
     columns = "network | suspect | sigma as it stands | sigma aligned | verdict, p on the condition | "
     columns += "p without it | ways to align | another innocent"
     notes: tuple[str, ...] = (
-        "The liar has the innocent network of somebody else. He takes a secret, and puts the channels of "
+        "The liar has the innocent network of somebody else. He takes a secret, binds his spread mark to no "
+        "reference, and puts the channels of "
         "a copy into the order in which most of his spread mark stands in it: each set of channels gets "
         f"its best order by assignment, in turn, until none can be improved, from {size.starts} random "
         "orders on. The copy is what he calls his reference.",

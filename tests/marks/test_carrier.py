@@ -281,7 +281,7 @@ def test_the_same_secret_gives_the_same_marks_and_other_marks_never_get_it() -> 
     marked = [embed(sparse_ticket(), TEXT, mark="qr-code+probe-code", secret=SECRET) for _ in range(2)]
     weights = [one.ticket.weights for one in marked]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    together = embed(sparse_ticket(), TEXT, mark="uchida+probe-code", layer="a.weight", secret=SECRET)
+    together = embed(sparse_ticket(), TEXT, mark="probe-code+uchida", layer="a.weight", secret=SECRET)
     told = json.dumps(together.claim.to_json())
     assert SECRET.value.hex() not in told and SECRET.derived("uchida").hex() in told
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support.tickets import sparse_ticket
-from torch import Tensor
+from torch import Tensor, nn
 
 from ticket_sig import Claim, InputError, Mask, Ticket, embed, recovery, verify
 from ticket_sig.digests import tensor_digest
@@ -117,6 +117,7 @@ def test_an_aligned_suspect_is_verified_on_a_condition(align: Fake) -> None:
     assert said["reference"] == {
         "committed": True,
         "aligned": True,
+        "bound": [],
         "undone": [{"what": "permuted", "count": 168, "of": "channels"}],
         "similarity": 0.9,
         "log10_choices": CHOICES,
@@ -169,19 +170,81 @@ def test_a_mark_in_all_layers_of_a_signed_reference_leaves_nothing_to_align_by(a
     ("mark", "options"),
     [
         ("uchida", {"layer": "a.weight", "random": 128}),
-        ("spread", {"message": "m", "margin": 1.5}),
         ("freezenet", {"length": 300}),
     ],
 )
 def test_other_marks_go_through_it_as_well(align: Fake, mark: str, options: dict[str, Any]) -> None:
     draw = torch.Generator().manual_seed(1)
     dense = {n: torch.randn(w.shape, generator=draw) for n, w in sparse_ticket().weights.items()}
-    ticket = sparse_ticket() if mark == "spread" else Ticket(weights=dense, mask=Mask.full({}))
-    made = embed(ticket, mark=mark, secret=SECRET, **options)
+    made = embed(Ticket(weights=dense, mask=Mask.full({})), mark=mark, secret=SECRET, **options)
     suspect = turned(made.ticket.weights)
     assert not verify(suspect, made.claim, **made.shown).verified
     found = referred(suspect, made.claim, made.reference, **made.shown)
     assert found.verified and found.headline == f"verified; {DATED}"
+
+
+def test_a_mark_that_is_bound_to_the_reference_needs_no_condition(align: Fake) -> None:
+    made = signed("spread", margin=1.5)
+    suspect = turned(made.ticket.weights)
+    assert not verify(suspect, made.claim, **made.shown).verified
+    found = referred(suspect, Claim.from_json(made.claim.to_json()), made.reference, **made.shown)
+    assert found.verified and found.headline == "verified"
+    said = found.to_json()
+    assert said["condition"] is None and said["log10_p_unconditional"] == said["log10_p"]
+    assert said["reference"]["bound"] == ["spread"] and said["reference"]["aligned"]
+    assert "the condition" not in found.leaves_open
+    assert not [what for what, _ in found.rows() if "without the condition" in what]
+
+
+def test_bound_to_another_reference_other_signs_are_read_so_that_none_can_be_made_to_fit(align: Fake) -> None:
+    made = signed("spread", margin=1.5)
+    [mark] = made.claim.to_json()["marks"]
+    other = {**mark["fields"], "reference": f"sha256:{'0' * 64}"}
+    for fields in (other, {name: one for name, one in other.items() if name != "reference"}):
+        claim = Claim.from_json({**made.claim.to_json(), "marks": [{**mark, "fields": fields}]})
+        for verdict in (
+            verify(made.ticket, claim, **made.shown),
+            referred(turned(made.ticket.weights), claim, made.reference, **made.shown),
+        ):
+            assert not verdict.verified and verdict.log10_p > -3
+
+
+def test_through_another_reference_or_bound_to_none_it_holds_on_a_condition(align: Fake) -> None:
+    made = signed("spread", margin=1.5)
+    other = {name: w + 0.01 * w for name, w in sparse_ticket().weights.items()}
+    found = referred(turned(made.ticket.weights), made.claim, other, **made.shown)
+    assert found.verified and found.headline.startswith("verified; holds if") and not found.through.bound
+    made = signed("spread", margin=1.5, keep_reference=False)
+    assert "reference" not in made.claim.to_json()["marks"][0]["fields"]
+    found = referred(turned(made.ticket.weights), made.claim, sparse_ticket(), **made.shown)
+    assert found.verified and found.headline.startswith("verified; holds if")
+
+
+def test_a_module_of_one_s_own_is_more_than_its_tensors_so_that_the_condition_stays(align: Fake) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, tensor in sparse_ticket().weights.items():
+                layer, part = name.split(".")
+                self.register_module(layer, self._modules.get(layer) or nn.Module())
+                self.get_submodule(layer).register_buffer(part, tensor.clone())
+
+    made = signed("spread", margin=1.5)
+    found = referred(turned(made.ticket.weights), made.claim, Own(), **made.shown)
+    assert found.through.committed and found.headline == f"verified; {DATED}"
+
+
+def test_of_several_marks_the_bound_one_alone_lifts_the_condition(align: Fake) -> None:
+    made = signed("qr-code+spread", margin=0.8)
+    suspect = turned(made.ticket.weights)
+    found = referred(suspect, made.claim, made.reference, **made.shown)
+    assert found.headline == "verified" and found.through.condition == f"qr-code: {DATED}"
+    parts = {one["mark"]: one for one in found.to_json()["evidence"]["marks"]}
+    code = parts["qr-code"]["log10_p"] + CHOICES
+    expected = min(parts["spread"]["log10_p"], code)
+    assert found.to_json()["log10_p_unconditional"] == pytest.approx(expected, abs=1e-2)
+    unread = referred(suspect, made.claim, made.reference)  # without the secret the code is read alone
+    assert unread.headline == f"verified; {DATED}"
 
 
 def test_an_nct_never_aligns_by_the_layer_that_its_classifier_was_trained_for(align: Fake) -> None:
@@ -205,7 +268,7 @@ def test_a_key_mask_is_read_through_the_locked_ticket_alone(align: Fake) -> None
 
 
 def test_several_marks_are_aligned_once_and_pay_for_their_number_and_two_readings(align: Fake) -> None:
-    made = signed("qr-code+spread", margin=1.2)
+    made = signed("qr-code+spread", margin=0.8)
     suspect = turned(made.ticket.weights)
     found = referred(suspect, made.claim, made.reference, **made.shown)
     assert found.verified and align.without == [frozenset()]
@@ -225,7 +288,7 @@ class Told(Silent):
 
 
 def test_who_waits_is_told_what_is_being_done(align: Fake, tmp_path: Path) -> None:
-    made, told = signed("qr-code+spread", margin=1.2), Told()
+    made, told = signed("qr-code+spread", margin=0.8), Told()
     suspect, reference, secret = (tmp_path / name for name in ("suspect.st", "reference.st", "own.secret"))
     write_safetensors(suspect, turned(made.ticket.weights))
     write_safetensors(reference, sparse_ticket().weights)

@@ -1,9 +1,9 @@
 """What the spread and the mirror code share: a coded message all over the mask, under a secret.
 
 The claim commits to the secret and does not hold it. Every choice that a claimant has but a text (its length,
-code, layers, weights kept in each, a public key) goes into the key of the pseudo-random signs: with another
-choice all of them are drawn anew. So each choice is one more try, and 2^64 tries are paid for. A text can be
-chosen after the network was read, and is paid for by all texts of its length.
+code, layers, weights kept in each, a public key, the reference) goes into the key of the pseudo-random signs:
+with another choice all of them are drawn anew. So each choice is one more try, and 2^64 tries are paid for.
+A text can be chosen after the network was read, and is paid for by all texts of its length.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.datasets import Dataset
-from ticket_sig.digests import json_digest
+from ticket_sig.digests import DIGEST, json_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import SHOWN, entry, hexadecimal, matching, whole
 from ticket_sig.formats.names import json_of, rows_of
@@ -28,7 +28,7 @@ from ticket_sig.marks.mark import Drawn, Mark, Model, as_ticket, under_tied_name
 from ticket_sig.marks.mask_change import moved, with_mask
 from ticket_sig.marks.message_code import MessageCode, Signs
 from ticket_sig.marks.public_key import fingerprint, is_public_key, read_public_key
-from ticket_sig.marks.secret import COMMITMENT, Secret
+from ticket_sig.marks.secret import Secret
 from ticket_sig.mask import Mask
 from ticket_sig.options import Options, option, unicode_text, within
 from ticket_sig.prf import Stream
@@ -289,6 +289,8 @@ class Carrier(Mark):
         payload: what it says.
         layers: that carry it.
         commitment: to the secret.
+        reference: digest of the owner's model before its first mark, to which the signs are bound; None = to
+            none.
         secret: where it is known: of a mark that was just made.
         margin: standard deviations by which each bit of the code is to stand; of a mark that was just made.
         may_rise: whether the margin is the usual one, so that more may be taken where it proves too little.
@@ -307,6 +309,7 @@ class Carrier(Mark):
     payload: Payload
     layers: tuple[Layer, ...]
     commitment: str
+    reference: str | None = None
     secret: Secret | None = field(default=None, compare=False, repr=False)
     margin: float = field(default=0.0, compare=False)
     may_rise: bool = field(default=False, compare=False)
@@ -366,6 +369,14 @@ class Carrier(Mark):
     ) -> Drawn:
         """As of every mark, with the secret that a reading needs."""
         return replace(super().drawn(model, secret, size, data), shown={"secret": Secret(secret)})
+
+    def bound_to(self: _Own, reference: str) -> _Own:
+        """The same mark, its signs bound to the owner's model before its first mark."""
+        return replace(self, reference=reference)
+
+    def binding(self) -> str | None:
+        """That model's digest."""
+        return self.reference
 
     def embed(self, ticket: Ticket) -> Ticket:
         """Writes the message into the mask; every layer keeps as many weights as before."""
@@ -428,6 +439,7 @@ class Carrier(Mark):
         """The keyed words; all that a claimant chooses, but a text, is part of their label."""
         listed = [[layer.name, list(layer.shape), layer.kept] for layer in self.layers]
         chosen = {"mark": self.name, "code": self.code.size, "length": self.code.length, "layers": listed}
+        chosen |= self._reference
         return Stream(secret.value, json_digest({**chosen, "public_key": self.payload.public_key.hex()}))
 
     def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
@@ -439,13 +451,21 @@ class Carrier(Mark):
     def to_json(self) -> dict[str, Any]:
         """The claim's fields."""
         listed = [layer.to_json() for layer in self.layers]
-        return {**self.payload.to_json(), "commitment": self.commitment, "layers": listed}
+        return {**self.payload.to_json(), "commitment": self.commitment, "layers": listed, **self._reference}
+
+    @property
+    def _reference(self) -> dict[str, str]:
+        return {} if self.reference is None else {"reference": self.reference}
 
     @classmethod
     def from_json(cls: type[_Own], value: Mapping[str, Any]) -> _Own:
         """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
-        commitment = matching(value, "commitment", COMMITMENT)
-        return cls(payload=Payload.from_json(value), layers=_layers(value), commitment=commitment)
+        return cls(
+            payload=Payload.from_json(value),
+            layers=_layers(value),
+            commitment=matching(value, "commitment", DIGEST),
+            reference=matching(value, "reference", DIGEST) if "reference" in value else None,
+        )
 
     def __str__(self) -> str:
         return f"{self.name}, {self.payload.shown(self.payload.data)!r}"

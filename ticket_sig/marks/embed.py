@@ -108,11 +108,11 @@ def embed(
     options = options_of_each(mark, **given, **({} if message is None else {"message": message}))
     own = Secrets.of(options, secret)
     before = as_ticket(model)
-    done = list(steps(before, options, own, ()))
+    committed = tensor_digest(before.weights) if keep_reference else None
+    done = list(steps(before, options, own, (), committed))
     marks, marked = tuple(one for one, _, _ in done), done[-1][2]
     if len(marks) > 1:
         check_standing([(one, one.read(marked).verdict()) for one in marks])
-    committed = tensor_digest(before.weights) if keep_reference else None
     claim = claim_of(marks, marked.weights, reference=committed)
     return Embedded(marked, claim, marks, own.shown, before if keep_reference else None)
 
@@ -154,17 +154,20 @@ def steps(
     options: Mapping[str, Options],
     secrets: Secrets,
     others: Sequence[Mark],
+    reference: str | None,
     *,
     in_place: bool = False,
 ) -> Iterator[tuple[Mark, Ticket, Ticket]]:
     """Puts in one mark after the other: each, with the ticket before and after.
 
     Args:
+        reference: digest of the model before its first mark, to which marks are bound; None = to none.
         in_place: change the weights of the ticket before, which saves a copy of all; its mask stays.
     """
     there = list(others)
     for name, chosen in options.items():
         one = MARKS[name].make(ticket, chosen, secrets.of_mark(name))
+        one = one if reference is None else one.bound_to(reference)
         after = one.embed_beside(ticket, there, in_place=in_place)
         yield one, ticket, after
         there.append(one)

@@ -180,7 +180,7 @@ def _bundle(
     with whole_folder(out, replace=replace) as folder:
         kept.write(before.weights, folder)  # now: the marks are put into these tensors
         with about(path):
-            marked, put = _put_in(before, marks, own, earlier, progress)
+            marked, put = _put_in(before, marks, own, earlier, kept.digest, progress)
             put[0] = (put[0][0], [*pruned, *put[0][1]])
             link = Link.of(transcript, before.mask, marked.mask).to_json() if transcript else None
             written = _written(put, marked, claimed, earlier, own, kept, link=link)
@@ -239,13 +239,14 @@ def _put_in(
     marks: Mapping[str, Options],
     secrets: Secrets,
     earlier: Sequence[Mark],
+    reference: str | None,
     progress: Progress | None,
 ) -> tuple[Ticket, list[tuple[Mark, Rows]]]:
     """The ticket with all marks in it, and what each did; its weights are changed in place."""
     put: list[tuple[Mark, Rows]] = []
     if progress:
         progress.begin("marks", len(marks))
-    for one, before, after in steps(ticket, marks, secrets, earlier, in_place=True):
+    for one, before, after in steps(ticket, marks, secrets, earlier, reference, in_place=True):
         put.append((one, one.facts(before, after)))
         ticket = after
         if progress:

@@ -203,6 +203,21 @@ class Mark(ABC):
         layer = getattr(self, "layer", None)
         return () if layer is None else (layer,)
 
+    def bound_to(self: Own, reference: str) -> Own:
+        """The same mark, bound to the owner's model before its first mark; itself, where it cannot be.
+
+        What a mark is bound to is part of the key of its pseudo-random choices: with another reference all of
+        them are drawn anew, so that none can be made for them.
+
+        Args:
+            reference: digest of that model's tensors.
+        """
+        return self
+
+    def binding(self) -> str | None:
+        """The digest of the reference that it is bound to; None = to none."""
+        return None
+
     def draw(self, reading: Any, path: Path) -> None:
         """Draws what was read; InputError where the mark has no picture."""
         raise bad_input("", "--png", "a mark that has a picture", self.name)

@@ -15,7 +15,6 @@ from ticket_sig.files import SECRET, read_bytes, write_new
 from ticket_sig.formats.bundle import is_bundle
 
 SIZE = 32  # bytes
-COMMITMENT = "sha256:[0-9a-f]{64}"  # its form
 CARE = (
     "lost, the mark cannot be verified; seen by a thief, it can be erased: keep it apart from claim and model"
 )

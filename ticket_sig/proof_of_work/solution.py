@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ticket_sig.digests import tensor_digest
+from ticket_sig.digests import DIGEST, tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
 from ticket_sig.fields import check_format, hexadecimal, matching, number, whole
 from ticket_sig.files import check_new, read_json, whole_folder, write_json
@@ -24,7 +24,6 @@ FORMAT, FORMAT_VERSION = "ticket_sig proof of work", 1
 MODEL, SOLUTION = "model.safetensors", "solution.json"
 SHOWN = len("sha256:") + 16  # characters of a digest in a message
 _MOST_CLASSES, _MOST_CHANNELS = 4096, 64
-_DIGEST = "sha256:[0-9a-f]{64}"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -70,15 +69,15 @@ class Solution:
         where = "solution"
         check_format(value, where, FORMAT, FORMAT_VERSION)
         check_arch(where, value.get("arch"))
-        stated, word = matching(value, "weights", _DIGEST, where), r"[\w.-]{1,80}"
+        stated, word = matching(value, "weights", DIGEST, where), r"[\w.-]{1,80}"
         share, target = number(value, "share", 1, where), number(value, "target", 100, where)
         solution = cls(
             weights=weights,
             nonce=hexadecimal(value, "nonce", where, NONCE_BYTES),
-            block=matching(value, "block", _DIGEST, where),
+            block=matching(value, "block", DIGEST, where),
             arch=value["arch"],
             dataset=matching(value, "dataset", word, where),
-            train=matching(value, "train", _DIGEST, where),
+            train=matching(value, "train", DIGEST, where),
             difficulty=Difficulty(share, target, matching(value, "scale", word, where)),
             accuracy=number(value, "accuracy", 100, where),
             seconds=number(value, "seconds", 1e12, where),

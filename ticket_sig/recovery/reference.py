@@ -26,6 +26,7 @@ class Reference:
     Attributes:
         ticket: under the names and in the shapes that a suspect is brought to.
         model: the network with these weights; None where its architecture is not known.
+        arch: its name in the package (`MODELS`); None for a module of one's own, too.
         graph: its channels, batch norms among the links; None where they cannot be followed.
         unread: why there is no graph, for a message.
     """
@@ -34,6 +35,7 @@ class Reference:
     model: nn.Module | None = None
     graph: KernelGraph | None = None
     unread: str | None = None
+    arch: str | None = None
 
     @classmethod
     def of(cls, model: Ticket | nn.Module, arch: str | None = None) -> Reference:
@@ -50,12 +52,12 @@ class Reference:
             own = plain_copy(model).cpu().eval()
             return cls._with_graph(ticket_of(own), own)
         if arch is not None:
-            return cls._with_graph(model, build_for(arch, model.weights).eval())
+            return cls._with_graph(model, build_for(arch, model.weights).eval(), arch)
         named = str((model.recipe or {}).get("arch", "none"))
         if named not in MODELS:
             return cls(model, unread=f"arch: expected one of {', '.join(MODELS)}, found {named}")
         try:
-            return cls._with_graph(model, build_for(named, model.weights).eval())
+            return cls._with_graph(model, build_for(named, model.weights).eval(), named)
         except InputError as error:
             return cls(model, unread=str(error))
 
@@ -73,15 +75,15 @@ class Reference:
         return features_of(graph, self.ticket.weights, eps_in(model))
 
     @classmethod
-    def _with_graph(cls, ticket: Ticket, model: nn.Module) -> Reference:
+    def _with_graph(cls, ticket: Ticket, model: nn.Module, arch: str | None = None) -> Reference:
         try:
             graph = kernel_graph(model, norms=True)
         except InputError as error:
-            return cls(ticket, model, unread=str(error))
+            return cls(ticket, model, unread=str(error), arch=arch)
         for name in (link.name for link in graph.links if link.name in ticket.weights):
             if not ticket.weights[str(name)].is_floating_point():
                 raise bad_input("reference", str(name), "floats", dtype_name(ticket.weights[str(name)].dtype))
-        return cls(ticket, model, graph)
+        return cls(ticket, model, graph, arch=arch)
 
 
 def weights_of(layers: Collection[str]) -> set[str]:

@@ -8,6 +8,11 @@ which is said first: the reference tells nothing of the secret, and is older tha
 commits to it makes its age a question of the claim's date. Beside it stands the p-value without the
 condition: all that alignment could choose from is counted.
 
+A mark that is bound to the reference (`Mark.bound_to`) needs no condition. Its signs are drawn anew for every
+other reference, so that none can be made from the suspect, or from the secret, to fit them: each reference is
+one more of the tries that are paid for. For this, alignment has to follow from the reference's tensors alone,
+whose digest is in the key of the signs; so its network must be the one of the package that they fit.
+
 A reference that carries the mark itself could draw a suspect towards it. Then the layers of the mark have no
 say in the alignment. The others were trained with them: that they tell nothing of the secret is assumed, and
 said.
@@ -49,7 +54,9 @@ class Through:
     Attributes:
         committed: whether the claim commits to the reference as the model before its first mark.
         other: whether it commits to another one.
-        condition: under which the p-value holds; empty where the suspect was read as it stands.
+        condition: under which the p-value holds; empty where the suspect was read as it stands, or every mark
+            is bound to the reference. Before it stands the name of the mark, where it is not that of all.
+        bound: names of marks that are bound.
         undone: what was undone before it was read.
         log10_choices: permutations and symmetries that alignment could choose from.
         similarity: of the aligned suspect to the reference, 0 to 1; None where it was read as it stands.
@@ -60,45 +67,62 @@ class Through:
     committed: bool
     other: bool = False
     condition: str = ""
+    bound: tuple[str, ...] = ()
     undone: tuple[Undone, ...] = ()
     log10_choices: float = 0.0
     similarity: float | None = None
     left_out: tuple[str, ...] = ()
     reason: str = ""
 
-    def rows(self, log10_p: float) -> Rows:
-        """For people; `log10_p` is that of the verdict."""
-        if not self.condition:
+    def without_condition(self, verdict: Verdict) -> float:
+        """log10 of the verdict's p-value, whatever the reference is: all ways to align are counted.
+
+        Of several marks that of the best; those that are bound owe nothing to the reference.
+        """
+        each = getattr(verdict.reading, "verdicts", [verdict])
+        return min(
+            one.log10_p if one.mark in self.bound else corrected(one.log10_p, self.log10_choices)
+            for one in each
+            if bool(one.lacking) == bool(verdict.lacking)
+        )
+
+    def rows(self, verdict: Verdict) -> Rows:
+        """For people, beside the verdict."""
+        if self.similarity is None:
             told = "not aligned" if self.reason else "not needed"
             return [("reference", told)]
-        without = corrected(log10_p, self.log10_choices)
-        choices = f"10^{self.log10_choices:.1f} ways to align counted"
-        layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
         none = "another than the claim commits to" if self.other else "the claim commits to none"
+        layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
         return [
-            ("  without the condition", f"{format_p(without)} ({choices})"),
+            *([("  without the condition", self._without_in_words(verdict))] if self.condition else []),
             ("reference", "the claim commits to it" if self.committed else none),
+            *([("  bound to it", " and ".join(self.bound))] if self.bound else []),
             ("undone", ", ".join(map(str, self.undone)) or "nothing"),
             ("similarity to the reference", f"{self.similarity:.3f}"),
             *([("no say in the alignment", layers)] if self.left_out else []),
         ]
 
-    def to_json(self, log10_p: float) -> dict[str, Any]:
+    def _without_in_words(self, verdict: Verdict) -> str:
+        ways = f"10^{self.log10_choices:.1f} ways to align counted"
+        return f"{format_p(self.without_condition(verdict))} ({ways})"
+
+    def to_json(self, verdict: Verdict) -> dict[str, Any]:
         """For machines."""
+        aligned = self.similarity is not None
         about_it = {
             "committed": self.committed,
-            "aligned": bool(self.condition),
+            "aligned": aligned,
+            "bound": list(self.bound),
             "undone": [one.to_json() for one in self.undone],
             "similarity": self.similarity,
             "log10_choices": round(self.log10_choices, 3),
             "left_out": list(self.left_out),
             **({"reason": self.reason} if self.reason else {}),
         }
-        if not self.condition:
-            return {"condition": None, "reference": about_it}
-        without = corrected(log10_p, self.log10_choices)
+        if not aligned:
+            return {"reference": about_it}
+        without = self.without_condition(verdict)
         return {
-            "condition": self.condition,
             "log10_p_unconditional": round(without, 3),
             "p_value_unconditional": format_p(without),
             "reference": about_it,
@@ -119,11 +143,16 @@ class Referred(Verdict):
         return cls(**{**own, "remarks": [*verdict.remarks, *reason]}, through=through)
 
     @property
+    def condition(self) -> str:
+        """Under which it holds; empty where none is needed, as a bound mark is verified."""
+        each = getattr(self.reading, "verdicts", [self])
+        free = any(one.verified and one.mark in self.through.bound for one in each)
+        return "" if free else self.through.condition
+
+    @property
     def headline(self) -> str:
         """The outcome, and the condition under which it holds."""
-        if self.verified and self.through.condition:
-            return f"{self.outcome}; {self.through.condition}"
-        return self.outcome
+        return f"{self.outcome}; {self.condition}" if self.verified and self.condition else self.outcome
 
     @property
     def leaves_open(self) -> str:
@@ -135,11 +164,11 @@ class Referred(Verdict):
         """As of every verdict; behind the p-value, what it owes to the reference."""
         rows = list(super().rows())
         at = [name for name, _ in rows].index("p-value") + 1
-        return [*rows[:at], *self.through.rows(self.log10_p), *rows[at:]]
+        return [*rows[:at], *self.through.rows(self), *rows[at:]]
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON, with condition and reference."""
-        return {**super().to_json(), **self.through.to_json(self.log10_p)}
+        return {**super().to_json(), "condition": self.condition or None, **self.through.to_json(self)}
 
 
 class _Decide(Protocol):
@@ -264,6 +293,12 @@ class _Beside:
         """Of the reference's tensors."""
         return tensor_digest(self.reference.ticket.weights)
 
+    @cached_property
+    def _told_by_tensors(self) -> bool:
+        """Whether its network follows from its tensors, so that nothing of it can be chosen beside them."""
+        own = self.reference.model is not None and self.reference.arch is None
+        return not own and self.reference.arch == fitting(self.reference.ticket)
+
     @property
     def committed(self) -> bool:
         """Whether the claim commits to it as the model before the first mark."""
@@ -294,12 +329,14 @@ class _Beside:
     def through(self) -> Through:
         """What was done for the marks that were read."""
         done = [one for one in self._done.values() if not isinstance(one, InputError)]
-        told = {text: " and ".join(marks) for text, marks in self._conditions.items()}
-        [text, *others] = told
+        on_condition = {text: names for text, names in self._conditions.items() if text}
+        told = [f"{' and '.join(names)}: {text}" for text, names in on_condition.items()]
+        bound = set(self._conditions.get("", ())).difference(*on_condition.values())
         return Through(
             committed=self.committed,
             other=self.claim.reference not in (None, self.digest),
-            condition="; ".join(f"{marks}: {one}" for one, marks in told.items()) if others else text,
+            condition="; ".join(on_condition if len(self._conditions) == 1 else told),
+            bound=tuple(sorted(bound)),
             undone=tuple(dict.fromkeys(undone for one in done for undone in one.undone)),
             log10_choices=max(one.log10_choices for one in done),
             similarity=round(min(1.0, max(one.similarity for one in done)), 6),
@@ -333,8 +370,10 @@ class _Beside:
         """Under which a reading of the mark proves what it says.
 
         A commitment shows that the claimant had both, reference and secret. It does not show that he did not
-        make one for the other.
+        make one for the other. Of a mark that is bound to it, no condition is needed.
         """
+        if mark.binding() == self.digest and not carries and self._told_by_tensors:
+            return ""
         dated = self.committed or self.digest == self.claim.subject
         blind = "layers without the mark tell" if carries else "reference tells"
         older = "the claim is" if dated else "the reference is" if carries else "is"
