@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from math import isqrt, prod
 
@@ -16,9 +16,9 @@ from ticket_sig.recovery.parts import Part
 from ticket_sig.recovery.rounding import without_rounding
 
 SYMMETRIES = 8  # of a square
-# Share of a larger kernel's squares that may lie outside the reference's taps: of most inputs; others may
-# have noise there that cancels between a channel and its copy.
-_RING = 0.05
+# Share of a larger kernel's squares that may lie outside the reference's taps, in a quarter of the inputs;
+# others may have noise there that cancels between a channel and its copy.
+_RING, _CLEAN = 0.05, 0.75
 _MORE_TAPS = 8  # in each direction
 _MORE_OUTPUTS = 1024
 _COLOURS = (3, 1)  # channels of images
@@ -98,7 +98,8 @@ class Candidate:
 def single(part: Part, slot: Slot, symmetry: int) -> Candidate | None:
     """The part as the layer, the network turned by `symmetry` (`turned`); None where it cannot be it."""
     groups, outputs, inputs = slot.link.shape
-    found = _kernels(part, slot, inputs if groups > 1 else slot.width, slot.taps)
+    weight = _whole(part, slot, inputs if groups > 1 else slot.width)
+    found = None if weight is None else _cut(weight, slot.taps)
     if found is None:
         return None
     kernels, padded = found
@@ -118,21 +119,20 @@ def chains(parts: Sequence[Part], norms: Sequence[Part], slot: Slot, symmetry: i
     """
     if slot.link.shape[0] > 1 or slot.link.transposed:
         return
-    for point, taps in (((), slot.taps), (slot.taps, ()))[: 1 + slot.spatial]:
+    for fit_first, fit_second in ((_point, _whole), (_whole, _point))[: 1 + slot.spatial]:
         for first in parts:
-            read = _kernels(first, slot, slot.width, point)
-            if read is None:
+            inner = fit_first(first, slot, slot.width)
+            if inner is None:
                 continue
-            inner, padded = read
             within = [None, *(norm for norm in norms if norm.width == len(inner))]
             for second in parts:
-                out = _kernels(second, slot, len(inner), taps)
-                if second is first or out is None:
+                out = None if second is first else fit_second(second, slot, len(inner))
+                if out is None:
                     continue
                 for norm in within:
-                    chain = _chain((first, norm, second), inner, out[0], slot, symmetry)
+                    chain = _chain((first, norm, second), inner, out, slot, symmetry)
                     if chain is not None:
-                        yield replace(chain, padded=padded or out[1])
+                        yield chain
 
 
 def _chain(
@@ -144,17 +144,18 @@ def _chain(
         affine = affine_of(norm.values)
         first = first * affine.scale.reshape(-1, *[1] * (first.ndim - 1))
         bias = affine.shift if bias is None else affine.shift + affine.scale * bias.double()
-    moved = turned(
-        _product(second, first, parts[0].weight.dtype).reshape(len(second), -1, *slot.taps), slot, symmetry
-    )
-    if moved is None:
+    sides = max(first.shape[2:], second.shape[2:], key=prod)
+    whole = _product(second, first, parts[0].weight.dtype).reshape(len(second), -1, *sides)
+    cut = _cut(whole, slot.taps)
+    moved = None if cut is None else turned(cut[0], slot, symmetry)
+    if cut is None or moved is None:
         return None
     own = _bias(parts[2], second)
     if bias is not None:
         passed = second.double().flatten(2).sum(2) @ bias.double()
         own = passed if own is None else passed + own.double()
     back = bool(symmetry) and slot.spatial
-    return Candidate(tuple(part for part in parts if part is not None), moved, own, False, back)
+    return Candidate(tuple(part for part in parts if part is not None), moved, own, cut[1], back)
 
 
 def _product(second: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
@@ -170,34 +171,56 @@ def _bias(part: Part, kernels: Tensor) -> Tensor | None:
     return bias if bias is not None and len(bias) == len(kernels) else None
 
 
-def _kernels(part: Part, slot: Slot, into: int, taps: tuple[int, ...]) -> tuple[Tensor, bool] | None:
-    """A part's weight as [out, into, taps], cut to the taps where it has more, and whether it had.
+def _point(part: Part, slot: Slot, into: int) -> Tensor | None:
+    """A part's weight as kernels of one tap, as one of two layers has them."""
+    weight = _shaped(part, slot, into, ())
+    cut = None if weight is None else _cut(weight, ())
+    return None if cut is None else cut[0]
 
-    Zeros stand around kernels, or beside them: in a mirrored network with strides.
-    """
+
+def _whole(part: Part, slot: Slot, into: int) -> Tensor | None:
+    """A part's weight as kernels of the slot's taps, or more."""
+    return _shaped(part, slot, into, slot.taps)
+
+
+def _shaped(part: Part, slot: Slot, into: int, taps: tuple[int, ...]) -> Tensor | None:
+    """A part's weight as [out, into, ...], with these taps or more; None where it cannot be so."""
     weight = part.weight
     if slot.link.transposed and weight.ndim > 2:
         weight = weight.transpose(0, 1)
-    count = prod(taps)
     if len(weight) > slot.widest:
         return None
     if weight.ndim == 2:
-        return (weight.reshape(len(weight), into, count), False) if weight.shape[1] == into * count else None
-    wanted = taps if count > 1 else (1,) * (weight.ndim - 2)
+        count = prod(taps)
+        return weight.reshape(len(weight), into, count) if weight.shape[1] == into * count else None
+    wanted = _wanted(weight, taps)
     if weight.shape[1] != into or len(wanted) != weight.ndim - 2:
         return None
     more = [have - want for have, want in zip(weight.shape[2:], wanted, strict=True)]
-    if not any(more):
+    return weight if min(more) >= 0 and max(more) <= _MORE_TAPS else None
+
+
+def _wanted(weight: Tensor, taps: tuple[int, ...]) -> tuple[int, ...]:
+    """The taps in as many dimensions as a convolution's weight has."""
+    return taps if prod(taps) > 1 else (1,) * (weight.ndim - 2)
+
+
+def _cut(weight: Tensor, taps: tuple[int, ...]) -> tuple[Tensor, bool] | None:
+    """Kernels [out, in, ...], cut where they have more taps, and whether they had; None if more are in use.
+
+    Zeros stand around kernels, or beside them: in a mirrored network with strides.
+    """
+    wanted = _wanted(weight, taps)
+    more = [have - want for have, want in zip(weight.shape[2:], wanted, strict=False)]
+    if not any(more) or len(wanted) != weight.ndim - 2:
         return weight, False
-    if min(more) < 0 or max(more) > _MORE_TAPS:
-        return None
     sizes = weight.double().square().sum(0)
     total = sizes.flatten(1).sum(1)
     sizes = sizes[total > 0] / total[total > 0].reshape(-1, *[1] * len(wanted))
     centre = product(*([n // 2, *(k for k in range(n + 1) if k != n // 2)] for n in more))
     windows = [tuple(slice(n, n + want) for n, want in zip(at, wanted, strict=True)) for at in centre]
     shares = [sizes[(slice(None), *window)].flatten(1).sum(1) for window in windows]
-    within = [float(share.median()) if len(share) else 1.0 for share in shares]
+    within = [float(share.quantile(_CLEAN)) if len(share) else 1.0 for share in shares]
     best = windows[within.index(max(within))]
     return (weight[(slice(None), slice(None), *best)], True) if max(within) >= 1 - _RING else None
 

@@ -20,11 +20,11 @@ from ticket_sig.recovery.normed import affine_of
 from ticket_sig.recovery.parts import Part, parts_of
 from ticket_sig.recovery.reference import UNSIGNED, Reference
 from ticket_sig.recovery.undone import Undone
-from ticket_sig.recovery.walk import Known, Walk, Walked
+from ticket_sig.recovery.walk import DOUBTFUL, Known, Walk, Walked
 
 _MORE = 64  # layers and batch norms that a suspect may have beyond four times the reference's
 _SLIGHT = 1e-4  # of a layer's rows: a bias that rounding left
-_CLEAR = 0.8  # a first layer that is so much alike needs no other symmetry to be looked at
+_WAYS = 6  # times the reference's layers may be looked for, before the first way is taken
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,13 @@ def matched(weights: Mapping[str, Tensor], reference: Reference, without: Collec
 def _walked(layers: list[Part], norms: list[Part], known: Known) -> Walked:
     """The walk under the symmetry under which the first kernels of several taps are most alike.
 
+    Where it leads to a layer that is lacking, or hardly alike, other ways are tried: other parts for layers
+    before it, then other symmetries. If none leads on, it is the first way that is taken.
+
     Raises:
         InputError: layers are lacking, whatever the symmetry.
     """
-    best: tuple[float, Walk, Iterator[Slot | None]] | None = None
+    begun: list[tuple[float, Walk, Iterator[Slot | None]]] = []
     problem: InputError | None = None
     for symmetry in range(SYMMETRIES):
         walk = Walk(layers, norms, known, symmetry)
@@ -88,19 +91,61 @@ def _walked(layers: list[Part], norms: list[Part], known: Known) -> Walked:
         except InputError as error:
             problem = problem or error
             continue
-        score = walk.walked.scores[str(spatial.link.name)] if spatial else 1.0
-        if best is None or score > best[0]:
-            best = score, walk, steps
-        if spatial is None or (symmetry == 0 and score > _CLEAR):
+        begun.append((walk.walked.scores[str(spatial.link.name)] if spatial else 1.0, walk, steps))
+        if spatial is None:
             break
-    if best is None:
+    if not begun:
         assert problem is not None
         raise problem
-    _, walk, steps = best
-    for _ in steps:  # goes on behind the first kernels of several taps
-        pass
-    walk.walked.log10_choices += log10(1 + SYMMETRIES)  # the first at once, or the best of all
-    return walk.walked
+    begun.sort(key=lambda one: -one[0])
+    ways = _Ways(layers, norms, known)
+    found = next(filter(None, (ways.onward(walk.walked.symmetry) for _, walk, _ in begun)), None)
+    if found is None:
+        _, found, steps = begun[0]
+        for _ in steps:  # goes on behind the first kernels of several taps
+            pass
+    found.walked.log10_choices += log10(1 + SYMMETRIES)  # the first at once, or the best of all
+    return found.walked
+
+
+class _Ways:
+    """Walks that go back where they lead nowhere, and take another part for the last layer that has one.
+
+    Each part that is taken so is one of those that the walk counts.
+    """
+
+    def __init__(self, layers: list[Part], norms: list[Part], known: Known) -> None:
+        self._parts = layers, norms, known
+        self._left = _WAYS * len(known.layers)  # layers that may still be looked for
+
+    def onward(self, symmetry: int) -> Walk | None:
+        """A walk on which every layer is alike; None where none is found."""
+        tried: dict[str, set[tuple[Part, ...]]] = {}
+        while self._left > 0:
+            walk = Walk(*self._parts, symmetry, tried)
+            if self._leads_on(walk):
+                return walk
+            order = list(walk.walked.layers)
+            last = next((name for name in reversed(order) if walk.others.get(name)), None)
+            if last is None:
+                return None
+            before = order[: order.index(last)]
+            tried = {name: parts for name, parts in tried.items() if name in (*before, last)}
+            tried.setdefault(last, set()).add(walk.walked.layers[last][0].parts)
+        return None
+
+    def _leads_on(self, walk: Walk) -> bool:
+        """Goes to the end of a walk, or to where it leads nowhere."""
+        known = self._parts[2]
+        try:
+            for slot in walk.steps():
+                self._left -= slot is not None
+                doubtful = slot and walk.walked.scores[str(slot.link.name)] < DOUBTFUL
+                if doubtful and slot and slot.link.name not in known.marked:
+                    return False
+        except InputError:
+            return False
+        return True
 
 
 class _Named:

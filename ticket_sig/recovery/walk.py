@@ -6,7 +6,7 @@ channels that it writes become known.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from math import log10
@@ -31,6 +31,7 @@ from ticket_sig.recovery.parts import Part
 from ticket_sig.recovery.reference import UNSIGNED, Reference, weights_of
 
 _CLEAR = 0.9  # a layer that is so much alike needs no product of two to be compared with it
+DOUBTFUL = 0.35  # a layer that is less alike is taken only where nothing else leads on
 _STAGES = 3  # after which a layer may be taken (`_plain_first`)
 _MOST_PRODUCTS = 1024  # that are compared with a layer: a thief's spare tensors have millions
 _BETTER = 0.1  # by how much what is less plain must fit better
@@ -143,8 +144,15 @@ class Known:
 class Walk:
     """Goes through the reference's links once, in topological order."""
 
-    def __init__(self, layers: Sequence[Part], norms: Sequence[Part], known: Known, symmetry: int) -> None:
-        self._known, self._graph = known, known.graph
+    def __init__(
+        self,
+        layers: Sequence[Part],
+        norms: Sequence[Part],
+        known: Known,
+        symmetry: int,
+        tried: Mapping[str, Collection[tuple[Part, ...]]] | None = None,
+    ) -> None:
+        self._known, self._graph, self._tried = known, known.graph, tried or {}
         self._layers, self._norms = list(layers), list(norms)
         self._vector = torch.full((self._graph.nodes,), -1)
         self._position = torch.zeros(self._graph.nodes, dtype=torch.int64)
@@ -152,6 +160,7 @@ class Walk:
         self._widths: list[int] = []
         self._normed = {tuple(k.tails.flatten().tolist()) for k in self._graph.links if k.norm}
         self.walked = Walked(symmetry)
+        self.others: dict[str, int] = {}  # by layer: what else could be it, and was not tried
         self._know(self._graph.inputs, _plain(len(self._graph.inputs)))
 
     def steps(self) -> Iterator[Slot | None]:
@@ -244,17 +253,18 @@ class Walk:
 
     def _chosen(self, slot: Slot, channels: Channels, rows: Rows) -> tuple[Candidate, Found, Rows]:
         """The part, or the product of two, that is most alike the reference's layer."""
-        best, count = None, 0
+        best, count, near = None, 0, 0
         for candidates in self._plain_first(slot):
             if best is not None and best[1].score >= _CLEAR:
                 break
-            other, more = self._best(candidates, slot, channels, rows)
-            count += more
+            other, more, well = self._best(candidates, slot, channels, rows)
+            count, near = count + more, near + well
             if other and (best is None or other[1].score > best[1].score + _BETTER):
                 best = other
         if best is None:
             expected = f"a layer of the shape {list(slot.shape)} that reads {slot.width} channels"
             raise bad_input("suspect", str(slot.link.name), expected, "none")
+        self.others[str(slot.link.name)] = near - 1
         self.walked.log10_choices += log10(count * _STAGES)
         candidate, found, own = best
         return candidate, found if slot.depthwise else with_copies(found, own), own
@@ -277,15 +287,19 @@ class Walk:
 
     def _best(
         self, candidates: Iterator[Candidate], slot: Slot, channels: Channels, rows: Rows
-    ) -> tuple[tuple[Candidate, Found, Rows] | None, int]:
-        """The most alike of some candidates, and how many there were."""
-        best, count = None, 0
+    ) -> tuple[tuple[Candidate, Found, Rows] | None, int, int]:
+        """The most alike of the candidates that were not tried; how many there are, how many of them alike."""
+        best, count, near = None, 0, 0
+        tried = self._tried.get(str(slot.link.name), ())
         for candidate in candidates:
             count += 1
+            if candidate.parts in tried:
+                continue
             found, own = _compare(candidate, slot, channels, rows)
+            near += found.score >= DOUBTFUL
             if best is None or found.score > best[1].score:
                 best = candidate, found, own
-        return best, count
+        return best, count, near
 
     def _norm(self, link: Link, channels: Channels) -> Channels:
         """Finds a batch norm, unless it is fused with the layer before it."""
@@ -315,7 +329,8 @@ class Walk:
 
         def score(part: Part) -> float:
             own = per_channel(part.values, width)
-            return max(norms_alike(own, values, at, of), _level(channels, affine_of(own, eps), theirs))
+            level = _level(channels, affine_of(own, eps), theirs)
+            return max(norms_alike(own, values, at, of), level, _spread(channels, own, values))
 
         best = max(fit, key=score, default=None)
         self.walked.log10_choices += log10(len(fit) + 1)  # or none
@@ -414,6 +429,22 @@ def _level(channels: Channels, ours: Affine, theirs: Affine) -> float:
     signs = channels.factor.sign()[at] * ours.scale.sign()[at] * theirs.scale.sign()[of]
     own, other = channels.written
     return levels_alike(own.behind(ours)[at] * signs, other.behind(theirs)[of])
+
+
+def _spread(channels: Channels, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """How alike the variances are, in units of the rows that write the channels, -1 to 1; -1 if not known.
+
+    A variance goes with the square of its row, whatever scales the channels have: so that another batch norm
+    of a network that was rescaled is told apart, also where training moved means and shifts.
+    """
+    if channels.written is None:
+        return -1.0
+    at, of = channels.firsts()
+    own, other = (
+        values["running_var"].double().clamp_min(1e-300).log() - 2 * rows.lengths.clamp_min(1e-150).log()
+        for values, rows in zip((ours, theirs), channels.written, strict=True)
+    )
+    return max(-1.0, 1 - float((own[at] - other[of]).std(correction=0)))
 
 
 def _sizes(channels: Channels, ours: Affine) -> float:
