@@ -53,9 +53,11 @@ class Inverted(nn.Module):
 class Depthwise(nn.Module):
     """In the manner of MobileNet."""
 
-    def __init__(self) -> None:
+    def __init__(self, colours: int = 3) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 10, 3, padding=1, bias=False), nn.BatchNorm2d(10), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(colours, 10, 3, padding=1, bias=False), nn.BatchNorm2d(10), nn.ReLU()
+        )
         self.blocks = nn.Sequential(Inverted(10, 30), Inverted(10, 30))
         self.fc = nn.Linear(10, 5)
 

@@ -144,6 +144,7 @@ class _Ways:
                 if doubtful and slot and slot.link.name not in known.marked:
                     return False
         except InputError:
+            self._left -= 1
             return False
         return True
 

@@ -288,7 +288,7 @@ class Walk:
     def _best(
         self, candidates: Iterator[Candidate], slot: Slot, channels: Channels, rows: Rows
     ) -> tuple[tuple[Candidate, Found, Rows] | None, int, int]:
-        """The most alike of the candidates that were not tried; how many there are, how many of them alike."""
+        """The most alike candidate that was not tried; how many there are, and how many of them are alike."""
         best, count, near = None, 0, 0
         tried = self._tried.get(str(slot.link.name), ())
         for candidate in candidates:
