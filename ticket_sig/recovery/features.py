@@ -117,7 +117,10 @@ def _of_depthwise(index: int, link: Link, kernels: Tensor) -> ChannelFeatures:
 
 
 def _of_norm(index: int, link: Link, weights: Mapping[str, Tensor], eps: float) -> list[ChannelFeatures]:
-    """Mean over deviation, and the angle between shift and factor."""
+    """Mean over deviation, and the angle between shift and factor.
+
+    Zeros of one that has seen nothing, all variances equal: it stands for one that was fused with its layer.
+    """
     assert link.name is not None
     layer = link.name.removesuffix("weight")
     tails, heads = link.tails.flatten(), link.heads.flatten()
@@ -132,7 +135,8 @@ def _of_norm(index: int, link: Link, weights: Mapping[str, Tensor], eps: float) 
         size = torch.hypot(factor, shift)
         size = torch.where(size > 0, size, torch.inf)
         found += [(shift / size, (heads,)), (factor / size, (tails, heads))]
-    return [ChannelFeatures(link.name, index, v.float()[:, None], heads, signs) for v, signs in found]
+    told = var is None or bool((var != var[0]).any())
+    return [ChannelFeatures(link.name, index, v.float()[:, None] * told, heads, signs) for v, signs in found]
 
 
 def _of_bias(index: int, link: Link, weights: Mapping[str, Tensor], rows: Tensor) -> list[ChannelFeatures]:
