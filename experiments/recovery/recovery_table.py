@@ -36,7 +36,7 @@ NOTHING, RATE, NOISE, TUNED = "nothing", 0.2, 0.1, 0.02
 PRUNED, NOISY, TRAINED = "pruning 20 %", "noise 0.1", "fine-tuning"
 _READINGS = 2  # as it stands, and aligned: as `verify` counts them
 _FLOAT32 = "float32"
-_IMAGES = 1000  # of the test split that accuracies are measured on
+_IMAGES = 200  # of the test split that accuracies are measured on
 
 
 @dataclass(frozen=True)
