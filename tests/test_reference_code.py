@@ -32,7 +32,11 @@ SMOKE = {
     " --data DATA/cifar10": "",
     "--preset paper": "--preset demo",
 }
-SMOKE |= {"--rounds 14": "--rounds 1", "--modifications all": "--modifications quantization=8"}
+SMOKE |= {
+    "--rounds 14": "--rounds 1",
+    "--modifications all": "--modifications quantization=8",
+    "--every 100": "--every 4",
+}
 SHORT = {
     "find": "--epochs 1",
     "train": "--epochs 1",

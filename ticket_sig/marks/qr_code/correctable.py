@@ -33,7 +33,7 @@ def correctable(blocks: Bits, flips: Bits, data: int) -> Bits:
     flipped = _syndromes(np.where(flips, _ALL, _NONE), correction)
     both = flipped[..., None] ^ read[:, :, None]
     locator, errors = _locators(both.reshape(8, correction, -1))
-    found = (errors <= correction // 2) & (errors == _roots(locator, symbols))
+    found: Bits = (errors <= correction // 2) & (errors == _roots(locator, symbols))
     return found.reshape(flips.shape[1], -1)[:, :count]
 
 

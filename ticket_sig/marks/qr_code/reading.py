@@ -233,13 +233,18 @@ def strengths(weights: Tensor, place: Placement, side: int) -> Strengths:
 
 
 def _as_light(strength: Strengths, code: qr.QRCode) -> Bits:
-    return strongest(strength, code.data, np.count_nonzero(code.light & code.data))
+    return strongest(strength, code.data, _light(code))
+
+
+def _light(code: qr.QRCode) -> int:
+    """How many of its data modules are light."""
+    return int(np.count_nonzero(code.light & code.data))
 
 
 def strongest(strength: Strengths, data: Bits, most: int) -> Bits:
     """Which kernels count as light: those that are kept, of data modules at most so many."""
     light: Bits = strength > 0
-    surplus = np.count_nonzero(light & data) - most
+    surplus = int(np.count_nonzero(light & data)) - most
     if surplus > 0:
         where = (light & data).nonzero()
         weakest = lowest(torch.from_numpy(strength[where]), surplus).numpy()
@@ -249,7 +254,7 @@ def strongest(strength: Strengths, data: Bits, most: int) -> Bits:
 
 def _decoded(strength: Strengths, light: Bits, code: qr.QRCode) -> qr.Decoded | None:
     """What the code reads: as the standard says, or else by the modules that are the least likely wrong."""
-    soft = soft_readings(strength, light, code.data, np.count_nonzero(code.light & code.data))
+    soft = soft_readings(strength, light, code.data, _light(code))
     for read, trust in chain([(light, None)], soft):
         with suppress(qr.QRDecodeError):
             return qr.decode(read, code.version, code.level, code.data_mask, trust)

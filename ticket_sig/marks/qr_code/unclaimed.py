@@ -192,7 +192,8 @@ class _Maps:
         layers, tops, lefts = places.T
         widths = self._widths[layers]
         firsts = self._starts[layers] + tops * widths + lefts
-        return self._flat[firsts + rows[:, None] * widths + columns[:, None]]
+        found: Bits = self._flat[firsts + rows[:, None] * widths + columns[:, None]]
+        return found
 
 
 def _bounds(modules: int, wrong: float) -> tuple[float, float]:
@@ -231,7 +232,7 @@ def _correctable(
 def _softly(strength: Strengths, place: Placement, version: int, level: str) -> FoundCode | None:
     """What the modules speak for that are the least likely wrong, if half of the code's are light."""
     data = qr.function_patterns(version, level, 0)[1]
-    half = np.count_nonzero(data) // 2
+    half = int(np.count_nonzero(data)) // 2
     for light, trust in soft_readings(strength, strongest(strength, data, half), data, half):
         for data_mask in qr.DATA_MASKS:
             if code := _read(light, place, version, level, data_mask, trust):
