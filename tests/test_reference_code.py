@@ -15,12 +15,13 @@ from PIL import Image
 from support.command_line import Outcome, read_json
 from support.documents import ROOT
 from support.make_fixtures import FIXTURES, LAYER
-from support.reference_code import COLUMN, MASKED, ROW, write_checkpoint
+from support.reference_code import COLUMN, MASKED, ROW, unwritten, write_checkpoint
 from support.user_net import UserNet
 
 from ticket_sig import find, load
 from ticket_sig.datasets import load_dataset
 from ticket_sig.formats.layouts import is_constant
+from ticket_sig.marks.qr_code import qr
 from ticket_sig.training import Steps, preset
 
 Command = Callable[..., Outcome]
@@ -31,11 +32,9 @@ SMOKE = {
     "--dataset cifar10": "--dataset digits",
     " --data DATA/cifar10": "",
     "--preset paper": "--preset demo",
-}
-SMOKE |= {
     "--rounds 14": "--rounds 1",
-    "--modifications all": "--modifications quantization=8",
     "--every 100": "--every 4",
+    "--modifications all": "--modifications quantization=8",
 }
 SHORT = {
     "find": "--epochs 1",
@@ -83,6 +82,9 @@ def test_every_command_beside_one_of_the_papers_runs(
 def test_their_code_is_read_at_its_place_and_found_without_it(tmp_path: Path, ticket_sig: Command) -> None:
     checkpoint, png = tmp_path / "checkpoint.pth.tar", tmp_path / "code.png"
     masks = write_checkpoint(checkpoint, signed=True)
+    assert (
+        unwritten() & qr.encode("signature", 3, "H")[0].data
+    ).sum() == 16  # as docs/reference-code.md says
     form = ("--version", 3, "--level", "H")
     said = ticket_sig("extract", checkpoint, "--place", f"{MASKED}:{ROW}:{COLUMN}", *form, "--png", png)
     assert (said.code, said.out) == (0, "signature\n")
