@@ -233,6 +233,7 @@ def strengths(weights: Tensor, place: Placement, side: int) -> Strengths:
 
 
 def _as_light(strength: Strengths, code: qr.QRCode) -> Bits:
+    """Which kernels count as light where this code is claimed."""
     return strongest(strength, code.data, _light(code))
 
 
