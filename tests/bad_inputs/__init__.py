@@ -22,7 +22,7 @@ _FILES = (
         "runs",
     ),
     *("embedding", "options", "keys", "attacks", "asking", "servers", "answers", "freezenet", "uchida"),
-    *("carriers", "references"),
+    *("carriers", "references", "unclaimed"),
     *("proof_of_work", "transcripts", "evaluating", "usage"),
 )
 CASES = [case for name in _FILES for case in import_module(f"bad_inputs.{name}").topic.cases]

@@ -32,6 +32,14 @@ class Placement:
     row: int
     column: int
 
+    @classmethod
+    def parse(cls, text: str) -> Placement:
+        """Reads `LAYER:ROW:COLUMN`; InputError where it is none."""
+        layer, *numbers = text.rsplit(":", 2)
+        if not (layer and len(numbers) == 2 and all(one.isascii() and one.isdigit() for one in numbers)):
+            raise bad_input("", "place", "LAYER:ROW:COLUMN, such as layer2.1.conv1:2:3", repr(text))
+        return cls(layer, *map(int, numbers))
+
     def cut(self, kernels: NDArray[_Scalar], side: int) -> NDArray[_Scalar]:
         """The region [side, side, ...] of a kernel map, as a view."""
         return kernels[self.row : self.row + side, self.column : self.column + side]

@@ -264,6 +264,11 @@ def write_png(light: Bits, path: Path, scale: int = 8) -> None:
         to_image(light, scale).save(partial, format="PNG")
 
 
+def module_map(light: Bits) -> list[str]:
+    """The modules as rows of 1 (light, kept) and 0 (dark, pruned)."""
+    return ["".join("01"[int(m)] for m in row) for row in light]
+
+
 def _check_level(level: str) -> None:
     if level not in LEVELS:
         raise bad_input("", "QR level", "L, M, Q or H", repr(level))
@@ -294,6 +299,19 @@ def _reading_order(version: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     column = np.concatenate([np.tile([right, right - 1], n) for right in rights])
     carries = data[row, column]
     return row[carries], column[carries]
+
+
+@lru_cache(maxsize=160)
+def first_block(version: int, level: str) -> tuple[NDArray[np.intp], NDArray[np.intp], Bits, int]:
+    """Where the first block of a code stands: rows and columns of its modules [n], in the order of its bits.
+
+    Returns:
+        Also which of them each data mask flips, [n, 8], and how many of its symbols are data.
+    """
+    where = (8 * _interleaved(version, level)[0][:, None] + np.arange(8)).reshape(-1)
+    rows, columns = (order[where] for order in _reading_order(version))
+    flips = np.stack([_mask_pattern(version, data_mask)[rows, columns] for data_mask in DATA_MASKS], axis=1)
+    return rows, columns, flips, int(qrcode.base.rs_blocks(version, LEVELS[level])[0].data_count)
 
 
 @lru_cache(maxsize=16)

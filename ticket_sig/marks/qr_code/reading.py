@@ -22,7 +22,7 @@ from torch import Tensor
 from ticket_sig.errors import bad_input, not_there
 from ticket_sig.formats.names import found_elsewhere, json_of, names_in, rows_of
 from ticket_sig.marks.qr_code import qr
-from ticket_sig.marks.qr_code.placement import PlacedCode, count_placements
+from ticket_sig.marks.qr_code.placement import PlacedCode, Placement, count_placements
 from ticket_sig.marks.qr_code.qr import Bits
 from ticket_sig.mask import described
 from ticket_sig.select import lowest
@@ -125,7 +125,7 @@ class CodeReading:
     @property
     def module_map(self) -> list[str]:
         """The modules as rows of 1 (light, kept) and 0 (dark, pruned)."""
-        return ["".join("01"[int(m)] for m in row) for row in self.light]
+        return qr.module_map(self.light)
 
     def verdict(self) -> Verdict:
         """Verified by the p-value alone."""
@@ -154,7 +154,7 @@ def read_code(ticket: Ticket, mark: PlacedCode) -> CodeReading:
     fits = {name: _log10_p_here(_strengths(ticket.weights[name], mark), code) for name in names}
     name = min(names, key=lambda one: fits[one])
     found, strength = {layer: name}, _strengths(ticket.weights[name], mark)
-    light = _strongest(strength, code)
+    light = _as_light(strength, code)
     parameters = mark.version, mark.level, mark.data_mask
     decoded = _decoded(strength, light, code)
     data = code.data
@@ -196,7 +196,7 @@ def _candidates(ticket: Ticket, mark: PlacedCode) -> list[str]:
 
 
 def _log10_p_here(strength: Strengths, code: qr.QRCode) -> float:
-    return log10_p_agreement(code.light[code.data], _strongest(strength, code)[code.data])
+    return log10_p_agreement(code.light[code.data], _as_light(strength, code)[code.data])
 
 
 def modules(weights: Tensor, mark: PlacedCode) -> Bits:
@@ -212,7 +212,7 @@ def modules(weights: Tensor, mark: PlacedCode) -> Bits:
     Raises:
         InputError: the place does not lie within the layer.
     """
-    return _strongest(_strengths(weights, mark), mark.code())
+    return _as_light(_strengths(weights, mark), mark.code())
 
 
 def _strengths(weights: Tensor, mark: PlacedCode) -> Strengths:
@@ -222,16 +222,32 @@ def _strengths(weights: Tensor, mark: PlacedCode) -> Strengths:
     if not (0 <= place.row <= rows - n and 0 <= place.column <= columns - n):
         found = f"rows {place.row}..{place.row + n - 1}, columns {place.column}..{place.column + n - 1}"
         raise bad_input(place.layer, "placement", f"a region of its {rows}x{columns} kernels", found)
-    region = weights[place.row : place.row + n, place.column : place.column + n]
-    strengths: Strengths = region.reshape(n, n, -1).double().abs().amax(-1).numpy()
-    return strengths
+    return strengths(weights, place, n)
 
 
-def _strongest(strength: Strengths, code: qr.QRCode) -> Bits:
+def strengths(weights: Tensor, place: Placement, side: int) -> Strengths:
+    """The largest magnitude of each kernel in a region of a layer, [side, side]."""
+    region = weights[place.row : place.row + side, place.column : place.column + side]
+    largest: Strengths = region.reshape(side, side, -1).double().abs().amax(-1).numpy()
+    return largest
+
+
+def _as_light(strength: Strengths, code: qr.QRCode) -> Bits:
+    """Which kernels count as light where this code is claimed."""
+    return strongest(strength, code.data, _light(code))
+
+
+def _light(code: qr.QRCode) -> int:
+    """How many of its data modules are light."""
+    return int(np.count_nonzero(code.light & code.data))
+
+
+def strongest(strength: Strengths, data: Bits, most: int) -> Bits:
+    """Which kernels count as light: those that are kept, of data modules at most so many."""
     light: Bits = strength > 0
-    surplus = int(np.count_nonzero(light & code.data) - np.count_nonzero(code.light & code.data))
+    surplus = int(np.count_nonzero(light & data)) - most
     if surplus > 0:
-        where = (light & code.data).nonzero()
+        where = (light & data).nonzero()
         weakest = lowest(torch.from_numpy(strength[where]), surplus).numpy()
         light[where[0][weakest], where[1][weakest]] = False
     return light
@@ -239,24 +255,29 @@ def _strongest(strength: Strengths, code: qr.QRCode) -> Bits:
 
 def _decoded(strength: Strengths, light: Bits, code: qr.QRCode) -> qr.Decoded | None:
     """What the code reads: as the standard says, or else by the modules that are the least likely wrong."""
-    for read, trust in chain([(light, None)], _soft_readings(strength, light, code)):
+    soft = soft_readings(strength, light, code.data, _light(code))
+    for read, trust in chain([(light, None)], soft):
         with suppress(qr.QRDecodeError):
             return qr.decode(read, code.version, code.level, code.data_mask, trust)
     return None
 
 
-def _soft_readings(strength: Strengths, light: Bits, code: qr.QRCode) -> Iterator[tuple[Bits, Strengths]]:
+def soft_readings(
+    strength: Strengths, light: Bits, data: Bits, expected: int
+) -> Iterator[tuple[Bits, Strengths]]:
     """The modules, and how much it takes to believe that each is wrong, after what may have happened.
 
     Pruning only darkens: all dark modules are doubted alike, and before any that is light. Adding weights
     only lights: what is dark still is trusted, and of the others the strongest. After both, the strongest
     are taken, and those nearest to the boundary are doubted most.
+
+    Args:
+        expected: how many data modules of the code are light.
     """
-    data, most = code.data, np.count_nonzero(code.data)
+    most = np.count_nonzero(data)
     rank = np.zeros_like(strength)
     _, of, counts = np.unique(strength[data], return_inverse=True, return_counts=True)
     rank[data] = (counts.cumsum() - (counts - 1) / 2)[of]  # of the weakest 1; equals have their mean
-    expected = np.count_nonzero(code.light & data)
     if np.count_nonzero(strength[data]) <= expected:
         yield light, np.where(light, most + rank, 1)
         return
