@@ -41,6 +41,7 @@ RESULTS = {
     "carriers_utility": "carriers.utility_plot",
     "carriers_informed": "carriers.informed_thief",
     "carriers_margin": "carriers.margin_table",
+    "attacks_in_a_row": "carriers.attacks_in_a_row",
     "carriers_innocents": "carriers.innocents",
     "recovery_table": "recovery.recovery_table",
     "descent": "recovery.descent_table",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -19,6 +19,7 @@ from ticket_sig.verification.fidelity import EPS_F
 TITLE = "Attack table: schemes 2 and 3 under every attack"
 PRUNING = (0.05, 0.1, 0.2, 0.3, 0.5)
 ADD_ON = (0.005, 0.01, 0.02, 0.05, 0.1)
+REMOVAL = {"lr": 0.2, "images": 500}  # of triggers
 
 
 def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[str, Any]]]:
@@ -26,7 +27,7 @@ def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[
     short = max(1, bench.recipe(subject, 0).length.count // 2)
     insider = {"message": FORGED, "insider": True}
     after = f"the same, then fine-tuned for {short} epochs"
-    removal = {"epochs": short, "lr": 0.2, "images": 500}
+    removal = {"epochs": short, **REMOVAL}
     other = {"epochs": epochs_on_other(bench, subject), "other": True}
     pruning = [(by, rate) for by in ("magnitude", "random") for rate in PRUNING]
     return [
@@ -94,6 +95,11 @@ def who(values: Sequence[Measured], lost: Sequence[float], needed: int) -> str:
         "the code": any(value["verdict"] == "verified" for value in values),
         "the triggers": any((value["triggers"] or 0) * TRIGGERS / 100 >= needed for value in values),
     }
+    return winner(stands, lost)
+
+
+def winner(stands: Mapping[str, bool], lost: Sequence[float]) -> str:
+    """The owner by the marks that stand; else nobody, or the thief, by what he lost."""
     if any(stands.values()):
         return f"the owner, by {' and '.join(mark for mark, there in stands.items() if there)}"
     return "nobody" if lost and statistics.mean(lost) > EPS_F else "the thief"
