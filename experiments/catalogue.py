@@ -26,6 +26,7 @@ RESULTS = {
     "table4": "neurips21.table4",
     "table1": "neurips21.table1",
     "freezenet_learning": "freezenet.learning_ability",
+    "freezenet_ablation": "freezenet.ablation",
     "freezenet_transfer": "freezenet.pretrained",
     "freezenet_weak": "freezenet.weak_tampering",
     "freezenet_strong": "freezenet.strong_tampering",
