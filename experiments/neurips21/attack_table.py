@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
 
 from experiments.lib.bench import Bench
@@ -48,9 +47,8 @@ def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[
 
 
 def group(bench: Bench, subject: Subject, name: str | None, options: dict[str, Any]) -> list[Cell]:
-    """One attack on the taught network; on a few seeds where it trains."""
-    seeds = bench.scale.seeds if not (options.keys() & {"epochs", "then"}) else bench.few()
-    return [attacked(bench, subject, "taught", name, seed, **options) for seed in seeds]
+    """One attack on the taught network of every seed."""
+    return [attacked(bench, subject, "taught", name, seed, **options) for seed in bench.scale.seeds]
 
 
 def cells(bench: Bench) -> list[Cell]:
@@ -60,7 +58,7 @@ def cells(bench: Bench) -> list[Cell]:
         for subject in bench.scale.subjects
         for _, name, options in attacks(bench, subject)
     ]
-    return [cell for of_seed in zip_longest(*groups) for cell in of_seed if cell is not None]
+    return [cell for of_seed in zip(*groups, strict=True) for cell in of_seed]
 
 
 def result(bench: Bench) -> Result:
