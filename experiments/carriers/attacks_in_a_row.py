@@ -27,7 +27,7 @@ from ticket_sig.cells import Cell
 
 TITLE = "Attacks in a row: QR code, spread code and triggers"
 MARKS = {QR: "the QR code", SPREAD: "the spread code", TRIGGERS: "the triggers"}
-FIRST = "trigger removal"
+REMOVED = "trigger removal"
 
 
 def in_a_row(*thefts: Theft) -> Theft:
@@ -44,12 +44,12 @@ def attacks(bench: Bench, subject: Subject) -> list[tuple[str, Theft]]:
         ("own spread over it", spread),
         ("own QR code and own spread", in_a_row(code, spread)),
     ]
-    found = [("none", AS_IT_IS), (FIRST, removal)]
+    found = [("none", AS_IT_IS), (REMOVED, removal)]
     for words, done in some(bench, written):
         found += [
             (words, done),
-            (f"{words}, then {FIRST}", in_a_row(done, removal)),
-            (f"{FIRST}, then {words}", in_a_row(removal, done)),
+            (f"{words}, then {REMOVED}", in_a_row(done, removal)),
+            (f"{REMOVED}, then {words}", in_a_row(removal, done)),
         ]
     return found
 

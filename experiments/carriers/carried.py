@@ -125,7 +125,8 @@ def signed(bench: Bench, subject: Subject, carried: Carried) -> Embedded:
     given: dict[str, Any] = {} if carried.margin is None else {"margin": carried.margin}
     given |= {"version": VERSION, "level": LEVEL} if QR in carried.names else {}
     secret = hashlib.sha256(f"experiment {carried.seed}".encode()).digest()
-    return embed(ticket, MESSAGE, mark=carried.marks, secret=secret, **given)
+    # Bound to no reference, as the marks of the committed cells are.
+    return embed(ticket, MESSAGE, mark=carried.marks, secret=secret, keep_reference=False, **given)
 
 
 @lru_cache(maxsize=32)
