@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from filelock import FileLock
+
 from experiments.lib.bench import Bench
 from experiments.lib.scales import Subject
 from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION
+from experiments.neurips21.retrained import how_taught, triggers_of
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
@@ -21,14 +24,23 @@ from ticket_sig.marks.carrier import Carrier
 from ticket_sig.marks.embed import Embedded, embed
 from ticket_sig.marks.mark import verdict_on
 from ticket_sig.marks.mask_change import moved
+from ticket_sig.marks.trained import claim_triggers
+from ticket_sig.models import build_for
 from ticket_sig.ticket import Ticket
+from ticket_sig.training import Recipe
+from ticket_sig.training.batches import TRIGGER_BATCH, TriggerBatch
+from ticket_sig.verification.ask import verify_answers
+from ticket_sig.verification.ask.network import ask_network
+from ticket_sig.verification.ask.pixels import normalisation_of
 
 _T = TypeVar("_T")
-QR, SPREAD, MIRROR = "qr-code", "spread", "mirror"
+QR, SPREAD, MIRROR, TRIGGERS = "qr-code", "spread", "mirror", "trigger-set"
 TWO = f"{SPREAD}+{MIRROR}"
 ALL = f"{QR}+{TWO}"  # in the order in which they are written
 UNSIGNED = ""
 _SHOWN = ("mean", "low", "high")
+_TRAINING = ("fine-tuning", "trigger-removal")
+_NONCE = bytes(32)  # of the images that triggers are hidden among
 RATE = 0.02  # learning rate of who trains on after an attack; fine-tuning by itself takes the recipe's
 
 
@@ -40,11 +52,13 @@ class Carried:
         marks: names with `+` between them; nothing for the unsigned one.
         seed: of its training and of its owner's secret.
         margin: of its carriers; their own default where None.
+        taught: whether it was taught triggers, too (scheme 3).
     """
 
     marks: str
     seed: int
     margin: float | None = None
+    taught: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -80,7 +94,7 @@ class Theft:
     @property
     def trains(self) -> bool:
         """Whether any of it is a training."""
-        return any(name == "fine-tuning" for name, _ in self.steps)
+        return any(name in _TRAINING for name, _ in self.steps)
 
     def then(self, epochs: int) -> Theft:
         """The same, and he trains on."""
@@ -111,7 +125,8 @@ def signed(bench: Bench, subject: Subject, carried: Carried) -> Embedded:
     given: dict[str, Any] = {} if carried.margin is None else {"margin": carried.margin}
     given |= {"version": VERSION, "level": LEVEL} if QR in carried.names else {}
     secret = hashlib.sha256(f"experiment {carried.seed}".encode()).digest()
-    return embed(ticket, MESSAGE, mark=carried.marks, secret=secret, **given)
+    # Bound to no reference, as the marks of the committed cells are.
+    return embed(ticket, MESSAGE, mark=carried.marks, secret=secret, keep_reference=False, **given)
 
 
 @lru_cache(maxsize=32)
@@ -119,7 +134,15 @@ def network(bench: Bench, subject: Subject, carried: Carried) -> Ticket:
     """The same, retrained."""
     ticket = signed(bench, subject, carried).ticket if carried.marks else bench.one_shot(subject).unsigned
     assert ticket is not None
-    return bench.train(ticket, bench.recipe(subject, carried.seed)).ticket
+    triggers = None
+    if carried.taught:
+        triggers = TriggerBatch(triggers_of(bench, subject, carried.seed).split, TRIGGER_BATCH)
+    return bench.train(ticket, recipe_of(bench, subject, carried), triggers=triggers).ticket
+
+
+def recipe_of(bench: Bench, subject: Subject, carried: Carried) -> Recipe:
+    """The recipe of its training."""
+    return bench.recipe(subject, carried.seed, teaching=carried.taught)
 
 
 def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = AS_IT_IS) -> Cell:
@@ -131,11 +154,14 @@ def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = 
         data = subject.other if done.other else subject.dataset
         # Who prunes the dense parent himself has no mark: what is read in it are the owner's of that seed.
         owners = signed(bench, subject, carried if carried.marks else replace(carried, marks=ALL))
+        marks = {mark.name: left(mark, after, owners) for mark in owners.marks}
+        if carried.taught:
+            marks[TRIGGERS] = answered(bench, subject, carried.seed, after)
         return {
             "accuracy": bench.accuracy(after.weights, subject.arch, data),
             "kept": after.mask.kept,
             "total": after.mask.total,
-            "marks": {mark.name: left(mark, after, owners) for mark in owners.marks},
+            "marks": marks,
             "made_with": before.history[-1].made_with,
         }
 
@@ -143,9 +169,11 @@ def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = 
         "steps": [[name, dict(options)] for name, options in done.steps],
         "other": done.other,
     }
+    if carried.taught:
+        asked["triggers"] = how_taught(bench, subject)
     about = {"subject": str(subject), "ticket": bench.signed(subject).claim.subject}
-    words = [carried.marks or "unsigned", str(done), f"seed {carried.seed}"]
-    recipe = bench.recipe(subject, carried.seed)
+    names = "+".join([carried.marks or "unsigned", *([TRIGGERS] if carried.taught else [])])
+    words, recipe = [names, str(done), f"seed {carried.seed}"], recipe_of(bench, subject, carried)
     return bench.cell("carriers", measure, recipe, about=about, words=words, **asked)
 
 
@@ -163,7 +191,8 @@ def _stolen(bench: Bench, subject: Subject, carried: Carried, done: Theft, ticke
     for name, options in done.steps:
         given = {"attack": [name, dict(options)], "recipe": recipe.to_json(), "other": done.other}
         run = bench.folder_of("stolen", {**given, "weights": tensor_digest(ticket.weights)})
-        ticket = attack(name, **options)(ticket, replace(scene, run=run))
+        with FileLock(run.with_suffix(".lock")):  # another theft may begin with the same training
+            ticket = attack(name, **options)(ticket, replace(scene, run=run))
     return ticket
 
 
@@ -179,6 +208,16 @@ def left(mark: Mark, suspect: Ticket, owners: Embedded) -> dict[str, Any]:
         "log10_p": found.log10_p,
         "sigma": getattr(reading, "sigma", None),
     }
+
+
+def answered(bench: Bench, subject: Subject, seed: int, suspect: Ticket) -> dict[str, Any]:
+    """What is left of the triggers of a seed: the verdict on a network's answers."""
+    triggers, data = triggers_of(bench, subject, seed), bench.data(subject.dataset)
+    network = build_for(subject.arch, suspect.weights).to(bench.engine.device)
+    ask = ask_network(network, normalisation_of(data.name, data.channels))
+    claim = claim_triggers(triggers, tensor_digest(suspect.weights))
+    found = verify_answers(claim, triggers, ask, nonce=_NONCE)
+    return {"verdict": found.outcome, "log10_p": found.log10_p, "right": found.reading.agreement}
 
 
 def share_moved(bench: Bench, subject: Subject, carried: Carried) -> float:
@@ -208,8 +247,13 @@ def told(values: Sequence[Measured], mark: str) -> str:
     if not found:
         return "not run"
     exact = sum(one["exact"] for one in found)
-    tails = [one["log10_p"] for one in found if one["verdict"] == "verified"]
-    worst = f" (p < 1e{int(max(tails))})" if tails else ""
     sigmas = [one["sigma"] for one in found if one["sigma"] is not None]
     mean = f", {sum(sigmas) / len(sigmas):.1f} sigma" if sigmas else ""
-    return f"read {exact}/{len(found)}, verified {len(tails)}/{len(found)}{worst}{mean}"
+    return f"read {exact}/{len(found)}, {verified(found)}{mean}"
+
+
+def verified(found: Sequence[Measured]) -> str:
+    """What is decided of a mark over seeds: verified 3/3 (p < 1e-85)."""
+    tails = [one["log10_p"] for one in found if one["verdict"] == "verified"]
+    worst = f" (p < 1e{int(max(tails))})" if tails else ""
+    return f"verified {len(tails)}/{len(found)}{worst}"

@@ -43,36 +43,23 @@ def thefts(bench: Bench) -> list[tuple[str, Theft]]:
 
 
 def group(bench: Bench, subject: Subject, done: Theft, trained: bool) -> list[Cell]:
-    """One theft on the network with all marks; of those that train the matrix has two with every seed."""
-    shared = done in (own(SPREAD), own(MIRROR))
-    seeds = bench.few() if trained and not shared else bench.scale.seeds
+    """One theft on the network with all marks, of every seed."""
     done = done.then(half(bench, subject)) if trained else done
-    return [stolen_cell(bench, subject, Carried(ALL, seed), done) for seed in seeds]
+    return [stolen_cell(bench, subject, Carried(ALL, seed), done) for seed in bench.scale.seeds]
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """Networks first, then what costs least."""
+    """Seed by seed: networks first, then what costs least."""
     return [
         one
+        for index, seed in enumerate(bench.scale.seeds)
         for subject in bench.scale.subjects
         for one in (
-            *(stolen_cell(bench, subject, Carried(marks, bench.scale.seeds[0])) for marks in (ALL, UNSIGNED)),
+            *(stolen_cell(bench, subject, Carried(marks, seed)) for marks in (ALL, UNSIGNED)),
             *(
-                cell
+                group(bench, subject, done, trained)[index]
                 for trained, found in ((False, thefts(bench)), (True, some(bench, thefts(bench))))
                 for _, done in found
-                for cell in group(bench, subject, done, trained)[:1]
-            ),
-            *(
-                stolen_cell(bench, subject, Carried(m, s))
-                for m in (ALL, UNSIGNED)
-                for s in bench.scale.seeds[1:]
-            ),
-            *(
-                cell
-                for trained, found in ((False, thefts(bench)), (True, some(bench, thefts(bench))))
-                for _, done in found
-                for cell in group(bench, subject, done, trained)[1:]
             ),
         )
     ]

@@ -38,11 +38,9 @@ ADDED = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def networks(bench: Bench, seed: int) -> list[tuple[str, Carried]]:
-    """In words, and which; of a seed that is not among the few those of the usual margins alone."""
+    """In words, and which."""
     usual = some(bench, (SPREAD, MIRROR, TWO, ALL))
     found = [(f"{marks}, usual margin", Carried(marks, seed)) for marks in usual]
-    if seed not in bench.few():
-        return found
     bits = MessageCode(len(MESSAGE)).size
     for marks, strengths in some(bench, list(STRENGTHS.items())):
         for strength in some(bench, strengths):
@@ -105,11 +103,9 @@ def result(bench: Bench) -> Result:
     for subject in bench.scale.subjects:
         unsigned = [stolen_cell(bench, subject, Carried(UNSIGNED, seed)) for seed in bench.scale.seeds]
         rows.append((subject, "unsigned", "", summary(bench.store.numbers(unsigned)), "", "", "", ""))
-        every = {seed: dict(networks(bench, seed)) for seed in bench.scale.seeds}
-        for words, _ in networks(bench, bench.scale.seeds[0]):
-            seeds = [seed for seed in bench.scale.seeds if words in every[seed]]
-            of_row = [strength(bench, subject, every[seed][words]) for seed in seeds]
-            beside = [stolen_cell(bench, subject, Carried(UNSIGNED, seed)) for seed in seeds]
+        every = [networks(bench, seed) for seed in bench.scale.seeds]
+        for of_words in zip(*every, strict=True):
+            words, of_row = of_words[0][0], [strength(bench, subject, carried) for _, carried in of_words]
             values = bench.store.found(of_row)
             rows.append(
                 (
@@ -117,7 +113,7 @@ def result(bench: Bench) -> Result:
                     words,
                     summary([v["moved"] for v in values], 1),
                     summary([v["accuracy"] for v in values]),
-                    interval(bench.store.differences(of_row, beside)),
+                    interval(bench.store.differences(of_row, unsigned)),
                     _each(values, "sigma", lambda s: "" if s is None else f"{s:.1f}"),
                     _each(values, "pruned", lambda rate: f"{100 * rate:g} %"),
                     _each(values, "added", lambda rate: f"{100 * rate:g} %"),

@@ -189,14 +189,6 @@ class Bench:
         length = self.scale.teaching or length if teaching else length
         return replace(recipe, length=length, retrain="start", rewind=Steps(0, "it"), lr=lr)
 
-    def few(self) -> tuple[int, ...]:
-        """The seeds of what is not measured with all of them."""
-        return self.scale.seeds[: self.scale.few]
-
-    def seeds_for(self, index: int) -> tuple[int, ...]:
-        """All seeds for the first of a list, a few for the others."""
-        return self.few() if index else self.scale.seeds
-
     def folder_of(self, kind: str, given: Mapping[str, Any]) -> Path:
         """The folder in RUN of what is made, by what decides it."""
         (self.run / kind).mkdir(parents=True, exist_ok=True)

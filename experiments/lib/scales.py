@@ -30,7 +30,7 @@ class Scale:
         subjects: what is trained on what.
         limits: what this scale cannot show.
         shares: of keys (Figures 2 and 5).
-        seeds: of the trainings; the first rates and shares get all of them, the others the first `few`.
+        seeds: of the trainings.
         innocent: networks that are asked about triggers they never saw.
         search: preset and changes of the search; None = the shipped ticket.
         retraining: length and learning rate of a retraining; None = the recipe's.
@@ -43,7 +43,6 @@ class Scale:
     limits: str
     shares: tuple[float, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
-    few: int = 1
     innocent: int = 20
     search: tuple[str, dict[str, Any]] | None = None
     retraining: tuple[Steps, float] | None = None
@@ -62,7 +61,6 @@ SCALES = {
         tuple(_PAPER),
         "Needs a GPU and days; all 60,000 images of both data sets.",
         shares=(0.05, 0.02, 0.1, 0.2, 0.3),
-        few=3,
         search=("paper", {}),
     ),
     "quick": Scale(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.lib.bench import Bench
@@ -19,6 +18,7 @@ from ticket_sig.verification.fidelity import EPS_F
 TITLE = "Attack table: schemes 2 and 3 under every attack"
 PRUNING = (0.05, 0.1, 0.2, 0.3, 0.5)
 ADD_ON = (0.005, 0.01, 0.02, 0.05, 0.1)
+REMOVAL = {"lr": 0.2, "images": 500}  # of triggers
 
 
 def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[str, Any]]]:
@@ -26,7 +26,7 @@ def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[
     short = max(1, bench.recipe(subject, 0).length.count // 2)
     insider = {"message": FORGED, "insider": True}
     after = f"the same, then fine-tuned for {short} epochs"
-    removal = {"epochs": short, "lr": 0.2, "images": 500}
+    removal = {"epochs": short, **REMOVAL}
     other = {"epochs": epochs_on_other(bench, subject), "other": True}
     pruning = [(by, rate) for by in ("magnitude", "random") for rate in PRUNING]
     return [
@@ -47,9 +47,8 @@ def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[
 
 
 def group(bench: Bench, subject: Subject, name: str | None, options: dict[str, Any]) -> list[Cell]:
-    """One attack on the taught network; on a few seeds where it trains."""
-    seeds = bench.scale.seeds if not (options.keys() & {"epochs", "then"}) else bench.few()
-    return [attacked(bench, subject, "taught", name, seed, **options) for seed in seeds]
+    """One attack on the taught network of every seed."""
+    return [attacked(bench, subject, "taught", name, seed, **options) for seed in bench.scale.seeds]
 
 
 def cells(bench: Bench) -> list[Cell]:
@@ -59,7 +58,7 @@ def cells(bench: Bench) -> list[Cell]:
         for subject in bench.scale.subjects
         for _, name, options in attacks(bench, subject)
     ]
-    return [cell for of_seed in zip_longest(*groups) for cell in of_seed if cell is not None]
+    return [cell for of_seed in zip(*groups, strict=True) for cell in of_seed]
 
 
 def result(bench: Bench) -> Result:
@@ -94,6 +93,11 @@ def who(values: Sequence[Measured], lost: Sequence[float], needed: int) -> str:
         "the code": any(value["verdict"] == "verified" for value in values),
         "the triggers": any((value["triggers"] or 0) * TRIGGERS / 100 >= needed for value in values),
     }
+    return winner(stands, lost)
+
+
+def winner(stands: Mapping[str, bool], lost: Sequence[float]) -> str:
+    """The owner by the marks that stand; else nobody, or the thief, by what he lost."""
     if any(stands.values()):
         return f"the owner, by {' and '.join(mark for mark, there in stands.items() if there)}"
     return "nobody" if lost and statistics.mean(lost) > EPS_F else "the thief"

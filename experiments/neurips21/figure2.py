@@ -5,7 +5,7 @@ from __future__ import annotations
 from experiments.lib.bench import Bench
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, line, summary
-from experiments.neurips21.retrained import intacts, locked
+from experiments.neurips21.retrained import intact, intacts, locked
 from ticket_sig.cells import Cell
 
 TITLE = "Figure 2: locked tickets retrained without their key"
@@ -13,18 +13,15 @@ SCORES = ("omp", "ewp", "betweenness", "random")
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """The intact ticket, and every score at every share; one seed of all before the next of any."""
-    first, *others = bench.scale.shares
-    asked = [(first, seed) for seed in bench.scale.seeds]
-    asked += [(share, seed) for seed in bench.seeds_for(1) for share in others]
+    """Seed by seed: the intact ticket, and every score at every share."""
     return [
-        *(cell for subject in bench.scale.subjects for cell in intacts(bench, subject)),
-        *(
-            locked(bench, subject, by, share, seed)
-            for share, seed in asked
-            for subject in bench.scale.subjects
-            for by in SCORES
-        ),
+        cell
+        for seed in bench.scale.seeds
+        for subject in bench.scale.subjects
+        for cell in (
+            intact(bench, subject, seed),
+            *(locked(bench, subject, by, share, seed) for share in bench.scale.shares for by in SCORES),
+        )
     ]
 
 
@@ -48,9 +45,8 @@ def result(bench: Bench) -> Result:
 
 
 def of_share(bench: Bench, subject: Subject, by: str, share: float) -> list[Cell]:
-    """The locked ticket of a score and share, with every seed that it gets."""
-    seeds = bench.seeds_for(bench.scale.shares.index(share))
-    return [locked(bench, subject, by, share, seed) for seed in seeds]
+    """The locked ticket of a score and share, with every seed."""
+    return [locked(bench, subject, by, share, seed) for seed in bench.scale.seeds]
 
 
 def lost(bench: Bench, subject: Subject) -> str:

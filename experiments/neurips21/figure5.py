@@ -11,11 +11,11 @@ TITLE = "Figure 5: locked tickets with forged keys (fake1)"
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """Intact, locked and forged at every share."""
+    """Intact, locked and forged at every share, seed by seed."""
     return [
         cell
-        for index, share in enumerate(bench.scale.shares)
-        for seed in bench.seeds_for(index)
+        for seed in bench.scale.seeds
+        for share in bench.scale.shares
         for subject in bench.scale.subjects
         for cell in (
             intact(bench, subject, seed),
@@ -32,7 +32,7 @@ def result(bench: Bench) -> Result:
         whole = bench.store.numbers(intacts(bench, subject))
         without, fake = [], []
         for share in (shares := sorted(bench.scale.shares)):
-            seeds = bench.seeds_for(bench.scale.shares.index(share))
+            seeds = bench.scale.seeds
             without.append(bench.store.numbers(locked(bench, subject, FORGED_BY, share, s) for s in seeds))
             fake.append(bench.store.numbers(forged(bench, subject, share, s) for s in seeds))
             row = (f"{100 * share:g} %", summary(whole), summary(without[-1]), summary(fake[-1]))

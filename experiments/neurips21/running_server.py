@@ -79,8 +79,8 @@ def innocent(bench: Bench, subject: Subject) -> list[Cell]:
         networks["dense"] = lambda: load(CHECKPOINTS / f"{subject}-dense").ticket
     for seed in bench.scale.seeds:
         networks[f"intact {seed}"] = later(train_intact, bench, subject, seed)
-    for index, share in enumerate(bench.scale.shares):
-        for seed in bench.seeds_for(index):
+    for share in bench.scale.shares:
+        for seed in bench.scale.seeds:
             for by in SCORES:
                 locked = later(train_locked, bench, subject, by, share, seed)
                 networks[f"locked {by} {share} {seed}"] = locked

@@ -15,8 +15,7 @@ PUBLISHED = {"resnet20-cifar10": (91.66, 16.0, 91.46, 91.0), "resnet20-cifar100"
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """The signed ticket, retrained with triggers and without; then what was tried before, with one seed."""
-    first = bench.scale.seeds[0]
+    """The signed ticket, retrained with triggers and without; then what was tried before."""
     chosen = [
         make(bench, subject, seed, teaching=True)
         for subject in bench.scale.subjects
@@ -24,7 +23,8 @@ def cells(bench: Bench) -> list[Cell]:
         for make in (taught, intact)
     ]
     tried = [
-        taught(bench, subject, first, size, teaching=False)
+        taught(bench, subject, seed, size, teaching=False)
+        for seed in bench.scale.seeds
         for subject in bench.scale.subjects
         for size in bench.scale.tried
     ]

@@ -55,37 +55,37 @@ def epochs_on_other(bench: Bench, subject: Subject) -> int:
     return round(length.count * own / other)
 
 
-def moved(bench: Bench, subject: Subject) -> list[Cell]:
+def moved(bench: Bench, subject: Subject, seed: int) -> Cell:
     """The network of schemes 2 and 3, fine-tuned to the other data set."""
     epochs = epochs_on_other(bench, subject)
-    return [
-        attacked(bench, subject, "taught", "fine-tuning", seed, epochs=epochs, other=True)
-        for seed in bench.few()
-    ]
+    return attacked(bench, subject, "taught", "fine-tuning", seed, epochs=epochs, other=True)
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """Locked tickets by every score, then the signed network."""
-    tickets = [
-        transfer(bench, subject, by, seed)
+    """Seed by seed: locked tickets by every score, then the signed network."""
+    return [
+        one
+        for seed in bench.scale.seeds
         for subject in bench.scale.subjects
-        for seed in bench.few()
-        for by in SCORES
+        for one in (
+            *(transfer(bench, subject, by, seed) for by in SCORES),
+            moved(bench, subject, seed),
+        )
     ]
-    return [*tickets, *(one for subject in bench.scale.subjects for one in moved(bench, subject))]
 
 
 def result(bench: Bench) -> Result:
     """Accuracy on the other data set."""
+    seeds = bench.scale.seeds
     rows: list[tuple[object, ...]] = []
     for subject in bench.scale.subjects:
         paper = PUBLISHED.get(str(subject), {})
         way = f"{subject.arch}, {subject.dataset} to {subject.other}"
         for by in SCORES:
-            values = bench.store.numbers(transfer(bench, subject, by, seed) for seed in bench.few())
+            values = bench.store.numbers(transfer(bench, subject, by, seed) for seed in seeds)
             name = "intact ticket" if by == "intact" else f"locked, key by {by}"
             rows.append((way, name, summary(values), "", paper.get(by, "")))
-        after = bench.store.found(moved(bench, subject))
+        after = bench.store.found(moved(bench, subject, seed) for seed in seeds)
         values = [value["accuracy"] for value in after]
         rows.append((way, "scheme 3, fine-tuned", summary(values), reading(after), paper.get("taught", "")))
     sizes = ", ".join(f"{s.other} {len(bench.data(s.other).train):,}" for s in bench.scale.subjects)

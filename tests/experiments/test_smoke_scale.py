@@ -87,6 +87,18 @@ def test_every_attack_on_every_carrier_is_measured_and_drawn(
         assert Image.open(tmp_path / "results" / "figures" / f"{name}-smoke.png").width > 300
 
 
+@pytest.mark.slow
+def test_a_thief_s_own_code_leaves_the_spread_code_whatever_comes_before_or_after_it(
+    tmp_path: Path, experiments: Callable[..., Any]
+) -> None:
+    done = experiments("attacks_in_a_row", "--scale", "smoke", "--out", tmp_path)
+    assert done.code == 0 and "\n0 of " not in done.out and "not run" not in done.out
+    rows = list(csv.reader((tmp_path / "results" / "tables" / "attacks_in_a_row-smoke.csv").open()))
+    stands = {row[1]: ["verified 1/1" in text for text in row[4:6]] for row in rows[1:]}
+    assert stands["none"] == stands["trigger removal"] == [True, True] and len(stands) == 5
+    assert all(marks == [False, True] for words, marks in stands.items() if "own QR code" in words)
+
+
 def test_experiments_that_had_no_time_say_what_was_not_run(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:
