@@ -114,4 +114,4 @@ def result(bench: Bench) -> Result:
         f"learning rate {REMOVAL['lr']:g}, with {REMOVAL['images']} images of his own; a mark is written "
         "without training. Who wins, by the rule of the attack table.",
     )
-    return Result(columns, rows, notes, recipe=bench.recipe(first, 0, teaching=True))
+    return Result(columns, rows, notes)

@@ -21,7 +21,7 @@ from experiments.carriers.carried import (
 )
 from experiments.lib.bench import Bench
 from experiments.lib.scales import Subject
-from experiments.lib.showing import Result, summary
+from experiments.lib.showing import Result, counts, summary
 from ticket_sig.cells import Cell
 
 TITLE = "Spread and mirror code: the informed thief"
@@ -67,7 +67,7 @@ def cells(bench: Bench) -> list[Cell]:
 
 def result(bench: Bench) -> Result:
     """One row a theft: what it costs him, and what is left."""
-    rows: list[tuple[object, ...]] = []
+    rows, stand = list[tuple[object, ...]](), list[tuple[str, bool]]()
     for subject in bench.scale.subjects:
         before = [stolen_cell(bench, subject, Carried(ALL, seed)) for seed in bench.scale.seeds]
         parent = [stolen_cell(bench, subject, Carried(UNSIGNED, seed)) for seed in bench.scale.seeds]
@@ -81,6 +81,8 @@ def result(bench: Bench) -> Result:
             values = bench.store.found(of_row)
             lost = interval([-one for one in bench.store.differences(of_row, before)])
             left = [told(values, mark) for mark in (SPREAD, MIRROR, QR)]
+            for mark in (SPREAD, MIRROR, QR) if values else ():
+                stand.append((mark, all(v["marks"][mark]["verdict"] == "verified" for v in values)))
             rows.append((subject, words, data, summary([v["accuracy"] for v in values]), lost, *left))
     columns = (
         "network | what he does | his data | test % | lost, in points [95 %] | spread | mirror | QR code"
@@ -95,4 +97,4 @@ def result(bench: Bench) -> Result:
         "Who has the dense parent needs no mark removed: he prunes it himself, pays the whole retraining, "
         "and none of the marks is in his network. It is the parent that must not be handed out.",
     )
-    return Result(columns, rows, notes)
+    return Result(columns, rows, notes, found=f"rows in which a mark is verified: {counts(stand)}")

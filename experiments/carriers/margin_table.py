@@ -31,6 +31,7 @@ from ticket_sig.cells import Cell, Measured
 from ticket_sig.marks.message_code import MessageCode
 
 TITLE = "Spread and mirror code: accuracy against strength"
+USUAL = "usual margin"
 # Standard deviations by which all bits stand together: the same for codes of any length.
 STRENGTHS = {SPREAD: (25.0, 51.0, 75.0), MIRROR: (20.0, 28.0, 48.0)}
 PRUNED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -40,7 +41,7 @@ ADDED = (0.01, 0.02, 0.05, 0.1, 0.2)
 def networks(bench: Bench, seed: int) -> list[tuple[str, Carried]]:
     """In words, and which."""
     usual = some(bench, (SPREAD, MIRROR, TWO, ALL))
-    found = [(f"{marks}, usual margin", Carried(marks, seed)) for marks in usual]
+    found = [(f"{marks}, {USUAL}", Carried(marks, seed)) for marks in usual]
     bits = MessageCode(len(MESSAGE)).size
     for marks, strengths in some(bench, list(STRENGTHS.items())):
         for strength in some(bench, strengths):
@@ -131,7 +132,8 @@ def result(bench: Bench) -> Result:
         "are several seeds, the mean for sigma and the worst for what is still read. Add-on: noise of 1 "
         "standard deviation.",
     )
-    return Result(columns, rows, notes, recipe=bench.recipe(bench.scale.subjects[0], 0))
+    usual = [f"{row[1]} {row[4]}" for row in rows if str(row[1]).endswith(USUAL)]
+    return Result(columns, rows, notes, found=f"accuracy, signed less unsigned: {', '.join(usual)}")
 
 
 def _each(values: list[Measured], what: str, words: Any) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import ticket_sig
+from experiments.lib.document import Section, write_section
 from experiments.lib.entry import run_options, this_machine
-from experiments.lib.sections import made_how, table, write_section
+from experiments.lib.sections import table
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.errors import bad_input
 from ticket_sig.ticket import HistoryEntry
@@ -38,9 +39,9 @@ def measure(recipes: dict[str, list[Recipe]], data: Dataset, out: Path, engine: 
     }
 
 
-def report(found: Runs, recipe: Recipe) -> list[str]:
-    """The section of RESULTS.md."""
-    tests = {precision: [entry.test or 0.0 for entry in entries] for precision, entries in found.items()}
+def report(found: Runs) -> list[str]:
+    """The table of its section."""
+    tests = test_accuracies(found)
     first = found["bf16"][0]
     columns = ("precision", "test % of each seed", "mean", "standard deviation", "seconds an epoch")
     rows = [
@@ -58,11 +59,13 @@ def report(found: Runs, recipe: Recipe) -> list[str]:
         "",
         f"bf16 - float32: {gap(tests):+.2f} points, {len(tests['bf16'])} seeds from 0, {first.epochs} epochs "
         f"each; the standard error of this difference, seed by seed, is {standard_error(tests):.2f} points. "
-        f"Of the first three seeds alone: {gap({p: values[:3] for p, values in tests.items()}):+.2f} points. "
-        "The recipe below is that of float32, seed 0.",
-        "",
-        *made_how(recipe, [entry for entries in found.values() for entry in entries]),
+        f"Of the first three seeds alone: {gap({p: values[:3] for p, values in tests.items()}):+.2f} points.",
     ]
+
+
+def test_accuracies(found: Runs) -> dict[str, list[float]]:
+    """In %, by precision."""
+    return {precision: [entry.test or 0.0 for entry in entries] for precision, entries in found.items()}
 
 
 def gap(tests: dict[str, list[float]]) -> float:
@@ -108,5 +111,13 @@ def main(options: argparse.Namespace) -> None:
     with this_machine() as engine:
         found = measure(recipes, data, options.out, engine)
     title = f"Fidelity: bf16 and float32, ResNet-20 on {data.name}"
-    text = "\n".join(report(found, recipes["float32"][0]))
-    print(write_section(options.results, title, text))
+    tests = test_accuracies(found)
+    section = Section(
+        f"fidelity-{data.name}",
+        title,
+        ["measured", f"{options.seeds} seeds", f"bf16 - float32: {gap(tests):+.2f} points"],
+        report(found),
+        recipes=[recipe.to_json() for group in recipes.values() for recipe in group],
+        stacks=[entry.made_with for group in found.values() for entry in group if entry.made_with],
+    )
+    print(write_section(options.results, section))

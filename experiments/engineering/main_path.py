@@ -14,8 +14,9 @@ import argparse
 from typing import Any
 
 import ticket_sig
+from experiments.lib.document import Section, write_section
 from experiments.lib.entry import run_options, this_machine
-from experiments.lib.sections import history_table, made_how, pruning_table, write_section
+from experiments.lib.sections import history_table, pruning_table
 from ticket_sig.datasets import load_dataset
 from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.pictures import accuracy_over_rounds, before_and_after
@@ -27,7 +28,7 @@ from ticket_sig.training.device import pick_precision
 def report(
     ticket: Ticket, trained: Ticket, signature: CodeMark, pruned: list[str], recipe: Recipe
 ) -> list[str]:
-    """The section of RESULTS.md."""
+    """The tables of its section."""
     place, kept = signature.placement, trained.mask.kept
     return [
         *history_table(trained.history, recipe.precision),
@@ -37,8 +38,6 @@ def report(
         f"{ticket.mask.kept} weights kept before and {kept} after. Then pruned by magnitude, not retrained:",
         "",
         *pruned,
-        "",
-        *made_how(recipe, trained.history),
     ]
 
 
@@ -68,8 +67,18 @@ def main(options: argparse.Namespace) -> None:
     pruned = pruning_table(trained, signed.claim, recipe, data, engine.device)
     title = f"Main path: ResNet-20 on {data.name}, {options.rounds} rounds, preset {options.preset}"
     code = of_kind(CodeMark, signed.claim)
-    lines = report(ticket, trained, code, pruned, recipe)
-    text = write_section(options.results, title, "\n".join(lines))
+    last, name = trained.history[-1], f"main_path-{data.name}_{options.preset}_{options.rounds}"
+    outcome = ticket_sig.verify(trained, signed.claim).outcome
+    found = f"{last.test:.2f} % right with {100 * last.density:.1f} % kept; {outcome}"
+    section = Section(
+        name,
+        title,
+        ["measured", "one seed", found],
+        report(ticket, trained, code, pruned, recipe),
+        recipes=[recipe.to_json()],
+        stacks=[entry.made_with for entry in trained.history if entry.made_with],
+    )
+    text = write_section(options.results, section)
     pictures = options.results / "figures"
     maps = pictures / f"kernel_map-{data.name}.png"
     before_and_after(maps, ticket.mask, trained.mask, code.frame())

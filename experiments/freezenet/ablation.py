@@ -151,4 +151,4 @@ def result(bench: Bench) -> Result:
         f"test split: {first}.",
     ]
     columns = "share | training | accuracy | loss of the last epoch | paper, 100 epochs"
-    return networks.shown(bench, columns, rows, notes, [], networks.recipe_of(bench, 0))
+    return networks.shown(bench, columns, rows, notes, [])

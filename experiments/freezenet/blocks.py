@@ -41,7 +41,7 @@ class Size:
     difficulties: tuple[Difficulty, ...]
     blocks: int
     most: int
-    limits: str
+    limits: str = ""
 
 
 _WHOLE = Size(
@@ -64,7 +64,6 @@ SIZES = {
         (Difficulty(0.1, 1), Difficulty(0.2, 1)),
         1,
         3,
-        "Shows that the scripts run, and nothing else.",
     ),
 }
 

@@ -42,6 +42,5 @@ def result(bench: Bench) -> Result:
     notes = [
         f"The training without a watermark is stopped at {own.hit} of its schedule, the watermark is written "
         "in, and the schedule goes on with it held (the optimizer's momentum begins anew).",
-        "The paper shows this as curves, without numbers that we know of.",
     ]
-    return networks.shown(bench, columns, rows, notes, lines, networks.recipe_of(bench, 0), "")
+    return networks.shown(bench, columns, rows, notes, lines, "", found=networks.CURVES)

@@ -62,6 +62,5 @@ def result(bench: Bench) -> Result:
     notes = [
         "A thief writes a watermark of his own over the owner's, of the same share, and trains on. From the "
         "beginning: the same training of new weights. What a stolen network saves him is the difference.",
-        "The paper shows this as curves, without numbers that we know of.",
     ]
-    return networks.shown(bench, columns, rows, notes, lines, networks.recipe_of(bench, 0, again=True), "")
+    return networks.shown(bench, columns, rows, notes, lines, "", found=networks.CURVES)

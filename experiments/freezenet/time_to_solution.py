@@ -138,9 +138,9 @@ def result(bench: Bench) -> Result:
     for network in ("reused: written over %", "scaled up, written over %", *again):
         columns += f" | {network} | verified"
     x, y = "share of the weights that the watermark fixes", "seconds to a solution"
-    return Result(
-        columns, rows, _notes(bench), lines, x, y, recipe=blocks.recipe_of(bench), limits=own.limits
-    )
+    done = sum(len(took) for of_target in seconds.values() for took in of_target.values())
+    found = f"{done} of {len(own.difficulties) * own.blocks} blocks solved and verified"
+    return Result(columns, rows, _notes(bench), lines, x, y, limits=own.limits, found=found)
 
 
 def _of_blocks(bench: Bench, kind: OfBlock, difficulty: Difficulty) -> list[Measured]:

@@ -9,12 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from experiments.lib.bench import Bench, Trained, dense, written_over
+from experiments.lib.judging import Beside
 from experiments.lib.showing import Line, Result
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.marks import Watermark
 from ticket_sig.training import Recipe, Steps
 
 ARCH = "freezenet"
+CURVES = "the paper shows this as curves, without numbers that we know of"
 ELEVEN = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _CHANGED = ("before", "written", "accuracy")
 
@@ -41,7 +43,7 @@ class Size:
     seeds: tuple[int, ...]
     attacked: tuple[float, ...]
     draws: int
-    limits: str
+    limits: str = ""
     shares: tuple[float, ...] = ELEVEN
     dataset: str = "cifar10"
     preset: str = "quick"
@@ -74,7 +76,6 @@ SIZES = {
         seeds=(0,),
         attacked=(0.1,),
         draws=1,
-        limits="Shows that the scripts run, and nothing else.",
         shares=(0.0, 0.1),
         dataset="digits",
         preset="demo",
@@ -175,12 +176,14 @@ def shown(
     rows: Sequence[Sequence[object]],
     notes: Sequence[str],
     lines: Sequence[Line],
-    recipe: Recipe,
     x: str = "share of the weights that the watermark fixes",
-    spread: str = "seeds",
+    **more: Any,
 ) -> Result:
     """A result of this family."""
-    limits = size(bench).limits
-    return Result(
-        columns, rows, notes, lines, x, "test accuracy", recipe=recipe, limits=limits, spread=spread
-    )
+    return Result(columns, rows, notes, lines, x, "test accuracy", limits=size(bench).limits, **more)
+
+
+def compare(bench: Bench, beside: Beside, accuracies: Sequence[float], published: float) -> None:
+    """A published accuracy, a share from 0 to 1, beside ours."""
+    ours = [100 * one for one in accuracies]
+    beside.number(f"{ARCH}-{size(bench).dataset}", "test %", ours, 100 * published)

@@ -55,6 +55,7 @@ _PAPER = [
     for arch in ("resnet20", "resnet18")
     for dataset, other in (("cifar10", "cifar100"), ("cifar100", "cifar10"))
 ]
+NETWORKS = tuple(map(str, _PAPER))  # that NeurIPS'21 publishes curves of
 SCALES = {
     "paper": Scale(
         "paper",

@@ -1,18 +1,14 @@
-"""What is written in Markdown: tables, the sections of RESULTS.md, and what a card says of a ticket."""
+"""What is written in Markdown: tables, and what a card says of a ticket."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset
-from ticket_sig.files import whole_file
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.statistics import format_p
 from ticket_sig.ticket import HistoryEntry, Ticket
@@ -20,7 +16,6 @@ from ticket_sig.training import Recipe
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.verification import verify
 
-_HEAD = "# Results\n\nEvery section is written by a script in this folder; run it again to write it again.\n"
 # NeurIPS'21, Table 6 and Figure 3: ResNet-20 on CIFAR-10, 19.4 % kept, scheme 2, magnitude pruning.
 _OF = "cifar10"
 _PUBLISHED = {0.0: "91.37, read", 0.05: "91.25, read", 0.1: "90.72, read", 0.2: "88.03, `sigiature`"}
@@ -30,20 +25,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
     """A table in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
-
-
-def write_section(folder: Path, title: str, body: str) -> str:
-    """Writes a section of a folder's RESULTS.md, in the place of one of this title; returns its text."""
-    path = folder / "RESULTS.md"
-    section = f"## {title}\n\n{body.strip()}\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".RESULTS.lock"):  # another process may be writing another section
-        old = path.read_text(encoding="utf-8") if path.exists() else _HEAD
-        found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", old, flags=re.MULTILINE | re.DOTALL)
-        text = old[: found.start()] + section + "\n" + old[found.end() :] if found else f"{old}\n{section}"
-        with whole_file(path) as partial:
-            partial.write_text(text.rstrip() + "\n", encoding="utf-8")
-    return section
 
 
 def history_table(history: Sequence[HistoryEntry], precision: str) -> list[str]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.lib.bench import Bench
-from experiments.lib.sections import table, write_section
+from experiments.lib.document import Section, write_section
+from experiments.lib.judging import Beside
+from experiments.lib.sections import table
 from ticket_sig.cells import Cell
 from ticket_sig.files import whole_file
-from ticket_sig.training import Recipe
 
 _CURVE = 50  # so many points are a curve, and have no marks of their own
 
@@ -37,11 +37,12 @@ class Result:
     Attributes:
         columns: heads of the table, parted by " | ".
         rows: of the table, ours beside the paper's.
-        notes: what it says and where it differs, and why.
+        notes: what the table alone does not say.
         lines, x, y: of the picture; or `draw`, which writes it.
-        recipe: of the trainings, where there are any.
-        limits: what this scale cannot show; overrides `Scale.limits`.
+        limits: what this scale cannot show; where they are not those of the scale itself.
         spread: what the mean and the standard deviation are taken over (`seeds`).
+        beside: what the source says.
+        found: what the cells show, in a sentence, where it is not the source's.
     """
 
     columns: str
@@ -51,9 +52,10 @@ class Result:
     x: str = ""
     y: str = "test accuracy in %"
     draw: Callable[[Path], None] | None = None
-    recipe: Recipe | None = None
     limits: str = ""
     spread: str = "seeds"
+    beside: Beside = field(default_factory=Beside)
+    found: str = ""
 
 
 class Experiment(Protocol):
@@ -68,12 +70,6 @@ class Experiment(Protocol):
         """What the measured cells show."""
 
 
-def not_run(bench: Bench, published: Iterable[str]) -> str:
-    """What the paper has and this scale has not, as a note."""
-    missing = [name for name in published if name not in map(str, bench.scale.subjects)]
-    return f"Not run at this scale: {', '.join(dict.fromkeys(missing)) or 'nothing'}."
-
-
 def summary(values: Sequence[float], digits: int = 2) -> str:
     """Mean and standard deviation over seeds, with their number."""
     if not values:
@@ -82,6 +78,14 @@ def summary(values: Sequence[float], digits: int = 2) -> str:
         return f"{values[0]:.{digits}f} (1)"
     mean, spread = statistics.mean(values), statistics.stdev(values)
     return f"{mean:.{digits}f} ± {spread:.{digits}f} ({len(values)})"
+
+
+def counts(found: Iterable[tuple[str, bool]]) -> str:
+    """How many of how many, name by name: `spread 3 of 4, mirror 1 of 4`."""
+    named = dict[str, list[bool]]()
+    for name, holds in found:
+        named.setdefault(name, []).append(holds)
+    return ", ".join(f"{name} {sum(each)} of {len(each)}" for name, each in named.items())
 
 
 def line(label: str, x: Sequence[Any], values: Sequence[Sequence[float]], published: bool = False) -> Line:
@@ -108,31 +112,28 @@ def write(name: str, experiment: Experiment, bench: Bench, folder: Path) -> str:
     elif result.lines:
         plot(picture, experiment.TITLE, result)
     drawn = result.draw is not None or bool(result.lines)
-    body = [
-        *table(columns, result.rows),
-        "",
-        *(f"- {note}" for note in result.notes),
-        "",
-        *([f"![{experiment.TITLE}](figures/{name}.png)", ""] if drawn else []),
-        f"Scale {bench.scale.name}: {result.limits or bench.scale.limits}",
-        *_made_how(experiment, bench, result),
-    ]
-    return write_section(folder, f"{experiment.TITLE} (scale {bench.scale.name})", "\n".join(body))
-
-
-def _made_how(experiment: Experiment, bench: Bench, result: Result) -> list[str]:
     cells = {cell.file: cell for cell in experiment.cells(bench)}.values()
-    if not cells:
-        return []
-    measured = bench.store.found(cells)
-    made = dict.fromkeys(json.dumps(m["made_with"]) for m in measured if m.get("made_with"))
-    recipe = [f"Recipe (seed 0): `{json.dumps(result.recipe.to_json())}`", ""] if result.recipe else []
-    how = [f"`{text}`" for text in made]
-    said = (
-        f"{len(measured)} of {len(cells)} cells measured. Mean ± standard deviation (number of "
-        f"{result.spread}); accuracies are of the test split, float32, of the last epoch."
+    measured = [(cell, found) for cell in cells if (found := bench.store.measured(cell)) is not None]
+    section = Section(
+        name,
+        f"{experiment.TITLE} (scale {bench.scale.name})",
+        result.beside.judged(len(measured), len(cells), result.found),
+        [
+            *(table(columns, result.rows) if result.rows else []),
+            "",
+            *(f"- {note}" for note in [*result.notes, *_of_this_scale(bench, result)]),
+            *(["", f"![{experiment.TITLE}](figures/{name}.png)"] if drawn else []),
+        ],
+        f"{len(measured)} of {len(cells)} cells measured." if cells else "",
+        [cell.asked["recipe"] for cell, _ in measured],
+        [found["made_with"] for _, found in measured if found.get("made_with")],
     )
-    return ["", *recipe, said, *(["", "Made with:", "", *how] if how else [])]
+    return write_section(folder, section)
+
+
+def _of_this_scale(bench: Bench, result: Result) -> list[str]:
+    limits = [f"Scale {bench.scale.name}: {result.limits}"] if result.limits else []
+    return limits + ([f"Spreads are over {result.spread}."] if result.spread != "seeds" else [])
 
 
 def plot(path: Path, title: str, result: Result) -> None:

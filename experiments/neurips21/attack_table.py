@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ def cells(bench: Bench) -> list[Cell]:
 
 def result(bench: Bench) -> Result:
     """One row an attack."""
-    rows: list[tuple[object, ...]] = []
+    rows: list[tuple[str, ...]] = []
     for subject in bench.scale.subjects:
         needed = matches_needed(TRIGGERS, bench.data(subject.dataset).classes) or TRIGGERS
         for words, name, options in attacks(bench, subject):
@@ -82,7 +83,9 @@ def result(bench: Bench) -> Result:
         f"{EPS_F:g} point of accuracy with them; else the thief.",
         "Attacks that change no answer, on every mark: the table of free attacks.",
     )
-    return Result(columns, rows, notes)
+    won = Counter(row[-1].partition(",")[0] for row in rows if row[-1])
+    found = "who wins, of the attacks: " + ", ".join(f"{name} {times}" for name, times in won.items())
+    return Result(columns, rows, notes, found=found)
 
 
 def who(values: Sequence[Measured], lost: Sequence[float], needed: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.lib.bench import Bench
+from experiments.lib.judging import Beside
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result
 from experiments.neurips21.attacked import reading
@@ -17,12 +18,15 @@ from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.marks.qr_code.qr import Bits
 from ticket_sig.pictures import codes
 
+NOT = "cannot be read"
+
 
 def code_result(
     bench: Bench,
     groups: Sequence[tuple[str, Subject, Sequence[Cell]]],
     published: Mapping[tuple[str, str], str],
     notes: Sequence[str],
+    why: str = "",
 ) -> Result:
     """A picture of the first seed's code of every group, and a table of all.
 
@@ -30,15 +34,19 @@ def code_result(
         groups: what each is called, its subject and its cells, one a seed.
         published: what the paper reads, by network and group.
     """
-    rows, panels = [], []
+    rows, panels, beside = [], [], Beside(dict.fromkeys(network for network, _ in published), why)
     for name, subject, cells in groups:
         values = bench.store.found(cells)
         agree = ", ".join(f"{v['matches']} / {v['modules']}" for v in values)
-        rows.append((str(subject), name, reading(values), agree, published.get((str(subject), name), "")))
+        paper = published.get((str(subject), name), "")
+        if paper:
+            beside.said(str(subject), "codes read", [v["message"] or NOT for v in values], paper)
+        rows.append((str(subject), name, reading(values), agree, paper))
         if values and values[0]["module_map"]:
             panels.append(panel(bench, subject, name, values[0]))
     columns = "network | attack | the code | data modules | paper reads"
-    return Result(columns, rows, notes, draw=partial(_draw, panels) if panels else None)
+    draw = partial(_draw, panels) if panels else None
+    return Result(columns, rows, notes, draw=draw, beside=beside)
 
 
 def panel(bench: Bench, subject: Subject, name: str, value: Measured) -> tuple[Bits, Bits, str]:

@@ -11,6 +11,10 @@ from ticket_sig.cells import Cell
 
 TITLE = "Figure 3: codes read after pruning, ResNet-20"
 ARCH = "resnet20"
+SPARSER = (
+    "The sparser a ticket, the more of its kernels hang on a single weight: pruned, a light module of the "
+    "code goes dark."
+)
 READ = {0.0: "signature", 0.05: "signature", 0.1: "signature", 0.2: "sigiature"}
 PUBLISHED = {
     ("resnet20-cifar10", f"{model}, pruned {100 * rate:g} %"): text
@@ -41,4 +45,4 @@ def result(bench: Bench) -> Result:
         "Dark red: a light module that pruning turned dark. Function patterns are put back by the "
         "reader. Where there are several seeds the picture is of the first.",
     )
-    return code_result(bench, groups(bench), PUBLISHED, notes)
+    return code_result(bench, groups(bench), PUBLISHED, notes, SPARSER)

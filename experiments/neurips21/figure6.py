@@ -6,11 +6,10 @@ from experiments.lib.bench import Bench
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result
 from experiments.neurips21 import table8
-from experiments.neurips21.code_pictures import code_result
+from experiments.neurips21.code_pictures import NOT, code_result
 from ticket_sig.cells import Cell
 
 TITLE = "Figure 6: codes read after add-on"
-NOT = "cannot be read"
 READ = {0.0: "signature", 0.005: "signature", 0.01: "signature", 0.02: NOT, 0.05: NOT, 0.1: NOT}
 PUBLISHED = {("resnet20-cifar10", f"add-on {100 * rate:g} %"): text for rate, text in READ.items()}
 
@@ -35,4 +34,4 @@ def result(bench: Bench) -> Result:
         "Light red: a dark module that add-on turned light. Of more light kernels than the code has, the "
         "strongest are read.",
     )
-    return code_result(bench, groups(bench), PUBLISHED, notes)
+    return code_result(bench, groups(bench), PUBLISHED, notes, table8.WHY)

@@ -118,4 +118,5 @@ def result(bench: Bench) -> Result:
         "data, and all but the dense one were pruned from it: the nearest that a network without "
         "triggers can be. p at the edge: the largest of ours, the smallest of the innocent.",
     )
-    return Result(columns, rows, notes)
+    found = ", ".join(f"{network}, {name}: {verified} verified" for network, name, verified, *_ in rows)
+    return Result(columns, rows, notes, found=found)

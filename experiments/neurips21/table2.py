@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from experiments.lib.bench import Bench
+from experiments.lib.judging import Beside
 from experiments.lib.scales import Subject
-from experiments.lib.showing import Result, line, not_run, summary
+from experiments.lib.showing import Result, line, summary
 from experiments.neurips21.retrained import cell, kept_of
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
@@ -44,24 +45,26 @@ def cells(bench: Bench) -> list[Cell]:
 
 def result(bench: Bench) -> Result:
     """Before and after, seed by seed."""
-    rows, lines = [], []
+    rows, lines, beside = [], [], Beside(PUBLISHED, "A shorter schedule.")
     for subject in bench.scale.subjects:
         plain, signed = (
             [embedding(bench, subject, kind, seed) for seed in bench.scale.seeds] for kind in (False, True)
         )
         before, after = bench.store.numbers(plain), bench.store.numbers(signed)
-        paper = "{:.2f} (lost {:.2f})".format(*PUBLISHED[str(subject)]) if str(subject) in PUBLISHED else ""
-        lost = summary(bench.store.differences(plain, signed))
-        rows.append((str(subject), summary(before), summary(after), lost, paper))
+        lost, paper, network = bench.store.differences(plain, signed), "", str(subject)
+        if published := PUBLISHED.get(network):
+            paper = "{:.2f} (lost {:.2f})".format(*published)
+            beside.number(network, "signed, test %", after, published[0])
+            beside.number(network, "lost", lost, published[1])
+        rows.append((network, summary(before), summary(after), summary(lost), paper))
         lines.append(line(str(subject), ("unsigned", "signed"), (before, after)))
     columns = "network | unsigned | signed | lost, seed by seed | paper"
     notes = [
-        not_run(bench, PUBLISHED),
         "`unsigned` and `signed` are one ticket before and after `embed`, both retrained from its rewind "
         "weights.",
         *(_shipped(bench, subject) for subject in bench.scale.subjects if bench.scale.search is None),
     ]
-    return Result(columns, rows, notes, lines, recipe=bench.recipe(bench.scale.subjects[0], 0))
+    return Result(columns, rows, notes, lines, beside=beside)
 
 
 def _shipped(bench: Bench, subject: Subject) -> str:

@@ -20,6 +20,7 @@ from ticket_sig.training.loop import Run
 from ticket_sig.transcripts import Transcript, TranscriptRecorder
 from ticket_sig.transcripts.spoofs import SPOOFS
 
+NETWORKS = ("resnet20-cifar10", "resnet50-cifar100")  # of the paper
 OTHERS = 1000  # the seed of another run is so much larger
 
 

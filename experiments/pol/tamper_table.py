@@ -396,7 +396,6 @@ def result(bench: Bench) -> Result:
                 rows.append((name, way, one[way]["message"].replace("|", "\\|"), one[way]["code"]))
     accepted, runs = [row for row in rows if row[-1] == 0], SIZES[bench.scale.name]
     notes = (
-        f"{len(rows)} altered transcripts: {len(rows) - len(accepted)} refused, {len(accepted)} accepted.",
         f"A search of one round, {runs.length} a training, {runs.segment} steps a segment, "
         "signed; all segments are trained again. `alone`: one file is altered, and nothing else. `chain "
         "rewritten`: by whoever writes manifest, digests and a whole new chain that fit, unsigned.",
@@ -405,6 +404,5 @@ def result(bench: Bench) -> Result:
         f"Accepted with a whole new chain, as what it says stays true: {'; '.join(true) or 'not run'}. So is "
         "an honest transcript that somebody else signs: an audit does not say who trained.",
     )
-    smoke = bench.scale.name == "smoke"
-    limits = "Shows that the script runs, and nothing else." if smoke else "Digits alone."
-    return Result("field | altered | message | exit code", rows, notes, limits=limits, spread="transcripts")
+    found = f"{len(rows)} altered transcripts: {len(rows) - len(accepted)} refused, {len(accepted)} accepted"
+    return Result("field | altered | message | exit code", rows, notes, limits="Digits alone.", found=found)

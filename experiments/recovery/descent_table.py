@@ -253,7 +253,7 @@ def similarities(bench: Bench, net: str, what: str) -> list[float]:
 
 def result(bench: Bench) -> Result:
     """A row for every way to derive a network, and for the independent ones of every state."""
-    rows, wrong, missing, lines = list[tuple[object, ...]](), list[str](), list[str](), 0
+    rows, wrong, lines = list[tuple[object, ...]](), list[str](), 0
     for net in SIZES[bench.scale.name].independent:
         known = nulls(bench, net)
         listed = {what: similarities(bench, net, what) for what in DERIVED}
@@ -261,7 +261,6 @@ def result(bench: Bench) -> Result:
             listed[FROM_SHIPPED] = [
                 one for cell in bench.store.found([of_shipped(bench)]) for one in cell["similarities"]
             ]
-        missing += [f"{net}: {what}" for what, found in listed.items() if not found]
         for what, found in ((what, found) for what, found in listed.items() if found):
             judged = [least(one, known) for one in found] if known else []
             lines += len(judged)
@@ -276,16 +275,13 @@ def result(bench: Bench) -> Result:
         "z: standard deviations above the mean of the independent pairs, of the state in which that is "
         "least; of independent pairs, the largest z among them. p: Student's t, as if similarities were "
         f"normally distributed. `verify --reference` takes p < {format_p(LOG10_THRESHOLD)}.",
-        f"On the wrong side: {'; '.join(wrong) or 'none'}, of {lines} derived networks and all pairs.",
         "Every pair of the independent networks is compared, aligned as any suspect is. All networks are "
         "trained on digits but the shipped ones, of CIFAR-10: the ticket, pruned in rounds and trained "
         "again, against the dense network that it comes from. Pruned: once, a fifth kept. Transferred: "
         "all digits under other numbers, with a fresh classifier, for as long as the training.",
     )
-    epochs = SIZES[bench.scale.name].epochs
-    return Result(
-        columns, rows, notes, draw=partial(_draw, bench) if lines else None, recipe=recipe_of(epochs)
-    )
+    shows = f"on the wrong side: {'; '.join(wrong) or 'none'}, of {lines} derived networks and all pairs"
+    return Result(columns, rows, notes, draw=partial(_draw, bench) if lines else None, found=shows)
 
 
 def least(similarity: float, known: Sequence[Null]) -> Descent:

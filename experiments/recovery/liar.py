@@ -178,7 +178,7 @@ def told(suspect: Ticket, claim: Claim, reference: Reference | None, secret: Any
 
 def result(bench: Bench) -> Result:
     """A row for every suspect."""
-    size, rows = SIZES[bench.scale.name], list[tuple[object, ...]]()
+    size, rows = SIZES[bench.scale.name], list[tuple[str, ...]]()
     for net in size.nets:
         for number in range(size.suspects):
             for found in bench.store.found([of_suspect(bench, net, number)]):
@@ -187,7 +187,7 @@ def result(bench: Bench) -> Result:
                 rows.append(
                     (
                         net,
-                        number,
+                        str(number),
                         _sigma(plain),
                         _sigma(aligned),
                         f"{aligned['verdict']}, {format_p(aligned['log10_p'])}",
@@ -198,7 +198,7 @@ def result(bench: Bench) -> Result:
                 )
     columns = "network | suspect | sigma as it stands | sigma aligned | verdict, p on the condition | "
     columns += "p without it | ways to align | another innocent"
-    notes: tuple[str, ...] = (
+    notes = (
         "The liar has the innocent network of somebody else. He takes a secret, binds his spread mark to no "
         "reference, and puts the channels of "
         "a copy into the order in which most of his spread mark stands in it: each set of channels gets "
@@ -209,10 +209,10 @@ def result(bench: Bench) -> Result:
         "without the condition counts all ways to align, and is what remains where dates are not known. "
         "Another innocent: the verdict on a network that the reference was not made from.",
     )
-    missing = len(cells(bench)) - len(rows)
-    notes = (*notes, *([f"Of {missing + len(rows)} suspects not run: {missing}."] if missing else []))
     limits = "Suspects are trained on digits and pruned once, a fifth kept."
-    return Result(columns, rows, notes, recipe=recipe_of(size.epochs), limits=limits)
+    conditional, another = (sum(row[at].startswith("verified") for row in rows) for at in (4, -1))
+    shows = f"of {len(rows)} suspects verified on the condition {conditional}, another innocent {another}"
+    return Result(columns, rows, notes, limits=limits, found=shows)
 
 
 def _sigma(one: Measured) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from experiments.lib.bench import Bench
-from experiments.lib.showing import Result
+from experiments.lib.showing import Result, counts
 from experiments.recovery.kinds_of_net import MAKE
 from experiments.recovery.owned import MIRROR, QR, SHIPPED, SPREAD, Owned, marks_of_net, owned, recipe_of
 from ticket_sig.attacks import Attacked, Scene, attack
@@ -232,17 +232,15 @@ def shown(ours: Owned, mark: Mark) -> dict[str, Any]:
 
 def result(bench: Bench) -> Result:
     """One row for every network and attack: recovered of the draws, mark by mark."""
-    size, rows, missing = SIZES[bench.scale.name], list[tuple[object, ...]](), list[str]()
+    size, rows = SIZES[bench.scale.name], list[tuple[object, ...]]()
     for net in size.nets:
         for kind, then, draws in attacks(bench, net):
             values = bench.store.found(of_attack(bench, net, kind, then, draws))
-            if not values:
-                missing.append(f"{net}, {kind}" + ("" if then == NOTHING else f", {then}"))
-                continue
-            rows.append((net, kind, then, *_row(values, marks_of_net(net).split("+"))))
+            if values:
+                rows.append((net, kind, then, *_row(values, marks_of_net(net).split("+"))))
     columns = "network | free attack | then | of no use | test % | spread | qr-code | mirror | "
     columns += "without the reference | similarity | seconds, mean / longest"
-    tuned = max(1, size.epochs // 10)
+    tuned, every = max(1, size.epochs // 10), list(_every_draw_of_use(bench))
     notes = (
         "Verified of the draws, through the unsigned reference; each mark as if it were claimed alone. "
         "Without the reference: spread / qr-code / mirror verified as the suspect stands. Of no use: draws "
@@ -257,11 +255,12 @@ def result(bench: Bench) -> Result:
         "The networks are trained on digits, pruned once by 80 %, marked, and trained again; the "
         "reference is the one before the marks. The shipped one is the dense ResNet-20 of CIFAR-10, "
         "pruned once to 12.8 % and marked, not trained again; that one is not fine-tuned.",
-        *_lost(bench),
-        *([f"Not run: {'; '.join(missing)}."] if missing else []),
+        *_lost(every),
     )
     limits = "Networks for digits are small; ResNet-18 in its full width is drawn few times, for its time."
-    return Result(columns, rows, notes, recipe=recipe_of(size.epochs), limits=limits)
+    readings = ((name, mark["verified"]) for _, one in every for name, mark in one["marks"].items())
+    shows = f"verified with the reference, of all draws of use: {counts(readings)}"
+    return Result(columns, rows, notes, limits=limits, found=shows)
 
 
 def _row(cells: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
@@ -270,9 +269,9 @@ def _row(cells: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
         return ("does not apply", *[""] * 7)
     used = [one for cell in cells for one in cell["draws"] if _of_use(cell, one)]
     of = len(used)
-    counts = {name: sum(one["marks"][name]["verified"] for one in used) for name in marks}
+    through = {name: sum(one["marks"][name]["verified"] for one in used) for name in marks}
     plain = [str(sum(one["marks"][name]["plain"] for one in used)) for name in marks]
-    in_order = [f"{counts[name]} of {of}" if name in counts else "" for name in (SPREAD, QR, MIRROR)]
+    in_order = [f"{through[name]} of {of}" if name in through else "" for name in (SPREAD, QR, MIRROR)]
     without = " / ".join(plain[marks.index(name)] if name in marks else "-" for name in (SPREAD, QR, MIRROR))
     right = [one["accuracy"] for one in used if "accuracy" in one]
     test = f"{min(right):.1f}, {sum(right) / len(right):.1f}" if right else ""
@@ -289,15 +288,21 @@ def _of_use(cell: Measured, draw: Measured) -> bool:
     return bool(draw.get("accuracy", 0.0) >= cell.get("own", 0.0) / 2)
 
 
-def _lost(bench: Bench) -> list[str]:
-    """The first draws of use in which a mark is not verified, so that they can be done again."""
-    lost = list[str]()
+def _every_draw_of_use(bench: Bench) -> Iterator[tuple[str, Measured]]:
+    """All draws of use, each with the words that say which one it is."""
     for net in SIZES[bench.scale.name].nets:
         for kind, then, draws in attacks(bench, net):
             for value in bench.store.found(of_attack(bench, net, kind, then, draws)):
                 for one in (draw for draw in value["draws"] if _of_use(value, draw)):
-                    gone = [name for name, mark in one["marks"].items() if not mark["verified"]]
-                    if gone:
-                        lost.append(f"{net}, {kind}, then {then}, seed {one['seed']}: {', '.join(gone)}")
+                    yield f"{net}, {kind}, then {then}, seed {one['seed']}", one
+
+
+def _lost(every: Sequence[tuple[str, Measured]]) -> list[str]:
+    """The first draws of use in which a mark is not verified, so that they can be done again."""
+    lost = list[str]()
+    for words, one in every:
+        gone = [name for name, mark in one["marks"].items() if not mark["verified"]]
+        if gone:
+            lost.append(f"{words}: {', '.join(gone)}")
     more = f"; and {len(lost) - 20} more" if len(lost) > 20 else ""
     return [f"Not verified: {'; '.join(lost[:20]) or 'none'}{more}."]

@@ -13,6 +13,7 @@ from torch import Tensor
 from experiments import CHECKPOINTS
 from experiments.freezenet import trained_networks as freezenet
 from experiments.lib.bench import Bench, Trained, dense, written_over
+from experiments.lib.judging import Beside
 from experiments.lib.showing import Result, summary
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.digests import tensor_digest
@@ -20,9 +21,11 @@ from ticket_sig.formats import load
 from ticket_sig.marks import Mark, Uchida
 from ticket_sig.prf import keyed_words
 from ticket_sig.training import Recipe, Steps
+from ticket_sig.verification.fidelity import EPS_F
 
 TITLE = "Uchida: 64 bits by fine-tuning"
 BITS = 64
+NETWORKS = ("wide ResNet",)  # of the paper
 _SHIPPED, _LEARNED = "the shipped one", "as the FreezeNet experiments train it"
 
 
@@ -41,7 +44,7 @@ class Size:
 
     networks: Mapping[str, str | Steps]
     again: tuple[Steps, float]
-    limits: str
+    limits: str = ""
     payloads: int = 3
     dataset: str = "cifar10"
     preset: str = "quick"
@@ -63,7 +66,6 @@ SIZES = {
     "smoke": Size(
         {"resnet20": Steps(1), "freezenet": _LEARNED},
         (Steps(1), 0.1),
-        "Shows that the script runs, and nothing else.",
         payloads=1,
         dataset="digits",
         preset="demo",
@@ -174,13 +176,16 @@ def accuracy(bench: Bench, arch: str, weights: Mapping[str, Tensor]) -> float:
 
 def result(bench: Bench) -> Result:
     """One row a network, the payloads side by side."""
-    rows, errors, elsewhere, payloads = [], [], [], size(bench).payloads
+    rows, beside, errors, elsewhere, payloads = [], Beside(NETWORKS), [], [], size(bench).payloads
     for arch in size(bench).networks:
         honest = bench.store.measured(control(bench, arch))
         found = bench.store.found(marked(bench, arch, index) for index in range(payloads))
         if honest is None or not found:
             continue
         rows.append(_row(mark_of(bench, arch, 0), arch, honest, found))
+        beside.said(arch, "no bit is wrong", [one["wrong"] for one in found], 0)
+        lost = [honest["accuracy"] - one["accuracy"] <= EPS_F for one in found]
+        beside.said(arch, f"accuracy falls by no more than {EPS_F:g} point", lost)
         errors += [one["wrong"] for one in found]
         elsewhere += [one["wrong_in_control"] for one in found]
     columns = (
@@ -200,8 +205,7 @@ def result(bench: Bench) -> Result:
             f"Wrong bits in all: {sum(errors)} of {BITS * len(errors)}. The same keys in networks without "
             f"the mark read {100 * chance:.1f} % wrong bits; chance is 50 %."
         )
-    recipe, limits = recipe_of(bench, "resnet20"), size(bench).limits
-    return Result(columns, rows, notes, recipe=recipe, limits=limits, spread="payloads")
+    return Result(columns, rows, notes, limits=size(bench).limits, spread="payloads", beside=beside)
 
 
 def _row(mark: Uchida, arch: str, honest: Measured, found: list[Measured]) -> tuple[str, ...]:

@@ -47,4 +47,4 @@ def test_the_help_text_lists_everything_in_a_line_each(experiments: Callable[...
 
 def test_a_table_that_is_none_is_refused(tmp_path: Path, experiments: Callable[..., Any]) -> None:
     done = experiments("table9", "--out", tmp_path)
-    assert done.code == 2 and "expected names of figure2, " in done.err
+    assert done.code == 2 and "expected names of table1, " in done.err

@@ -1,4 +1,4 @@
-"""The committed cells are those of the experiments, and RESULTS.md is what they show."""
+"""The committed cells are those of the experiments; RESULTS.md and docs/results.md are what they show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 
 from experiments import FOLDER
 from experiments.catalogue import RESULTS, module_of
+from experiments.lib import document
 from experiments.lib.bench import Bench
+from experiments.lib.document import one_page, sections_of
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import write
 from ticket_sig.cells import Cell, Measured, Store
@@ -52,11 +54,7 @@ class BenchOfSizes(Bench):
         return Dataset(name, split, split, 10 if name == "cifar10" else 100, (0.5,) * 3, (0.5,) * 3)
 
 
-def section(title: str) -> list[str]:
-    """The words of a section of the committed RESULTS.md; its spaces are of several versions."""
-    text = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
-    text = text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0].rstrip()
-    return text.removesuffix("Made with:").split()  # an older version wrote it where nothing follows
+COMMITTED = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
 
 
 def test_every_section_is_printed_again_from_the_committed_cells_and_every_cell_is_used(
@@ -65,21 +63,29 @@ def test_every_section_is_printed_again_from_the_committed_cells_and_every_cell_
     # Pictures are made up to their pixels, which take half of the time and are compared with nothing.
     monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
     store = Asking(tmp_path)
+    folder = tmp_path / "experiments"
+    monkeypatch.setattr(document, "FOLDER", folder)  # the page goes beside it
+    folder.mkdir()
+    (folder / "RESULTS.md").write_text(COMMITTED, encoding="utf-8")
     bench = BenchOfSizes(SCALES["quick"], None, tmp_path, store, Engine())
     for name in RESULTS:
-        written = write(name, module_of(name), bench, tmp_path)
-        title, body = written.removeprefix("## ").split("\n", 1)
-        assert body.split() == section(title), f"{name}: other words than in RESULTS.md"
+        written = write(name, module_of(name), bench, folder)
+        assert written in COMMITTED, f"{name}: other words than in RESULTS.md"
+    assert (folder / "RESULTS.md").read_text(encoding="utf-8") == COMMITTED
     unused = {path.name for path in CELLS.iterdir()} - store.asked.keys()
     assert not unused
-    for table in (tmp_path / "tables").iterdir():
+    for table in (folder / "tables").iterdir():
         assert table.read_text() == (FOLDER / "tables" / table.name).read_text()
 
 
+def test_the_page_has_a_line_of_every_section() -> None:
+    page = (FOLDER.parent / "docs" / "results.md").read_text(encoding="utf-8")
+    assert page == one_page(sections_of(COMMITTED), "../experiments/RESULTS.md")
+    assert all(f"#{name}-quick)" in page for name in RESULTS)
+
+
 def test_no_transcript_with_an_altered_field_was_accepted() -> None:
-    text = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
-    title = f"\n## {module_of('pol_tamper').TITLE} (scale quick)\n"
-    codes = re.findall(r"\| (\d) \|$", text.split(title)[1].split("\n## ")[0], re.MULTILINE)
+    codes = re.findall(r"\| (\d) \|$", sections_of(COMMITTED)["pol_tamper-quick"], re.MULTILINE)
     assert len(codes) > 80 and set(codes) == {"1", "2"}
 
 
@@ -93,8 +99,7 @@ def test_a_table_that_needs_no_data_is_printed_again_without_computing(
     before = sorted(path.name for path in cells.iterdir())
     done = experiments("proof_of_work", "--out", tmp_path / "run", "--results", tmp_path, "--minutes", 0)
     assert done.code == 0, done.err
-    title, body = done.out.removeprefix("## ").split("\n", 1)
-    assert body.split() == section(title)
+    assert done.out.strip() == sections_of(COMMITTED)["proof_of_work-quick"]
     assert before == sorted(path.name for path in cells.iterdir())
     assert not list((tmp_path / "run").glob("*/*"))
 

@@ -17,11 +17,12 @@ def test_the_main_path_writes_its_section_and_its_pictures(
 ) -> None:
     results = tmp_path / "results"
     results.mkdir()
-    (results / "RESULTS.md").write_text("# Results\n\n## Another\n\nstays\n")
+    another = '<a id="table1-quick"></a>\n\n### Another\n\n**measured**\n\nstays\n'
+    (results / "RESULTS.md").write_text(f"# Results\n\n{another}")
     arguments = ["main_path", "--smoke", "--out", tmp_path / "run", "--results", results]
     said = experiments(*arguments).out
     written = (results / "RESULTS.md").read_text()
-    assert said.strip() in written and "stays" in written
+    assert said.strip() in written and another in written
     assert "| 0 % |" in said and "`signature`" in said and "verified" in said
     for name in ("kernel_map-digits.png", "accuracy-digits.png"):
         assert Image.open(results / "figures" / name).width > 300

@@ -30,7 +30,7 @@ def test_every_table_and_figure_of_neurips_21_is_reproduced(
         assert f"## Figure {number}: " in done.out
     assert "## Attack table: " in done.out and "\n0 of " not in done.out
     results = (tmp_path / "RESULTS.md").read_text()
-    assert all(part.strip() in results for part in done.out.split("\n## ")[1:])
+    assert all(part.strip() in results for part in done.out.split("\n### ")[1:])
     for name in names:
         columns, *rows = csv.reader((tmp_path / "tables" / f"{name}-smoke.csv").open())
         assert all(len(row) == len(columns) for row in rows) and (rows or name == "figure4")
@@ -38,7 +38,7 @@ def test_every_table_and_figure_of_neurips_21_is_reproduced(
         assert Image.open(tmp_path / "figures" / f"{name}-smoke.png").width > 300
     # Without the run folder: every cell is read from its file, and none is begun.
     again = experiments("table5", "table6", *arguments, tmp_path / "other", "--minutes", 0)
-    assert again.code == 0 and again.out.split("\n## ")[0].strip() in results
+    assert again.code == 0 and again.out.split("\n### ")[0].strip() in results
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_every_experiment_on_dense_networks_and_transcripts_runs(
     for title in titles:
         assert f"## FreezeNet: {title}" in done.out or f"## {title}" in done.out
     results = (tmp_path / "results" / "RESULTS.md").read_text()
-    assert all(part.strip() in results for part in done.out.split("\n## ")[1:])
+    assert all(part.strip() in results for part in done.out.split("\n### ")[1:])
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_experiments_that_had_no_time_say_what_was_not_run(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:
     said = experiments("all", "--scale", "smoke", "--out", tmp_path, "--minutes", 0).out
-    assert said.count("\n## ") + 1 == len(RESULTS) - len(BY_NAME_ALONE)
+    assert said.count("\n### ") + 1 == len(RESULTS) - len(BY_NAME_ALONE)
     assert "not run" in said and "\n0 of " in said
     assert not list((tmp_path / "results").glob("cells/*/*"))
 

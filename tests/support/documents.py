@@ -202,9 +202,9 @@ def _links(page: Page) -> Iterator[str]:
 
 
 def headings(file: Path) -> list[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
-    anchors: list[str] = []
+    """The anchors of a page: its own, and those of its headings, as GitHub makes them."""
     text = _FENCE.sub("", file.read_text(encoding="utf-8")) if file.suffix == ".md" else ""
+    anchors: list[str] = re.findall(r'^<a id="([^"]+)"></a>$', text, re.M)
     for title in re.findall(r"^#+ +(.*?) *#*$", text, re.M):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower()
         anchor = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
