@@ -268,7 +268,8 @@ def _row(cells: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
     if not there:
         return ("does not apply", *[""] * 7)
     used = [one for cell in cells for one in cell["draws"] if _of_use(cell, one)]
-    of = len(used)
+    if not (of := len(used)):
+        return (f"{len(there)} of {len(there)}", *[""] * 7)
     through = {name: sum(one["marks"][name]["verified"] for one in used) for name in marks}
     plain = [str(sum(one["marks"][name]["plain"] for one in used)) for name in marks]
     in_order = [f"{through[name]} of {of}" if name in through else "" for name in (SPREAD, QR, MIRROR)]
