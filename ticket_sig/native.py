@@ -35,16 +35,8 @@ def library(source: Path) -> ctypes.CDLL | None:
     if sys.platform != "linux":
         return None
     with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
-        return _loaded(_built(source, shlex.split(os.environ.get("CC") or "cc")))
+        return ctypes.CDLL(str(_built(source, shlex.split(os.environ.get("CC") or "cc"))))
     return None
-
-
-def _loaded(built: Path) -> ctypes.CDLL:
-    try:
-        return ctypes.CDLL(str(built))
-    except OSError:  # the compiler made something else; the next process asks it again
-        built.unlink(missing_ok=True)
-        raise
 
 
 def call(source: Path, name: str, *arguments: Any) -> None:
@@ -82,6 +74,8 @@ def _built(source: Path, compiler: list[str]) -> Path:
             try:
                 _run(*compiler, *shlex.split(_FLAGS), "-c", str(source), "-o", str(objects))
                 _run(*compiler, "-shared", str(objects), "-o", str(partial))
+                if not partial.stat().st_size:
+                    raise OSError("the compiler says it is done, and made nothing")
             finally:
                 objects.unlink(missing_ok=True)
     return built

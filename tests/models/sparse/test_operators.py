@@ -271,6 +271,19 @@ def test_very_wide_rows_are_packed_for_few_images_at_once() -> None:
     assert torch.equal(y, (x[:, :, :1] + x[:, :, 1000:]).expand_as(y))
 
 
+@pytest.mark.parametrize(
+    "change", [Tensor.long, lambda t: t[:-1], lambda t: t[:3], lambda t: t.repeat(2)[::2]]
+)
+def test_lists_of_no_plan_are_refused_before_the_kernels_read_them(
+    change: Callable[[Tensor], Tensor],
+) -> None:
+    plan = Plan.of(torch.ones(2, 2, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"^lists of a sparse layer: expected those of a plan, found "):
+        torch.ops.ticket_sig.sparse_conv2d(
+            torch.ones(1, 2, 3, 3), torch.ones(4), None, change(plan.lists), plan.geometry
+        )
+
+
 def test_evaluation_keeps_nothing_for_a_gradient() -> None:
     x, values, plan, _ = small(torch.float32)
     with torch.no_grad():

@@ -71,12 +71,13 @@ def choose(
     if not candidates:
         return ()
     bench = Bench(model, mask, images, precision, training)
-    faster = tuple(name for name in candidates if bench.layer(name)[1] < bench.layer(name)[0])
+    times = {name: bench.layer(name) for name in candidates}
+    faster = tuple(name for name, (dense, sparse) in times.items() if sparse < dense)
     tried = {names: bench.network(names) for names in dict.fromkeys(((), faster, candidates))}
     best = min(tried, key=lambda names: tried[names])
     work = "forward and backward" if training else "a batch"
-    times = f"{1e3 * tried[best]:.0f} ms {work}, {1e3 * tried[()]:.0f} ms dense"
-    note(f"sparse layers: {len(best)} of {len(candidates)} ({times})")
+    found = f"{1e3 * tried[best]:.0f} ms {work}, {1e3 * tried[()]:.0f} ms dense"
+    note(f"sparse layers: {len(best)} of {len(candidates)} ({found})")
     return best
 
 

@@ -215,9 +215,17 @@ def _sections(lists: Tensor, geometry: Sequence[int]) -> list[int]:
 
 
 def _kept(lists: Tensor, geometry: Sequence[int]) -> int:
-    """How many weights are kept."""
+    """How many weights are kept.
+
+    Raises:
+        InputError: the lists are of no plan; the kernels would read beyond them.
+    """
     sections = _sections(lists, geometry)
-    return sections[2] - sections[1]
+    kept = sections[2] - sections[1]
+    if lists.dtype != torch.int32 or not lists.is_contiguous() or kept < 0 or sections[-1] != len(lists):
+        found = f"{lists.dtype} of shape {list(lists.shape)}"
+        raise bad_input("", "lists of a sparse layer", "those of a plan", found)
+    return kept
 
 
 def _positions(lists: Tensor, geometry: Sequence[int]) -> Tensor:
