@@ -66,6 +66,8 @@ def _is_plain(t: Tensor, features: int) -> bool:
 
 
 class _Normalised(torch.autograd.Function):
+    """The kernels, for autograd."""
+
     @staticmethod
     def forward(
         ctx: Any,
