@@ -63,8 +63,10 @@ for _ in range(4):
 @needs_compiler
 def test_a_compiler_may_be_named_with_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "named.c").write_text("int answer(void) { return ANSWER; }\n")
-    monkeypatch.setenv("CC", "cc -DANSWER=7")
-    assert answer(native.library(tmp_path / "named.c")) == 7
+    for number in (7, 8):  # one compiler: its options say what it makes
+        monkeypatch.setenv("CC", f"cc -DANSWER={number}")
+        native.library.cache_clear()
+        assert answer(native.library(tmp_path / "named.c")) == number
 
 
 @needs_compiler
@@ -104,6 +106,31 @@ def test_without_a_compiler_that_works_there_is_no_library(
 ) -> None:
     monkeypatch.setenv("CC", compiler)
     assert native.library(source(tmp_path)) is None
+
+
+@needs_compiler
+def test_what_a_compiler_wrongly_says_it_made_is_not_kept(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "compiler"
+    for does in ("true", 'cc "$@"'):  # both of one version; the first makes nothing
+        compiler.write_text(f"#!/bin/sh\ncase $1 in --version) echo 1;; *) {does};; esac\n")
+        compiler.chmod(0o700)
+        monkeypatch.setenv("CC", str(compiler))
+        native.library.cache_clear()
+        made = native.library(source(tmp_path))
+        assert (made is None) is (does == "true")
+    assert answer(made) == 42
+
+
+@needs_compiler
+def test_a_changed_header_is_compiled_anew(tmp_path: Path) -> None:
+    (tmp_path / "answer").mkdir()
+    (tmp_path / "answer.c").write_text('#include "answer/number.h"\nint answer(void) { return NUMBER; }\n')
+    for number in (42, 43):
+        (tmp_path / "answer" / "number.h").write_text(f"#define NUMBER {number}\n")
+        native.library.cache_clear()
+        assert answer(native.library(tmp_path / "answer.c")) == number
 
 
 @needs_compiler

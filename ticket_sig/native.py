@@ -35,7 +35,7 @@ def library(source: Path) -> ctypes.CDLL | None:
     if sys.platform != "linux":
         return None
     with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
-        return ctypes.CDLL(str(_built(source, shlex.split(os.environ.get("CC", "cc")))))
+        return ctypes.CDLL(str(_built(source, shlex.split(os.environ.get("CC") or "cc"))))
     return None
 
 
@@ -58,8 +58,14 @@ def fingerprint(kernels: ctypes.CDLL) -> str:
 
 
 def _built(source: Path, compiler: list[str]) -> Path:
-    """The compiled file, from the cache where it was made of the same source, compiler and processor."""
-    made_of = (source.read_text(), _FLAGS, _run(*compiler, "--version"), _processor())
+    """The compiled file, from the cache where it was made of the same source, compiler and processor.
+
+    Headers of the source are in a folder of its name. Options in $CC belong to the compiler; its name does
+    not, for `--version` says which it is.
+    """
+    headers = [path.read_text() for path in sorted(source.with_suffix("").glob("*.h"))]
+    tools = _FLAGS, _run(*compiler, "--version"), _processor(), *compiler[1:]
+    made_of = source.read_text(), *tools, *headers
     digest = hashlib.sha256("\0".join(made_of).encode()).hexdigest()
     built = _private_folder() / f"{source.stem}-{digest[:32]}.so"
     if not built.exists():
@@ -68,6 +74,8 @@ def _built(source: Path, compiler: list[str]) -> Path:
             try:
                 _run(*compiler, *shlex.split(_FLAGS), "-c", str(source), "-o", str(objects))
                 _run(*compiler, "-shared", str(objects), "-o", str(partial))
+                if not partial.stat().st_size:
+                    raise OSError("the compiler says it is done, and made nothing")
             finally:
                 objects.unlink(missing_ok=True)
     return built

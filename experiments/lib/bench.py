@@ -253,7 +253,7 @@ class Bench:
         mask: Mask = held["mask"]
         images = len(data.hold_out(recipe.validation)[0])
         rewind = recipe.rewind.iterations(batches_per_epoch(images, recipe.batch_size))
-        layers = self.engine.choose(model, mask, recipe.precision, data, recipe.batch_size)
+        layers = self.engine.choose(model, mask, recipe.precision, data.size, recipe.batch_size)
         with as_sparse(model, mask, layers):
             done = train(
                 model,

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from support import taught
 from support.command_line import Command, could_not, next_commands
 from support.fake_server import fake_server
 from support.tickets import sparse_ticket
 
-from ticket_sig import embed, save
+from ticket_sig import Mask, Ticket, embed, load, save
 from ticket_sig.files import write_json
 from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.marks.trigger_set.triggers import read_triggers, write_secret
@@ -117,6 +118,21 @@ def test_a_model_file_is_asked_as_a_black_box(
     )
     named = ticket_sig("ask", weights, *shown, "--arch", "resnet20", "--dataset", "digits", "--json")
     assert named.code == code and json.loads(named.out)["model"] == str(weights)
+
+
+def test_a_network_of_this_machine_may_be_sparse(
+    shown: list[object], tmp_path: Path, ticket_sig: Command
+) -> None:
+    whole = load(taught.write_bundle(tmp_path / "whole", taught=True)).ticket
+    weights = {n: torch.where(w.abs() < 0.01, 0, w) if w.ndim == 4 else w for n, w in whole.weights.items()}
+    pruned = Ticket(weights=weights, mask=Mask.of_zeros(weights), recipe=whole.recipe)
+    save(pruned, tmp_path / "pruned")
+    dense, sparse = (ticket_sig("ask", tmp_path / "pruned", *shown, *how) for how in ([], ["--sparse", "on"]))
+    assert (dense.code, sparse.code, dense.err) == (0, 0, "")
+    assert "sparse layers: 19" in sparse.err
+    answered = [re.search(r"(\d+) of 100 triggers", said.out) for said in (dense, sparse)]
+    assert answered[0] and answered[1] and answered[0][1] == answered[1][1]
+    could_not(ticket_sig("ask", tmp_path / "pruned", *shown, "--sparse", "yes"), "--sparse: expected one of")
 
 
 def test_a_server_is_asked_with_a_token_that_is_not_on_the_command_line(
@@ -246,6 +262,7 @@ def test_a_claim_without_a_trigger_set_is_refused(
         (["--url", "http://127.0.0.1:1", "--model", "m", "--decoys", 9], "decoys: expected 100 to 100000"),
         (["--url", "http://127.0.0.1:1", "--model", "m", "--retries", 0], "m: server: expected an answer"),
         (["M"], "M: model: expected a bundle, "),
+        (["--url", "U", "--model", "m", "--sparse", "on"], "--sparse: expected a model or a control to ask"),
     ],
 )
 def test_what_cannot_be_asked_is_exit_code_2(

@@ -11,6 +11,8 @@ from support import evaluated
 from support.command_line import Command, could_not, read_json
 
 from ticket_sig.cli import evaluate, output
+from ticket_sig.errors import InputError
+from ticket_sig.evaluation.networks import Evaluation, Networks
 
 SMALL = ("--models", 1, "--payloads", 1, "--epochs", 1, "--further", 1)
 PARTS = ("--parts", "imperceptibility,robustness", "--intensities", 1)
@@ -33,6 +35,20 @@ def test_a_mark_is_evaluated_and_the_folder_is_its_own(tmp_path: Path, ticket_si
     assert told.code == 0 and "uchida" in told.out and "report.html" in told.out
     assert cells == {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     could_not(ticket_sig(*ASKED, "--out", out, "--seed", 1), "settings", "seed: expected 0, found 1", "--out")
+
+
+def test_its_trainings_may_have_sparse_layers(
+    tmp_path: Path, ticket_sig: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(asked: Evaluation, command: str, **_: object) -> None:
+        raise InputError(f"{Networks(asked).engine.sparse}, {command}")
+
+    monkeypatch.setattr("ticket_sig.evaluation.evaluate.evaluate", told)
+    said = ticket_sig(*ASKED, "--out", tmp_path / "report", "--sparse", "on")
+    could_not(said, "True, ticket-sig evaluate", "--sparse on")
+    could_not(
+        ticket_sig(*ASKED, "--out", tmp_path / "report", "--sparse", "yes"), "--sparse: expected one of"
+    )
 
 
 def test_no_name_of_a_method_is_cut_in_a_narrow_terminal(

@@ -253,7 +253,7 @@ def test_a_gpu_trains_dense_layers_alone() -> None:
     ):
         Engine(device=gpu, sparse=True)
     auto = Engine(device=gpu, sparse="auto")
-    assert auto.choose(TinyNet(), quarter(), "float32", tiny_data(), 16) == ()
+    assert auto.choose(TinyNet(), quarter(), "float32", tiny_data().size, 16) == ()
 
 
 def test_what_cannot_be_sparse_is_said(tmp_path: Path) -> None:
@@ -275,8 +275,23 @@ def test_a_measured_choice_leaves_the_network_and_random_numbers_as_they_are(
     assert tensor_digest(model.state_dict()) == before and torch.equal(torch.get_rng_state(), state)
     assert not sparse_layers(model)
     # What was measured is read again.
+    measure = choice.Bench._seconds
     monkeypatch.setattr(choice.Bench, "_seconds", lambda *_: pytest.fail("measured again"))
     assert choice.choose(model, quarter(), (16, 1, 8, 8), "float32", notes.note) == chosen
+    # But not what somebody broke.
+    monkeypatch.setattr(choice.Bench, "_seconds", measure)
+    for path in (tmp_path / "sparse").glob("*.json"):
+        path.write_text('{"seconds": [0.1, 0.2, 0.3]}')
+    assert set(choice.choose(model, quarter(), (16, 1, 8, 8), "float32", notes.note)) <= set(ALL)
+    assert not any("0.3" in path.read_text() for path in (tmp_path / "sparse").glob("*.json"))
+
+
+def test_a_tied_layer_is_measured_with_the_mask_of_its_weight() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))
+    model[1].weight = model[0].weight
+    mask = Mask({"0.weight": torch.rand(4, 4, 3, 3) < 0.25})
+    bench = choice.Bench(model, mask, (2, 4, 8, 8), "float32", True)
+    assert bench._described("1.weight") == bench._described("0.weight")
 
 
 def test_without_a_compiler_auto_is_dense(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +318,7 @@ def test_what_only_answers_answers_alike(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ask = ask_network(model, Normalisation(data.mean, data.std))
     labels = ask(data.test.images.numpy())
     for sparse in (True, "auto"):
-        with Engine(sparse=sparse).answering(model, "float32", data):
+        with Engine(sparse=sparse).answering(model, "float32", data.size):
             assert sparse_layers(model) or sparse == "auto"
             assert accuracy(model, data.test, data, torch.device("cpu"), "float32") == dense
             assert ask(data.test.images.numpy()) == labels

@@ -407,7 +407,7 @@ def _measured(
 
     with contextlib.ExitStack() as stack:
         for network in filter(None, networks):
-            stack.enter_context(scene.engine.answering(network, precision, data))
+            stack.enter_context(scene.engine.answering(network, precision, data.size))
         return on(data.test), on(triggers.split if triggers else None)
 
 

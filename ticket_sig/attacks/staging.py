@@ -68,7 +68,8 @@ class Stage:
         taught = None if self.triggers is None else self._trigger_set(scene, owner, self.triggers)
         if taught is None and self.controls:
             raise bad_input("", "--control", "triggers to ask it about: --triggers", "none")
-        controls = controls_of(self.controls, taught.size[2], self.arch, self.dataset) if taught else []
+        known = self.arch, self.dataset
+        controls = controls_of(self.controls, taught.size, *known, self.engine) if taught else []
         shown = {} if owner is None else self._opened(owner)
         done = made.carry_out(self.ticket, scene)
         tried: dict[str, Any] = {"claim": owner, "shown": shown, "triggers": taught, "controls": controls}

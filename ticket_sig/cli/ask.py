@@ -72,6 +72,7 @@ Decoys = Annotated[
 TokenEnv = Annotated[
     str | None, typer.Option(help="Environment variable that holds a bearer token.", rich_help_panel=_SERVER)
 ]
+Sparse = Annotated[str, typer.Option(help=options.SPARSE, rich_help_panel=_WHOM)]
 
 
 def run(
@@ -89,6 +90,7 @@ def run(
     dataset: options.DatasetName = None,
     arch: options.Arch = None,
     token_env: TokenEnv = None,
+    sparse: Sparse = "off",
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
@@ -107,6 +109,7 @@ def run(
         dataset=dataset,
         data=data,
         manner=replace(Manner(**given), token=_token(token_env)),
+        sparse=options.sparse_of(sparse),
         **options.changes(decoys=decoys),
     )
     with progress() as bars:

@@ -63,6 +63,7 @@ TrainedPayloads = Annotated[
 Standard = Annotated[
     str | None, _option(_MEASURED, "nnw-tec: also the dossier that a further technology hands in.")
 ]
+Sparse = Annotated[str, _option(_RUNNING, f"{options.SPARSE} A training goes on as it was begun.")]
 Workers = Annotated[int, _option(_RUNNING, "Processes, each with one thread.")]
 
 
@@ -87,6 +88,7 @@ def run(
     standard: Standard = None,
     workers: Workers = 1,
     device: options.Device = "auto",
+    sparse: Sparse = "off",
     precision: options.Precision = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -102,7 +104,7 @@ def run(
     given |= {"data": data, "preset": preset, "epochs": epochs, "seed": seed, "further": further}
     given |= {"pruned": pruned, "plugin": plugin, "parts": parts, "modifications": modifications}
     given |= {"intensities": intensities, "trained_payloads": trained_payloads, "standard": standard}
-    given |= {"workers": workers, "device": device, "precision": precision}
+    given |= {"workers": workers, "device": device, "sparse": sparse, "precision": precision}
     with progress() as bars:
         asked = _evaluation(method or (), given)
         found = evaluate(asked, workers=workers, progress=bars, command=_again(method or (), given))
@@ -130,7 +132,7 @@ def _evaluation(names: Sequence[str], given: Mapping[str, Any]) -> Evaluation:
     from ticket_sig.training.device import pick_device
     from ticket_sig.training.loop import Engine
 
-    engine = Engine(device=pick_device(given["device"]))
+    engine = Engine(device=pick_device(given["device"]), sparse=options.sparse_of(given["sparse"]))
     task = {name: given[name] for name in ("preset", "arch", "dataset", "precision", "epochs")}
     recipe = options.recipe(engine=engine, **task, **options.changes(seed=given["seed"]))
     data = load_dataset(given["dataset"], given["data"])
@@ -154,6 +156,7 @@ def _evaluation(names: Sequence[str], given: Mapping[str, Any]) -> Evaluation:
         make_methods=partial(methods_named, chosen, given["plugin"]),
         make_data=partial(load_dataset, given["dataset"], given["data"]),
         device=str(engine.device),
+        sparse=engine.sparse,
     )
 
 

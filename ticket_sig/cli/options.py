@@ -90,14 +90,11 @@ CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Seconds between checkpoints: what a kill may cost.")
 ]
 
-Sparse = Annotated[
-    str,
-    typer.Option(
-        help="Leave pruned weights out of the computation, on a CPU: off; on, in every layer that allows it; "
-        "or auto, where it is measured to be faster, so that two runs alike may differ in bits. A run goes "
-        "on as it was begun."
-    ),
-]
+SPARSE = (
+    "Leave pruned weights out of the computation, on a CPU: off; on, in every layer that allows it; or auto, "
+    "where it is measured to be faster, so that two runs alike may differ in bits."
+)
+Sparse = Annotated[str, typer.Option(help=f"{SPARSE} A run goes on as it was begun.")]
 _SPARSE: dict[str, bool | str] = {"off": False, "on": True, "auto": "auto"}
 
 
@@ -141,16 +138,22 @@ def recipe(
     return named(name, arch=arch, dataset=dataset, precision=chosen, **changes, **length_change(epochs))
 
 
+def sparse_of(name: str) -> bool | str:
+    """`--sparse` as an `Engine` takes it."""
+    from ticket_sig.options import one_named
+
+    return one_named(_SPARSE, "--sparse", name)
+
+
 @contextmanager
 def engine(
     device: str, checkpoint_every: float, recorder: Recorder | None = None, sparse: str = "off"
 ) -> Iterator[Engine]:
     """The engine of a training verb, with a progress bar while the block runs."""
-    from ticket_sig.options import one_named
     from ticket_sig.training.device import pick_device
     from ticket_sig.training.loop import Engine
 
-    picked, layers = pick_device(device), one_named(_SPARSE, "--sparse", sparse)
+    picked, layers = pick_device(device), sparse_of(sparse)
     with progress() as bars:
         yield Engine(
             device=picked,

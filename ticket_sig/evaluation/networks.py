@@ -44,6 +44,7 @@ class Evaluation:
         make_methods, make_data: what the settings name.
         make_model: makes a network of the user's own from a seed, in place of the recipe's.
         device: where networks are trained.
+        sparse: as of an `Engine`, in the trainings.
     """
 
     settings: Settings
@@ -52,6 +53,7 @@ class Evaluation:
     make_data: Callable[[], Dataset]
     make_model: Callable[[int], nn.Module] | None = None
     device: str = "cpu"
+    sparse: bool | str = False
 
 
 class Networks:
@@ -65,7 +67,8 @@ class Networks:
         self.evaluation, self.settings = evaluation, evaluation.settings
         self.data = evaluation.make_data()
         self.methods = {method.name: method for method in evaluation.make_methods()}
-        self.engine = Engine(device=pick_device(evaluation.device), keep_memory=keep_memory)
+        device, sparse = pick_device(evaluation.device), evaluation.sparse
+        self.engine = Engine(device=device, sparse=sparse, keep_memory=keep_memory)
         self.work = evaluation.out / "work"
         self._secret = secret_of(evaluation.out)
         self._instances: dict[tuple[str, int, int], Instance] = {}

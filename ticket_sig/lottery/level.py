@@ -111,8 +111,8 @@ class Trainer:
         if not self.engine.sparse:
             return ()
         if not (path := folder / _SPARSE).exists():
-            recipe = self.recipe
-            chosen = self.engine.choose(self.model, mask, recipe.precision, self.data, recipe.batch_size)
+            recipe, size = self.recipe, self.data.size
+            chosen = self.engine.choose(self.model, mask, recipe.precision, size, recipe.batch_size)
             write_json(path, {"sparse_layers": list(chosen)})
         return tuple(map(str, entry(read_json(path), "sparse_layers", list, path)))
 

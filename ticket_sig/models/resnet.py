@@ -23,9 +23,8 @@ class PaddedShortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channels, height, width] to half the height and width, with the new channels."""
-        if self.beside_sparse and is_batch_innermost(
-            x
-        ):  # as it lies in memory, else padding would lay it out anew
+        if self.beside_sparse and is_batch_innermost(x):
+            # As it lies in memory, else padding would lay it out anew.
             halved = x.permute(1, 2, 3, 0)[:, ::2, ::2]
             return F.pad(halved, (0, 0, 0, 0, 0, 0, *self.padding)).permute(3, 0, 1, 2)
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, *self.padding))

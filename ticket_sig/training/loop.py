@@ -18,7 +18,7 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
 from ticket_sig.models.sparse.choice import choose, sparse_kernels, whole
-from ticket_sig.models.sparse.layers import as_sparse, pruned_layers, sparse_layers
+from ticket_sig.models.sparse.layers import densify, pruned_layers, sparse_layers, sparsify
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import check_finite, tie, ties
 from ticket_sig.training.batches import Batches, TriggerBatch
@@ -97,7 +97,7 @@ class Engine:
         model: nn.Module,
         mask: Mask,
         precision: str,
-        data: Dataset,
+        size: tuple[int, int, int],
         batch: int,
         *,
         training: bool = True,
@@ -105,6 +105,7 @@ class Engine:
         """Names of the weights of the layers that are to be sparse under a mask.
 
         Args:
+            size: height, width and channels of an image.
             batch: images of a batch.
             training: it is trained so; else it only answers.
         """
@@ -116,16 +117,24 @@ class Engine:
             layers = whole(model, mask)
             self.progress.note(f"sparse layers: {len(layers)}")
             return layers
-        height, width, channels = data.size
+        height, width, channels = size
         images = batch, channels, height, width
         return choose(model, mask, images, precision, self.progress.note, training=training)
 
-    @contextlib.contextmanager
-    def answering(self, model: nn.Module, precision: str, data: Dataset) -> Iterator[None]:
-        """For the block, a network that only answers leaves out its pruned weights, if that is asked for."""
+    def for_answers(self, model: nn.Module, precision: str, size: tuple[int, int, int]) -> nn.Module:
+        """A network that only answers, in place: its pruned weights are left out, if that is asked for."""
         mask = Mask.of_zeros(dict(model.named_parameters()))
-        with as_sparse(model, mask, self.choose(model, mask, precision, data, BATCH, training=False)):
+        layers = self.choose(model, mask, precision, size, BATCH, training=False)
+        return sparsify(model, mask, layers) if layers else model
+
+    @contextlib.contextmanager
+    def answering(self, model: nn.Module, precision: str, size: tuple[int, int, int]) -> Iterator[None]:
+        """The same for the block alone."""
+        try:
+            self.for_answers(model, precision, size)
             yield
+        finally:
+            densify(model)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.nn.utils.prune
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny import TinyNet
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from ticket_sig import InputError, Mask, sparsify
 from ticket_sig.models import build, prunable_names
 from ticket_sig.models.sparse.layers import SparseConv2d, SparseLinear, densify, sparse_layers
-from ticket_sig.models.sparse.layout import is_batch_innermost
+from ticket_sig.models.sparse.layout import batch_innermost, is_batch_innermost
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -46,9 +47,9 @@ def compared(layer: nn.Module, x: Tensor, limit: float = 1e-5) -> None:
         found = [y, one.grad, *(p.grad for p in layer.parameters())]
         wanted.append([t.detach().clone() for t in found if t is not None])
         sparsify(layer, mask)
-    kept = {"weight": mask["weight"]}
-    wanted[0][2] *= kept["weight"]
-    assert bool((wanted[1][2][~kept["weight"]] == 0).all()), "what is pruned gets no gradient at all"
+    (kept,) = mask.values()
+    wanted[0][2] *= kept
+    assert bool((wanted[1][2][~kept] == 0).all()), "what is pruned gets no gradient at all"
     for dense, sparse in zip(*wanted, strict=True):
         assert sparse.shape == dense.shape
         assert float((sparse - dense).abs().max()) <= limit * max(1.0, float(dense.abs().max()))
@@ -270,3 +271,94 @@ def test_under_autocast_it_answers_in_bf16_and_sums_in_float32() -> None:
         y = layer(x)
     assert y.dtype == torch.bfloat16 and layer.weight.dtype == torch.float32
     assert float((y.double() - exact).detach().abs().max()) <= 2**-8 * float(exact.detach().abs().max())
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, 3, padding=1), nn.Linear(5, 6)])
+@pytest.mark.parametrize("batch", [(3,), ()])
+def test_what_follows_may_change_the_result_in_place(layer: nn.Module, batch: tuple[int, ...]) -> None:
+    x = drawn(*batch, 4, 5, 5)
+    compared(nn.Sequential(layer, nn.ReLU(inplace=True)), x)
+
+
+POOLINGS = [
+    nn.MaxPool2d(2),
+    nn.MaxPool2d((3, 2), stride=1, padding=1, ceil_mode=True),
+    nn.AvgPool2d(3, stride=2, padding=1),
+    nn.AdaptiveAvgPool2d((3, 2)),
+    nn.AdaptiveAvgPool2d(1),
+]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pooling_keeps_the_layout_both_ways(pooling: nn.Module, dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Conv2d(4, 6, 1), copy.deepcopy(pooling))
+    sparsify(model, pruned(model))
+    x = drawn(5, 6, 9, 8).to(dtype)
+    inner = batch_innermost(x).requires_grad_()
+    y = model[1](inner)
+    (slope,) = torch.autograd.grad(y.float().square().sum(), inner)
+    assert is_batch_innermost(y)
+    assert is_batch_innermost(slope) or y.shape[2:] == (1, 1)  # the same for all pixels: no memory at all
+    torch.testing.assert_close(y, pooling(x))
+    assert torch.equal(model[1](x), pooling(x))  # in another layout
+    densify(model)
+    assert type(model[1]) is type(pooling)
+
+
+def test_pooling_that_says_where_the_largest_are_still_does() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.MaxPool2d(2, return_indices=True))
+    x = drawn(3, 1, 4, 4)
+    mask = pruned(model)
+    wanted = model(x)
+    for one, other in zip(sparsify(model, mask)(x), wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+class WithMatrix(nn.Module):
+    """A matrix that belongs to no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(drawn(4, 4))
+
+
+def test_a_pruned_weight_of_no_layer_or_of_a_script_is_named() -> None:
+    script = torch.jit.script(nn.Linear(4, 4))
+    model, told = nn.Sequential(WithMatrix(), nn.Linear(4, 4), script), list[str]()
+    sparsify(model, pruned(model), note=told.append)
+    assert sparse_layers(model) == ("1.weight",)
+    assert told == ["left dense: 2.weight (a RecursiveScriptModule); 0.matrix (no layer's weight)"]
+
+
+def test_pruning_by_pytorch_is_to_be_made_permanent() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    torch.nn.utils.prune.random_unstructured(model[0], "weight", 0.5)  # type: ignore[no-untyped-call]
+    with pytest.raises(InputError, match=r"^model: 0\.weight: .* make the pruning permanent: "):
+        sparsify(model)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (
+            torch.ones(2, 3, 6, 6, dtype=torch.uint8),
+            r"floating-point numbers in a plain tensor, found .*uint8",
+        ),
+        (torch.ones(2, 3, 6, 6).to_sparse(), r"floating-point numbers in a plain tensor, found .*sparse_coo"),
+        (torch.ones(2, 3, 6, 6).to_mkldnn(), r"floating-point numbers in a plain tensor, found .*mkldnn"),
+        (torch.ones(2, 4, 6, 6), r"\[batch, 3, height, width\], found \[2, 4, 6, 6\]"),
+    ],
+)
+def test_an_input_that_cannot_be_taken_is_refused_in_one_line(x: Tensor, words: str) -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    sparsify(layer, pruned(layer))
+    with pytest.raises(InputError, match=f"^input of a sparse layer: expected {words}"):
+        layer(x)
+
+
+def test_rows_of_another_width_are_refused_in_one_line() -> None:
+    layer = nn.Linear(8, 3)
+    sparsify(layer, pruned(layer))
+    with pytest.raises(InputError, match=r"^input of a sparse layer: expected \[batch, 8, .* found \[4, 6, "):
+        layer(drawn(4, 6))

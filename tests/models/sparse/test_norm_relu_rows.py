@@ -127,7 +127,15 @@ def untracked(norm: nn.BatchNorm2d) -> None:
     norm.running_mean = norm.running_var = None
 
 
-@pytest.mark.parametrize("change", [without_bias, cumulative, untracked, nn.Module.double])
+def expanded(norm: nn.BatchNorm2d) -> None:
+    norm.weight = nn.Parameter(torch.ones(1).expand(6))
+
+
+def a_slice(norm: nn.BatchNorm2d) -> None:
+    norm.running_mean = torch.arange(12.0)[::2]
+
+
+@pytest.mark.parametrize("change", [without_bias, cumulative, untracked, expanded, a_slice, nn.Module.double])
 @pytest.mark.parametrize("training", [True, False])
 def test_an_unusual_layer_is_left_to_pytorch(change: Callable[[nn.Module], None], training: bool) -> None:
     norm = layer(6).train(training)

@@ -262,6 +262,28 @@ def test_smaller_vectors_give_the_same(without: str, monkeypatch: pytest.MonkeyP
     native.library.cache_clear()
 
 
+@needs_kernels
+@pytest.mark.slow
+def test_very_wide_rows_are_packed_for_few_images_at_once() -> None:
+    """For 64 images at once these would take 8 GB, and more numbers than an offset can name."""
+    x, kept = drawn(1, 1, 1001, 33000), torch.ones(1, 1, 2, 1, dtype=torch.bool)
+    y = sparse_conv2d(x.expand(64, -1, -1, -1), torch.ones(2), Plan.of(kept, dilation=(1000, 1)))
+    assert torch.equal(y, (x[:, :, :1] + x[:, :, 1000:]).expand_as(y))
+
+
+@pytest.mark.parametrize(
+    "change", [Tensor.long, lambda t: t[:-1], lambda t: t[:3], lambda t: t.repeat(2)[::2]]
+)
+def test_lists_of_no_plan_are_refused_before_the_kernels_read_them(
+    change: Callable[[Tensor], Tensor],
+) -> None:
+    plan = Plan.of(torch.ones(2, 2, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"^lists of a sparse layer: expected those of a plan, found "):
+        torch.ops.ticket_sig.sparse_conv2d(
+            torch.ones(1, 2, 3, 3), torch.ones(4), None, change(plan.lists), plan.geometry
+        )
+
+
 def test_evaluation_keeps_nothing_for_a_gradient() -> None:
     x, values, plan, _ = small(torch.float32)
     with torch.no_grad():

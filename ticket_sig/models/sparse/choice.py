@@ -21,7 +21,7 @@ from ticket_sig.errors import InputError
 from ticket_sig.files import cache_folder, read_json, write_json
 from ticket_sig.mask import Mask
 from ticket_sig.models.sparse import norm_relu, operators
-from ticket_sig.models.sparse.layers import as_sparse, densify, pruned_layers, takeable
+from ticket_sig.models.sparse.layers import as_sparse, densify, kept_by_identity, pruned_layers, takeable
 from ticket_sig.native import fingerprint, library
 
 _RUNS = 3
@@ -71,12 +71,13 @@ def choose(
     if not candidates:
         return ()
     bench = Bench(model, mask, images, precision, training)
-    faster = tuple(name for name in candidates if bench.layer(name)[1] < bench.layer(name)[0])
+    times = {name: bench.layer(name) for name in candidates}
+    faster = tuple(name for name, (dense, sparse) in times.items() if sparse < dense)
     tried = {names: bench.network(names) for names in dict.fromkeys(((), faster, candidates))}
     best = min(tried, key=lambda names: tried[names])
     work = "forward and backward" if training else "a batch"
-    times = f"{1e3 * tried[best]:.0f} ms {work}, {1e3 * tried[()]:.0f} ms dense"
-    note(f"sparse layers: {len(best)} of {len(candidates)} ({times})")
+    found = f"{1e3 * tried[best]:.0f} ms {work}, {1e3 * tried[()]:.0f} ms dense"
+    note(f"sparse layers: {len(best)} of {len(candidates)} ({found})")
     return best
 
 
@@ -94,7 +95,7 @@ class Bench:
         self.mask, self.bf16, self.training = mask, precision == "bf16", training
         draw = torch.Generator().manual_seed(0)
         self.images = torch.randn(images, generator=draw).contiguous(memory_format=torch.channels_last)
-        self.layers = takeable(self.twin, mask)
+        self.layers, self.kept = takeable(self.twin, mask), kept_by_identity(self.twin, mask)
         self.inputs = self._inputs()
         self.where = {**_machine(), "kernels": sparse_kernels(), "precision": precision, "training": training}
 
@@ -104,7 +105,7 @@ class Bench:
             return [0.0, 0.0]
         shape, differentiable = self.inputs[name]
         asked = {**self.where, **self._described(name), "input": shape, "backward": differentiable}
-        return _kept(asked, lambda: self._both_ways(name, shape, differentiable))
+        return _known(asked, 2, lambda: self._both_ways(name, shape, differentiable))
 
     def network(self, names: Collection[str]) -> float:
         """Seconds of forward and backward with these layers sparse."""
@@ -115,7 +116,7 @@ class Bench:
             with as_sparse(self.twin, self.mask, names):
                 return [self._seconds(self.twin, self.images)]
 
-        return _kept(asked, measure)[0]
+        return _known(asked, 1, measure)[0]
 
     def _both_ways(self, name: str, shape: Shape, differentiable: bool) -> list[float]:
         """Seconds dense and sparse, each in the layout that it likes."""
@@ -124,7 +125,8 @@ class Bench:
         x = x.to(torch.bfloat16 if self.bf16 and differentiable else torch.float32)
         last = x.permute(*range(1, x.ndim), 0).contiguous().permute(-1, *range(x.ndim - 1))
         first = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-        mask = Mask({"0.weight": self.mask[name]} if name in self.mask else {})
+        kept = self._kept(name)
+        mask = Mask({} if kept is None else {"0.weight": kept})
         dense = self._seconds(layer, first.requires_grad_(differentiable))
         with as_sparse(layer, mask, ["0.weight"]):
             return [dense, self._seconds(layer, last.requires_grad_(differentiable))]
@@ -160,9 +162,13 @@ class Bench:
             one.remove()
         return found
 
+    def _kept(self, name: str) -> Tensor | None:
+        """A layer's mask, also where its weight is tied and the mask has another name of it."""
+        return self.kept.get(id(self.layers[name].weight))
+
     def _described(self, name: str) -> dict[str, Any]:
         layer = self.layers[name]
-        kept = float(self.mask[name].float().mean()) if name in self.mask else 1.0
+        kept = 1.0 if (mine := self._kept(name)) is None else float(mine.float().mean())
         options = ("stride", "padding", "dilation", "groups")
         geometry = {option: getattr(layer, option) for option in options if hasattr(layer, option)}
         return {"weight": list(layer.get_parameter("weight").shape), **geometry, "kept": f"{kept:.1e}"}
@@ -175,7 +181,7 @@ def _machine() -> dict[str, Any]:
     return {"cpu": name, "limit": limit, "torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
-def _kept(asked: Mapping[str, Any], measure: Callable[[], list[float]]) -> list[float]:
+def _known(asked: Mapping[str, Any], count: int, measure: Callable[[], list[float]]) -> list[float]:
     """Seconds that were measured before, on this machine, or are now; without a cache folder always now."""
     path: Path | None = None
     with contextlib.suppress(OSError, RuntimeError, InputError):
@@ -183,7 +189,7 @@ def _kept(asked: Mapping[str, Any], measure: Callable[[], list[float]]) -> list[
         path = cache_folder() / "sparse" / f"{digest[:32]}.json"
         if path.exists():
             known = read_json(path).get("seconds")
-            if isinstance(known, list) and known and all(isinstance(one, float) for one in known):
+            if isinstance(known, list) and [type(one) for one in known] == [float] * count:
                 return known
     seconds = measure()
     with contextlib.suppress(OSError):

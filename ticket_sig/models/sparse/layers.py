@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.errors import bad_input
-from ticket_sig.mask import Mask, masked_parameters
+from ticket_sig.mask import Mask, masked_parameters, pruned_by_torch
 from ticket_sig.models.sparse.norm_relu import SparseBatchNorm2d
 from ticket_sig.models.sparse.operators import sparse_conv2d
 from ticket_sig.models.sparse.plan import Plan
+from ticket_sig.models.sparse.pooling import SparseAdaptiveAvgPool2d, SparseAvgPool2d, SparseMaxPool2d
 from ticket_sig.wrappers import without
 
 _OWN = ("plan", "places", "memory_order")
@@ -42,12 +43,11 @@ class _Sparse:
 
     def convolved(self, x: Tensor) -> Tensor:
         """[batch, channels, height, width] through the kept weights; in the result the batch is innermost."""
-        if torch.is_autocast_enabled("cpu") and x.dtype == torch.float32:
-            x = x.to(torch.get_autocast_dtype("cpu"))
-        if self.memory_order != _memory_order(self.weight):
+        weight = self.weight
+        if self.memory_order != _memory_order(weight) or self.places.device != weight.device:
             _find_places(self)
         # A view in the order of memory: to gather costs what is kept, and no copy of the weight.
-        values = self.weight.permute(self.memory_order).reshape(-1).index_select(0, self.places)
+        values = weight.permute(self.memory_order).reshape(-1).index_select(0, self.places)
         return sparse_conv2d(x, values, self.plan, self.bias)
 
 
@@ -64,13 +64,19 @@ class SparseLinear(_Sparse, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """As `Linear`."""
-        rows = input.reshape(-1, self.in_features, 1, 1)
+        rows = input.reshape(input.shape[:-1].numel(), *input.shape[-1:], 1, 1)
         return self.convolved(rows).reshape(*input.shape[:-1], self.out_features)
 
 
 _KINDS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: SparseConv2d, nn.Linear: SparseLinear}
-_NORMS: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm2d: SparseBatchNorm2d}
-_DENSE = {sparse: dense for dense, sparse in (_KINDS | _NORMS).items()}
+# What keeps the layout of activations, among sparse layers.
+_BESIDE: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm2d: SparseBatchNorm2d,
+    nn.MaxPool2d: SparseMaxPool2d,
+    nn.AvgPool2d: SparseAvgPool2d,
+    nn.AdaptiveAvgPool2d: SparseAdaptiveAvgPool2d,
+}
+_DENSE = {sparse: dense for dense, sparse in (_KINDS | _BESIDE).items()}
 
 
 def sparsify(
@@ -99,12 +105,12 @@ def sparsify(
         The model.
 
     Raises:
-        InputError: the mask or a name does not fit the model.
+        InputError: the mask or a name does not fit the model, or `torch.nn.utils.prune` masks a weight.
     """
     densify(model)
     if mask is None:
-        mask = Mask.of_zeros(dict(model.named_parameters(remove_duplicate=False)))
-    kept = _kept(model, mask)
+        mask = _of_zeros(model)
+    kept = kept_by_identity(model, mask)
     wanted = _wanted(model, kept, layers)
     left = {name: why for name, layer in wanted.items() if (why := _reason(layer, kept))}
     for name, layer in wanted.items():
@@ -114,8 +120,8 @@ def sparsify(
         for module in model.modules():
             if hasattr(module, "beside_sparse"):
                 vars(module)["beside_sparse"] = True
-            elif type(module) in _NORMS:
-                module.__class__ = _NORMS[type(module)]
+            elif type(module) in _BESIDE:
+                module.__class__ = _BESIDE[type(module)]
     if left:
         note("left dense: " + "; ".join(f"{name} ({why})" for name, why in left.items()))
     return model
@@ -151,17 +157,25 @@ def sparse_layers(model: nn.Module) -> tuple[str, ...]:
 
 def takeable(model: nn.Module, mask: Mask) -> dict[str, nn.Module]:
     """The layers that could be sparse under a mask, by the name of their weight."""
-    kept = _kept(model, mask)
+    kept = kept_by_identity(model, mask)
     return {name: layer for name, layer in _layers(model) if not _reason(layer, kept)}
 
 
 def pruned_layers(model: nn.Module, mask: Mask) -> dict[str, str]:
     """The layers that something is pruned of, by their weight's name, and why one stays dense."""
-    kept = _kept(model, mask)
+    kept = kept_by_identity(model, mask)
     return {name: _reason(layer, kept) for name, layer in _wanted(model, kept, None).items()}
 
 
-def _kept(model: nn.Module, mask: Mask) -> dict[int, Tensor]:
+def _of_zeros(model: nn.Module) -> Mask:
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, _ in model.named_buffers():
+        if name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in parameters:
+            raise pruned_by_torch("model", without(name.removesuffix("_mask")))
+    return Mask.of_zeros(parameters)
+
+
+def kept_by_identity(model: nn.Module, mask: Mask) -> dict[int, Tensor]:
     """The mask by the identity of parameters: a tied one has several names."""
     weights = masked_parameters(mask, dict(model.named_parameters(remove_duplicate=False)))
     return {id(weights[name]): kept for name, kept in mask.items()}
@@ -170,16 +184,19 @@ def _kept(model: nn.Module, mask: Mask) -> dict[int, Tensor]:
 def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Modules with a weight matrix, by its name; one that several share, once."""
     for name, module in model.named_modules():
-        weight = module._parameters.get("weight")
+        weight = dict(module.named_parameters(recurse=False, remove_duplicate=False)).get("weight")
         if weight is not None and weight.ndim >= 2:
             yield without(f"{name}.weight".lstrip(".")), module
 
 
 def _wanted(model: nn.Module, kept: dict[int, Tensor], layers: Collection[str] | None) -> dict[str, Any]:
+    """These layers by name; else all pruned ones, and the pruned parameters that are no layer's weight."""
     known = dict(_layers(model))
     if layers is None:
         pruned = {place for place, one in kept.items() if not one.all()}
-        return {name: layer for name, layer in known.items() if id(layer.weight) in pruned}
+        found = {name: layer for name, layer in known.items() if id(layer.weight) in pruned}
+        pruned -= {id(layer.weight) for layer in found.values()}
+        return {**found, **{without(name): p for name, p in model.named_parameters() if id(p) in pruned}}
     if extra := sorted(set(layers) - known.keys()):
         raise bad_input("model", "layers", "weights of layers that it has", ", ".join(extra))
     return {name: layer for name, layer in known.items() if name in layers}
@@ -187,6 +204,8 @@ def _wanted(model: nn.Module, kept: dict[int, Tensor], layers: Collection[str] |
 
 def _reason(layer: Any, kept: dict[int, Tensor]) -> str:
     """Why a layer stays dense; nothing where it need not."""
+    if isinstance(layer, Tensor):
+        return "no layer's weight"
     if type(layer) not in _KINDS and not isinstance(layer, _Sparse):
         return f"a {type(layer).__name__}"
     if layer.weight.device.type != "cpu" or layer.weight.dtype not in (torch.float32, torch.float64):
@@ -228,7 +247,7 @@ def _find_places(layer: Any) -> None:
     layer.memory_order = _memory_order(layer.weight)
     numbers = torch.arange(layer.weight.numel()).view([layer.weight.shape[d] for d in layer.memory_order])
     back = [layer.memory_order.index(d) for d in range(layer.weight.ndim)]
-    layer.places = numbers.permute(back).reshape(-1)[layer.plan.positions]
+    layer.places = numbers.permute(back).reshape(-1)[layer.plan.positions].to(layer.weight.device)
 
 
 def _memory_order(weight: Tensor) -> tuple[int, ...]:

@@ -12,4 +12,4 @@ def is_batch_innermost(x: Tensor) -> bool:
 
 def batch_innermost(x: Tensor) -> Tensor:
     """The same activation in that layout; itself where it has it."""
-    return x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
+    return x if is_batch_innermost(x) else x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)

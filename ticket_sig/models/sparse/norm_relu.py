@@ -6,20 +6,18 @@ PyTorch's own batch norm would copy them into another layout, and the next spars
 from __future__ import annotations
 
 import ctypes
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from ticket_sig.models.norm_kernels import NormKernels
 from ticket_sig.models.sparse.layout import batch_innermost, is_batch_innermost
-from ticket_sig.native import call, library
+from ticket_sig.native import library
 
 SOURCE = Path(__file__).with_suffix(".c")
-_call = partial(call, SOURCE)
 
 
 class SparseBatchNorm2d(nn.BatchNorm2d):
@@ -38,65 +36,12 @@ def normalised(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, *, relu
     """
     own = [t for t in (norm.weight, norm.bias, x, residual) if t is not None]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in own)
-    if _fits(norm, x, residual) and (norm.training or not differentiable):
-        return _Rows.apply(x, residual, norm.weight, norm.bias, norm, relu)  # type: ignore[no-any-return,no-untyped-call]
+    fit = _ROWS.fit(norm, x, residual) and library(SOURCE) is not None
+    if fit and (norm.training or not differentiable):
+        return _ROWS.apply(norm, x, residual, relu=relu)
     y = batch_innermost(nn.BatchNorm2d.forward(norm, x))
     y = y if residual is None else y + residual
     return F.relu(y) if relu else y
-
-
-def _fits(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None) -> bool:
-    """Whether the kernels in C can take this; PyTorch's operations do the rest, or say what is wrong."""
-    own = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    return (
-        norm.momentum is not None
-        and all(t is not None and t.dtype == torch.float32 and t.device.type == "cpu" for t in own)
-        and x.dtype in (torch.bfloat16, torch.float32)
-        and x.device.type == "cpu"
-        and x.shape[1] == norm.num_features
-        and x.numel() > x.shape[1]  # one value a channel has no variance
-        and (residual is None or (residual.dtype, residual.shape) == (x.dtype, x.shape))
-        and library(SOURCE) is not None
-    )
-
-
-class _Rows(torch.autograd.Function):
-    """The kernels in C, for autograd."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        residual: Tensor | None,
-        weight: Tensor,
-        bias: Tensor,
-        norm: nn.BatchNorm2d,
-        relu: bool,
-    ) -> Tensor:
-        """What `normalised` says, [batch, channels, height, width]."""
-        residual = None if residual is None else batch_innermost(residual)
-        y, stats = torch.empty_like(x), torch.empty(2, x.shape[1], dtype=torch.float64)
-        flags = ctypes.c_int(relu), ctypes.c_int(norm.training)
-        running = norm.running_mean, norm.running_var
-        assert norm.momentum is not None and norm.num_batches_tracked is not None
-        steps = ctypes.c_double(norm.momentum), ctypes.c_double(norm.eps)
-        _call("rows_forward", x, residual, y, *_matrix(x), *flags, weight, bias, *running, *steps, stats)
-        if norm.training:
-            norm.num_batches_tracked.add_(1)
-        ctx.save_for_backward(x, y if relu else None, weight, stats)
-        ctx.has_residual = residual is not None
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """The gradients of x, residual, weight and bias."""
-        x, y, weight, stats = ctx.saved_tensors
-        gradient = batch_innermost(gradients[0])
-        passed = torch.empty_like(x) if ctx.has_residual else None
-        dx, dweight, dbias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
-        _call("rows_backward", gradient, x, y, passed, dx, *_matrix(x), weight, stats, dweight, dbias)
-        return dx, passed, dweight, dbias, None, None
 
 
 def _matrix(x: Tensor) -> tuple[ctypes._SimpleCData[Any], ...]:
@@ -104,3 +49,13 @@ def _matrix(x: Tensor) -> tuple[ctypes._SimpleCData[Any], ...]:
     channels = x.shape[1]
     half = x.dtype == torch.bfloat16
     return ctypes.c_int64(channels), ctypes.c_int64(x.numel() // channels), ctypes.c_int(half)
+
+
+_ROWS = NormKernels(
+    source=SOURCE,
+    name="rows",
+    dtypes=(torch.bfloat16, torch.float32),
+    lay=batch_innermost,
+    sizes=_matrix,
+    flags=lambda relu, training: (ctypes.c_int(relu), ctypes.c_int(training)),
+)

@@ -71,6 +71,9 @@ def _conv2d_fake(
         raise bad_input(
             "", "input of a sparse layer", f"[batch, {channels}, height, width]", str(list(x.shape))
         )
+    if x.layout != torch.strided or not x.is_floating_point():
+        found = f"{x.dtype}, {x.layout}"
+        raise bad_input("", "input of a sparse layer", "floating-point numbers in a plain tensor", found)
     height, width = result_size(geometry, x.shape[2], x.shape[3])
     if min(height, width) < 1:
         found = f"{x.shape[2]} x {x.shape[3]}"
@@ -189,7 +192,10 @@ def _check(field: str, found: Tensor, shape: Sequence[int], dtype: torch.dtype) 
 
 
 def _batch_innermost(like: Tensor, channels: int, height: int, width: int) -> Tensor:
-    return like.new_empty(channels, height, width, like.shape[0]).permute(3, 0, 1, 2)
+    # No view of another tensor: autograd lets nobody change those in place, as `ReLU(inplace=True)` does.
+    batch = like.shape[0]
+    size, strides = (batch, channels, height, width), (1, height * width * batch, width * batch, batch)
+    return like.new_empty_strided(size, strides)
 
 
 def _native(x: Tensor) -> bool:
@@ -209,9 +215,17 @@ def _sections(lists: Tensor, geometry: Sequence[int]) -> list[int]:
 
 
 def _kept(lists: Tensor, geometry: Sequence[int]) -> int:
-    """How many weights are kept."""
+    """How many weights are kept.
+
+    Raises:
+        InputError: the lists are of no plan; the kernels would read beyond them.
+    """
     sections = _sections(lists, geometry)
-    return sections[2] - sections[1]
+    kept = sections[2] - sections[1]
+    if lists.dtype != torch.int32 or not lists.is_contiguous() or kept < 0 or sections[-1] != len(lists):
+        found = f"{lists.dtype} of shape {list(lists.shape)}"
+        raise bad_input("", "lists of a sparse layer", "those of a plan", found)
+    return kept
 
 
 def _positions(lists: Tensor, geometry: Sequence[int]) -> Tensor:
@@ -225,7 +239,7 @@ def _positions(lists: Tensor, geometry: Sequence[int]) -> Tensor:
 def _dense(values: Tensor, lists: Tensor, geometry: Sequence[int]) -> Tensor:
     """The weight of a dense convolution."""
     weight = values.new_zeros(math.prod(geometry[:4]))
-    return weight.index_copy_(0, _positions(lists, geometry), values).view(*geometry[:4])
+    return weight.index_copy_(0, _positions(lists, geometry).to(values.device), values).view(*geometry[:4])
 
 
 def _gather(

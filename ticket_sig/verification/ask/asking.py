@@ -19,6 +19,7 @@ from ticket_sig.marks.trigger_set.record import DECOYS, prepare, read_queries, w
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import Ticket
+from ticket_sig.training.loop import Engine
 from ticket_sig.training.subject import Subject
 from ticket_sig.verdict import Verdict
 from ticket_sig.verification.ask import Ask, judge
@@ -27,6 +28,8 @@ from ticket_sig.verification.ask.inference_server import Manner, ask_server
 from ticket_sig.verification.ask.network import ask_network, network_of
 from ticket_sig.verification.ask.pixels import normalisation_of
 from ticket_sig.verification.fidelity import Fidelity, fidelity_of_answers
+
+Size = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +46,10 @@ class Asking:
         data: folder of the data set, to measure the accuracy by answers.
         decoys: number of unrelated images to ask about.
         manner: how a server is asked.
+        sparse: as of an `Engine`, for the networks that are asked on this machine.
 
     Raises:
-        InputError: no suspect is named, or more than one.
+        InputError: no suspect is named, or more than one; or none is asked here, and `sparse` is of no use.
     """
 
     model: Path | None = None
@@ -59,6 +63,7 @@ class Asking:
     data: Path | None = None
     decoys: int = DECOYS
     manner: Manner = field(default_factory=Manner)
+    sparse: bool | str = False
 
     def __post_init__(self) -> None:
         ways = {"a model": self.model, "--url": self.url, "--answers": self.answers}
@@ -66,6 +71,8 @@ class Asking:
         if len(named) != 1:
             found = " and ".join(named) or "none"
             raise bad_input("", "suspect", "one of a model, --url and --answers", found)
+        if self.sparse and self.model is None and not self.controls:
+            raise bad_input("", "--sparse", "a model or a control to ask on this machine", named[0])
 
     @property
     def suspect(self) -> str:
@@ -84,10 +91,11 @@ def ask_suspect(
     Raises:
         InputError: something is missing, or it could not be decided.
     """
-    shown = triggers_of(claim, triggers)
+    shown, progress = triggers_of(claim, triggers), progress or Silent()
     check_controls(shown, len(asking.controls))
-    controls = controls_of(asking.controls, shown.size[2], asking.arch, asking.dataset)
-    ask, subject = _ask(asking, shown, progress or Silent())
+    engine = Engine(sparse=asking.sparse, progress=progress)
+    controls = controls_of(asking.controls, shown.size, asking.arch, asking.dataset, engine)
+    ask, subject = _ask(asking, shown, engine)
     data = _data(asking, subject)
     queries = _queries(asking, claim, shown)
     # Controls first: what they lack is known before a server is asked, which cannot be undone.
@@ -111,8 +119,14 @@ def triggers_of(claim: Claim, path: Path | None) -> TriggerSet:
     return found
 
 
-def controls_of(paths: Sequence[Path], channels: int, arch: str | None, dataset: str | None) -> list[Ask]:
+def controls_of(
+    paths: Sequence[Path], size: Size, arch: str | None, dataset: str | None, engine: Engine
+) -> list[Ask]:
     """How to ask control networks; what their bundles do not say is as of the suspect.
+
+    Args:
+        size: height, width and channels of an image.
+        engine: says whether they are sparse, and is told so.
 
     Raises:
         InputError: one is missing or damaged, or nobody says which network it is.
@@ -121,18 +135,19 @@ def controls_of(paths: Sequence[Path], channels: int, arch: str | None, dataset:
     for path in paths:
         with about(path):
             ticket = load(path).ticket
-            asks.append(_network(ticket, channels, *((None, None) if ticket.recipe else (arch, dataset))))
+            named = (None, None) if ticket.recipe else (arch, dataset)
+            asks.append(_network(ticket, size, *named, engine))
     return asks
 
 
-def _ask(asking: Asking, triggers: TriggerSet, progress: Progress) -> tuple[Ask, Subject]:
+def _ask(asking: Asking, triggers: TriggerSet, engine: Engine) -> tuple[Ask, Subject]:
     """How to ask the suspect, and what it is as far as that is known."""
     named = Subject(asking.arch, asking.dataset)
     if asking.model is None:
-        return (_server(asking, triggers, progress) if asking.url else _nobody), named
+        return (_server(asking, triggers, engine.progress) if asking.url else _nobody), named
     with about(asking.model):
         ticket = load(asking.model).ticket
-        ask = _network(ticket, triggers.size[2], asking.arch, asking.dataset)
+        ask = _network(ticket, triggers.size, asking.arch, asking.dataset, engine)
         return ask, Subject.of(ticket, asking.arch, asking.dataset)
 
 
@@ -140,8 +155,9 @@ def _nobody(images: object) -> Sequence[int | None]:
     raise bad_input("", "suspect", "one that can be asked", "a table of answers")
 
 
-def _network(ticket: Ticket, channels: int, arch: str | None, dataset: str | None) -> Ask:
-    return ask_network(*network_of(ticket, channels, arch=arch, dataset=dataset))
+def _network(ticket: Ticket, size: Size, arch: str | None, dataset: str | None, engine: Engine) -> Ask:
+    network, normalisation = network_of(ticket, size[2], arch=arch, dataset=dataset)
+    return ask_network(engine.for_answers(network, "float32", size), normalisation)
 
 
 def _data(asking: Asking, subject: Subject) -> Dataset | None:
