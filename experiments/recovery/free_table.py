@@ -127,7 +127,7 @@ def drawn(bench: Bench, ours: Owned, network: str, done: Theft, seed: int) -> di
     told: dict[str, Any] = {"seed": seed, "did": list(after.did)}
     names = [mark.name for mark in ours.embedded.marks]
     if seed == 0 and DATA[network] == "digits" and names == CARRIERS.split("+"):
-        told["accuracy"] = accuracy_of(bench, ours, after)
+        told["accuracy"] = accuracy_of(bench, after)
     if TRIGGERS in names:
         return {**told, "marks": {TRIGGERS: answered(bench, ours, network, after)}}
     return told | recovered(ours, after.ticket)
