@@ -246,8 +246,8 @@ def result(bench: Bench) -> Result:
         "Without the reference: spread / qr-code / mirror verified as the suspect stands. Of no use: draws "
         "after which the thief's network has less than half of the owner's accuracy, or whose training "
         "diverged; they are not counted in what follows (of the shipped one all draws are). Test %: of the "
-        f"thief's networks, on {_IMAGES} images of digits, lowest and mean. Similarity: of the aligned suspect to the "
-        "reference, lowest.",
+        f"thief's networks, on {_IMAGES} images of digits, lowest and mean. Similarity: of the aligned "
+        "suspect to the reference, lowest.",
         f"Then: {100 * RATE:.0f} % of the kept weights pruned by magnitude over all layers; Gaussian "
         f"noise of {NOISE:g} standard deviations of a layer's kept weights; {tuned} epochs of "
         f"fine-tuning, a tenth of the training, at a learning rate of {TUNED:g}. All of this after the "
