@@ -49,6 +49,12 @@ def test_sparse_steps_are_measured_beside_dense_ones_and_the_peer(
     assert all(path.stat().st_size for path in files[1::2])
 
 
+@pytest.mark.slow
+def test_a_search_is_timed_with_sparse_layers_and_without(benchmark: Callable[..., str]) -> None:
+    said = benchmark("sparse_search.py", "--epochs", 1, "--kept", 0.3)
+    assert " 25.00% " in said and "whole search: " in said
+
+
 def test_answers_are_measured_beside_dense_ones_and_csr(
     benchmark: Callable[..., str], tmp_path: Path
 ) -> None:
