@@ -27,14 +27,15 @@ def test_a_shipped_bundle_is_whole_and_small(bundle: Path) -> None:
     assert "| test accuracy (float32) | " in (bundle / "README.md").read_text()
 
 
-def test_the_shipped_ticket_is_sparse_and_verified() -> None:
-    loaded = load(_FOLDER / "resnet20-cifar10")
+@pytest.mark.parametrize("name", ["resnet20-cifar10", "resnet20-cifar100"])
+def test_a_shipped_ticket_is_sparse_and_verified(name: str) -> None:
+    loaded = load(_FOLDER / name)
     assert loaded.claim is not None and loaded.ticket.mask.density <= 0.2
     verdict = verify(loaded.ticket, Claim.read(loaded.claim))
     assert verdict.outcome == "verified"
     assert verdict.reading.message == "signature"
     # An innocent network: the dense parent, pruned to as many weights.
-    dense = load(_FOLDER / "resnet20-cifar10-dense").ticket
+    dense = load(_FOLDER / f"{name}-dense").ticket
     rate = 1 - loaded.ticket.mask.density
     assert verify(prune_ticket(dense, rate), Claim.read(loaded.claim)).outcome == "not verified"
 

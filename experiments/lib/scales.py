@@ -31,6 +31,7 @@ class Scale:
         limits: what this scale cannot show.
         shares: of keys (Figures 2 and 5).
         seeds: of the trainings.
+        searched: other subjects whose ticket is shipped; of these there is Table 1 alone.
         innocent: networks that are asked about triggers they never saw.
         search: preset and changes of the search; None = the shipped ticket.
         retraining: length and learning rate of a retraining; None = the recipe's.
@@ -43,6 +44,7 @@ class Scale:
     limits: str
     shares: tuple[float, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
+    searched: tuple[Subject, ...] = ()
     innocent: int = 20
     search: tuple[str, dict[str, Any]] | None = None
     retraining: tuple[Steps, float] | None = None
@@ -71,6 +73,7 @@ SCALES = {
         "retrained for 4 epochs (with triggers, 6) where the paper takes 182. Accuracies are those of a "
         "short schedule, to be compared with each other and not with the paper's.",
         shares=(0.05, 0.1, 0.2),
+        searched=(_PAPER[1],),
         retraining=(Steps(4), 0.2),
         teaching=Steps(6),
         tried=(4, 6, 8, 16),

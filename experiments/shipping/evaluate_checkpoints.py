@@ -1,6 +1,6 @@
 """Measures every shipped bundle on the real test set and holds it against its card.
 
-    python -m experiments evaluate_checkpoints --data DIR
+    python -m experiments evaluate_checkpoints --data DATA
 
 Exit code 1 where an accuracy differs from the card's by more than 0.01 points, or a signature is not
 verified.
@@ -57,7 +57,7 @@ def check(bundle: Path, loaded: Loaded, data: Dataset) -> bool:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--data", help="folder of the data set")
+    parser.add_argument("--data", type=Path, help="folder of the data sets, one folder each")
     parser.add_argument("--checkpoints", type=Path, default=CHECKPOINTS)
 
 
@@ -66,7 +66,11 @@ def main(options: argparse.Namespace) -> int:
     bundles = sorted(path.parent for path in options.checkpoints.glob("*/ticket.json"))
     if not bundles:
         raise bad_input(options.checkpoints, "checkpoints", "bundles", "none")
-    data = functools.cache(lambda name: load_dataset(name, None if name == "digits" else options.data))
+
+    @functools.cache
+    def data(name: str) -> Dataset:
+        return load_dataset(name, options.data / name if options.data and name != "digits" else None)
+
     fine = True
     for bundle in bundles:
         loaded = load(bundle)
