@@ -25,6 +25,9 @@ from ticket_sig.models.sparse.layers import as_sparse, densify, kept_by_identity
 from ticket_sig.native import fingerprint, library
 
 _RUNS = 3
+# Of the dense network's time, what sparse layers must stay under: a level takes more than these steps, and on
+# a processor with AMX one that was chosen for 5 % was slower as a whole (`benchmarks/sparse_search.py`).
+_CLEARLY = 0.85
 _COLOURS = 4  # channels that an image has at most
 Shape = tuple[int, ...]
 
@@ -74,7 +77,7 @@ def choose(
     times = {name: bench.layer(name) for name in candidates}
     faster = tuple(name for name, (dense, sparse) in times.items() if sparse < dense)
     tried = {names: bench.network(names) for names in dict.fromkeys(((), faster, candidates))}
-    best = min(tried, key=lambda names: tried[names])
+    best = min(tried, key=lambda names: tried[names] * (1 if names else _CLEARLY))
     work = "forward and backward" if training else "a batch"
     found = f"{1e3 * tried[best]:.0f} ms {work}, {1e3 * tried[()]:.0f} ms dense"
     note(f"sparse layers: {len(best)} of {len(candidates)} ({found})")
