@@ -44,17 +44,17 @@ def result(bench: Bench) -> Result:
         rows.append((name, f"{dense.test:.2f}", f"{last.test:.2f}", kept, rates, published))
         tried = [e for e in (dense, *rounds) if e.step in ("dense", "prune") and e.accepted is not False]
         points = [100 * entry.density for entry in tried], [entry.test or 0.0 for entry in tried]
-        lines.append(Line(f"{name}, rounds that the search went on from", *points))
+        lines.append(Line(name, *points))
         if paper and paper[1]:
             beside.number(name, "dense, test %", [dense.test or 0.0], paper[0])
             beside.number(name, "ticket, test %", [last.test or 0.0], paper[1])
             beside.number(name, "weights kept, %", [100 * last.density], paper[2])
             points = [100.0, paper[2]], [paper[0], paper[1]]
-            lines.append(Line("paper: dense, extreme ticket", *points, published=True))
+            lines.append(Line(f"{name}, paper", *points, published=True))
     columns = "network | dense | ticket | kept | rate x rounds | paper: dense, ticket, kept, (rounds)"
     notes = (
         "One seed each, before signing, accuracies as the training had them (bf16 where the recipe says "
-        "so). How the shipped search differs from the paper's, rate by rate, is on its card.",
+        "so). In the figure: the rounds that the search went on from. How the shipped search differs from the paper's, rate by rate, is on its card.",
     )
     return Result(columns, rows, notes, lines, "weights kept in %", beside=beside)
 
