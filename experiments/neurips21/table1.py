@@ -54,7 +54,8 @@ def result(bench: Bench) -> Result:
     columns = "network | dense | ticket | kept | rate x rounds | paper: dense, ticket, kept, (rounds)"
     notes = (
         "One seed each, before signing, accuracies as the training had them (bf16 where the recipe says "
-        "so). In the figure: the rounds that the search went on from. How the shipped search differs from the paper's, rate by rate, is on its card.",
+        "so). In the figure: the rounds that the search went on from. How the shipped search differs from "
+        "the paper's, rate by rate, is on its card.",
     )
     return Result(columns, rows, notes, lines, "weights kept in %", beside=beside)
 
