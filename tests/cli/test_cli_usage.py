@@ -28,7 +28,7 @@ EMBEDDABLE = {name: kind.options for name, kind in MARKS.items() if kind.options
         (["embed", "model.pt", "--message", "m", "--out", "x", "--version", "big"], "--version"),
         (["verify", "model.pt"], "--claim"),
         (["extract", "model.pt", "--colour"], "--colour"),
-        (["extract", "model.pt", "--colour"], "one of --claim, --mask, --png, --json, --secret, --help"),
+        (["extract", "model.pt", "--colour"], "one of --claim, --mask, --place, --search,"),
         (["find"], "--out"),
         (["find", "--out", "x", "--rounds", "-1"], "--rounds"),
         (["inspect", "a", "b"], "b"),
