@@ -16,6 +16,7 @@ from ticket_sig.evaluation.settings import begin, secret_of
 MEMORY, SECONDS = 200_000_000, 6.0
 
 
+@pytest.mark.slow
 def test_known_time_and_memory_are_recovered_within_a_tenth(tmp_path: Path) -> None:
     method = Known(memory=MEMORY, seconds=SECONDS)
     asked = evaluation(tmp_path / "r", method, payloads=1, trained_payloads=1, parts=("cost",))

@@ -12,6 +12,7 @@ from PIL import Image
 from ticket_sig.formats import load
 
 
+@pytest.mark.slow
 def test_the_main_path_writes_its_section_and_its_pictures(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:
