@@ -28,7 +28,10 @@ EMBEDDABLE = {name: kind.options for name, kind in MARKS.items() if kind.options
         (["embed", "model.pt", "--message", "m", "--out", "x", "--version", "big"], "--version"),
         (["verify", "model.pt"], "--claim"),
         (["extract", "model.pt", "--colour"], "--colour"),
-        (["extract", "model.pt", "--colour"], "one of --claim, --mask, --place, --search,"),
+        (
+            ["extract", "model.pt", "--colour"],
+            "one of --claim, --mask, --place, --search, --version, --level, --png, --json, --secret, --help",
+        ),
         (["find"], "--out"),
         (["find", "--out", "x", "--rounds", "-1"], "--rounds"),
         (["inspect", "a", "b"], "b"),

@@ -16,8 +16,10 @@ from experiments.recovery.free_table import reasons, told
 from experiments.recovery.innocents_aligned import together
 from experiments.recovery.kinds_of_net import MAKE, initial
 from experiments.recovery.recovery_table import _of_use
+from experiments.shipping import ship_null
 from ticket_sig.files import read_json
 from ticket_sig.recovery import Reference
+from ticket_sig.recovery.descent import Null
 
 
 def rows(folder: Path, name: str) -> list[list[str]]:
@@ -86,10 +88,10 @@ def test_a_mark_that_is_lost_is_named_with_its_draws() -> None:
 
 @pytest.mark.slow
 def test_derived_networks_are_told_from_independent_ones(
-    tmp_path: Path, experiments: Callable[..., Any]
+    tmp_path: Path, experiments: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = experiments("descent", "--scale", "smoke", "--out", tmp_path)
-    assert done.code == 0 and "On the wrong side: none" in done.out
+    assert done.code == 0 and "on the wrong side: none, of " in done.out
     of = {row[1]: row[2:] for row in rows(tmp_path, "descent")}
     most = float(of.pop("independent, dense")[3])
     assert all(float(row[2]) > 1.5 * most for row in of.values())
@@ -98,6 +100,10 @@ def test_derived_networks_are_told_from_independent_ones(
     asked = ["ship_null", "--scale", "smoke", "--results", results, "--table", table, "--pairs", 6]
     assert experiments(*asked).code == 0
     assert read_json(table) == {"tables": []}, "a family that no name tells is not shipped"
+    monkeypatch.setitem(ship_null.MODELS, "fully connected", initial)
+    assert experiments(*asked).code == 0
+    [null] = [Null.from_json(one) for one in read_json(table)["tables"]]
+    assert null.family == "fully connected (dense)" and len(null.similarities) == 6
 
 
 @pytest.mark.slow
@@ -105,7 +111,7 @@ def test_innocents_are_not_accused_and_a_liar_is_by_the_condition_alone(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:
     done = experiments("recovery_innocents", "liar", "--scale", "smoke", "--out", tmp_path)
-    assert done.code == 0 and "0 of 80 readings are verified" in done.out
+    assert done.code == 0 and "0 of 80 readings of innocents are verified" in done.out
     [row] = rows(tmp_path, "liar")
     assert abs(float(row[2])) < 4 < 10 < float(row[3])
     assert row[4].startswith("verified, ") and (row[5], row[7]) == ("1", "not verified")

@@ -439,8 +439,8 @@ class Carrier(Mark):
         """The keyed words; all that a claimant chooses, but a text, is part of their label."""
         listed = [[layer.name, list(layer.shape), layer.kept] for layer in self.layers]
         chosen = {"mark": self.name, "code": self.code.size, "length": self.code.length, "layers": listed}
-        chosen |= self._reference
-        return Stream(secret.value, json_digest({**chosen, "public_key": self.payload.public_key.hex()}))
+        key = self.payload.public_key.hex()
+        return Stream(secret.value, json_digest({**chosen, "public_key": key, **self._reference}))
 
     def opened(self, files: Mapping[str, Path], beside: Path) -> dict[str, Any]:
         """The owner's secret, from its file; InputError where it is of another claim."""
@@ -455,6 +455,7 @@ class Carrier(Mark):
 
     @property
     def _reference(self) -> dict[str, str]:
+        """The claim's field, where there is one: claims of unbound marks stay as they were."""
         return {} if self.reference is None else {"reference": self.reference}
 
     @classmethod

@@ -211,8 +211,10 @@ def _cut(weight: Tensor, taps: tuple[int, ...]) -> tuple[Tensor, bool] | None:
     Zeros stand around kernels, or beside them: in a mirrored network with strides.
     """
     wanted = _wanted(weight, taps)
-    more = [have - want for have, want in zip(weight.shape[2:], wanted, strict=False)]
-    if not any(more) or len(wanted) != weight.ndim - 2:
+    if len(wanted) != weight.ndim - 2:  # a linear layer's, flattened
+        return weight, False
+    more = [have - want for have, want in zip(weight.shape[2:], wanted, strict=True)]
+    if not any(more):
         return weight, False
     sizes = weight.double().square().sum(0)
     total = sizes.flatten(1).sum(1)

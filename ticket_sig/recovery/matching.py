@@ -104,7 +104,7 @@ def _walked(layers: list[Part], norms: list[Part], known: Known) -> Walked:
         _, found, steps = begun[0]
         for _ in steps:  # goes on behind the first kernels of several taps
             pass
-    found.walked.log10_choices += log10(1 + SYMMETRIES)  # the first at once, or the best of all
+    found.walked.log10_choices += log10(1 + SYMMETRIES)  # one of all, or the first way under the best
     return found.walked
 
 
@@ -115,14 +115,14 @@ class _Ways:
     """
 
     def __init__(self, layers: list[Part], norms: list[Part], known: Known) -> None:
-        self._parts = layers, norms, known
+        self._parts, self._known = (layers, norms), known
         self._left = _WAYS * len(known.layers)  # layers that may still be looked for
 
     def onward(self, symmetry: int) -> Walk | None:
         """A walk on which every layer is alike; None where none is found."""
         tried: dict[str, set[tuple[Part, ...]]] = {}
         while self._left > 0:
-            walk = Walk(*self._parts, symmetry, tried)
+            walk = Walk(*self._parts, self._known, symmetry, tried)
             if self._leads_on(walk):
                 return walk
             order = list(walk.walked.layers)
@@ -136,12 +136,11 @@ class _Ways:
 
     def _leads_on(self, walk: Walk) -> bool:
         """Goes to the end of a walk, or to where it leads nowhere."""
-        known = self._parts[2]
         try:
-            for slot in walk.steps():
-                self._left -= slot is not None
-                doubtful = slot and walk.walked.scores[str(slot.link.name)] < DOUBTFUL
-                if doubtful and slot and slot.link.name not in known.marked:
+            for slot in filter(None, walk.steps()):
+                self._left -= 1
+                name = str(slot.link.name)
+                if name not in self._known.marked and walk.walked.scores[name] < DOUBTFUL:
                     return False
         except InputError:
             self._left -= 1

@@ -79,10 +79,9 @@ class Through:
 
         Of several marks that of the best; those that are bound owe nothing to the reference.
         """
-        each = getattr(verdict.reading, "verdicts", [verdict])
         return min(
             one.log10_p if one.mark in self.bound else corrected(one.log10_p, self.log10_choices)
-            for one in each
+            for one in _each(verdict)
             if bool(one.lacking) == bool(verdict.lacking)
         )
 
@@ -145,8 +144,7 @@ class Referred(Verdict):
     @property
     def condition(self) -> str:
         """Under which it holds; empty where none is needed, as a bound mark is verified."""
-        each = getattr(self.reading, "verdicts", [self])
-        free = any(one.verified and one.mark in self.through.bound for one in each)
+        free = any(one.verified and one.mark in self.through.bound for one in _each(self))
         return "" if free else self.through.condition
 
     @property
@@ -169,6 +167,12 @@ class Referred(Verdict):
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON, with condition and reference."""
         return {**super().to_json(), "condition": self.condition or None, **self.through.to_json(self)}
+
+
+def _each(verdict: Verdict) -> Sequence[Verdict]:
+    """The verdicts on the marks that were read: of several (`white_box.Together`), or this one."""
+    several: Sequence[Verdict] = getattr(verdict.reading, "verdicts", [verdict])
+    return several
 
 
 class _Decide(Protocol):

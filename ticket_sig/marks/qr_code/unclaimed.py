@@ -32,12 +32,8 @@ PROVES_NOTHING = (
     "a message read without a claim proves nothing by itself: anybody can have put it there, and only a "
     "claim that was made before has a p-value"
 )
-_STRONGEST_FIRST = (
-    "H",
-    "Q",
-    "M",
-    "L",
-)  # a code of level H also reads at level Q where both have the same blocks
+# A code of level H also reads at level Q where both have the same blocks.
+_STRONGEST_FIRST = ("H", "Q", "M", "L")
 _MOST_WRONG = 1 / 3  # of a code's symbols, if it can be corrected
 _AT_ONCE = 2048  # places
 _DEVIATIONS = 4  # by which a code may have more light modules than dark ones, or fewer
