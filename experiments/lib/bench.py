@@ -31,7 +31,7 @@ from ticket_sig.models.sparse.layers import as_sparse
 from ticket_sig.ticket import HistoryEntry, Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
-from ticket_sig.training.device import emulated, pick_precision
+from ticket_sig.training.device import emulated
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine, train
 
@@ -97,21 +97,8 @@ class Bench:
         if name not in self._data:
             folder = None if name == "digits" else self.folder  # those need none
             own = folder / name if folder and (folder / name).is_dir() else folder
-            alone = [] if own is None or list(own.glob("train*")) else sorted(own.glob("test-*.parquet"))
-            self._data[name] = self._test_split_alone(name, alone[0]) if alone else load_dataset(name, own)
+            self._data[name] = load_dataset(name, own)
         return self._data[name]
-
-    def _test_split_alone(self, name: str, file: Path) -> Dataset:
-        """Where only a test split is at hand, its first 8 of 10 images are trained on."""
-        folder = self.run / "data" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in ("train", "test"):
-            link = folder / f"{part}-00000-of-00001.parquet"
-            if not link.exists():
-                link.symlink_to(file.resolve())
-        data = load_dataset(name, folder)
-        cut = len(data.test) * 8 // 10
-        return replace(data, train=data.test[:cut], test=data.test[cut:])
 
     def network(self, arch: str, dataset: str, seed: int = 0) -> nn.Module:
         """An initial network for a data set."""
@@ -139,7 +126,8 @@ class Bench:
     def _found(self, subject: Subject) -> Signed:
         assert self.scale.search is not None
         name, changes = self.scale.search
-        recipe, data = self.preset(name, subject.arch, subject.dataset, **changes), self.data(subject.dataset)
+        recipe = self.native(self.preset(name, subject.arch, subject.dataset, **changes))
+        data = self.data(subject.dataset)
 
         def find(folder: Path) -> dict[str, Any]:
             return {"density": ticket_sig.find(recipe, data, folder, engine=self.engine).mask.density}
@@ -160,11 +148,6 @@ class Bench:
             self._one_shot[subject] = Signed(ticket, embedded.ticket, embedded.claim)
         return self._one_shot[subject]
 
-    @property
-    def precision(self) -> str:
-        """That of trainings: the machine's choice."""
-        return pick_precision("auto", self.engine.device)
-
     def native(self, recipe: Recipe) -> Recipe:
         """The recipe as this machine trains it: bf16 in float32 where it would be emulated, ten times slower.
 
@@ -175,8 +158,8 @@ class Bench:
         return replace(recipe, precision="float32") if slow else recipe
 
     def preset(self, name: str, arch: str, dataset: str, **changes: Any) -> Recipe:
-        """A named recipe in this machine's precision."""
-        return preset(name, arch=arch, dataset=dataset, precision=self.precision, **changes)
+        """A named recipe, the same on every machine (`native`)."""
+        return preset(name, arch=arch, dataset=dataset, precision="bf16", **changes)
 
     def recipe(self, subject: Subject, seed: int, *, teaching: bool = False) -> Recipe:
         """The recipe of a retraining: the ticket's own, at this scale's length, or that for `teaching`."""

@@ -83,11 +83,11 @@ def evaluated(bench: Bench, size: Size) -> Cell:
     asked = {**vars(size), "methods": list(names), "parts": list(size.parts)}
 
     def measure() -> Measured:
-        data = bench.data(size.dataset)
+        data, trained = bench.data(size.dataset), bench.native(recipe)
         settings = Settings(
             methods=names,
-            recipe=recipe,
-            further=further_recipe(recipe, size.further),
+            recipe=trained,
+            further=further_recipe(trained, size.further),
             data_digest=data.digest,
             images=len(data.train),
             models=size.models,

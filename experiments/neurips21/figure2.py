@@ -19,7 +19,7 @@ def cells(bench: Bench) -> list[Cell]:
     return [
         cell
         for seed in bench.scale.seeds
-        for subject in bench.scale.subjects
+        for subject in bench.scale.published
         for cell in (
             intact(bench, subject, seed),
             *(locked(bench, subject, by, share, seed) for share in bench.scale.shares for by in SCORES),
@@ -30,7 +30,7 @@ def cells(bench: Bench) -> list[Cell]:
 def result(bench: Bench) -> Result:
     """Accuracy against the share of the key."""
     rows, lines, beside, shares = [], [], Beside(NETWORKS), sorted(bench.scale.shares)
-    for subject in bench.scale.subjects:
+    for subject in bench.scale.published:
         whole = bench.store.numbers(intacts(bench, subject))
         for by in SCORES:
             values = [bench.store.numbers(of_share(bench, subject, by, share)) for share in shares]
@@ -44,7 +44,7 @@ def result(bench: Bench) -> Result:
     columns = " | ".join(["network", "key by", "intact", *(f"{100 * s:g} % key" for s in shares)])
     notes = [
         "Paper: the accuracy falls as the share grows; it publishes curves, and no table.",
-        *(lost(bench, subject) for subject in bench.scale.subjects),
+        *(lost(bench, subject) for subject in bench.scale.published),
     ]
     return Result(columns, rows, notes, lines, "share of the key in %", beside=beside)
 

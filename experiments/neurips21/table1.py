@@ -29,8 +29,7 @@ def cells(bench: Bench) -> list[Cell]:
 def result(bench: Bench) -> Result:
     """The history of every search, beside the paper's table."""
     rows, lines, beside = [], [], Beside(PUBLISHED, WHY)
-    searched = (*bench.scale.subjects, *bench.scale.searched)
-    ours = {str(subject): bench.signed(subject).ticket for subject in searched}
+    ours = {str(subject): bench.signed(subject).ticket for subject in bench.scale.published}
     for name in dict.fromkeys([*ours, *PUBLISHED]):
         paper = PUBLISHED.get(name)
         published = "" if paper is None else _in_words(*paper)

@@ -37,7 +37,7 @@ def cells(bench: Bench) -> list[Cell]:
     """Both, of every seed."""
     return [
         embedding(bench, subject, signed, seed)
-        for subject in bench.scale.subjects
+        for subject in bench.scale.published
         for seed in bench.scale.seeds
         for signed in (False, True)
     ]
@@ -46,7 +46,7 @@ def cells(bench: Bench) -> list[Cell]:
 def result(bench: Bench) -> Result:
     """Before and after, seed by seed."""
     rows, lines, beside = [], [], Beside(PUBLISHED, "A shorter schedule.")
-    for subject in bench.scale.subjects:
+    for subject in bench.scale.published:
         plain, signed = (
             [embedding(bench, subject, kind, seed) for seed in bench.scale.seeds] for kind in (False, True)
         )
@@ -62,17 +62,22 @@ def result(bench: Bench) -> Result:
     notes = [
         "`unsigned` and `signed` are one ticket before and after `embed`, both retrained from its rewind "
         "weights.",
-        *(_shipped(bench, subject) for subject in bench.scale.subjects if bench.scale.search is None),
+        *(_shipped(bench) if bench.scale.search is None else ()),
     ]
     return Result(columns, rows, notes, lines, beside=beside)
 
 
-def _shipped(bench: Bench, subject: Subject) -> str:
-    history = bench.signed(subject).ticket.history
-    signed, unsigned = history[-1], next(e for e in reversed(history) if e.step == "prune" and e.accepted)
-    return (
-        "The unsigned form of the shipped ticket is not kept: here both come from the shipped dense "
-        "parent, pruned once by magnitude to the shipped ticket's density. The shipped one: "
-        f"{unsigned.test:.2f} % before signing, {signed.test:.2f} % after (one seed, {signed.epochs} "
-        f"epochs, {(signed.made_with or {})['precision']})."
-    )
+def _shipped(bench: Bench) -> list[str]:
+    notes = [
+        "The unsigned form of a shipped ticket is not kept: here both come from the shipped dense parent, "
+        "pruned once by magnitude to the shipped ticket's density."
+    ]
+    for subject in bench.scale.published:
+        history = bench.signed(subject).ticket.history
+        signed = history[-1]
+        unsigned = next(e for e in reversed(history) if e.step == "prune" and e.accepted)
+        notes.append(
+            f"The shipped {subject}: {unsigned.test:.2f} % before signing, {signed.test:.2f} % after (one "
+            f"seed, {signed.epochs} epochs, {(signed.made_with or {})['precision']})."
+        )
+    return notes

@@ -20,7 +20,7 @@ def cells(bench: Bench) -> list[Cell]:
     """The signed ticket, retrained with triggers and without; then what was tried before."""
     chosen = [
         make(bench, subject, seed, teaching=True)
-        for subject in bench.scale.subjects
+        for subject in bench.scale.published
         for seed in bench.scale.seeds
         for make in (taught, intact)
     ]
@@ -37,10 +37,11 @@ def result(bench: Bench) -> Result:
     """With and without triggers, side by side."""
     rows, lines, beside = [], [], Beside(PUBLISHED, WHY)
     seeds = bench.scale.seeds
-    for subject in bench.scale.subjects:
+    for subject in bench.scale.published:
         published = PUBLISHED.get(str(subject))
         paper = "{:.2f} ({}), {:.2f} ({})".format(*published) if published else ""
-        for teaching, size in (*((False, size) for size in bench.scale.tried), (True, TRIGGER_BATCH)):
+        tried = bench.scale.tried if subject in bench.scale.subjects else ()
+        for teaching, size in (*((False, size) for size in tried), (True, TRIGGER_BATCH)):
             plain = [intact(bench, subject, seed, teaching=teaching) for seed in seeds]
             with_them = [taught(bench, subject, seed, size, teaching=teaching) for seed in seeds]
             accuracies = [bench.store.numbers(cells) for cells in (plain, with_them)]

@@ -72,7 +72,7 @@ def recipe_of(bench: Bench, runs: Runs, seed: int = 0, *, rounds: int = 0, **cha
 
 def recorded(bench: Bench, recipe: Recipe, segment: int) -> tuple[Transcript, Mapping[str, Tensor]]:
     """A recorded run, and the weights that came out of it."""
-    data = bench.data(recipe.dataset)
+    data, recipe = bench.data(recipe.dataset), bench.native(recipe)
 
     def make(folder: Path) -> dict[str, Any]:
         recorder = TranscriptRecorder(folder / "transcript", every=segment)

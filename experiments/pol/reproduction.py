@@ -47,7 +47,7 @@ def reproduced(bench: Bench, k: int, seed: int) -> Cell:
 
     def measure() -> Measured:
         transcript, weights = recorded(bench, recipe, k)
-        other = replace(recipe, seed=seed + OTHERS)
+        other = replace(bench.native(recipe), seed=seed + OTHERS)
         data, model = bench.data(runs.dataset), bench.network("resnet20", runs.dataset, seed + OTHERS)
         trained = train(model, data, other, Engine(device=bench.engine.device))
         names = [name for name, _ in model.named_parameters()]

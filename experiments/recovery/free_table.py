@@ -120,14 +120,16 @@ def drawn(bench: Bench, ours: Owned, network: str, done: Theft, seed: int) -> di
     """One draw: what the thief did, and what is found of the marks; of the first on digits the accuracy."""
     after, scene = Attacked(ours.ticket, network=ours.module), Scene(model=ours.module, seed=seed)
     if done.kind != "":
-        after = attack("free", kind=done.kind, size=ours.height).carry_out(ours.ticket, scene)
+        after = attack("free", kind=done.kind, size=bench.data(ours.data).size[0]).carry_out(
+            ours.ticket, scene
+        )
     if done.then is not None:
         name, options = done.then
         after = after._replace(ticket=attack(name, **options)(after.ticket, scene))
     told: dict[str, Any] = {"seed": seed, "did": list(after.did)}
     names = [mark.name for mark in ours.embedded.marks]
     if seed == 0 and DATA[network] == "digits" and names == CARRIERS.split("+"):
-        told["accuracy"] = accuracy_of(bench, after)
+        told["accuracy"] = accuracy_of(bench, ours, after)
     if TRIGGERS in names:
         return {**told, "marks": {TRIGGERS: answered(bench, ours, network, after)}}
     return told | recovered(ours, after.ticket)

@@ -11,25 +11,22 @@ from typing import Any
 
 from torch import nn
 
-from experiments import CHECKPOINTS
 from experiments.lib.bench import Bench
 from experiments.recovery.kinds_of_net import initial
 from ticket_sig.digests import tensor_digest
-from ticket_sig.formats import load
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.lottery import retrain
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import Mark
 from ticket_sig.marks.embed import Embedded, embed
 from ticket_sig.mask import Mask
-from ticket_sig.models import build_for, prunable_names
+from ticket_sig.models import prunable_names
 from ticket_sig.recovery import Reference
 from ticket_sig.ticket import Ticket
 from ticket_sig.training import Recipe, Steps, preset
 from ticket_sig.training.batches import TriggerBatch
 
 QR, SPREAD, MIRROR = "qr-code", "spread", "mirror"
-SHIPPED = "resnet20, CIFAR-10, as shipped"
 MESSAGE, PRUNED = "own", 0.8
 OWNER = 1000  # seed of the owner's networks
 _WEIGHTS = "model.safetensors"
@@ -44,14 +41,14 @@ class Owned:
         reference: as it was before its marks.
         ticket: with all marks, and trained on where it was trained on digits.
         embedded: the claim, with the marks and the secret.
-        height: of the images, in pixels.
+        data: set that it is trained on.
     """
 
     module: nn.Module
     reference: Reference
     ticket: Ticket
     embedded: Embedded
-    height: int
+    data: str = "digits"
 
 
 def marks_of_net(name: str) -> str:
@@ -114,19 +111,12 @@ def dense(bench: Bench, name: str, epochs: int, seed: int) -> Ticket:
 def owned(bench: Bench, name: str, epochs: int) -> Owned:
     """The owner's network of a name: pruned once, marked, and trained under its mask.
 
-    The shipped one, for which other data would be needed, is marked and not trained. The secret is no secret,
-    so that the experiment can be repeated.
+    The secret is no secret, so that the experiment can be repeated.
     """
-    if name == SHIPPED:
-        parent, signed = (load(CHECKPOINTS / f"resnet20-cifar10{end}").ticket for end in ("-dense", ""))
-        unsigned = prune_ticket(parent, 1 - signed.mask.density)
-        unsigned = Ticket(weights=unsigned.weights, mask=unsigned.mask)
-        module = build_for("resnet20", unsigned.weights).eval()
-    else:
-        unsigned = prune_ticket(dense(bench, name, epochs, OWNER), PRUNED)
-        module = initial(name, OWNER).eval()
-        module.load_state_dict(dict(unsigned.weights))
+    unsigned = prune_ticket(dense(bench, name, epochs, OWNER), PRUNED)
+    module = initial(name, OWNER).eval()
+    module.load_state_dict(dict(unsigned.weights))
     secret = hashlib.sha256(f"experiment {OWNER}".encode()).digest()
     marked = embed(unsigned, MESSAGE, mark=marks_of_net(name), secret=secret)
-    ticket = marked.ticket if name == SHIPPED else trained(bench, name, marked.ticket, epochs, OWNER)
-    return Owned(module, Reference.of(module), ticket, marked, 32 if name == SHIPPED else 8)
+    ticket = trained(bench, name, marked.ticket, epochs, OWNER)
+    return Owned(module, Reference.of(module), ticket, marked)

@@ -56,13 +56,13 @@ def _kept(bench: Bench, mark: str, epochs: int) -> Owned:
     """A dense network with a mark that training keeps; the reference is from before it."""
     before = dense(bench, ARCH, epochs, OWNER)
     done = embed(before, mark=mark, secret=_secret(mark), **SIZES[mark])
-    return _of(before, trained(bench, ARCH, done.ticket, epochs, OWNER, marks=done.marks), done, 8)
+    return _of(before, trained(bench, ARCH, done.ticket, epochs, OWNER, marks=done.marks), done)
 
 
 @lru_cache
 def _split(bench: Bench, mark: str, epochs: int) -> Owned:
     """A pruned network, of which the locked ticket is handed out."""
-    return _locked(trained(bench, ARCH, _pruned(bench, epochs), epochs, OWNER), 8)
+    return _locked(trained(bench, ARCH, _pruned(bench, epochs), epochs, OWNER))
 
 
 @lru_cache
@@ -73,7 +73,7 @@ def _taught(bench: Bench, mark: str, epochs: int) -> Owned:
     assert drawn.taught is not None
     batch = TriggerBatch(drawn.taught, SIZES[mark]["batch"])
     done = Embedded(before, claim_of([drawn.mark], before.weights), (drawn.mark,), drawn.shown)
-    return _of(before, trained(bench, ARCH, before, epochs, OWNER, triggers=batch), done, 8)
+    return _of(before, trained(bench, ARCH, before, epochs, OWNER, triggers=batch), done)
 
 
 @lru_cache
@@ -92,7 +92,7 @@ def _shipped_three(bench: Bench, mark: str, epochs: int) -> Owned:
 @lru_cache
 def _shipped_split(bench: Bench, mark: str, epochs: int) -> Owned:
     """The shipped ticket, split."""
-    return _locked(load(CHECKPOINTS / f"{ARCH}-cifar10").ticket, 32)
+    return _locked(load(CHECKPOINTS / f"{ARCH}-cifar10").ticket, "cifar10")
 
 
 def _pruned(bench: Bench, epochs: int) -> Ticket:
@@ -104,22 +104,22 @@ def _shipped(end: str, reference: Ticket, shown: Mapping[str, Any]) -> Owned:
     assert loaded.claim is not None
     claim = Claim.read(loaded.claim)
     done = Embedded(loaded.ticket, claim, tuple(marks_of(claim)), shown)
-    return _of(reference, loaded.ticket, done, 32)
+    return _of(reference, loaded.ticket, done, "cifar10")
 
 
-def _locked(ticket: Ticket, height: int) -> Owned:
+def _locked(ticket: Ticket, data: str = "digits") -> Owned:
     """The owner of a ticket that is split; he aligns by the locked one, which tells nothing of the key."""
     own = SIZES[KEY]
     scores = score(own["score"], Scored(ticket=ticket, model=build_for(ARCH, ticket.weights), seed=0))
     parts = split(ticket, own["share"], scores, score=own["score"])
     shown = {"key": parts.key, "locked": parts.locked}
     done = Embedded(parts.locked, parts.claim, tuple(marks_of(parts.claim)), shown)
-    return _of(parts.locked, ticket, done, height)
+    return _of(parts.locked, ticket, done, data)
 
 
-def _of(reference: Ticket, ticket: Ticket, done: Embedded, height: int) -> Owned:
+def _of(reference: Ticket, ticket: Ticket, done: Embedded, data: str = "digits") -> Owned:
     module = build_for(ARCH, ticket.weights).eval()
-    return Owned(module, Reference.of(reference, ARCH), ticket, done, height)
+    return Owned(module, Reference.of(reference, ARCH), ticket, done, data)
 
 
 def _secret(mark: str) -> bytes:

@@ -15,7 +15,8 @@ from torch import nn
 from experiments.lib.bench import Bench
 from experiments.lib.showing import Result, counts
 from experiments.recovery.kinds_of_net import MAKE
-from experiments.recovery.owned import MIRROR, QR, SHIPPED, SPREAD, Owned, marks_of_net, owned, recipe_of
+from experiments.recovery.owned import MIRROR, QR, SPREAD, Owned, marks_of_net, owned, recipe_of
+from experiments.recovery.owners import CARRIERS, THREE, owner
 from ticket_sig.attacks import Attacked, Scene, attack
 from ticket_sig.attacks.free import KINDS
 from ticket_sig.attacks.train_on import train_on
@@ -69,7 +70,7 @@ class Size:
 
 
 _FULL = Size(
-    {SHIPPED: Draws(10, 200, 50), **{name: Draws(10, 200, 50) for name in MAKE}, "resnet18": Draws(1, 10, 5)},
+    {THREE: Draws(10, 200, 50), **{name: Draws(10, 200, 50) for name in MAKE}, "resnet18": Draws(1, 10, 5)},
     epochs=10,
 )
 SIZES = {
@@ -83,7 +84,7 @@ def attacks(bench: Bench, net: str) -> list[tuple[str, str, int]]:
     """Kind of free attack, what follows it, and the draws; the most telling first."""
     size = SIZES[bench.scale.name]
     draws = size.nets[net]
-    further = [PRUNED, NOISY, *([] if net == SHIPPED else [TRAINED])]
+    further = [PRUNED, NOISY, *([] if net == THREE else [TRAINED])]
     return [
         *((RANDOM, then, draws.composed) for then in (NOTHING, *further)),
         *((kind, NOTHING, draws.each) for kind in size.kinds),
@@ -104,12 +105,12 @@ def of_block(bench: Bench, net: str, kind: str, then: str, draws: range) -> Cell
     epochs = SIZES[bench.scale.name].epochs
 
     def measure() -> Measured:
-        ours, found = owned(bench, net, epochs), list[Measured]()
+        ours, found = _owner(bench, net, epochs), list[Measured]()
         bench.engine.progress.begin(f"{net}, {kind}, {then}", len(draws))
         for number, seed in enumerate(draws, 1):
             found.append(drawn(bench, ours, kind, then, seed, epochs))
             bench.engine.progress.advance(number)
-        own = accuracy_of(bench, Attacked(ours.ticket, network=ours.module)) if net != SHIPPED else 0.0
+        own = accuracy_of(bench, ours, Attacked(ours.ticket, network=ours.module))
         return {"draws": found, "own": own, "made_with": made_with(torch.device("cpu"), _FLOAT32)}
 
     asked: dict[str, Any] = {
@@ -121,6 +122,10 @@ def of_block(bench: Bench, net: str, kind: str, then: str, draws: range) -> Cell
     }
     words = [net, kind, *([] if then == NOTHING else [then]), str(draws.start)]
     return bench.cell("recovery", measure, recipe_of(epochs), words=words, marks=marks_of_net(net), **asked)
+
+
+def _owner(bench: Bench, net: str, epochs: int) -> Owned:
+    return owner(bench, net, CARRIERS, epochs) if net == THREE else owned(bench, net, epochs)
 
 
 def cells(bench: Bench) -> list[Cell]:
@@ -136,7 +141,7 @@ def cells(bench: Bench) -> list[Cell]:
 
 def drawn(bench: Bench, ours: Owned, kind: str, then: str, seed: int, epochs: int) -> dict[str, Any]:
     """One draw: what the thief did, and what is found of the marks."""
-    free = attack("free", kind=None if kind == RANDOM else kind, size=ours.height)
+    free = attack("free", kind=None if kind == RANDOM else kind, size=bench.data(ours.data).size[0])
     done = free.carry_out(ours.ticket, Scene(model=ours.module, seed=seed))
     told: dict[str, Any] = {"seed": seed, "did": list(done.did)}
     if any(": not done: " in text for text in done.did):
@@ -145,8 +150,7 @@ def drawn(bench: Bench, ours: Owned, kind: str, then: str, seed: int, epochs: in
         done = followed(bench, done, then, seed, epochs)
     except InputError as error:  # rescaled channels can make the thief's own training diverge
         return {**told, "destroyed": str(error)}
-    if ours.height == bench.data("digits").size[0]:
-        told["accuracy"] = accuracy_of(bench, done)
+    told["accuracy"] = accuracy_of(bench, ours, done)
     return told | recovered(ours, done.ticket)
 
 
@@ -176,9 +180,9 @@ def turned(data: Dataset, done: Attacked) -> Dataset:
     return replace(data, train=parts[0], test=parts[1])
 
 
-def accuracy_of(bench: Bench, done: Attacked) -> float:
+def accuracy_of(bench: Bench, ours: Owned, done: Attacked) -> float:
     """Test accuracy in % of what the thief has then."""
-    data = bench.data("digits")
+    data = bench.data(ours.data)
     return accuracy(answering(done), data.test[:_IMAGES], data, torch.device("cpu"), _FLOAT32)
 
 
@@ -237,7 +241,7 @@ def result(bench: Bench) -> Result:
         for kind, then, draws in attacks(bench, net):
             values = bench.store.found(of_attack(bench, net, kind, then, draws))
             if values:
-                rows.append((net, kind, then, *_row(net, values, marks_of_net(net).split("+"))))
+                rows.append((net, kind, then, *_row(values, marks_of_net(net).split("+"))))
     columns = "network | free attack | then | of no use | test % | spread | qr-code | mirror | "
     columns += "without the reference | similarity | seconds, mean / longest"
     tuned, every = max(1, size.epochs // 10), list(_every_draw_of_use(bench))
@@ -245,16 +249,17 @@ def result(bench: Bench) -> Result:
         "Verified of the draws, through the unsigned reference; each mark as if it were claimed alone. "
         "Without the reference: spread / qr-code / mirror verified as the suspect stands. Of no use: draws "
         "after which the thief's network has less than half of the owner's accuracy, or whose training "
-        "diverged; they are not counted in what follows (of the shipped one all draws are). Test %: of the "
-        f"thief's networks, on {_IMAGES} images of digits, lowest and mean. Similarity: of the aligned "
+        "diverged; they are not counted in what follows. Test %: of the "
+        f"thief's networks, on {_IMAGES} images, lowest and mean. Similarity: of the aligned "
         "suspect to the reference, lowest.",
         f"Then: {100 * RATE:.0f} % of the kept weights pruned by magnitude over all layers; Gaussian "
         f"noise of {NOISE:g} standard deviations of a layer's kept weights; {tuned} epochs of "
         f"fine-tuning, a tenth of the training, at a learning rate of {TUNED:g}. All of this after the "
         "free attack, so that it meets rescaled channels.",
         "The networks are trained on digits, pruned once by 80 %, marked, and trained again; the "
-        "reference is the one before the marks. The shipped one is the dense ResNet-20 of CIFAR-10, "
-        "pruned once to 12.8 % and marked, not trained again; that one is not fine-tuned.",
+        "reference is the one before the marks. The shipped one (`checkpoints/resnet20-cifar10-spread`) was "
+        "retrained on CIFAR-10 from the weights that its reference, the ticket whose mask the marks were "
+        "written into, was rewound to; it is not fine-tuned.",
         *_lost(every),
     )
     limits = "Networks for digits are small; ResNet-18 in its full width is drawn few times, for its time."
@@ -263,11 +268,11 @@ def result(bench: Bench) -> Result:
     return Result(columns, rows, notes, limits=limits, found=shows)
 
 
-def _row(net: str, cells: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
+def _row(cells: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
     there = [one for cell in cells for one in cell["draws"] if one.get("applies", True)]
     if not there:
         return ("does not apply", *[""] * 7)
-    used = [one for cell in cells for one in cell["draws"] if _of_use(net, cell, one)]
+    used = [one for cell in cells for one in cell["draws"] if _of_use(cell, one)]
     if not (of := len(used)):
         return (f"{len(there)} of {len(there)}", *[""] * 7)
     through = {name: sum(one["marks"][name]["verified"] for one in used) for name in marks}
@@ -282,13 +287,8 @@ def _row(net: str, cells: Sequence[Measured], marks: Sequence[str]) -> tuple[obj
     return f"{len(there) - of} of {len(there)}", test, *in_order, without, f"{least:.3f}", times
 
 
-def _of_use(net: str, cell: Measured, draw: Measured) -> bool:
-    """Whether the thief has a network with half of the owner's accuracy or more; not told of the shipped one.
-
-    That one is not trained after it was pruned, and so of little use to begin with.
-    """
-    if net == SHIPPED:
-        return bool(draw.get("applies", True))
+def _of_use(cell: Measured, draw: Measured) -> bool:
+    """Whether the thief has a network with half of the owner's accuracy or more."""
     if not draw.get("applies", True) or "destroyed" in draw:
         return False
     return bool(draw.get("accuracy", 0.0) >= cell.get("own", 0.0) / 2)
@@ -299,7 +299,7 @@ def _every_draw_of_use(bench: Bench) -> Iterator[tuple[str, Measured]]:
     for net in SIZES[bench.scale.name].nets:
         for kind, then, draws in attacks(bench, net):
             for value in bench.store.found(of_attack(bench, net, kind, then, draws)):
-                for one in (draw for draw in value["draws"] if _of_use(net, value, draw)):
+                for one in (draw for draw in value["draws"] if _of_use(value, draw)):
                     yield f"{net}, {kind}, then {then}, seed {one['seed']}", one
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 import torch
-from PIL import Image
 from support.tiny import tiny_data
 
 import experiments.lib.bench
@@ -69,16 +65,6 @@ def test_a_cell_is_measured_once_by_what_was_asked(tmp_path: Path) -> None:
     assert bench.store.numbers([cell(share=s) for s in (0.1, 0.2, 0.3)]) == [1.0, 2.0]
     assert bench.store.differences([cell(share=0.2)], [cell(share=0.1)]) == [1.0]
     assert cell(share=0.1).file.startswith("one_share_0.1-")
-
-
-def test_where_there_is_a_test_split_alone_8_of_10_images_are_trained_on(tmp_path: Path) -> None:
-    picture = io.BytesIO()
-    Image.new("RGB", (32, 32)).save(picture, "PNG")
-    table = pyarrow.table({"img": [{"bytes": picture.getvalue()}] * 10, "fine_label": list(range(10))})
-    (tmp_path / "cifar100").mkdir()
-    pyarrow.parquet.write_table(table, tmp_path / "cifar100" / "test-00000-of-00001.parquet")
-    data = bench_of(tmp_path, tmp_path).data("cifar100")
-    assert data.train.labels.tolist() == list(range(8)) and data.test.labels.tolist() == [8, 9]
 
 
 def test_spreads_are_over_what_was_measured() -> None:
