@@ -4,7 +4,7 @@
 
 Images per second and the time of a batch (median and 90th percentile), all in one process and in turn. In
 `torch.sparse` a convolution is a product of its weight in CSR and the unfolded image. onnxruntime where it is
-installed (with onnx, for the export).
+installed (with onnx, for the export). Memory that is freed is kept, as in our trainings, for all of them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ticket_sig import sparsify
 from ticket_sig.models import build
 from ticket_sig.models.sparse.choice import whole
 from ticket_sig.training.device import made_with
+from ticket_sig.training.memory import keep_freed_memory
 
 Answer = Callable[[Tensor], Any]
 
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--json", type=Path, help="file for all that was measured")
     options = parser.parse_args()
+    keep_freed_memory()
     where = made_with(torch.device("cpu"), "float32 and bf16")
     print(where, flush=True)
     if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")):

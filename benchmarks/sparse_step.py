@@ -115,9 +115,10 @@ def report(measured: list[dict[str, Any]]) -> None:
 def draw(measured: list[dict[str, Any]], path: Path) -> None:
     """Step time over the share that is kept, axes for each network."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     archs, found = list(dict.fromkeys(one["arch"] for one in measured)), grouped(measured)
-    figure = Figure(figsize=(5 * len(archs), 3.6), layout="constrained")
+    figure = Figure(figsize=(5 * len(archs), 3.9), layout="constrained")
     for axes, arch in zip(figure.subplots(1, len(archs), squeeze=False)[0], archs, strict=True):
         for colour, engine in enumerate(ENGINES):
             own = {k: runs for (a, e, k), runs in found.items() if (a, e) == (arch, engine)}
@@ -128,7 +129,11 @@ def draw(measured: list[dict[str, Any]], path: Path) -> None:
             elif times:
                 axes.axhline(times[1.0], label=engine, linestyle="--", color=f"C{colour}")
         axes.set(xscale="log", yscale="log", xlabel="weights kept (%)", ylabel="a step (ms)", title=arch)
-        axes.legend(fontsize=8)
+        axes.set_xticks([100 * k for k in KEPT], [f"{100 * k:g}" for k in KEPT])
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    figure.legend(*axes.get_legend_handles_labels(), fontsize=8, ncols=3, loc="outside lower center")
     figure.savefig(path, dpi=120)
 
 

@@ -93,6 +93,7 @@ def tensors(ticket: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("compiled")
+@pytest.mark.slow
 def test_killed_in_the_search_it_goes_on_from_what_came_back_with_the_same_bits(tmp_path: Path) -> None:
     first, second = tmp_path / "first/out", tmp_path / "second/out"
     process = start(first, "--small")
@@ -154,6 +155,7 @@ def test_what_needs_a_gpu_is_not_run_without_one(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named_in_one_line_and_the_next_step_goes_on(tmp_path: Path) -> None:
     for name in ("pytest", "filelock"):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\")")

@@ -21,7 +21,7 @@ from experiments.lib.bench import Bench
 from experiments.lib.scales import TRIGGERS as COUNT
 from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, summary
-from experiments.neurips21.attack_table import REMOVAL, winner
+from experiments.neurips21.attack_table import REMOVAL, winner, wins
 from experiments.neurips21.attacked import FORGED
 from ticket_sig.cells import Cell
 
@@ -114,4 +114,4 @@ def result(bench: Bench) -> Result:
         f"learning rate {REMOVAL['lr']:g}, with {REMOVAL['images']} images of his own; a mark is written "
         "without training. Who wins, by the rule of the attack table.",
     )
-    return Result(columns, rows, notes)
+    return Result(columns, rows, notes, found=wins(str(row[-1]) for row in rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from experiments.carriers import attack_matrix
@@ -28,6 +29,7 @@ KINDS = (  # by the first words of an attack
     ("fine-tuning", ("fine-tuning",)),
     ("a mark of the thief's own", ("own",)),
 )
+HEADS = {SPREAD: "spread", MIRROR: "mirror", QR: "QR code"}
 
 
 def cells(bench: Bench) -> list[Cell]:
@@ -45,7 +47,7 @@ def result(bench: Bench) -> Result:
     """One row an attack: accuracy and -log10 p of each mark, with their intervals."""
     rows = []
     for words, values in points(bench):
-        tails = [_shown([-v["marks"][mark]["log10_p"] for v in values], 1) for mark in (SPREAD, MIRROR, QR)]
+        tails = [_shown([-v["marks"][mark]["log10_p"] for v in values], 1) for mark in HEADS]
         rows.append((words, _shown([v["accuracy"] for v in values], 2), *tails))
     columns = "attack | test % | -log10 p, spread | -log10 p, mirror | -log10 p, QR code"
     notes = (
@@ -54,7 +56,27 @@ def result(bench: Bench) -> Result:
         "the right of it is worth stealing, and has to be above the broken one.",
         "Shown as the leaderboard of arXiv 2509.26598 does. The paper has no p-values.",
     )
-    return Result(columns, rows, notes, draw=partial(draw, bench=bench))
+    return Result(columns, rows, notes, draw=partial(draw, bench=bench), found=_least(bench))
+
+
+def _half(bench: Bench) -> float | None:
+    """Half of the accuracy above chance, in % of the images; None where the network was not measured."""
+    whole = [v["accuracy"] for words, of in points(bench) if words == NOTHING for v in of]
+    classes = bench.data(bench.scale.subjects[0].dataset).classes
+    return (100 / classes + mean(whole)) / 2 if whole else None
+
+
+def _least(bench: Bench) -> str:
+    """The weakest that each mark is while the network is worth stealing."""
+    if (half := _half(bench)) is None:
+        return ""
+    worth = [of for _, of in points(bench) if mean(v["accuracy"] for v in of) >= half]
+    tails = (
+        f"{head} {min(mean(-v['marks'][mark]['log10_p'] for v in of) for of in worth):.1f}"
+        for mark, head in HEADS.items()
+    )
+    needed = f"{-LOG10_THRESHOLD:g} needed"
+    return f"least -log10 p where half of the accuracy above chance is left ({needed}): {', '.join(tails)}"
 
 
 def _shown(values: list[float], digits: int) -> str:
@@ -71,9 +93,7 @@ def draw(path: Path, bench: Bench) -> None:
 
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
-    for axes, (mark, head) in zip(
-        panels, ((SPREAD, "spread"), (MIRROR, "mirror"), (QR, "QR code")), strict=True
-    ):
+    for axes, (mark, head) in zip(panels, HEADS.items(), strict=True):
         for words, values in points(bench):
             kind = next(n for n, (_, starts) in enumerate(KINDS) if words.startswith(starts))
             across = stat([value["accuracy"] for value in values])
@@ -81,11 +101,8 @@ def draw(path: Path, bench: Bench) -> None:
             look: dict[str, Any] = {"color": COLOURS[kind], "marker": MARKERS[kind], "capsize": 2}
             axes.errorbar(*_point(across, up), markersize=6, elinewidth=0.8, **look)
         axes.axhline(-LOG10_THRESHOLD, linestyle="--", color="black", linewidth=0.8)
-        whole = [v["accuracy"] for words, of in points(bench) if words == NOTHING for v in of]
-        classes = bench.data(bench.scale.subjects[0].dataset).classes
-        if whole:
-            least = (100 / classes + sum(whole) / len(whole)) / 2
-            axes.axvline(least, linestyle=":", color="black", linewidth=0.8)
+        if (half := _half(bench)) is not None:
+            axes.axvline(half, linestyle=":", color="black", linewidth=0.8)
         axes.set_yscale("symlog", linthresh=10)
         axes.set_ylim(-1, 1000)
         axes.set(title=head, xlabel="test accuracy in %")

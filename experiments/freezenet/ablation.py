@@ -134,15 +134,17 @@ def drop(model: FreezeNet) -> None:
 
 def result(bench: Bench) -> Result:
     """Ours as in the learning curve, then with every change, beside the paper's."""
-    rows: list[tuple[object, ...]] = []
+    rows, told = list[tuple[object, ...]](), list[str]()
     for share in sorted({share for _, share in trainings(bench)}):
         usual = [v["accuracy"] for v in networks.of_share(bench, networks.learning, share)]
         rows.append((share, "as in the learning curve", summary(usual, 3), "", PUBLISHED[share]))
+        told.append(f"share {share}, as it is: {summary(usual, 3)}, the paper: {PUBLISHED[share]}")
         for words in (words for words, at in trainings(bench) if at == share):
             found = bench.store.measured(trained(bench, words, share))
             reached = f"{found['accuracy']:.3f}" if found else "not run"
             loss = f"{found['epochs'][-1]['loss']:.2f}" if found else ""
             rows.append((share, words, reached, loss, ""))
+            told += [f"{words}, share {share}: {reached}"] if found else []
     first = "; ".join(f"{share}: {own:.3f}, {test:.3f}" for share, (own, test) in FIRST_CODE.items())
     notes = [
         f"One seed. Dropout: the author's, of {AFTER_POOLING} behind every pooling and of {BEFORE_LAST} "
@@ -151,4 +153,4 @@ def result(bench: Bench) -> Result:
         f"test split: {first}.",
     ]
     columns = "share | training | accuracy | loss of the last epoch | paper, 100 epochs"
-    return networks.shown(bench, columns, rows, notes, [])
+    return networks.shown(bench, columns, rows, notes, [], found="; ".join(told))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.lib.bench import Bench
@@ -83,9 +83,7 @@ def result(bench: Bench) -> Result:
         f"{EPS_F:g} point of accuracy with them; else the thief.",
         "Attacks that change no answer, on every mark: the table of free attacks.",
     )
-    won = Counter(row[-1].partition(",")[0] for row in rows if row[-1])
-    found = "who wins, of the attacks: " + ", ".join(f"{name} {times}" for name, times in won.items())
-    return Result(columns, rows, notes, found=found)
+    return Result(columns, rows, notes, found=wins(row[-1] for row in rows))
 
 
 def who(values: Sequence[Measured], lost: Sequence[float], needed: int) -> str:
@@ -97,6 +95,13 @@ def who(values: Sequence[Measured], lost: Sequence[float], needed: int) -> str:
         "the triggers": any((value["triggers"] or 0) * TRIGGERS / 100 >= needed for value in values),
     }
     return winner(stands, lost)
+
+
+def wins(winners: Iterable[str]) -> str:
+    """How often each of them wins, in words."""
+    won = Counter(words.partition(",")[0] for words in winners if words)
+    named = ", ".join(f"{name} {times}" for name, times in won.items())
+    return f"who wins, of the attacks: {named}" if won else ""
 
 
 def winner(stands: Mapping[str, bool], lost: Sequence[float]) -> str:

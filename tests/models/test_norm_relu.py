@@ -184,7 +184,8 @@ def test_the_same_threads_give_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    "arch", ["resnet20", "resnet20-proj", pytest.param("resnet50", marks=pytest.mark.slow), "vgg16"]
+    "arch",
+    ["resnet20", "resnet20-proj", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet50", "vgg16"))],
 )
 def test_a_network_s_gradient_is_as_near_to_float32_s_as_pytorch_s_own(arch: str) -> None:
     draw = torch.Generator().manual_seed(0)

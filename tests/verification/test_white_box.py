@@ -133,7 +133,10 @@ def lies(weights: Tensor, version: int, speak: Callable[[np.ndarray], str]) -> I
 @pytest.mark.parametrize("speak", [in_capitals, in_bytes])
 @pytest.mark.parametrize(
     ("version", "kind", "density"),
-    [(2, "conv", 0.07), pytest.param(4, "linear", 0.5, marks=pytest.mark.slow), (3, "uneven", 0.3)],
+    [
+        (2, "conv", 0.07),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((4, "linear", 0.5), (3, "uneven", 0.3))),
+    ],
 )
 def test_a_message_made_up_from_an_innocent_mask_does_not_verify(
     speak: Callable[[np.ndarray], str], version: int, kind: str, density: float

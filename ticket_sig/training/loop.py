@@ -123,6 +123,8 @@ class Engine:
 
     def for_answers(self, model: nn.Module, precision: str, size: tuple[int, int, int]) -> nn.Module:
         """A network that only answers, in place: its pruned weights are left out, if that is asked for."""
+        if self.keep_memory and self.device.type == "cpu":
+            keep_freed_memory()
         mask = Mask.of_zeros(dict(model.named_parameters()))
         layers = self.choose(model, mask, precision, size, BATCH, training=False)
         return sparsify(model, mask, layers) if layers else model

@@ -525,7 +525,7 @@ def p_here(found: NDArray[Any], expected: NDArray[Any], lengths: NDArray[np.int6
     return np.where(found >= expected + 1, p, 1.0)
 
 
-@pytest.mark.parametrize("scale", ["unit", "layer"])
+@pytest.mark.parametrize("scale", ["unit", pytest.param("layer", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_of_10_000_unrelated_watermarks_no_more_match_than_expected(dtype: torch.dtype, scale: str) -> None:
     lengths = np.random.default_rng(0).integers(16, 65, 10_000)
