@@ -90,7 +90,11 @@ int rows_forward(const void *x, const void *residual, void *y, int64_t channels,
 INLINE void products(const void *gradient, const void *x, const void *y, int64_t first, int64_t count, float mean,
                      double *sum, double *product, int half) {
     double s = 0, p = 0;
-#define TERM(passes) a = passes ? get(gradient, at + i, half) : 0; b = a * (get(x, at + i, half) - mean);
+// The gradient is read whether it passes or not: without vectors of 16-bit masks a loop would else have no vectors.
+#define TERM(passes)                                                                                          \
+    float all = get(gradient, at + i, half);                                                                  \
+    a = passes ? all : 0;                                                                                     \
+    b = a * (get(x, at + i, half) - mean);
     if (y) { SUM(first, first + count, s, p, TERM((get(y, at + i, half) > 0))) }
     else { SUM(first, first + count, s, p, TERM(1)) }
 #undef TERM
@@ -101,7 +105,7 @@ INLINE void products(const void *gradient, const void *x, const void *y, int64_t
 INLINE void combine(const void *gradient, const void *x, const void *y, void *passed, void *dx, int64_t first,
                     int64_t count, float scale, float slope, float shift, int half) {
     for (int64_t i = first; i < first + count; i++) {
-        float value = !y || get(y, i, half) > 0 ? get(gradient, i, half) : 0;
+        float all = get(gradient, i, half), value = !y || get(y, i, half) > 0 ? all : 0;
         if (passed) put(passed, i, value, half);
         put(dx, i, value * scale + get(x, i, half) * slope + shift, half);
     }
