@@ -6,14 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 import torch
-from recovery.thefts import check_recovered, shipped, small, stolen
+from recovery.thefts import SHIPPED, check_recovered, shipped, small, stolen
 from support.free import NETWORKS, SOME_SLOW
 from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, Ticket
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.attacks.free import KINDS
-from ticket_sig.models import build
+from ticket_sig.formats import load
+from ticket_sig.models import build, build_for
 from ticket_sig.recovery import Reference, align
 
 
@@ -56,6 +57,15 @@ def test_random_compositions_on_the_shipped_network_are_undone(seed: int) -> Non
 @pytest.mark.parametrize("seed", range(3, 30))
 def test_more_random_compositions(seed: int) -> None:
     assert wrong_bits(seed=seed) < 10
+
+
+def test_the_norm_of_another_layer_does_not_stand_in_for_one_that_was_fused() -> None:
+    before, signed = (load(SHIPPED.with_name(f"resnet20-cifar10{end}")).ticket for end in ("", "-spread"))
+    network = build_for("resnet20", signed.weights)
+    network.load_state_dict(dict(signed.weights))
+    done = attack("free", size=32).carry_out(signed, Scene(model=network.eval(), seed=17))
+    assert {"fused", "split-norms"} <= set(done.did)
+    assert align(done.ticket, Reference.of(before, "resnet20")).similarity > 0.8
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,8 @@ class Walk:
         biased = channels.written is not None and bool(channels.written[0].biases.any())
         if best is None and not biased and self._norms:
             raise bad_input("suspect", name, f"a batch norm of {width * pixels} channels", "none")
-        if best is None or (biased and _level(channels, nothing(width), theirs) > score(best)):
+        fused = _level(channels, nothing(width), theirs) + _BETTER  # a bias is what a fused norm leaves
+        if best is None or (biased and fused > score(best)):
             return None
         return best
 
