@@ -109,9 +109,9 @@ def _walked(layers: list[Part], norms: list[Part], known: Known) -> Walked:
 
 
 class _Ways:
-    """Walks that go back where they lead nowhere, and take another part for the last layer that has one.
+    """Walks that go back where they lead nowhere: to a batch norm that may be another's, else to a layer.
 
-    Each part that is taken so is one of those that the walk counts.
+    They take another part for it, which is one of those that the walk counts; or the norm is fused.
     """
 
     def __init__(self, layers: list[Part], norms: list[Part], known: Known) -> None:
@@ -120,11 +120,14 @@ class _Ways:
 
     def onward(self, symmetry: int) -> Walk | None:
         """A walk on which every layer is alike; None where none is found."""
-        tried: dict[str, set[tuple[Part, ...]]] = {}
+        tried, fused = dict[str, set[tuple[Part, ...]]](), set[str]()
         while self._left > 0:
-            walk = Walk(*self._parts, self._known, symmetry, tried)
+            walk = Walk(*self._parts, self._known, symmetry, tried, fused)
             if self._leads_on(walk):
                 return walk
+            if walk.lacks_norm and walk.unsure:  # the last of these may be the one that is lacking
+                fused.add(walk.unsure[-1])
+                continue
             order = list(walk.walked.layers)
             last = next((name for name in reversed(order) if walk.others.get(name)), None)
             if last is None:

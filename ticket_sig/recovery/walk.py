@@ -151,8 +151,9 @@ class Walk:
         known: Known,
         symmetry: int,
         tried: Mapping[str, Collection[tuple[Part, ...]]] | None = None,
+        fused: Collection[str] = (),
     ) -> None:
-        self._known, self._graph, self._tried = known, known.graph, tried or {}
+        self._known, self._graph, self._tried, self._fused = known, known.graph, tried or {}, fused
         self._layers, self._norms = list(layers), list(norms)
         self._vector = torch.full((self._graph.nodes,), -1)
         self._position = torch.zeros(self._graph.nodes, dtype=torch.int64)
@@ -161,6 +162,8 @@ class Walk:
         self._normed = {tuple(k.tails.flatten().tolist()) for k in self._graph.links if k.norm}
         self.walked = Walked(symmetry)
         self.others: dict[str, int] = {}  # by layer: what else could be it, and was not tried
+        self.unsure: list[str] = []  # batch norms that were found, where one could be fused as well
+        self.lacks_norm = False
         self._know(self._graph.inputs, _plain(len(self._graph.inputs)))
 
     def steps(self) -> Iterator[Slot | None]:
@@ -335,11 +338,13 @@ class Walk:
         best = max(fit, key=score, default=None)
         self.walked.log10_choices += log10(len(fit) + 1)  # or none
         biased = channels.written is not None and bool(channels.written[0].biases.any())
-        if best is None and not biased and self._norms:
+        self.lacks_norm = best is None and not biased and bool(self._norms)
+        if self.lacks_norm:
             raise bad_input("suspect", name, f"a batch norm of {width * pixels} channels", "none")
         fused = _level(channels, nothing(width), theirs) + _BETTER  # a bias is what a fused norm leaves
-        if best is None or (biased and fused > score(best)):
+        if best is None or (biased and (name in self._fused or fused > score(best))):
             return None
+        self.unsure += [name] if biased else []
         return best
 
     def _unsplit(self, index: int, name: str, channels: Channels, biased: bool) -> Channels:
