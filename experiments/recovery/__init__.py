@@ -1,1 +1,1 @@
-"""What a thief did for nothing, undone against the owner's reference: tables, calibration, descent."""
+"""What a thief changed for free, undone against the owner's reference: tables, calibration, descent."""

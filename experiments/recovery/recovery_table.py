@@ -1,4 +1,4 @@
-"""Recovery: what a thief did for nothing, undone with the reference, network by network."""
+"""Recovery: what a thief changed for free, undone with the reference, network by network."""
 
 from __future__ import annotations
 

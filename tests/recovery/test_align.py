@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -120,6 +121,33 @@ def test_tensors_in_any_order_without_names_are_read_or_refused_in_one_line(netw
             align(flat(stolen(of, ["reordered"]).weights, order), of.reference)
         except InputError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e200])
+def test_the_order_of_the_reference_s_file_decides_nothing(value: float) -> None:
+    # Nobody hashes it. Here all ways to assign are as good, so that an order could be chosen for a secret.
+    same = {f"block.{n}.weight": torch.full((4, 4), value, dtype=torch.float64) for n in range(12)}
+    torch.manual_seed(0)
+    suspect = {f"net.{n}.kernel": torch.randn(4, 4, dtype=torch.float64) for n in range(12)}
+    found = []
+    for order in (list(same), list(same)[::-1]):
+        weights = {name: same[name] for name in order}
+        reference = Reference.of(
+            Ticket(weights=weights, mask=Mask.of_own({n: t != 0 for n, t in same.items()}))
+        )
+        found.append(align(suspect, reference).ticket.weights)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in same)
+
+
+def test_nothing_of_the_reference_is_read_as_the_suspect_s() -> None:
+    of = small("resnet20")
+    made = torch.randint(0, 2, (4, 4, 3, 3), dtype=torch.uint8)
+    ticket = replace(of.ticket, weights={**of.ticket.weights, "normalize.made": made})
+    reference = replace(of.reference, ticket=ticket)
+    with pytest.raises(
+        InputError, match="tensors: expected all of the reference, found none for normalize"
+    ):
+        align(stolen(of, ["renamed"]), reference)
 
 
 def test_names_that_were_swapped_are_found_out() -> None:

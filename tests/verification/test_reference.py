@@ -234,11 +234,13 @@ def test_a_module_of_one_s_own_is_more_than_its_tensors_so_that_the_condition_st
     assert found.through.committed and found.headline == f"verified; {DATED}"
 
 
-def test_of_several_marks_the_bound_one_alone_lifts_the_condition(align: Fake) -> None:
+def test_of_several_marks_the_bound_ones_alone_need_no_condition(align: Fake) -> None:
     made = signed("qr-code+spread", margin=0.8)
     suspect = turned(made.ticket.weights)
     found = referred(suspect, made.claim, made.reference, **made.shown)
-    assert found.headline == "verified" and found.through.condition == f"qr-code: {DATED}"
+    assert found.headline == f"verified by spread; qr-code: {DATED}"
+    assert found.to_json()["condition"] == f"qr-code: {DATED}"
+    assert "by spread, which is bound" in dict(found.rows())["  without the condition"]
     parts = {one["mark"]: one for one in found.to_json()["evidence"]["marks"]}
     code = parts["qr-code"]["log10_p"] + CHOICES
     expected = min(parts["spread"]["log10_p"], code)

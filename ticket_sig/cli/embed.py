@@ -67,7 +67,7 @@ Reference = Annotated[
     bool,
     typer.Option(
         help="Keep the model as it was (reference.safetensors) beside the claim, which commits to it: "
-        "`verify --reference` undoes with it what a thief did for nothing.",
+        "`verify --reference` undoes with it what a thief changed for free.",
     ),
 ]
 
@@ -119,7 +119,7 @@ def run(
 
 
 _USE = (
-    "`verify --reference` undoes with it what a thief did for nothing; keep it with the claim, "
+    "`verify --reference` undoes with it what a thief changed for free; keep it with the claim, "
     "and publish neither"
 )
 
@@ -170,9 +170,10 @@ def _report(made: Written, model: Path, bundle: Path, secret: Path | None, as_js
     if made.left_out:
         out.print(printable(f"left out of the copy: {', '.join(made.left_out)}"))
     out.print(f"bundle: {bundle}\nclaim: {claim}; keep it, give away the model alone")
-    if made.reference != "unknown":
-        told = kept or f"{model} as it was, not copied"
-        out.print(printable(f"reference: {told}; {_USE}"))
+    if made.claim.reference:
+        named = "the one that the claim names, which is not here"
+        elsewhere = named if made.reference == "unknown" else f"{model} as it was, not copied"
+        out.print(printable(f"reference: {kept or elsewhere}; {_USE}"))
     if secret:
         from ticket_sig.marks.secret import CARE
 

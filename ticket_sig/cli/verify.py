@@ -10,7 +10,7 @@ secret, and needs it (--secret). With --data the accuracy is measured, too, and 
 that the claim promises (fidelity). Models in many safetensors files are never loaded whole for freezenet,
 uchida and nct. An nct is never verified by itself: its claim has no date that could be checked here.
 
-Renamed layers are found by their shapes. What else a thief can do for nothing (channels in another order,
+Renamed layers are found by their shapes. What else a thief can change for free (channels in another order,
 scales, layers stored otherwise) hides most marks; with --reference, the owner's model, it is undone, and the
 suspect is read again. The first line then says on which condition the verdict holds, and beside the p-value
 stands the one without that condition.
@@ -25,7 +25,7 @@ Example: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +64,7 @@ Reference = Annotated[
     typer.Option(
         "--reference",
         help="The owner's model, as it was before it was signed: reference.safetensors beside its claim. "
-        "What a thief did for nothing is undone with it, where nothing is verified without.",
+        "What a thief changed for free is undone with it; used only if no mark is verified without it.",
     ),
 ]
 
@@ -93,9 +93,8 @@ def run(
     from ticket_sig.verification.white_box import verify_file
 
     if claim is None:
-        return _descent(
-            model, reference, mask, arch, {"transcript": transcript, "data": data, **given}, as_json
-        )
+        beside = {"transcript": transcript, "audit": audit or None, "data": data, "dataset": dataset}
+        return _descent(model, reference, mask, arch, {**beside, **given}, as_json)
     if audit and transcript is None:
         raise bad_input("", "--audit", "--transcript beside it", "none")
     claimed = Claim.read(claim)
@@ -135,7 +134,7 @@ def _descent(
     reference: Path | None,
     mask: Path | None,
     arch: str | None,
-    others: dict[str, Path | None],
+    others: Mapping[str, object],
     as_json: bool,
 ) -> None:
     """Whether a model descends from a reference; `others` are options that only a claim has a use for."""

@@ -25,7 +25,7 @@ class Embedded:
     Attributes:
         marks: that were put in, in this order.
         reference: the ticket as it was before, to which the claim commits: with it `verify` undoes what a
-            thief did for nothing. To be kept with the claim, and not to be given away; None if left out.
+            thief changed for free. To be kept with the claim, and not to be given away; None if left out.
         shown: what their reading needs beside the model and the claim (`verify(..., **shown)`): the owner's
             secret, to be kept in a file of its own (`shown["secret"].write(path)`).
     """

@@ -29,6 +29,7 @@ from ticket_sig.formats.bundle import (
 from ticket_sig.formats.folder import REFERENCE, folder_of, has_model
 from ticket_sig.formats.load import shards_at
 from ticket_sig.formats.patch import copy_files, other_files
+from ticket_sig.formats.safetensors_file import read_safetensors
 from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
 from ticket_sig.lottery.prune import prune_dense
 from ticket_sig.marks import MARKS, claim_of, marks_of
@@ -212,10 +213,15 @@ class Kept:
             file: that lies beside that claim.
             weights: of the model, before anything is put in.
             wanted: whether there is to be one at all.
+
+        Raises:
+            InputError: the file is damaged, or of another model than the claim says.
         """
         if not wanted:
             return cls()
         if claimed and claimed.reference:
+            if file and (found := tensor_digest(read_safetensors(file))) != claimed.reference:
+                raise bad_input(file, "digest", f"{claimed.reference}, as its claim says", found)
             return cls(claimed.reference, file)
         if claimed and any(mark.stands_in != "answers" for mark in marks_of(claimed)):
             return cls()

@@ -1,4 +1,4 @@
-"""What a thief did for nothing, undone, so that a mark can be read again."""
+"""What a thief changed for free, undone, so that a mark can be read again."""
 
 from ticket_sig.recovery.align import Aligned, align
 from ticket_sig.recovery.reference import Reference

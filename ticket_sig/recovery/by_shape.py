@@ -16,6 +16,7 @@ from ticket_sig.recovery.reference import UNSIGNED, Reference, weights_of
 from ticket_sig.statistics import log_orders
 
 _MOST = 4096  # tensors of one shape
+_SLICE = 2**24  # numbers that are compared at once
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def found_by_shape(
             choices += log_orders(len(wanted), len(found)) / log(10) + log10(2)  # or by their names
         names |= pairs
         matrices = {n: there for n, there in pairs.items() if len(shape[0]) > 1 and n not in marked}
-        cosines += [_cosine(reference.ticket.weights[n], weights[there]) for n, there in matrices.items()]
+        cosines += [
+            float(_cosines([reference.ticket.weights[n]], [weights[there]])) for n, there in matrices.items()
+        ]
     order = {name: names[name] for name in reference.ticket.weights}
     return ByShape(order, choices, max(0.0, sum(cosines) / max(1, len(cosines))))
 
@@ -80,12 +83,29 @@ def _assigned(
     wanted: list[str], found: list[str], theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]
 ) -> dict[str, str]:
     """Which is which, so that all together are as alike as can be."""
-    cosines = torch.tensor([[_cosine(theirs[n], ours[there]) for there in found] for n in wanted])
+    cosines = _cosines([theirs[name] for name in wanted], [ours[name] for name in found])
     rows, columns = linear_sum_assignment(cosines.numpy(), maximize=True)
     return {wanted[row]: found[column] for row, column in zip(rows, columns, strict=True)}
 
 
-def _cosine(one: Tensor, other: Tensor) -> float:
-    one, other = one.double().flatten(), other.double().flatten()
-    sizes = float(one.norm() * other.norm())
-    return float(one @ other) / sizes if sizes > 0 else 0.0
+def _cosines(ones: list[Tensor], others: list[Tensor]) -> Tensor:
+    """Of each pair of equal shape, [ones, others]; each tensor is read once, in slices."""
+    sides = [[(t, _inverse_length(t)) for t in map(_flat, side)] for side in (ones, others)]
+    size, length = ones[0].numel(), max(1, _SLICE // (len(ones) + len(others)))
+    total = torch.zeros(len(ones), len(others), dtype=torch.float64)
+    for start in range(0, size, length):
+        one, other = (
+            torch.stack([t[start : start + length].double() * factor for t, factor in side]) for side in sides
+        )
+        total += one @ other.T
+    return total
+
+
+def _flat(t: Tensor) -> Tensor:
+    return (t.real if t.is_complex() else t).flatten()
+
+
+def _inverse_length(t: Tensor) -> float:
+    """1 / the length of a vector, however large it is; 0 of one of zeros."""
+    largest = float(t.abs().max()) if t.numel() else 0.0
+    return 1 / (largest * float((t.double() / largest).norm())) if largest else 0.0

@@ -263,7 +263,9 @@ class _Named:
             if found is not None:
                 self._new[name] = left.pop(found)
                 self._names[name] = found
-            elif not own.is_floating_point():
+            elif (
+                not own.is_floating_point() and not own.ndim
+            ):  # a counter: the only thing that is not the suspect's
                 self._new[name] = own
             else:
                 lacking.append(name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import nn
@@ -24,7 +24,9 @@ class Reference:
     """The owner's ticket, best the unsigned one, and what is known of its network.
 
     Attributes:
-        ticket: under the names and in the shapes that a suspect is brought to.
+        ticket: under the names and in the shapes that a suspect is brought to; in the order of the
+            network or, where that is not known, of the names: a file's order is in no digest, and must decide
+            nothing.
         model: the network with these weights; None where its architecture is not known.
         arch: its name in the package (`MODELS`); None for a module of one's own, too.
         graph: its channels, batch norms among the links; None where they cannot be followed.
@@ -55,11 +57,12 @@ class Reference:
             return cls._with_graph(model, build_for(arch, model.weights).eval(), arch)
         named = str((model.recipe or {}).get("arch", "none"))
         if named not in MODELS:
-            return cls(model, unread=f"arch: expected one of {', '.join(MODELS)}, found {named}")
+            unread = f"arch: expected one of {', '.join(MODELS)}, found {named}"
+            return cls(_in_order(model), unread=unread)
         try:
             return cls._with_graph(model, build_for(named, model.weights).eval(), named)
         except InputError as error:
-            return cls(model, unread=str(error))
+            return cls(_in_order(model), unread=str(error))
 
     def followed(self) -> tuple[nn.Module, KernelGraph]:
         """The network and its graph; InputError, which says why, where there is none."""
@@ -76,6 +79,7 @@ class Reference:
 
     @classmethod
     def _with_graph(cls, ticket: Ticket, model: nn.Module, arch: str | None = None) -> Reference:
+        ticket = _in_order(ticket, model.state_dict())
         try:
             graph = kernel_graph(model, norms=True)
         except InputError as error:
@@ -84,6 +88,12 @@ class Reference:
             if not ticket.weights[str(name)].is_floating_point():
                 raise bad_input("reference", str(name), "floats", dtype_name(ticket.weights[str(name)].dtype))
         return cls(ticket, model, graph, arch=arch)
+
+
+def _in_order(ticket: Ticket, known: Iterable[str] = ()) -> Ticket:
+    places = {name: place for place, name in enumerate(known)}
+    order = sorted(ticket.weights, key=lambda name: (places.get(name, len(places)), name))
+    return replace(ticket, weights={name: ticket.weights[name] for name in order})
 
 
 def weights_of(layers: Collection[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Verification through a reference: what a thief did for nothing is undone, and the suspect is read again.
+"""Verification through a reference: what a thief changed for free is undone, and the suspect is read again.
 
 A reference that knows nothing of the secret cannot draw an innocent suspect towards the mark: permutations
 are chosen by the reference alone, so that the statistic keeps its null distribution. But whoever makes a
@@ -102,8 +102,10 @@ class Through:
         ]
 
     def _without_in_words(self, verdict: Verdict) -> str:
+        p = self.without_condition(verdict)
+        free = [one.mark for one in _each(verdict) if one.mark in self.bound and one.log10_p == p]
         ways = f"10^{self.log10_choices:.1f} ways to align counted"
-        return f"{format_p(self.without_condition(verdict))} ({ways})"
+        return f"{format_p(p)} ({f'by {free[0]}, which is bound' if free else ways})"
 
     def to_json(self, verdict: Verdict) -> dict[str, Any]:
         """For machines."""
@@ -143,14 +145,18 @@ class Referred(Verdict):
 
     @property
     def condition(self) -> str:
-        """Under which it holds; empty where none is needed, as a bound mark is verified."""
-        free = any(one.verified and one.mark in self.through.bound for one in _each(self))
-        return "" if free else self.through.condition
+        """Under which it holds, or what it says by marks that are not bound; empty where none is needed."""
+        stand = [one.mark in self.through.bound for one in _each(self) if one.verified]
+        return "" if stand and all(stand) else self.through.condition
 
     @property
     def headline(self) -> str:
-        """The outcome, and the condition under which it holds."""
-        return f"{self.outcome}; {self.condition}" if self.verified and self.condition else self.outcome
+        """The outcome, by which marks without a condition, and the condition under which it holds."""
+        if not (self.verified and self.condition):
+            return self.outcome
+        free = [one.mark for one in _each(self) if one.verified and one.mark in self.through.bound]
+        by = f" by {' and '.join(free)}" if free else ""
+        return f"{self.outcome}{by}; {self.condition}"
 
     @property
     def leaves_open(self) -> str:

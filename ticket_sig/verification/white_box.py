@@ -52,8 +52,9 @@ class Together:
 
     @property
     def message(self) -> str | None:
-        """The clearest message."""
-        return max(reversed(self.verdicts), key=lambda one: clarity(one.reading)).reading.message
+        """The clearest message; of marks that are verified, if there are any."""
+        stand = [one for one in self.verdicts if one.verified] or self.verdicts
+        return max(reversed(stand), key=lambda one: clarity(one.reading)).reading.message
 
     @property
     def agreement(self) -> float:

@@ -1,4 +1,4 @@
-"""What a thief does for nothing: the network computes the same. A new kind is one file and one line here."""
+"""What a thief changes for free: the network computes the same. A new kind is one file and one line here."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ticket_sig.errors import InputError, not_there
 from ticket_sig.formats.names import found_elsewhere, names_in
 from ticket_sig.marks.carrier import Layer, Measured
+from ticket_sig.marks.mark import check_dtype
 from ticket_sig.marks.message_code import Signs
 from ticket_sig.marks.mirror.cells import Cells, Patterns, Turn, turns
 from ticket_sig.marks.strength import kept_as_claimed
@@ -120,6 +121,8 @@ class Reader:
         if any(shapes.get(found.get(name, "")) != shape for name, shape in claimed.items()):
             return
         names = tuple(found[name] for name in claimed)
+        for name in names:
+            check_dtype("model", name, self.weights[name].dtype)
         yield from (Way(names, turn, side, self._log10_turns) for turn in self._turns for side in (1, -1))
 
     def _by_order(self) -> Iterator[Way]:
