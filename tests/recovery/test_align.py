@@ -41,6 +41,16 @@ def test_several_free_attacks_are_undone_and_told(network: str) -> None:
     assert {one.what for one in found.undone} >= {"renamed", "permuted"}
 
 
+@pytest.mark.parametrize(
+    "network, kinds",
+    [("densenet", "split-norms+rescaled+flipped-signs"), ("mobilenet", "fused+permuted+flipped-signs")],
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_signs_are_found_behind_norms_that_were_split_or_fused(network: str, kinds: str, seed: int) -> None:
+    of = small(network)
+    check_recovered(align(stolen(of, kinds.split("+"), seed), of.reference), of)
+
+
 def wrong_bits(kinds: Sequence[str] = (), seed: int = 0) -> int:
     """How many bits of the mask of the shipped network do not come back."""
     of = shipped()

@@ -77,6 +77,19 @@ def test_what_was_moved_scaled_and_flipped_comes_back(make: Callable[[], nn.Modu
     torch.testing.assert_close(answers(network, found.weights), before, rtol=1e-9, atol=1e-9)
 
 
+def test_signs_come_back_where_norms_have_hardly_been_trained() -> None:
+    """How the signs before and behind a batch norm go together then outweighs what tells each of them."""
+    network = seeded(Depthwise)
+    ticket = lived(network)
+    weights = dict(ticket.weights)
+    for prefix in [name.removesuffix("running_var") for name in weights if name.endswith("running_var")]:
+        weights[f"{prefix}weight"] = 1 + weights[f"{prefix}weight"] / 100
+        weights[f"{prefix}bias"] = weights[f"{prefix}bias"] / 100
+    ticket = replace(ticket, weights=weights)
+    network.load_state_dict(weights)
+    check_same(of(disguised(network, ticket), Reference.of(network)), ticket, 1e-9)
+
+
 def test_a_real_ticket_comes_back(shipped: Ticket, reference: Reference) -> None:
     found = of(attack("permute-channels", rescale=1000)(shipped, Scene(seed=3)), reference)
     assert kept(found, shipped) == shipped.mask

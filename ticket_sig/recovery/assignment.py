@@ -195,13 +195,22 @@ class Comparison:
 def _signs(one: StrandSet, terms: Mapping[tuple[int, ...], Tensor]) -> Tensor:
     """The signs of strands, float64 [strands, nodes of a strand], from their similarities [strands]."""
     count = len(next(iter(terms.values())))
-    found = {flip: torch.ones(count, dtype=torch.float64) for flip in one.flips if flip is not None}
-    for flip in [*found, *found]:  # twice: some terms change with two of them
+    found = dict[int, Tensor]()
+
+    def speaks(flip: int, come: frozenset[int] = frozenset()) -> Tensor:
+        """What speaks for a sign as it is, where those that are not found yet may suit themselves to it."""
         total = torch.zeros(count, dtype=torch.float64)
         for flips, similar in terms.items():
-            if flip in flips:
-                others = [found[other] for other in flips if other != flip]
-                total += similar * torch.stack([torch.ones_like(total), *others]).prod(0)
+            if flip not in flips or come & {*flips}:
+                continue
+            for other in {*flips} - {flip}:  # some terms change with two of them
+                side = found[other] * torch.inf if other in found else speaks(other, come | {flip})
+                similar = similar.sign() * side.sign() * torch.minimum(similar.abs(), side.abs())
+            total += similar
+        return total
+
+    for flip in dict.fromkeys(flip for flip in one.flips if flip is not None):
+        total = speaks(flip)
         found[flip] = torch.where(total < -_FAINT * total.abs().max(), -1.0, 1.0).double()
     ones = torch.ones(count, dtype=torch.float64)
     return torch.stack([ones if flip is None else found[flip] for flip in one.flips], 1)

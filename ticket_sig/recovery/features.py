@@ -119,7 +119,8 @@ def _of_depthwise(index: int, link: Link, kernels: Tensor) -> ChannelFeatures:
 def _of_norm(index: int, link: Link, weights: Mapping[str, Tensor], eps: float) -> list[ChannelFeatures]:
     """Mean over deviation, and the angle between shift and factor.
 
-    Zeros of one that has seen nothing, all variances equal: it stands for one that was fused with its layer.
+    One that has seen nothing, all variances equal, stands for one that was fused with its layer: of it the
+    sign of the factor alone tells something, how the sign behind it goes with that of the layer.
     """
     assert link.name is not None
     layer = link.name.removesuffix("weight")
@@ -128,15 +129,17 @@ def _of_norm(index: int, link: Link, weights: Mapping[str, Tensor], eps: float) 
         weights[f"{layer}{part}"].double() if f"{layer}{part}" in weights else None
         for part in ("running_mean", "running_var", "weight", "bias")
     )
+    told = var is None or bool((var != var[0]).any())
     found = list[tuple[Tensor, tuple[Tensor, ...]]]()
     if mean is not None and var is not None:
-        found.append((mean / (mean**2 + (var + eps).clamp_min(0)).sqrt().clamp_min(1e-300), (tails,)))
+        size = (mean**2 + (var + eps).clamp_min(0)).sqrt().clamp_min(1e-300)
+        found.append((mean / size * told, (tails,)))
     if factor is not None and shift is not None:
         size = torch.hypot(factor, shift)
         size = torch.where(size > 0, size, torch.inf)
-        found += [(shift / size, (heads,)), (factor / size, (tails, heads))]
-    told = var is None or bool((var != var[0]).any())
-    return [ChannelFeatures(link.name, index, v.float()[:, None] * told, heads, signs) for v, signs in found]
+        angle = factor / size if told else factor.sign()
+        found += [(shift / size * told, (heads,)), (angle, (tails, heads))]
+    return [ChannelFeatures(link.name, index, v.float()[:, None], heads, signs) for v, signs in found]
 
 
 def _of_bias(index: int, link: Link, weights: Mapping[str, Tensor], rows: Tensor) -> list[ChannelFeatures]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
-from math import log10
+from math import inf, log10
 
 import torch
 from torch import Tensor
@@ -232,9 +232,7 @@ class Walk:
         biases = candidate.bias, self._known.values(link.name).get("bias")
         written = (_written(own, biases[0]), _written(rows, biases[1]))
         out = Channels(found.of, found.factor, written)
-        if tuple(link.heads.flatten().tolist()) not in self._normed:
-            out = self._unsplit(index, link.name, out, candidate.bias is not None)
-        return slot, out
+        return slot, self._unsplit(index, link, out, candidate.bias is not None)
 
     def _take(self, slot: Slot, candidate: Candidate, score: float) -> None:
         """Takes down which part a layer is."""
@@ -347,37 +345,77 @@ class Walk:
         self.unsure += [name] if biased else []
         return best
 
-    def _unsplit(self, index: int, name: str, channels: Channels, biased: bool) -> Channels:
-        """Finds the batch norm behind a layer that has none in the reference."""
-        own = nothing(len(channels.of))
-        width = len(channels.written[1].lengths) if channels.written else int(channels.of.max()) + 1
-        none = nothing(max(width, 1))  # of the reference's channels
+    def _unsplit(self, index: int, link: Link, channels: Channels, biased: bool) -> Channels:
+        """Finds the batch norm behind a layer that has none in the reference, or another one."""
+        assert channels.written is not None
+        name, (own, theirs) = str(link.name), channels.written
+
+        def behind(part: Part | None) -> Channels:
+            if part is None:
+                return channels
+            affine = affine_of(part.values)
+            new = Written(own.lengths * affine.scale.abs(), affine.shift + affine.scale * own.biases)
+            return replace(channels.scaled(affine.scale), written=(new, theirs))
+
         if name in self.walked.split:
-            return _behind(channels, affine_of(self.walked.split[name].values), none)
+            return behind(self.walked.split[name])
         fit = [part for part in self._norms if part.width == len(channels.of)]
-        if not fit or len(self._norms) <= self._known.norms_from(index):
+        plain, normed = not bool(theirs.biases.any()), tuple(link.heads.flatten().tolist()) in self._normed
+        readers = self._readers(index, link, len(channels.of)) if fit and plain else []
+        if not fit or len(self._norms) <= self._known.norms_from(index) or (normed and not readers):
             return channels
 
-        plain = channels.written is not None and not bool(channels.written[1].biases.any())
-
-        def score(part: Part) -> float:
-            affine = affine_of(part.values)
+        def score(part: Part | None) -> float:
             if not plain:
-                return _level(channels, affine, none)
-            moved = part.values["running_mean"].double() * affine.scale  # what its bias must take back
-            back = 1 - float(affine.shift.norm() / moved.norm().clamp_min(1e-300))
-            return _sizes(channels, affine) if back > _CLEAR else -1.0
+                return _level(behind(part), nothing(len(channels.of)), nothing(len(theirs.lengths)))
+            if part is not None and _adds(part):
+                return -inf
+            if not readers:
+                return _sizes(behind(part))
+            return max(
+                (_spread(behind(part), *both) for other, *both in readers if other is not part), default=-1.0
+            )
 
         best = max(fit, key=score)
-        self.walked.log10_choices += log10(len(fit) + 1)
-        without = (
-            _sizes(channels, own) if plain else _level(channels, own, none) + _BETTER if biased else -2.0
-        )
+        self.walked.log10_choices += log10(len(fit) * max(1, len(readers)) + 1)
+        sure = not self._later(index, link) if plain else not biased
+        without = -2.0 if sure else score(None) + _BETTER * (normed or not plain)
         if score(best) < without:
             return channels
         self.walked.split[name] = best
         self._norms = [one for one in self._norms if one is not best]
-        return _behind(channels, affine_of(best.values), none)
+        return behind(best)
+
+    def _later(self, index: int, link: Link) -> bool:
+        """Whether a layer of so many channels is still to be found."""
+        left = (k for k in self._graph.links[index + 1 :] if k.name and not k.norm)
+        return any(k.heads.numel() == link.heads.numel() and k.name not in self.walked.layers for k in left)
+
+    def _readers(
+        self, index: int, link: Link, width: int
+    ) -> list[tuple[Part, dict[str, Tensor], dict[str, Tensor]]]:
+        """What could be the batch norm that first reads a layer, which writes so many channels.
+
+        Returns:
+            Parts; and their values and the reference's, by role, of the channels that the layer writes.
+        """
+        heads, links = link.heads.flatten(), self._graph.links[index + 1 :]
+        count = len(heads)
+        norm = next((k for k in links if k.norm and bool(torch.isin(heads, k.tails).all())), None)
+        tails = heads if norm is None else norm.tails.flatten()
+        start = int((tails == heads[0]).nonzero()[0, 0])
+        if norm is None or not torch.equal(tails[start : start + count], heads):
+            return []
+        before = len(self._read(tails[:start]).of) if start else 0
+        new = width - count if int(self._vector[heads[0]]) < 0 else 0
+        total = len(self._read(tails).of) + new
+        values = per_channel(self._known.values(str(norm.name)), len(tails))
+        theirs = {role: t[start : start + count] for role, t in values.items()}
+        return [
+            (part, {role: t[before : before + width] for role, t in part.values.items()}, theirs)
+            for part in self._norms
+            if part.width == total
+        ]
 
 
 def _compare(candidate: Candidate, slot: Slot, channels: Channels, rows: Rows) -> tuple[Found, Rows]:
@@ -453,13 +491,19 @@ def _spread(channels: Channels, ours: Mapping[str, Tensor], theirs: Mapping[str,
     return max(-1.0, 1 - float((own[at] - other[of]).std(correction=0)))
 
 
-def _sizes(channels: Channels, ours: Affine) -> float:
-    """How alike the lengths of the rows are, if these batch norms follow, -1 to 1."""
+def _sizes(channels: Channels) -> float:
+    """How alike the lengths of the rows are, -1 to 1."""
     assert channels.written is not None
     at, of = channels.firsts()
     own, other = channels.written
-    lengths = (own.lengths * ours.scale[: len(own.lengths)].abs())[at], other.lengths[of]
-    return alike(*(length.clamp_min(1e-300).log() for length in lengths))
+    return alike(*(length.clamp_min(1e-300).log() for length in (own.lengths[at], other.lengths[of])))
+
+
+def _adds(norm: Part) -> bool:
+    """Whether a batch norm adds something: its bias does not take back what its mean takes away."""
+    affine = affine_of(norm.values)
+    moved = norm.values["running_mean"].double() * affine.scale
+    return float(affine.shift.norm()) > (1 - _CLEAR) * float(moved.norm())
 
 
 def _behind(channels: Channels, ours: Affine, theirs: Affine) -> Channels:
