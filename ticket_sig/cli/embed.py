@@ -171,8 +171,8 @@ def _report(made: Written, model: Path, bundle: Path, secret: Path | None, as_js
         out.print(printable(f"left out of the copy: {', '.join(made.left_out)}"))
     out.print(f"bundle: {bundle}\nclaim: {claim}; keep it, give away the model alone")
     if made.claim.reference:
-        named = "the one that the claim names, which is not here"
-        elsewhere = named if made.reference == "unknown" else f"{model} as it was, not copied"
+        lost = "the one that the claim names, which is not here"
+        elsewhere = lost if made.reference == "unknown" else f"{model} as it was, not copied"
         out.print(printable(f"reference: {kept or elsewhere}; {_USE}"))
     if secret:
         from ticket_sig.marks.secret import CARE
