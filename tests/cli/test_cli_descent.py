@@ -88,6 +88,9 @@ def test_neither_claim_nor_reference_and_what_only_a_claim_needs_are_refused(
     could_not(ticket_sig("verify", model), "usage: ", "--claim", "--reference")
     asked = ["verify", model, "--reference", model, "--secret", model]
     could_not(ticket_sig(*asked), "--secret: expected --claim beside it")
+    for option in (["--audit", model], ["--dataset", "digits"]):
+        asked = ["verify", model, "--reference", model, *option]
+        could_not(ticket_sig(*asked), f"{option[0]}: expected --claim beside it")
 
 
 def test_the_shipped_table_is_of_at_least_90_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

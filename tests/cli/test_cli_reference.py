@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,8 +94,19 @@ def test_a_second_mark_keeps_the_first_reference(
     assert kept[0] == kept[1]
     (signed / "reference.safetensors").unlink()
     said = ticket_sig("embed", signed, "--mark", mark, *more, "--out", tmp_path / "third")
-    assert said.code == 0 and "reference: " not in said.out  # it is not known where it is
+    assert said.code == 0 and "reference: the one that the claim names, which is not here; " in said.out
     assert Claim.read(tmp_path / "third" / "claim.json").reference == first
+
+
+def test_the_reference_beside_a_claim_has_to_be_the_claim_s(
+    signed: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    shutil.copy(signed / "model.safetensors", signed / "reference.safetensors")
+    again = ["embed", signed, "--mark", "uchida", "--random", 20, "--layer", "b.weight"]
+    could_not(
+        ticket_sig(*again, "--out", tmp_path / "both"), "reference.safetensors: digest: expected sha256:"
+    )
+    assert not (tmp_path / "both").exists()
 
 
 def test_of_a_model_that_was_signed_without_one_there_is_none(

@@ -154,9 +154,7 @@ def test_nothing_of_the_reference_is_read_as_the_suspect_s() -> None:
     made = torch.randint(0, 2, (4, 4, 3, 3), dtype=torch.uint8)
     ticket = replace(of.ticket, weights={**of.ticket.weights, "normalize.made": made})
     reference = replace(of.reference, ticket=ticket)
-    with pytest.raises(
-        InputError, match="tensors: expected all of the reference, found none for normalize"
-    ):
+    with pytest.raises(InputError, match="tensors: expected all of the reference, found none for normalize"):
         align(stolen(of, ["renamed"]), reference)
 
 

@@ -127,6 +127,13 @@ def test_marks_of_one_kind_are_told_apart() -> None:
     assert verdict.does_not_prove.endswith("; nothing by qr-code 1")
 
 
+def test_the_message_shown_is_that_of_a_mark_that_is_verified(marked: Marked) -> None:
+    found = verify(marked.ticket, marked.both).reading
+    assert isinstance(found, Together) and found.message == "the owner"
+    code, bits = sorted(found.verdicts, key=lambda one: one.mark)
+    assert Together([replace(code, lacking="a date"), bits], 2).message == bits.reading.message
+
+
 def test_a_mark_that_cannot_be_read_is_told_and_still_paid_for(marked: Marked) -> None:
     found = verify(lacking(marked.ticket, "b.weight"), marked.both)
     alone = verify(lacking(marked.ticket, "b.weight"), marked.bits)
