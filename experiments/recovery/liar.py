@@ -23,7 +23,7 @@ from ticket_sig.marks.embed import options_for
 from ticket_sig.marks.spread.mark import Spread
 from ticket_sig.marks.spread.signs import signs_of
 from ticket_sig.models.channels import moved
-from ticket_sig.models.graph import KernelGraph
+from ticket_sig.models.graph import PARTS, KernelGraph
 from ticket_sig.recovery import Reference
 from ticket_sig.recovery.assignment import Assignment, Comparison, in_place, strand_sets
 from ticket_sig.recovery.features import Features, KernelFeatures
@@ -33,7 +33,6 @@ from ticket_sig.verification import verify
 
 TITLE = "Recovery: a liar's reference"
 SUSPECT = 500  # seed of the first innocent suspect
-_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def in_order(graph: KernelGraph, ticket: Ticket, order: Tensor) -> Ticket:
     """The network with its channels in another order; it computes the same."""
     weights = dict(ticket.weights)
     for link in graph.links:
-        for part in _PARTS if link.name is not None else ():
+        for part in PARTS if link.name is not None else ():
             name = f"{str(link.name).removesuffix('weight')}{part}"
             if name in weights:
                 weights[name] = moved(link, ticket.weights[name], order)

@@ -28,6 +28,8 @@ from ticket_sig.models.operations import (
     unfollowed,
 )
 
+PARTS = ("weight", "bias", "running_mean", "running_var")  # of a layer or a batch norm, by channel
+
 
 @dataclass(frozen=True)
 class Link:
@@ -68,6 +70,11 @@ class Link:
     def shape(self) -> tuple[int, int, int]:
         """Groups, outputs and inputs of a group."""
         return self.tails.shape[0], self.heads.shape[1], self.tails.shape[1]
+
+    @property
+    def single(self) -> bool:
+        """Whether it links channels one to one: a batch norm, a depthwise convolution, identities."""
+        return self.shape[1:] == (1, 1)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ticket_sig.errors import about, bad_input, refuse
 from ticket_sig.models.channels import moved, scaled
-from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
+from ticket_sig.models.graph import PARTS, KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
 from ticket_sig.recovery.assignment import (
     Assignment,
@@ -25,8 +25,6 @@ from ticket_sig.recovery.reference import Reference, weights_of
 from ticket_sig.recovery.rescaling import log10_scales, scales_of
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import check_finite, ties
-
-_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def _rebuilt(
     for here, there in links:
         layer = None if there.name is None else there.name.removesuffix("weight")
         other = any(bool((scales[nodes] != 1).any()) for nodes in (here.tails, here.heads))
-        for part in _PARTS if layer is not None else ():
+        for part in PARTS if layer is not None else ():
             if (name := f"{layer}{part}") in weights:
                 values = moved(there, weights[name].double(), order, here)
                 if other:

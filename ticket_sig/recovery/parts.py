@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ticket_sig.models.graph import PARTS
+
 # What the tensors of a part are called, in PyTorch and elsewhere; the first of each is PyTorch's.
 _CALLED = {
     "weight": ("weight", "kernel", "w", "gamma", "scale"),
@@ -17,7 +19,6 @@ _CALLED = {
     "running_var": ("running_var", "moving_variance", "moving_var", "variance", "var"),
 }
 _ROLES = {called: role for role, names in _CALLED.items() for called in names}
-_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ def _by_order(names: Iterable[str], weights: Mapping[str, Tensor]) -> list[Part]
             held = {**last.tensors, "bias": bias}
             parts.append(Part(last.name, held, {role: weights[n] for role, n in held.items()}))
         for first in range(0, len(vectors) - 3, 4):
-            four = dict(zip(_NORM, vectors[first : first + 4], strict=True))
+            four = dict(zip(PARTS, vectors[first : first + 4], strict=True))
             values = {role: weights[n] for role, n in four.items()}
             if bool((values["running_var"] >= 0).all()):
                 parts.append(Part(four["weight"], four, values))

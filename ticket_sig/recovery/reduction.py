@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ticket_sig.errors import InputError
 from ticket_sig.models.channels import Roles, places_of, strands_by_roles, streams, unflipped
-from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
+from ticket_sig.models.graph import PARTS, KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
 from ticket_sig.recovery.comparing import PARALLEL
 from ticket_sig.recovery.normed import affine_of, per_channel
@@ -25,7 +25,6 @@ from ticket_sig.recovery.rounding import without_rounding
 from ticket_sig.recovery.undone import Undone
 
 _ROUNDS = 4
-_PARTS = ("weight", "bias", "running_mean", "running_var")
 _EQUAL = 1 - 1e-7  # cosine of what is equal up to rounding
 # Cosine from which on channels are merged, and whether those are that hold a constant. They come last: dead
 # channels of the network itself are alike, too, and must not be merged in place of copies.
@@ -164,7 +163,7 @@ class _Channels:
         for index in self._writers[int(nodes[0])]:
             link = self._links[index]
             at = places_of(link.heads, nodes)
-            if _is_single(link):
+            if link.single:
                 before = link.tails.flatten()[at]
                 parts += self._passed_on(link, at, self._size[before])
             else:
@@ -231,13 +230,13 @@ class _Channels:
         for link in {k.name: k for k in self._links if k.name is not None}.values():
             rows, columns = (~self._gone[nodes.flatten()] for nodes in (link.heads, link.tails))
             prefix = str(link.name).removesuffix("weight")
-            for name in (f"{prefix}{part}" for part in _PARTS):
+            for name in (f"{prefix}{part}" for part in PARTS):
                 if name not in new or (bool(rows.all()) and bool(columns.all())):
                     continue
                 values = new[name]
                 if values.ndim == 1:
                     new[name] = values.reshape(len(rows), -1)[rows].flatten()
-                elif _is_single(link) or link.shape[0] == 1:
+                elif link.single or link.shape[0] == 1:
                     new[name] = _cut(link, values, rows, columns)
         return new
 
@@ -256,7 +255,7 @@ class _Channels:
             return [before[:, None]]
         if link.norm:
             prefix = link.name.removesuffix("weight")
-            values = {p: self._weights[prefix + p] for p in _PARTS if prefix + p in self._weights}
+            values = {p: self._weights[prefix + p] for p in PARTS if prefix + p in self._weights}
             eps = float(getattr(self._model.get_submodule(prefix[:-1]), "eps", 0.0))
             affine = affine_of(per_channel(values, link.heads.numel()), eps)
             return [(affine.scale[at] * before)[:, None], affine.shift[at][:, None]]
@@ -282,7 +281,7 @@ class _Channels:
 
     def _full_readers(self, node: int) -> list[int]:
         """The layers that read a node among others."""
-        return [index for index in self._readers[node] if not _is_single(self._links[index])]
+        return [index for index in self._readers[node] if not self._links[index].single]
 
 
 class _Added:
@@ -304,14 +303,9 @@ class _Added:
         self._copy.zero_()
 
 
-def _is_single(link: Link) -> bool:
-    """Whether it links channels one to one: a batch norm, a depthwise convolution, identities."""
-    return link.shape[1:] == (1, 1)
-
-
 def _cut(link: Link, weight: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """A layer's weight without some rows and columns."""
-    if _is_single(link):
+    if link.single:
         return weight[rows]
     if link.transposed:
         return weight[columns][:, rows]

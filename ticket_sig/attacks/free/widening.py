@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ticket_sig.attacks.free.network import DoesNotApply, Network, Strength, some_of
 from ticket_sig.models.channels import joined, unmoved
-from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
+from ticket_sig.models.graph import PARTS, KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
 
 # What works on each channel alone and makes zero of zero; names as in `KernelGraph.passed`, without `_`.
@@ -30,7 +30,6 @@ _NAMES = """
     float half bfloat16 double
 """
 _ALONE = frozenset(_NAMES.split())
-_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 Strand = Tensor  # int64, the nodes of a channel and of all that follows it one to one
 
@@ -70,7 +69,7 @@ class Wider:
         """The kernels [outputs, inputs, weights of a kernel] of each layer that reads copies."""
         state = self.network.module.state_dict()
         for link in self.links:
-            if link.name and not _is_single(link) and (found := self._copies(link.tails)):
+            if link.name and not link.single and (found := self._copies(link.tails)):
                 yield link.kernels(state[link.name])[0], found
 
     def writing(self) -> Iterator[tuple[Tensor, Tensor | None, list[Copy]]]:
@@ -82,7 +81,7 @@ class Wider:
         for link in self.links:
             if link.name and not link.norm and (found := self._copies(link.heads)):
                 weight, bias = state[link.name], link.name.removesuffix("weight") + "bias"
-                kernels = weight.view(len(weight), 1, -1) if _is_single(link) else link.kernels(weight)[0]
+                kernels = weight.view(len(weight), 1, -1) if link.single else link.kernels(weight)[0]
                 yield kernels, state.get(bias), found
 
     def norms(self) -> Iterator[tuple[dict[str, Tensor], list[Copy]]]:
@@ -91,7 +90,7 @@ class Wider:
         for link in self.links:
             if link.norm and (found := self._copies(link.heads)):
                 layer, width = str(link.name).removesuffix("weight"), link.heads.numel()
-                yield {p: state[layer + p].view(width, -1) for p in _PARTS if layer + p in state}, found
+                yield {p: state[layer + p].view(width, -1) for p in PARTS if layer + p in state}, found
 
     def silence(self, strands: Sequence[int]) -> None:
         """Has the copies of some chosen strands write zeros everywhere."""
@@ -145,13 +144,13 @@ def widened(network: Network, strength: Strength, draw: torch.Generator, copies:
     state, links = dict(network.module.state_dict()), []
     for link in graph.links:
         (rows, heads), (columns, tails) = places(link.heads), places(link.tails)
-        shape = (-1, 1) if _is_single(link) else (link.shape[0], -1)
+        shape = (-1, 1) if link.single else (link.shape[0], -1)
         links.append(replace(link, heads=heads.reshape(shape), tails=tails.reshape(shape)))
         if link.name is None or (len(rows), len(columns)) == (link.heads.numel(), link.tails.numel()):
             continue
         read = tails == starts[new[tails]]
         layer = link.name.removesuffix("weight")
-        for name in [layer + p for p in _PARTS if layer + p in state]:
+        for name in [layer + p for p in PARTS if layer + p in state]:
             state[name] = _repeated(link, state[name], rows, columns, read)
     module = resized(network.module, state)
     return Wider(network.with_module(module), tuple(links), starts[new], strand[new])
@@ -160,9 +159,9 @@ def widened(network: Network, strength: Strength, draw: torch.Generator, copies:
 def _strands(network: Network) -> tuple[KernelGraph, list[Strand]]:
     """The graph of a network, and its channels that may have copies; errors as of `widened`."""
     graph = kernel_graph(network.module, norms=True)
-    number = joined(graph, [link for link in graph.links if _is_single(link)])
+    number = joined(graph, [link for link in graph.links if link.single])
     other = [nodes for name, nodes in graph.passed if name.replace("_", "").lower() not in _ALONE]
-    dense = [link for link in graph.links if not _is_single(link)]
+    dense = [link for link in graph.links if not link.single]
     grouped = [nodes.flatten() for k in dense if k.shape[0] > 1 for nodes in (k.tails, k.heads)]
     fixed = number[torch.cat([unmoved(graph), graph.counted, *other, *grouped])]
     read = torch.cat([number[link.tails.flatten()] for link in dense])
@@ -175,11 +174,6 @@ def _strands(network: Network) -> tuple[KernelGraph, list[Strand]]:
     return graph, [order[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _is_single(link: Link) -> bool:
-    """Whether it links channels one to one: a batch norm, a depthwise convolution, identities."""
-    return link.shape[1:] == (1, 1)
-
-
 def _repeated(link: Link, old: Tensor, rows: Tensor, columns: Tensor, read: Tensor) -> Tensor:
     """A tensor of a layer for channels that stand several times.
 
@@ -187,7 +181,7 @@ def _repeated(link: Link, old: Tensor, rows: Tensor, columns: Tensor, read: Tens
         rows, columns: where each of the new outputs and inputs stood.
         read: boolean, which of the new inputs are read.
     """
-    if old.ndim == 1 or _is_single(link):
+    if old.ndim == 1 or link.single:
         return old.reshape(link.heads.numel(), -1)[rows].reshape(-1, *old.shape[1:])
     kernels = link.kernels(old)[0][rows][:, columns] * read[:, None].to(old.dtype)
     if link.transposed:
