@@ -323,7 +323,7 @@ def test_what_cannot_be_aligned_is_not_verified_for_that_reason_or_could_not_be(
     align.error = "other ones"
     found = referred(turned(made.ticket.weights), made.claim, made.reference)
     assert not found.verified and found.through.reason.endswith("found other ones")
-    assert dict(found.rows())["reference"] .startswith("not aligned; ")
+    assert dict(found.rows())["reference"].startswith("not aligned; ")
     assert found.to_json()["reference"]["reason"] == found.through.reason
     with pytest.raises(InputError, match="found other ones"):
         referred({"c.weight": torch.ones(2, 2)}, made.claim, made.reference)
