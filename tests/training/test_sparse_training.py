@@ -331,6 +331,23 @@ def test_what_only_answers_answers_alike(monkeypatch: pytest.MonkeyPatch, tmp_pa
             assert accuracy(model, data.test, data, torch.device("cpu"), "float32") == dense
             assert ask(data.test.images.numpy()) == labels
     assert not sparse_layers(model)
+    sparsify(model)
+    with Engine().answering(model, "float32", data.size):
+        pass
+    assert sparse_layers(model) == ("c2.weight", "f1.weight"), "what came in sparse goes on so"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_network_that_fails_to_become_sparse_is_left_as_it_was() -> None:
+    model = TinyNet()
+    model.c2 = nn.Conv2d(4, 8, 3, padding=1, padding_mode="circular")
+    quarter().bind(dict(model.named_parameters()))
+    with (
+        pytest.raises(UserWarning, match="left dense: c2"),
+        as_sparse(model, quarter(), ["c2.weight", "f1.weight"]),
+    ):
+        pass
+    assert not sparse_layers(model)
 
 
 def test_the_first_layer_goes_along_and_other_dense_ones_do_not() -> None:

@@ -18,7 +18,7 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
 from ticket_sig.models.sparse.choice import choose, sparse_kernels, whole
-from ticket_sig.models.sparse.layers import densify, pruned_layers, sparse_layers, sparsify
+from ticket_sig.models.sparse.layers import as_it_was, pruned_layers, sparse_layers, sparsify
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import check_finite, tie, ties
 from ticket_sig.training.batches import Batches, TriggerBatch
@@ -132,11 +132,9 @@ class Engine:
     @contextlib.contextmanager
     def answering(self, model: nn.Module, precision: str, size: tuple[int, int, int]) -> Iterator[None]:
         """The same for the block alone."""
-        try:
+        with as_it_was(model):
             self.for_answers(model, precision, size)
             yield
-        finally:
-            densify(model)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, sparsify
 from ticket_sig.models import build, prunable_names
-from ticket_sig.models.sparse.layers import SparseConv2d, SparseLinear, densify, sparse_layers
+from ticket_sig.models.sparse.layers import SparseConv2d, SparseLinear, as_sparse, densify, sparse_layers
 from ticket_sig.models.sparse.layout import batch_innermost, is_batch_innermost
 
 
@@ -210,6 +210,37 @@ def test_a_layer_of_which_nothing_is_kept_is_left_dense() -> None:
     with pytest.warns(UserWarning, match=r"^left dense: c2\.weight \(nothing is kept\)$"):
         sparsify(model, mask)
     assert sparse_layers(model) == ()
+
+
+def state_of(model: nn.Module) -> list[Any]:
+    """All that `sparsify` changes."""
+    return [(type(m), sorted(vars(m)), getattr(m, "beside_sparse", None)) for m in model.modules()]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_after_a_block_or_an_error_a_network_is_as_sparse_as_before(sparse: bool) -> None:
+    model = build("resnet20", 4, seed=0).eval()
+    mask, x = pruned(model), drawn(2, 3, 8, 8)
+    first, *_, last = prunable_names(model)
+    depthwise = nn.Conv2d(4, 4, 3, groups=4)
+    if sparse:
+        sparsify(model, mask, [first])
+    found, answer = state_of(model), model(x)
+    with as_sparse(model, mask, [last]):
+        assert sparse_layers(model) == (last,)
+        with as_sparse(model, mask, []):
+            assert sparse_layers(model) == (last,)
+    assert state_of(model) == found and torch.equal(model(x), answer)
+
+    def interrupt(_: str) -> None:
+        assert sparse_layers(model) == (last,)
+        raise KeyboardInterrupt
+
+    model.add_module("depthwise", depthwise)
+    found = state_of(model)
+    with pytest.raises(KeyboardInterrupt):
+        sparsify(model, mask, [last, "depthwise.weight"], note=interrupt)
+    assert state_of(model) == found and torch.equal(model(x), answer)
 
 
 def test_without_a_mask_zeros_are_what_is_pruned() -> None:
