@@ -157,6 +157,19 @@ def test_the_choice_is_made_once_a_level_and_used_again(measured: Chosen, tmp_pa
     assert tensor_digest(again.weights) == tensor_digest(ticket.weights)
 
 
+def test_a_written_choice_of_layers_that_are_none_is_refused_by_its_file(
+    measured: Chosen, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"model": TinyNet(), "engine": Engine(sparse="auto")}
+    find(tiny_recipe(), tiny_data(), tmp_path, **given)
+    for path in tmp_path.rglob("sparse.json"):
+        path.write_text('{"sparse_layers": ["c9.weight"]}')
+    with pytest.raises(
+        InputError, match=r"sparse\.json: sparse_layers: expected layers .*, found c9\.weight$"
+    ):
+        find(tiny_recipe(), tiny_data(), tmp_path, **given)
+
+
 def test_a_run_of_an_older_version_goes_on_dense(measured: Chosen, tmp_path: Path) -> None:
     plain = find(tiny_recipe(), tiny_data(), tmp_path / "plain", model=TinyNet())
     with pytest.raises(Stopped):
@@ -294,12 +307,45 @@ def test_a_measured_choice_leaves_the_network_and_random_numbers_as_they_are(
     assert not any("0.3" in path.read_text() for path in (tmp_path / "sparse").glob("*.json"))
 
 
+FEW = ("c2.weight",)
+
+
+@pytest.mark.parametrize(
+    ("few", "all_of_them", "best"), [(0.84, 0.9, FEW), (0.86, 0.9, ()), (0.8, 0.7, ALL), (0.7, 0.8, FEW)]
+)
+def test_the_faster_sparse_layers_are_taken_where_they_save_15_percent(
+    few: float, all_of_them: float, best: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = {"c1.weight": [1.0, 1.1], "c2.weight": [1.0, 0.9], "f1.weight": [1.0, 1.0]}  # dense, sparse
+    networks = {(): 1.0, FEW: few, ALL: all_of_them}
+    monkeypatch.setattr(choice, "sparse_kernels", lambda: "some")
+    monkeypatch.setattr(choice.Bench, "layer", lambda _, name: layers[name])
+    monkeypatch.setattr(choice.Bench, "network", lambda _, names: networks[names])
+    assert choice.choose(TinyNet(), quarter(), (2, 1, 8, 8), "float32", print) == best
+
+
 def test_a_tied_layer_is_measured_with_the_mask_of_its_weight() -> None:
     model = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))
     model[1].weight = model[0].weight
     mask = Mask({"0.weight": torch.rand(4, 4, 3, 3) < 0.25})
     bench = choice.Bench(model, mask, (2, 4, 8, 8), "float32", True)
     assert bench._described("1.weight") == bench._described("0.weight")
+
+
+class ByKeyword(nn.Module):
+    """Calls its layer by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(input=x.flatten(1))  # type: ignore[no-any-return]
+
+
+def test_a_layer_may_be_called_by_keyword() -> None:
+    bench = choice.Bench(ByKeyword(), Mask({"fc.weight": torch.eye(4) > 0}), (2, 1, 2, 2), "float32", True)
+    assert bench.inputs == {"fc.weight": ((2, 4), False)}
 
 
 def test_without_a_compiler_auto_is_dense(monkeypatch: pytest.MonkeyPatch) -> None:

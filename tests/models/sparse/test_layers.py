@@ -311,6 +311,37 @@ def test_what_follows_may_change_the_result_in_place(layer: nn.Module, batch: tu
     compared(nn.Sequential(layer, nn.ReLU(inplace=True)), x)
 
 
+@pytest.mark.parametrize(
+    ("way", "stays"), [("nothing", False), ("new optimizer", True), ("masked momentum", True), ("hold", True)]
+)
+def test_under_sgd_a_pruned_weight_stays_zero_where_its_momentum_is_or_the_mask_is_held(
+    way: str, stays: bool
+) -> None:
+    model, x = TinyNet(), drawn(4, 1, 8, 8)
+
+    def fresh() -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+
+    def step(optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    step(optimizer := fresh())
+    mask = Mask({"c2.weight": drawn(8, 4, 3, 3) > 0})
+    hold = mask.bind(dict(model.named_parameters()))
+    sparsify(model, mask)
+    if way == "new optimizer":
+        optimizer = fresh()
+    elif way == "masked momentum":
+        optimizer.state[model.c2.weight]["momentum_buffer"] *= mask["c2.weight"]
+    for _ in range(2):
+        step(optimizer)
+        if way == "hold":
+            hold()
+    assert bool((model.c2.weight[~mask["c2.weight"]] == 0).all()) == stays
+
+
 POOLINGS = [
     nn.MaxPool2d(2),
     nn.MaxPool2d((3, 2), stride=1, padding=1, ceil_mode=True),

@@ -153,12 +153,14 @@ class Bench:
         found: dict[str, tuple[Shape, bool]] = {}
 
         def hook(name: str) -> Callable[..., None]:
-            def see(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-                found[name] = tuple(given[0].shape), given[0].requires_grad
+            def see(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+                x = given[0] if given else named["input"]
+                found[name] = tuple(x.shape), x.requires_grad
 
             return see
 
-        hooks = [layer.register_forward_pre_hook(hook(name)) for name, layer in self.layers.items()]
+        layers = self.layers.items()
+        hooks = [layer.register_forward_pre_hook(hook(name), with_kwargs=True) for name, layer in layers]
         with torch.random.fork_rng(devices=[]):
             self.twin(self.images)
         for one in hooks:

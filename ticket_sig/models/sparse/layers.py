@@ -162,7 +162,8 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
 
 def _way_back(model: nn.Module) -> Callable[[], None]:
     """Returns a function that has the layers be sparse that are so now, and no others."""
-    ours = [m for m in model.modules() if type(m) in (_KINDS | _BESIDE | _DENSE) or hasattr(m, "beside_sparse")]
+    kinds = _KINDS | _BESIDE | _DENSE
+    ours = [m for m in model.modules() if type(m) in kinds or hasattr(m, "beside_sparse")]
     now = [(m, type(m), {n: vars(m)[n] for n in _OWN if n in vars(m)}) for m in ours]
 
     def go() -> None:
