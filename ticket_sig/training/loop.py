@@ -45,9 +45,9 @@ class Engine:
             draw random numbers; turn it off for a network that changes from step to step in another way.
         fused: use the kernels in C where they are faster and this machine can compile them.
         sparse: on a CPU, leave pruned weights out of the computation (`models.sparse`): True in every layer
-            that allows it, "auto" where it is measured to be faster. The clock then decides: two runs alike
-            may have other sparse layers, and other bits. A run that was begun goes on as it was begun, and an
-            audit takes what the transcript says.
+            that something is pruned of and that allows it, "auto" where it is measured to be faster. The
+            clock then decides: two runs alike may have other sparse layers, and other bits. A run that was
+            begun goes on as it was begun, and an audit takes what the transcript says.
         keep_memory: on a CPU, have the process keep the memory it frees (see `memory.py`).
         progress: told what happens.
         recorder: told what is trained, and every step of it.

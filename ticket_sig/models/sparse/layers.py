@@ -89,9 +89,10 @@ def sparsify(
     """Has a network's layers compute with their kept weights alone, in training and in evaluation, on a CPU.
 
     In place; `densify` puts all back. Call it again where the mask has changed. Results are the dense ones
-    but for rounding. A pruned weight gets no gradient. It pays where little is kept, and all the more
-    where layers that follow each other are sparse (`choose` measures it): activations then keep a layout of
-    their own from one to the next.
+    but for rounding. A pruned weight gets no gradient. Under SGD it stays zero, if it has no momentum from
+    before and is used nowhere else; otherwise call what `Mask.bind` returns after each step. It pays where
+    little is kept, and all the more where layers that follow each other are sparse (`choose` measures it):
+    activations then keep a layout of their own from one to the next.
 
         sparsify(model, mask)
 
