@@ -376,7 +376,7 @@ def test_autocast_has_it_compute_in_bfloat16() -> None:
         (
             torch.ones(1, 1, 5, 5),
             torch.ones(3),
-            "values of a sparse layer: expected .*shape .2., found .*shape .3.",
+            "values of a sparse layer: expected .*shape .2. on cpu, found .*shape .3. on cpu",
         ),
     ],
 )
