@@ -46,6 +46,7 @@ class CsrConv2d(nn.Module):
         size, stride, padding = (self.layer.kernel_size, self.layer.stride, self.layer.padding)
         unfolded = F.unfold(x, size, padding=padding, stride=stride)  # type: ignore[arg-type]
         y = self.matrix @ unfolded.permute(1, 0, 2).flatten(1)
+        y = y if self.layer.bias is None else y + self.layer.bias[:, None]
         side = [(x.shape[i + 2] + 2 * padding[i] - size[i]) // stride[i] + 1 for i in (0, 1)]
         return y.view(len(y), len(x), *side).transpose(0, 1)
 
@@ -70,7 +71,7 @@ def in_onnxruntime(model: nn.Module, x: Tensor) -> Answer | None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"x": images.numpy()})
+    return lambda images: torch.from_numpy(session.run(None, {"x": images.numpy()})[0])
 
 
 def answers(arch: str, kept: float, batch: int) -> dict[str, Answer | None]:
@@ -104,6 +105,10 @@ def answers(arch: str, kept: float, batch: int) -> dict[str, Answer | None]:
 def table(arch: str, kept: float, batch: int, runs: int) -> list[dict[str, Any]]:
     """Measures in turn, and prints a row for each engine."""
     engines, x = answers(arch, kept, batch), torch.randn(batch, 3, 32, 32)
+    wanted = engines["dense float32"]
+    for name, ask in engines.items():
+        if ask is not None and wanted is not None and "bf16" not in name:
+            torch.testing.assert_close(ask(x), wanted(x), rtol=1e-3, atol=1e-3, msg=name)
     times: dict[str, list[float]] = {name: [] for name, ask in engines.items() if ask is not None}
     for run in range(runs + 2):
         for name, taken in times.items():

@@ -11,8 +11,6 @@ ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment shows a processor without
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import json
 import os
 import statistics
@@ -28,8 +26,10 @@ from torch import Tensor, nn
 
 from ticket_sig.models import build
 from ticket_sig.models.sparse import Plan, operators
+from ticket_sig.models.sparse.layout import batch_innermost
 from ticket_sig.native import fingerprint, library
 from ticket_sig.training.device import made_with
+from ticket_sig.training.memory import keep_freed_memory
 
 DENSITIES = (0.5, 0.25, 0.128, 0.05, 0.02, 0.01)
 PARTS = ("forward", "input", "weights")
@@ -69,10 +69,6 @@ def shapes(network: str) -> Counter[Shape]:
     with torch.no_grad():
         model(torch.zeros(1, 3, 32, 32))
     return found
-
-
-def batch_innermost(x: Tensor) -> Tensor:
-    return x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
 
 
 def dense(x: Tensor, weight: Tensor, slope: Tensor, shape: Shape) -> Work:
@@ -136,13 +132,6 @@ def measure(shape: Shape, batch: int, density: float, runs: int) -> dict[str, di
     }
 
 
-def keep_memory() -> None:
-    """Has the C library give no freed memory back: to get it again takes time that is not measured here."""
-    with contextlib.suppress(AttributeError, OSError):
-        for option, value in ((-1, 2**30), (-4, 0)):  # glibc's M_TRIM_THRESHOLD and M_MMAP_MAX
-            ctypes.CDLL(None).mallopt(option, value)
-
-
 def medians(found: dict[str, dict[str, Any]], name: str) -> list[float]:
     return [found[name][part][0] for part in PARTS]
 
@@ -168,7 +157,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--json", action="store_true", help="one object on stdout")
     options = parser.parse_args()
-    keep_memory()
+    keep_freed_memory()
     kernels = library(operators.SOURCE)
     told = made_with(
         torch.device("cpu"), "float32, bf16", "torch" if kernels is None else fingerprint(kernels)

@@ -159,7 +159,9 @@ def main() -> None:
     where["ONEDNN_MAX_CPU_ISA"] = os.environ.get("ONEDNN_MAX_CPU_ISA", "all that the processor has")
     print(where, flush=True)
     kept = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
-    measured = kept["measured"] if kept.get("with") == where else []
+    if kept.get("with", where) != where:
+        sys.exit(f"{options.json}: with: expected {where}, found {kept['with']}; choose another file")
+    measured = kept.get("measured", [])
     for _ in range(options.runs):
         for arch in options.arch:
             for engine in options.engines:

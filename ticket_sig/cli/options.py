@@ -91,8 +91,9 @@ CheckpointEvery = Annotated[
 ]
 
 SPARSE = (
-    "Leave pruned weights out of the computation, on a CPU: off; on, in every layer that allows it; or auto, "
-    "where it is measured to be faster, so that two runs alike may differ in bits."
+    "Leave pruned weights out of the computation, on a CPU: off; on, in every layer that something is "
+    "pruned of and that allows it; or auto, where it is measured to be faster, so that two runs alike may "
+    "differ in bits."
 )
 Sparse = Annotated[str, typer.Option(help=f"{SPARSE} A run goes on as it was begun.")]
 _SPARSE: dict[str, bool | str] = {"off": False, "on": True, "auto": "auto"}

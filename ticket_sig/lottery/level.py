@@ -20,7 +20,7 @@ from ticket_sig.files import read_json, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
-from ticket_sig.models.sparse.layers import as_sparse
+from ticket_sig.models.sparse.layers import as_sparse, takeable
 from ticket_sig.ticket import HistoryEntry, Ticket, tie, ties
 from ticket_sig.training.batches import TriggerBatch, iterations_of
 from ticket_sig.training.evaluate import accuracy
@@ -114,7 +114,10 @@ class Trainer:
             recipe, size = self.recipe, self.data.size
             chosen = self.engine.choose(self.model, mask, recipe.precision, size, recipe.batch_size)
             write_json(path, {"sparse_layers": list(chosen)})
-        return tuple(map(str, entry(read_json(path), "sparse_layers", list, path)))
+        layers = tuple(map(str, entry(read_json(path), "sparse_layers", list, path)))
+        if extra := sorted(set(layers) - takeable(self.model, mask).keys()):
+            raise bad_input(path, "sparse_layers", "layers of the network", ", ".join(extra)[:80])
+        return layers
 
     def _train(self, folder: Path, mask: Mask, label: str, dense: bool) -> Trained:
         return train(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ticket_sig.mask import Mask, masked_parameters
-from ticket_sig.models.sparse.layers import sparse_layers
+from ticket_sig.mask import Mask
 from ticket_sig.training.batches import Batches, generator
 from ticket_sig.training.capture import CapturedIteration
 from ticket_sig.training.marks import KeptMark
@@ -44,7 +42,6 @@ class Iteration:
         self.losses = torch.zeros(2, dtype=torch.float64, device=device)
         parameters = dict(model.named_parameters(remove_duplicate=False))  # tied ones under each name
         self.hold = mask.bind(parameters)
-        self._settle = partial(self._hold_the_rest, mask, parameters) if sparse_layers(model) else None
         self.marks = [held for mark in marks if (held := mark.bind(model)) is not None]
         if self.marks:
             mask.check(parameters, "mark")  # it would write over the mask at every step
@@ -91,22 +88,8 @@ class Iteration:
         self.optimizer.zero_grad(set_to_none=True)
         penalties = [p for mark in self.marks if (p := mark.penalty()) is not None]
         sum(penalties, loss).backward()  # type: ignore[no-untyped-call]
-        if self._settle is not None:
-            self._settle()
-            self._settle = None
         self.optimizer.step()
         return loss.detach()
-
-    def _hold_the_rest(self, mask: Mask, parameters: Mapping[str, Tensor]) -> None:
-        """From now on, multiplies by the mask only what would leave zero otherwise (promise 1).
-
-        A sparse layer gives what it prunes no gradient, and so weight decay and momentum leave it at zero.
-        But a mark may write there, and a network may use the weight elsewhere: the first gradient tells.
-        """
-        zero = [] if self.marks else sparse_layers(self.model)
-        weights = masked_parameters(mask, parameters)
-        still = {n for n in zero if n in mask and not _reaches(weights[n].grad, mask[n])}
-        self.hold = Mask({n: kept for n, kept in mask.items() if n not in still}).bind(parameters)
 
     def _can_capture(self, graphs: CapturedIteration, count: int) -> bool:
         """Captures the step, unless it waits for the host or draws random numbers: those are a step's own."""
@@ -127,11 +110,6 @@ class Iteration:
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(generator(self.recipe.seed, "step", step).initial_seed())
             yield
-
-
-def _reaches(gradient: Tensor | None, kept: Tensor) -> bool:
-    """Whether a gradient reaches what is pruned."""
-    return gradient is not None and bool((gradient != 0).gt(kept).any())
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:

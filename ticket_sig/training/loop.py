@@ -18,7 +18,7 @@ from ticket_sig.errors import about, bad_input
 from ticket_sig.mask import Mask
 from ticket_sig.models.norm_relu import fuse
 from ticket_sig.models.sparse.choice import choose, sparse_kernels, whole
-from ticket_sig.models.sparse.layers import densify, pruned_layers, sparse_layers, sparsify
+from ticket_sig.models.sparse.layers import as_it_was, pruned_layers, sparse_layers, sparsify
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import check_finite, tie, ties
 from ticket_sig.training.batches import Batches, TriggerBatch
@@ -45,9 +45,9 @@ class Engine:
             draw random numbers; turn it off for a network that changes from step to step in another way.
         fused: use the kernels in C where they are faster and this machine can compile them.
         sparse: on a CPU, leave pruned weights out of the computation (`models.sparse`): True in every layer
-            that allows it, "auto" where it is measured to be faster. The clock then decides: two runs alike
-            may have other sparse layers, and other bits. A run that was begun goes on as it was begun, and an
-            audit takes what the transcript says.
+            that something is pruned of and that allows it, "auto" where it is measured to be faster. The
+            clock then decides: two runs alike may have other sparse layers, and other bits. A run that was
+            begun goes on as it was begun, and an audit takes what the transcript says.
         keep_memory: on a CPU, have the process keep the memory it frees (see `memory.py`).
         progress: told what happens.
         recorder: told what is trained, and every step of it.
@@ -132,11 +132,9 @@ class Engine:
     @contextlib.contextmanager
     def answering(self, model: nn.Module, precision: str, size: tuple[int, int, int]) -> Iterator[None]:
         """The same for the block alone."""
-        try:
+        with as_it_was(model):
             self.for_answers(model, precision, size)
             yield
-        finally:
-            densify(model)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ticket_sig import InputError, Mask, sparsify
 from ticket_sig.models import build, prunable_names
-from ticket_sig.models.sparse.layers import SparseConv2d, SparseLinear, densify, sparse_layers
+from ticket_sig.models.sparse.layers import SparseConv2d, SparseLinear, as_sparse, densify, sparse_layers
 from ticket_sig.models.sparse.layout import batch_innermost, is_batch_innermost
 
 
@@ -212,6 +212,37 @@ def test_a_layer_of_which_nothing_is_kept_is_left_dense() -> None:
     assert sparse_layers(model) == ()
 
 
+def state_of(model: nn.Module) -> list[Any]:
+    """All that `sparsify` changes."""
+    return [(type(m), sorted(vars(m)), getattr(m, "beside_sparse", None)) for m in model.modules()]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_after_a_block_or_an_error_a_network_is_as_sparse_as_before(sparse: bool) -> None:
+    model = build("resnet20", 4, seed=0).eval()
+    mask, x = pruned(model), drawn(2, 3, 8, 8)
+    first, *_, last = prunable_names(model)
+    depthwise = nn.Conv2d(4, 4, 3, groups=4)
+    if sparse:
+        sparsify(model, mask, [first])
+    found, answer = state_of(model), model(x)
+    with as_sparse(model, mask, [last]):
+        assert sparse_layers(model) == (last,)
+        with as_sparse(model, mask, []):
+            assert sparse_layers(model) == (last,)
+    assert state_of(model) == found and torch.equal(model(x), answer)
+
+    def interrupt(_: str) -> None:
+        assert sparse_layers(model) == (last,)
+        raise KeyboardInterrupt
+
+    model.add_module("depthwise", depthwise)
+    found = state_of(model)
+    with pytest.raises(KeyboardInterrupt):
+        sparsify(model, mask, [last, "depthwise.weight"], note=interrupt)
+    assert state_of(model) == found and torch.equal(model(x), answer)
+
+
 def test_without_a_mask_zeros_are_what_is_pruned() -> None:
     model = TinyNet()
     pruned(model.c2)
@@ -278,6 +309,37 @@ def test_under_autocast_it_answers_in_bf16_and_sums_in_float32() -> None:
 def test_what_follows_may_change_the_result_in_place(layer: nn.Module, batch: tuple[int, ...]) -> None:
     x = drawn(*batch, 4, 5, 5)
     compared(nn.Sequential(layer, nn.ReLU(inplace=True)), x)
+
+
+@pytest.mark.parametrize(
+    ("way", "stays"), [("nothing", False), ("new optimizer", True), ("masked momentum", True), ("hold", True)]
+)
+def test_under_sgd_a_pruned_weight_stays_zero_where_its_momentum_is_or_the_mask_is_held(
+    way: str, stays: bool
+) -> None:
+    model, x = TinyNet(), drawn(4, 1, 8, 8)
+
+    def fresh() -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+
+    def step(optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    step(optimizer := fresh())
+    mask = Mask({"c2.weight": drawn(8, 4, 3, 3) > 0})
+    hold = mask.bind(dict(model.named_parameters()))
+    sparsify(model, mask)
+    if way == "new optimizer":
+        optimizer = fresh()
+    elif way == "masked momentum":
+        optimizer.state[model.c2.weight]["momentum_buffer"] *= mask["c2.weight"]
+    for _ in range(2):
+        step(optimizer)
+        if way == "hold":
+            hold()
+    assert bool((model.c2.weight[~mask["c2.weight"]] == 0).all()) == stays
 
 
 POOLINGS = [

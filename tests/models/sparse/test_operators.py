@@ -271,6 +271,14 @@ def test_very_wide_rows_are_packed_for_few_images_at_once() -> None:
     assert torch.equal(y, (x[:, :, :1] + x[:, :, 1000:]).expand_as(y))
 
 
+@needs_kernels
+def test_very_many_channels_are_packed_for_few_images_at_once() -> None:
+    """For all 64 images a tile of them would take more than a thread may."""
+    kept = torch.ones(1, 900_000, dtype=torch.bool)
+    y = sparse_conv2d(torch.ones(1, 1, 1, 1).expand(64, 900_000, 1, 1), torch.ones(900_000), Plan.of(kept))
+    assert torch.equal(y, torch.full((64, 1, 1, 1), 900_000.0))
+
+
 @pytest.mark.parametrize(
     "change", [Tensor.long, lambda t: t[:-1], lambda t: t[:3], lambda t: t.repeat(2)[::2]]
 )
@@ -282,6 +290,57 @@ def test_lists_of_no_plan_are_refused_before_the_kernels_read_them(
         torch.ops.ticket_sig.sparse_conv2d(
             torch.ones(1, 2, 3, 3), torch.ones(4), None, change(plan.lists), plan.geometry
         )
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("place", "value"), [(0, 1), (1, 9), (2, 3), (3, 2), (4, -1), (7, 1), (11, 5), (13, 2), (17, 2), (24, 4)]
+)
+def test_lists_with_a_number_out_of_range_are_refused(place: int, value: int) -> None:
+    plan = Plan.of(torch.ones(2, 2, dtype=torch.bool))
+    lists, x, y = plan.lists.clone(), torch.ones(1, 2, 3, 3), torch.ones(1, 2, 3, 3)
+    lists[place] = value
+    ops, given = torch.ops.ticket_sig, (lists, plan.geometry)
+    with pytest.raises(InputError, match=r"^lists of a sparse layer: expected those of a plan, found "):
+        ops.sparse_conv2d(x, torch.ones(4), None, *given)
+    with pytest.raises(InputError, match=r"^lists of a sparse layer"):
+        ops.sparse_conv2d_input(y, torch.ones(4), *given, 3, 3)
+    with pytest.raises(InputError, match=r"^lists of a sparse layer"):
+        ops.sparse_conv2d_values(y, x, *given)
+
+
+def test_tensors_on_several_devices_are_refused() -> None:
+    x, values, plan, bias = (t.detach() if isinstance(t, Tensor) else t for t in small(torch.float32))
+    ops, given, y = torch.ops.ticket_sig, (plan.lists, plan.geometry), sparse_conv2d(x, values, plan)
+    calls: list[tuple[str, Callable[[], Tensor]]] = [
+        ("values", lambda: sparse_conv2d(x, values.to("meta"), plan)),
+        ("values", lambda: sparse_conv2d(x.to("meta"), values, plan)),
+        ("bias", lambda: sparse_conv2d(x, values, plan, bias.to("meta"))),
+        ("values", lambda: ops.sparse_conv2d_input(y, values.to("meta"), *given, 5, 6)),
+        ("gradient", lambda: ops.sparse_conv2d_values(y, x.to("meta"), *given)),
+        ("lists", lambda: ops.sparse_conv2d(x, values, None, plan.lists.to("meta"), plan.geometry)),
+    ]
+    for field, call in calls:
+        with pytest.raises(InputError, match=f"^{field} of a sparse layer: expected .* meta"):
+            call()
+
+
+def test_an_image_without_pixels_or_with_other_channels_is_refused_by_each_operator() -> None:
+    plan, x, y = (
+        Plan.of(torch.ones(2, 3, 1, 1) > 0, padding=1),
+        torch.ones(2, 3, 5, 0),
+        torch.ones(2, 2, 7, 2),
+    )
+    ops, given = torch.ops.ticket_sig, (plan.lists, plan.geometry)
+    for call in (
+        lambda: sparse_conv2d(x, torch.ones(6), plan),
+        lambda: ops.sparse_conv2d_input(y, torch.ones(6), *given, 5, 0),
+        lambda: ops.sparse_conv2d_values(y, x, *given),
+    ):
+        with pytest.raises(InputError, match=r"no smaller than the kernel, found 5 x 0$"):
+            call()
+    with pytest.raises(InputError, match=r"expected \[batch, 3, height, width\], found \[2, 1, 5, 5\]$"):
+        ops.sparse_conv2d_values(torch.ones(2, 2, 7, 7), torch.ones(2, 1, 5, 5), *given)
 
 
 def test_evaluation_keeps_nothing_for_a_gradient() -> None:
@@ -317,7 +376,7 @@ def test_autocast_has_it_compute_in_bfloat16() -> None:
         (
             torch.ones(1, 1, 5, 5),
             torch.ones(3),
-            "values of a sparse layer: expected .*shape .2., found .*shape .3.",
+            "values of a sparse layer: expected .*shape .2. on cpu, found .*shape .3. on cpu",
         ),
     ],
 )

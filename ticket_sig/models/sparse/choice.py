@@ -103,7 +103,7 @@ class Bench:
         self.where = {**_machine(), "kernels": sparse_kernels(), "precision": precision, "training": training}
 
     def layer(self, name: str) -> list[float]:
-        """Seconds of a layer alone, dense and sparse; none where the network does not use it."""
+        """Seconds of a layer alone, dense and sparse; zero where the network does not use it."""
         if name not in self.inputs:
             return [0.0, 0.0]
         shape, differentiable = self.inputs[name]
@@ -111,7 +111,7 @@ class Bench:
         return _known(asked, 2, lambda: self._both_ways(name, shape, differentiable))
 
     def network(self, names: Collection[str]) -> float:
-        """Seconds of forward and backward with these layers sparse."""
+        """Seconds of the whole network with these layers sparse."""
         layers = {name: self._described(name) for name in self.layers}
         asked = {**self.where, "layers": layers, "sparse": list(names), "images": list(self.images.shape)}
 
@@ -153,12 +153,14 @@ class Bench:
         found: dict[str, tuple[Shape, bool]] = {}
 
         def hook(name: str) -> Callable[..., None]:
-            def see(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-                found[name] = tuple(given[0].shape), given[0].requires_grad
+            def see(_: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+                x = given[0] if given else named["input"]
+                found[name] = tuple(x.shape), x.requires_grad
 
             return see
 
-        hooks = [layer.register_forward_pre_hook(hook(name)) for name, layer in self.layers.items()]
+        layers = self.layers.items()
+        hooks = [layer.register_forward_pre_hook(hook(name), with_kwargs=True) for name, layer in layers]
         with torch.random.fork_rng(devices=[]):
             self.twin(self.images)
         for one in hooks:

@@ -23,7 +23,7 @@ from ticket_sig.models.sparse.plan import Plan
 from ticket_sig.models.sparse.pooling import SparseAdaptiveAvgPool2d, SparseAvgPool2d, SparseMaxPool2d
 from ticket_sig.wrappers import without
 
-_OWN = ("plan", "places", "memory_order")
+_OWN = ("plan", "places", "memory_order", "beside_sparse")  # what `sparsify` writes into modules
 
 
 class _Sparse:
@@ -89,9 +89,10 @@ def sparsify(
     """Has a network's layers compute with their kept weights alone, in training and in evaluation, on a CPU.
 
     In place; `densify` puts all back. Call it again where the mask has changed. Results are the dense ones
-    but for rounding. A pruned weight gets no gradient. It pays where little is kept, and all the more
-    where layers that follow each other are sparse (`choose` measures it): activations then keep a layout of
-    their own from one to the next.
+    but for rounding. A pruned weight gets no gradient. Under SGD it stays zero, if it has no momentum from
+    before and is used nowhere else; otherwise call what `Mask.bind` returns after each step. It pays where
+    little is kept, and all the more where layers that follow each other are sparse (`choose` measures it):
+    activations then keep a layout of their own from one to the next.
 
         sparsify(model, mask)
 
@@ -105,25 +106,27 @@ def sparsify(
         The model.
 
     Raises:
-        InputError: the mask or a name does not fit the model, or `torch.nn.utils.prune` masks a weight.
+        InputError: the mask or a name does not fit the model, or `torch.nn.utils.prune` masks a weight. The
+            network is then as it was, as after any other exception.
     """
-    densify(model)
-    if mask is None:
-        mask = _of_zeros(model)
-    kept = kept_by_identity(model, mask)
-    wanted = _wanted(model, kept, layers)
-    left = {name: why for name, layer in wanted.items() if (why := _reason(layer, kept))}
-    for name, layer in wanted.items():
-        if name not in left:
-            _swap(layer, kept.get(id(layer.weight)))
-    if len(left) < len(wanted):
-        for module in model.modules():
-            if hasattr(module, "beside_sparse"):
-                vars(module)["beside_sparse"] = True
-            elif type(module) in _BESIDE:
-                module.__class__ = _BESIDE[type(module)]
-    if left:
-        note("left dense: " + "; ".join(f"{name} ({why})" for name, why in left.items()))
+    with contextlib.ExitStack() as undo:
+        undo.callback(_way_back(model))
+        densify(model)
+        kept = kept_by_identity(model, _of_zeros(model) if mask is None else mask)
+        wanted = _wanted(model, kept, layers)
+        left = {name: why for name, layer in wanted.items() if (why := _reason(layer, kept))}
+        for name, layer in wanted.items():
+            if name not in left:
+                _swap(layer, kept.get(id(layer.weight)))
+        if len(left) < len(wanted):
+            for module in model.modules():
+                if hasattr(module, "beside_sparse"):
+                    vars(module)["beside_sparse"] = True
+                elif type(module) in _BESIDE:
+                    module.__class__ = _BESIDE[type(module)]
+        if left:
+            note("left dense: " + "; ".join(f"{name} ({why})" for name, why in left.items()))
+        undo.pop_all()
     return model
 
 
@@ -141,13 +144,37 @@ def densify(model: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def as_sparse(model: nn.Module, mask: Mask, layers: Collection[str]) -> Iterator[None]:
-    """For the block, these layers are sparse."""
-    if layers:
-        sparsify(model, mask, layers)
+    """For the block, these layers are sparse; where none are given, nothing is changed."""
+    with as_it_was(model):
+        if layers:
+            sparsify(model, mask, layers)
+        yield
+
+
+@contextlib.contextmanager
+def as_it_was(model: nn.Module) -> Iterator[None]:
+    """After the block, the layers are sparse that are so before it, and no others."""
+    go_back = _way_back(model)
     try:
         yield
     finally:
-        densify(model)
+        go_back()
+
+
+def _way_back(model: nn.Module) -> Callable[[], None]:
+    """Returns a function that has the layers be sparse that are so now, and no others."""
+    kinds = _KINDS | _BESIDE | _DENSE
+    ours = [m for m in model.modules() if type(m) in kinds or hasattr(m, "beside_sparse")]
+    now = [(m, type(m), {n: vars(m)[n] for n in _OWN if n in vars(m)}) for m in ours]
+
+    def go() -> None:
+        for module, kind, own in now:
+            for name in _OWN:
+                vars(module).pop(name, None)
+            vars(module).update(own)
+            module.__class__ = kind
+
+    return go
 
 
 def sparse_layers(model: nn.Module) -> tuple[str, ...]:

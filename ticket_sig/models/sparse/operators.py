@@ -22,13 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import InputError, bad_input
 from ticket_sig.models.sparse.plan import Plan, result_size
 from ticket_sig.native import call, library
 
 SOURCE = Path(__file__).with_name("kernels.c")
 _call = partial(call, SOURCE)
+_checked = WeakTensorKeyDictionary()  # lists that were seen to be those of a geometry
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 
 
@@ -66,22 +68,14 @@ def _conv2d(x: Tensor, values: Tensor, bias: Tensor | None, lists: Tensor, geome
 def _conv2d_fake(
     x: Tensor, values: Tensor, bias: Tensor | None, lists: Tensor, geometry: Sequence[int]
 ) -> Tensor:
-    channels = geometry[1] * geometry[10]
-    if x.ndim != 4 or x.shape[1] != channels:
-        raise bad_input(
-            "", "input of a sparse layer", f"[batch, {channels}, height, width]", str(list(x.shape))
-        )
+    made = _made(x.shape, geometry)
     if x.layout != torch.strided or not x.is_floating_point():
         found = f"{x.dtype}, {x.layout}"
         raise bad_input("", "input of a sparse layer", "floating-point numbers in a plain tensor", found)
-    height, width = result_size(geometry, x.shape[2], x.shape[3])
-    if min(height, width) < 1:
-        found = f"{x.shape[2]} x {x.shape[3]}"
-        raise bad_input("", "input of a sparse layer", "an image that is no smaller than the kernel", found)
-    _check("values", values, (_kept(lists, geometry),), _exact(x))
+    _check("values", values, (_kept(lists, geometry),), _exact(x), x.device)
     if bias is not None:
-        _check("bias", bias, (geometry[0],), _exact(x))
-    return _batch_innermost(x, geometry[0], height, width)
+        _check("bias", bias, (geometry[0],), _exact(x), x.device)
+    return _batch_innermost(x, *made[1:])
 
 
 @torch.library.custom_op("ticket_sig::sparse_conv2d_input", mutates_args=())
@@ -101,10 +95,11 @@ def _input(
 def _input_fake(
     gradient: Tensor, values: Tensor, lists: Tensor, geometry: Sequence[int], height: int, width: int
 ) -> Tensor:
-    shape = (gradient.shape[0], geometry[0], *result_size(geometry, height, width))
-    _check("gradient", gradient, shape, gradient.dtype)
-    _check("values", values, (_kept(lists, geometry),), _exact(gradient))
-    return _batch_innermost(gradient, geometry[1] * geometry[10], height, width)
+    channels = geometry[1] * geometry[10]
+    made = _made((gradient.shape[0], channels, height, width), geometry)
+    _check("gradient", gradient, made, gradient.dtype, gradient.device)
+    _check("values", values, (_kept(lists, geometry),), _exact(gradient), gradient.device)
+    return _batch_innermost(gradient, channels, height, width)
 
 
 @torch.library.custom_op("ticket_sig::sparse_conv2d_values", mutates_args=())
@@ -124,8 +119,7 @@ def _values(gradient: Tensor, x: Tensor, lists: Tensor, geometry: Sequence[int])
 
 
 def _values_fake(gradient: Tensor, x: Tensor, lists: Tensor, geometry: Sequence[int]) -> Tensor:
-    shape = (x.shape[0], geometry[0], *result_size(geometry, x.shape[2], x.shape[3]))
-    _check("gradient", gradient, shape, gradient.dtype)
+    _check("gradient", gradient, _made(x.shape, geometry), gradient.dtype, x.device)
     return x.new_empty(_kept(lists, geometry), dtype=_exact(x))
 
 
@@ -184,10 +178,27 @@ def _exact(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _check(field: str, found: Tensor, shape: Sequence[int], dtype: torch.dtype) -> None:
-    if tuple(found.shape) != tuple(shape) or found.dtype != dtype:
-        expected = f"{dtype} of shape {list(shape)}"
-        told = f"{found.dtype} of shape {list(found.shape)}"
+def _made(shape: Sequence[int], geometry: Sequence[int]) -> tuple[int, ...]:
+    """The shape of the result for an input of a shape.
+
+    Raises:
+        InputError: the input does not fit.
+    """
+    channels = geometry[1] * geometry[10]
+    if len(shape) != 4 or shape[1] != channels:
+        expected = f"[batch, {channels}, height, width]"
+        raise bad_input("", "input of a sparse layer", expected, str(list(shape)))
+    size = result_size(geometry, shape[2], shape[3])
+    if min(*size, *shape[2:]) < 1:
+        found = f"{shape[2]} x {shape[3]}"
+        raise bad_input("", "input of a sparse layer", "an image that is no smaller than the kernel", found)
+    return shape[0], geometry[0], *size
+
+
+def _check(field: str, found: Tensor, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
+    if tuple(found.shape) != tuple(shape) or found.dtype != dtype or found.device != device:
+        expected = f"{dtype} of shape {list(shape)} on {device}"
+        told = f"{found.dtype} of shape {list(found.shape)} on {found.device}"
         raise bad_input("", f"{field} of a sparse layer", expected, told)
 
 
@@ -222,10 +233,34 @@ def _kept(lists: Tensor, geometry: Sequence[int]) -> int:
     """
     sections = _sections(lists, geometry)
     kept = sections[2] - sections[1]
-    if lists.dtype != torch.int32 or not lists.is_contiguous() or kept < 0 or sections[-1] != len(lists):
-        found = f"{lists.dtype} of shape {list(lists.shape)}"
-        raise bad_input("", "lists of a sparse layer", "those of a plan", found)
+    plain = lists.dtype == torch.int32 and lists.is_contiguous() and lists.device.type == "cpu"
+    if not plain or kept < 0 or sections[-1] != len(lists):
+        raise _of_no_plan(f"{lists.dtype} of shape {list(lists.shape)} on {lists.device}")
     return kept
+
+
+def _of_no_plan(found: str) -> InputError:
+    return bad_input("", "lists of a sparse layer", "those of a plan", found)
+
+
+def _check_lists(lists: Tensor, geometry: Sequence[int]) -> None:
+    """Checks what the lists say; once, for nobody changes those of a plan.
+
+    Raises:
+        InputError: a number in them is out of range; the kernels would read elsewhere.
+    """
+    if _checked.get(lists) == tuple(geometry):
+        return
+    kept, taps = _kept(lists, geometry), math.prod(geometry[2:4])
+    ends = kept + 1, geometry[1] * geometry[10], taps, kept + 1, geometry[0], taps, kept
+    parts = lists.tensor_split(_sections(lists, geometry)[1:-1])
+    for part, end in zip(parts, ends, strict=True):
+        if part.numel() and not 0 <= int(part.min()) <= int(part.max()) < end:
+            raise _of_no_plan(f"{int(part.min())} to {int(part.max())} where there are {end}")
+    for start in (parts[0], parts[3]):
+        if int(start[0]) or int(start[-1]) != kept or bool((start.diff() < 0).any()):
+            raise _of_no_plan("parts that do not follow each other")
+    _checked[lists] = tuple(geometry)
 
 
 def _positions(lists: Tensor, geometry: Sequence[int]) -> Tensor:
@@ -270,5 +305,6 @@ def _numbers(shape: Sequence[int], geometry: Sequence[int]) -> tuple[ctypes.Arra
 
 def _lists(lists: Tensor, geometry: Sequence[int], backward: bool) -> ctypes.Array[ctypes.c_int64]:
     """The addresses of start, channel, tap and source; forward the last is null."""
+    _check_lists(lists, geometry)
     sections = [lists.data_ptr() + 4 * i for i in _sections(lists, geometry)]
     return (ctypes.c_int64 * 4)(*(sections[3:7] if backward else (*sections[:3], 0)))

@@ -113,7 +113,8 @@ INLINE void wait_for_writes(void) {
 #endif
 }
 
-// Memory that a thread keeps from call to call, for to get it anew takes longer than a small layer; freed when it ends.
+// Memory that a thread keeps from call to call, because allocating it again takes longer than computing a small
+// layer; freed when it ends.
 enum { PROGRAM_SLOT, TILE_SLOT, SUMS_SLOT, SLOTS, LARGE = 16 << 20 };
 typedef struct { void *at; int64_t size; } Slot;
 static _Thread_local Slot slots[SLOTS];

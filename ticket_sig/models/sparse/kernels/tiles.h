@@ -47,12 +47,18 @@ INLINE void NAME(save)(CELL *to, PAIR pair, int past) {
 #endif
 }
 
-// Tiles of blocks of at least `lanes` images.
+static int64_t NAME(columns)(const Gather *g) { return MAX(1, g->axis[1].end - g->axis[1].begin); }
+
+// Images of a block: at least `lanes`, and enough to fill a strip; all images where there are not many more.
+static int64_t NAME(enough)(const Gather *g, int64_t lanes) {
+    while (lanes * NAME(columns)(g) < STRIP && lanes < STRIP) lanes *= 2;
+    return g->batch < 2 * lanes ? MIN(STRIP, MAX(1, g->batch)) : lanes;
+}
+
+// Tiles of blocks of `lanes` images.
 static Tile NAME(tiles)(const Gather *g, int64_t channels, int64_t lanes) {
     const Axis *y = &g->axis[0], *x = &g->axis[1];
-    int64_t columns = MAX(1, x->end - x->begin), rows = MAX(1, y->end - y->begin);
-    while (lanes * columns < STRIP && lanes < STRIP) lanes *= 2;
-    if (g->batch < 2 * lanes) lanes = MIN(STRIP, MAX(1, g->batch));
+    int64_t columns = NAME(columns)(g), rows = MAX(1, y->end - y->begin);
     Tile t = {.lanes = lanes, .width = STRIP / lanes, .blocks = (g->batch + lanes - 1) / lanes};
     t.segment = (columns + (x->high - x->low) / x->in_step) * lanes;
     t.row = t.segment * x->in_step;
@@ -67,12 +73,12 @@ static Tile NAME(tiles)(const Gather *g, int64_t channels, int64_t lanes) {
 }
 
 // Wide blocks, for whole lines are read one after the other; narrow ones where bands would else be so low that
-// most of what is packed is packed for the band before, too, or where rows are very wide. `beside`: channels of the
-// results, where those are packed as well.
+// most of what is packed is packed for the band before, too, or where a tile would be too large. `beside`: channels of
+// the results, where those are packed as well.
 static Tile NAME(shape)(const Gather *g, int64_t channels, int64_t beside) {
-    Tile t = NAME(tiles)(g, channels, 4 * LANES);
+    Tile t = NAME(tiles)(g, channels, NAME(enough)(g, 4 * LANES));
     int64_t twice = g->axis[0].high - g->axis[0].low, bytes = (channels + beside) * sizeof(CELL);
-    if (t.bands > 1 && t.band < 2 * twice) t = NAME(tiles)(g, channels, 2 * LANES);
+    if (t.bands > 1 && t.band < 2 * twice) t = NAME(tiles)(g, channels, NAME(enough)(g, 2 * LANES));
     while (t.plane * bytes > MOST && t.lanes > 1) t = NAME(tiles)(g, channels, t.lanes / 2);
     return t;
 }
