@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from ticket_sig.native import call, library
 
 SOURCE = Path(__file__).with_name("kernels.c")
 _call = partial(call, SOURCE)
-_checked = WeakTensorKeyDictionary()  # lists that were seen to be those of a geometry
+_checked: MutableMapping[Tensor, tuple[int, ...]] = (
+    WeakTensorKeyDictionary()
+)  # lists that were seen to be those of a geometry
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 
 
