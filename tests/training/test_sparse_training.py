@@ -160,14 +160,15 @@ def test_the_choice_is_made_once_a_level_and_used_again(measured: Chosen, tmp_pa
 def test_a_written_choice_of_layers_that_are_none_is_refused_by_its_file(
     measured: Chosen, tmp_path: Path
 ) -> None:
-    given: dict[str, Any] = {"model": TinyNet(), "engine": Engine(sparse="auto")}
-    find(tiny_recipe(), tiny_data(), tmp_path, **given)
+    engine = Engine(sparse="auto")
+    with pytest.raises(Stopped):  # in the first round
+        find(tiny_recipe(), tiny_data(), tmp_path, model=at_forward(TinyNet(), 20, stop), engine=engine)
     for path in tmp_path.rglob("sparse.json"):
         path.write_text('{"sparse_layers": ["c9.weight"]}')
     with pytest.raises(
         InputError, match=r"sparse\.json: sparse_layers: expected layers .*, found c9\.weight$"
     ):
-        find(tiny_recipe(), tiny_data(), tmp_path, **given)
+        find(tiny_recipe(), tiny_data(), tmp_path, model=TinyNet(), engine=engine)
 
 
 def test_a_run_of_an_older_version_goes_on_dense(measured: Chosen, tmp_path: Path) -> None:

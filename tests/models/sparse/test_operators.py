@@ -314,7 +314,7 @@ def test_tensors_on_several_devices_are_refused() -> None:
     ops, given, y = torch.ops.ticket_sig, (plan.lists, plan.geometry), sparse_conv2d(x, values, plan)
     calls: list[tuple[str, Callable[[], Tensor]]] = [
         ("values", lambda: sparse_conv2d(x, values.to("meta"), plan)),
-        ("values", lambda: sparse_conv2d(x.to("meta"), values, plan)),
+        ("values", lambda: ops.sparse_conv2d(x.to("meta"), values, None, *given)),
         ("bias", lambda: sparse_conv2d(x, values, plan, bias.to("meta"))),
         ("values", lambda: ops.sparse_conv2d_input(y, values.to("meta"), *given, 5, 6)),
         ("gradient", lambda: ops.sparse_conv2d_values(y, x.to("meta"), *given)),

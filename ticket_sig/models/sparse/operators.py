@@ -251,7 +251,7 @@ def _check_lists(lists: Tensor, geometry: Sequence[int]) -> None:
     Raises:
         InputError: a number in them is out of range; the kernels would read elsewhere.
     """
-    if _checked.get(lists) == tuple(geometry):
+    if _checked.get(lists) == tuple(geometry):  # type: ignore[no-untyped-call]
         return
     kept, taps = _kept(lists, geometry), math.prod(geometry[2:4])
     ends = kept + 1, geometry[1] * geometry[10], taps, kept + 1, geometry[0], taps, kept
