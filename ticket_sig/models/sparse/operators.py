@@ -30,9 +30,8 @@ from ticket_sig.native import call, library
 
 SOURCE = Path(__file__).with_name("kernels.c")
 _call = partial(call, SOURCE)
-_checked: MutableMapping[Tensor, tuple[int, ...]] = (
-    WeakTensorKeyDictionary()
-)  # lists that were seen to be those of a geometry
+# The geometry of lists that were seen to be its own.
+_checked: MutableMapping[Tensor, tuple[int, ...]] = WeakTensorKeyDictionary()
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 
 
@@ -251,7 +250,7 @@ def _check_lists(lists: Tensor, geometry: Sequence[int]) -> None:
     Raises:
         InputError: a number in them is out of range; the kernels would read elsewhere.
     """
-    if _checked.get(lists) == tuple(geometry):  # type: ignore[no-untyped-call]
+    if _checked.get(lists) == tuple(geometry):
         return
     kept, taps = _kept(lists, geometry), math.prod(geometry[2:4])
     ends = kept + 1, geometry[1] * geometry[10], taps, kept + 1, geometry[0], taps, kept
