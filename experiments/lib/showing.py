@@ -142,7 +142,7 @@ def plot(path: Path, title: str, result: Result) -> None:
 
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    for one in result.lines:
+    for one in (line for line in result.lines if line.x):
         style: dict[str, Any] = {"marker": "o", "capsize": 3}
         if one.published:
             style = {"linestyle": "--", "alpha": 0.6, "marker": "x"}
