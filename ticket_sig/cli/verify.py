@@ -12,8 +12,8 @@ uchida and nct. An nct is never verified by itself: its claim has no date that c
 
 Renamed layers are found by their shapes. What else a thief can change for free (channels in another order,
 scales, layers stored otherwise) hides most marks; with --reference, the owner's model, it is undone, and the
-suspect is read again. The first line then says on which condition the verdict holds, and beside the p-value
-stands the one without that condition.
+suspect is read again. The first line then says on which condition the verdict holds, if any (a spread or
+mirror code that is bound to the reference needs none), and beside the p-value stands the one without it.
 
 Without a claim, --reference asks whether the model descends from that one (was trained from it): they are
 aligned, and are more alike than independent networks of the family are, or not.
