@@ -93,7 +93,6 @@ def tensors(ticket: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("compiled")
-@pytest.mark.slow
 def test_killed_in_the_search_it_goes_on_from_what_came_back_with_the_same_bits(tmp_path: Path) -> None:
     first, second = tmp_path / "first/out", tmp_path / "second/out"
     process = start(first, "--small")

@@ -32,7 +32,6 @@ def test_the_main_path_writes_its_section_and_its_pictures(
     assert (results / "RESULTS.md").read_text() == written
 
 
-@pytest.mark.slow
 def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:

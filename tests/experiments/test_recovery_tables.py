@@ -55,8 +55,8 @@ def test_free_attacks_are_undone_and_the_marks_are_found(
 
 def test_a_network_of_no_use_is_no_loss_of_a_mark() -> None:
     cell = {"own": 90.0}
-    assert _of_use("", cell, {"accuracy": 45.0}) and not _of_use("", cell, {"accuracy": 44.0})
-    assert not _of_use("", cell, {"destroyed": "loss"}) and not _of_use("", cell, {"applies": False})
+    assert _of_use(cell, {"accuracy": 45.0}) and not _of_use(cell, {"accuracy": 44.0})
+    assert not _of_use(cell, {"destroyed": "loss"}) and not _of_use(cell, {"applies": False})
 
 
 @pytest.mark.slow
