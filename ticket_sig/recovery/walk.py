@@ -351,6 +351,7 @@ class Walk:
         name, (own, theirs) = str(link.name), channels.written
 
         def behind(part: Part | None) -> Channels:
+            """The channels, if this batch norm follows; as they are, if none does."""
             if part is None:
                 return channels
             affine = affine_of(part.values)
@@ -366,6 +367,7 @@ class Walk:
             return channels
 
         def score(part: Part | None) -> float:
+            """How alike the reference's they then are; the larger, the more."""
             if not plain:
                 return _level(behind(part), nothing(len(channels.of)), nothing(len(theirs.lengths)))
             if part is not None and _adds(part):

@@ -89,7 +89,7 @@ class Through:
         """For people, beside the verdict."""
         if self.similarity is None:
             told = "not aligned" if self.reason else "not needed"
-            return [("reference", f"{told}; as it was at hand, the p-value is doubled")]
+            return [("reference", f"{told}; the p-value is doubled because one was given")]
         none = "another than the claim commits to" if self.other else "the claim commits to none"
         layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
         return [
