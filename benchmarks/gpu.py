@@ -40,6 +40,7 @@ from ticket_sig.files import clear_partials, read_json, write_json  # noqa: E402
 
 STEPS = ("tests", "epoch", "find")
 SHARE = 1 / 3  # of the whole time: what the tests and the benchmark may take each
+_LISTEN = 0.2  # seconds until a signal is heard
 DONE, FAILED, STOPPED, RUNNING, NOT_RUN = "done", "failed", "stopped", "running", "not run"
 _DEVICE = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else 'none')"
 _FIND = "from ticket_sig.cli.app import main; main()"
@@ -143,17 +144,22 @@ class Lease:
                 stderr=subprocess.STDOUT,
                 env=environment,
             )
+        next_time = time.monotonic() + every
         try:
-            while process.poll() is None and (left := until - time.monotonic()) > 0:
+            while process.poll() is None and (left := min(until, self.end) - time.monotonic()) > 0:
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(min(every, left))
-                meanwhile()
+                    process.wait(min(_LISTEN, left))
+                if time.monotonic() >= next_time:
+                    meanwhile()
+                    next_time = time.monotonic() + every
             code = process.poll()
-        except KeyboardInterrupt:  # or the signal to end: nothing more is begun
-            code, self.end = None, time.monotonic()
         finally:
             self._stop(process)
         return code, self.report.log.read_bytes()[begin:].decode(errors="replace")
+
+    def stop(self, *_: object) -> None:
+        """Ends the time now, as a signal asks. A handler that raised could be lost, in a destructor say."""
+        self.end = time.monotonic()
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
         """Asks first. Files are written whole: a kill costs only what was done since the last checkpoint."""
@@ -282,11 +288,11 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Runs the steps, one after the other; one that fails does not stop the next."""
     options = arguments()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     sizes = SMALL if options.small else PAPER
     report = Report(options.out, options.minutes, options.steps)
     lease = Lease(options.minutes, report)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lease.stop)
     steps: dict[str, Callable[[], Outcome]] = {
         "tests": lambda: run_tests(lease),
         "epoch": lambda: run_epoch(lease, sizes, options.out),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
 import os
 import shutil
@@ -12,7 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from support.command_line import Outcome, run
+
+from ticket_sig.cli import app
 
 # What is compiled or decoded while tests are collected stays out of the user's cache, too.
 _OF_SESSION = os.environ["TICKET_SIG_CACHE"] = tempfile.mkdtemp(prefix="ticket_sig-tests-")
@@ -29,6 +33,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def one_thread() -> None:
     """Small tensors gain nothing from threads, and the tests run side by side."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No test pulls the plug; that all is written to the disk at once would cost a tenth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def options_declared_once() -> Iterator[None]:
+    """A process declares the options of one verb; tests run thousands, and would declare them every time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "make_app", functools.cache(app.make_app))
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -354,7 +354,10 @@ def _tensors(*shapes: tuple[int, ...], kept: float = 0.3) -> dict[str, torch.Ten
 def _of_shapes(mark: str, *shapes: tuple[int, ...], message: str = "a", kept: float = 0.3) -> Build:
     def build(folder: Path) -> list[Any]:
         model = plain(folder, "net.safetensors", _tensors(*shapes, kept=kept))
-        return ["embed", model, "--mark", mark, "--message", message, "--out", folder / "OUT"]
+        secret = folder / "OUT.secret"  # what fits depends on it
+        secret.write_bytes(bytes(range(32)))
+        written = ["--message", message, "--secret", secret, "--out", folder / "OUT"]
+        return ["embed", model, "--mark", mark, *written]
 
     return build
 
