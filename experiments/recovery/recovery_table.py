@@ -29,7 +29,7 @@ from ticket_sig.recovery import Aligned, align
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.device import made_with
 from ticket_sig.training.evaluate import accuracy
-from ticket_sig.verification.white_box import decide
+from ticket_sig.verification.decide import decide
 
 TITLE = "Recovery: free attacks undone with the reference"
 RANDOM = "random composition"

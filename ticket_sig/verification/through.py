@@ -20,11 +20,11 @@ said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -43,6 +43,7 @@ from ticket_sig.recovery.undone import Undone
 from ticket_sig.statistics import corrected, format_p
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Unread, Verdict
+from ticket_sig.verification.decide import Together, as_it_stands, decide
 
 _READINGS = 2  # as it stands, and through the reference: both are paid for
 
@@ -176,24 +177,8 @@ class Referred(Verdict):
 
 
 def _each(verdict: Verdict) -> Sequence[Verdict]:
-    """The verdicts on the marks that were read: of several (`white_box.Together`), or this one."""
-    several: Sequence[Verdict] = getattr(verdict.reading, "verdicts", [verdict])
-    return several
-
-
-class _Decide(Protocol):
-    """`white_box.decide`."""
-
-    def __call__(
-        self,
-        marks: Sequence[Mark],
-        suspect: Callable[[Mark], Model],
-        claim: Claim,
-        shown: Mapping[str, Any],
-        *,
-        readings: int,
-        aligned: bool = False,
-    ) -> Verdict: ...
+    """The verdicts on the marks that were read: of several, or this one."""
+    return verdict.reading.verdicts if isinstance(verdict.reading, Together) else [verdict]
 
 
 def reference_of(model: Reference | Model, arch: str | None = None) -> Reference:
@@ -232,24 +217,12 @@ def fitting(ticket: Ticket) -> str | None:
     return None
 
 
-def as_it_stands(suspect: Model, steps: Steps | None = None) -> Callable[[Mark], Model]:
-    """The suspect for every mark, for `decide`; each is a step of the progress."""
-    told = steps or Steps()
-
-    def of_mark(mark: Mark) -> Model:
-        told.next(f"reading {mark.name}")
-        return suspect
-
-    return of_mark
-
-
 def through_reference(
     marks: Sequence[Mark],
     suspect: Model,
     claim: Claim,
     reference: Reference,
     shown: Mapping[str, Any],
-    decide: _Decide,
     steps: Steps | None = None,
 ) -> Referred:
     """Reads a suspect as it stands and, if nothing is verified so, aligned with a reference.
