@@ -329,6 +329,16 @@ def test_what_cannot_be_aligned_is_not_verified_for_that_reason_or_could_not_be(
         referred({"c.weight": torch.ones(2, 2)}, made.claim, made.reference)
 
 
+def test_what_says_no_more_when_it_is_aligned_is_not_called_unaligned(align: Fake) -> None:
+    made, suspect = signed(), sparse_ticket(seed=10).weights
+    innocent = min(dict(suspect), turned(suspect), key=lambda one: verify(one, made.claim).log10_p)
+    found = referred(innocent, made.claim, made.reference)
+    assert not found.verified and align.without == [frozenset()]
+    assert dict(found.rows())["reference"].startswith("aligned, the suspect says no more; ")
+    assert "not aligned" not in dict(found.remarks)
+    assert found.to_json()["reference"]["reason"] == found.through.reason
+
+
 def test_a_suspect_that_lacks_the_layers_may_be_aligned(align: Fake) -> None:
     made = signed()
     suspect = {f"x{n}": w for n, w in enumerate(turned(made.ticket.weights).values())}

@@ -60,9 +60,11 @@ class Through:
         bound: names of marks that are bound.
         undone: what was undone before it was read.
         log10_choices: permutations and symmetries that alignment could choose from.
-        similarity: of the aligned suspect to the reference, 0 to 1; None where it was read as it stands.
+        similarity: of the aligned suspect to the reference, 0 to 1; None where the verdict is on the suspect
+            as it stands.
         left_out: layers that had no say in the alignment, as the reference carries marks in them.
-        reason: why it was read as it stands, though nothing is verified so.
+        reason: why the verdict is on the suspect as it stands, though nothing is verified so.
+        no_more: whether this is the reason: aligned, it says no more. Else it could not be aligned.
     """
 
     committed: bool
@@ -74,6 +76,7 @@ class Through:
     similarity: float | None = None
     left_out: tuple[str, ...] = ()
     reason: str = ""
+    no_more: bool = False
 
     def without_condition(self, verdict: Verdict) -> float:
         """log10 of the verdict's p-value, whatever the reference is: all ways to align are counted.
@@ -89,7 +92,7 @@ class Through:
     def rows(self, verdict: Verdict) -> Rows:
         """For people, beside the verdict."""
         if self.similarity is None:
-            told = "not aligned" if self.reason else "not needed"
+            told = self.reason if self.no_more else "not aligned" if self.reason else "not needed"
             return [("reference", f"{told}; the p-value is doubled because one was given")]
         none = "another than the claim commits to" if self.other else "the claim commits to none"
         layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
@@ -141,8 +144,9 @@ class Referred(Verdict):
     def of(cls, verdict: Verdict, through: Through) -> Referred:
         """The same verdict, with what the reference did for it."""
         own = {one.name: getattr(verdict, one.name) for one in fields(verdict)}
-        reason = [("not aligned", through.reason)] if through.reason else []
-        return cls(**{**own, "remarks": [*verdict.remarks, *reason]}, through=through)
+        unaligned = bool(through.reason) and not through.no_more
+        remarks = [*verdict.remarks, *([("not aligned", through.reason)] if unaligned else [])]
+        return cls(**{**own, "remarks": remarks}, through=through)
 
     @property
     def condition(self) -> str:
@@ -250,9 +254,8 @@ def through_reference(
     found = Referred.of(aligned, beside.through())
     if isinstance(plain, InputError) or _order(found) <= _order(plain):
         return found
-    return Referred.of(
-        plain, Through(committed=beside.committed, reason="it says no more when it is aligned")
-    )
+    no_more = "aligned, the suspect says no more"
+    return Referred.of(plain, Through(committed=beside.committed, reason=no_more, no_more=True))
 
 
 def _order(verdict: Verdict) -> tuple[bool, bool, float]:
