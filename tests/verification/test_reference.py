@@ -330,9 +330,14 @@ def test_what_cannot_be_aligned_is_not_verified_for_that_reason_or_could_not_be(
 
 
 def test_what_says_no_more_when_it_is_aligned_is_not_called_unaligned(align: Fake) -> None:
-    made, suspect = signed(), sparse_ticket(seed=10).weights
-    innocent = min(dict(suspect), turned(suspect), key=lambda one: verify(one, made.claim).log10_p)
-    found = referred(innocent, made.claim, made.reference)
+    draw = torch.Generator().manual_seed(1)
+    dense = {n: torch.randn(w.shape, generator=draw) for n, w in sparse_ticket().weights.items()}
+    made = embed(
+        Ticket(weights=dense, mask=Mask.full({})), mark="uchida", secret=SECRET, layer="a.weight", random=90
+    )
+    noisy = {n: w + 0.9 * torch.randn(w.shape, generator=draw) for n, w in made.ticket.weights.items()}
+    assert -6 < verify(noisy, made.claim).log10_p < -1  # more than chance, and too little
+    found = referred(noisy, made.claim, made.reference)
     assert not found.verified and align.without == [frozenset()]
     assert dict(found.rows())["reference"].startswith("aligned, the suspect says no more; ")
     assert "not aligned" not in dict(found.remarks)
