@@ -45,7 +45,7 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Unread, Verdict
 from ticket_sig.verification.decide import Together, as_it_stands, decide
 
-_READINGS = 2  # as it stands, and through the reference: both are paid for
+READINGS = 2  # as it stands, and through the reference: both are paid for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,13 +240,13 @@ def through_reference(
     beside = _Beside(suspect=suspect, claim=claim, reference=reference, shown=shown, steps=steps)
     plain: Verdict | InputError
     try:
-        plain = decide(marks, as_it_stands(suspect, steps), claim, shown, readings=_READINGS)
+        plain = decide(marks, as_it_stands(suspect, steps), claim, shown, readings=READINGS)
     except InputError as error:
         plain = error
     if isinstance(plain, Verdict) and plain.verified:
         return Referred.of(plain, Through(committed=beside.committed))
     try:
-        aligned = decide(marks, beside.aligned, claim, shown, readings=_READINGS, aligned=True)
+        aligned = decide(marks, beside.aligned, claim, shown, readings=READINGS, aligned=True)
     except InputError as error:
         if isinstance(plain, InputError) or isinstance(plain.reading, Unread):
             raise
