@@ -29,13 +29,13 @@ from ticket_sig.recovery import Aligned, align
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.device import made_with
 from ticket_sig.training.evaluate import accuracy
-from ticket_sig.verification.white_box import decide
+from ticket_sig.verification.decide import decide
+from ticket_sig.verification.through import READINGS
 
 TITLE = "Recovery: free attacks undone with the reference"
 RANDOM = "random composition"
 NOTHING, RATE, NOISE, TUNED = "nothing", 0.2, 0.1, 0.02
 PRUNED, NOISY, TRAINED = "pruning 20 %", "noise 0.1", "fine-tuning"
-_READINGS = 2  # as it stands, and aligned: as `verify` counts them
 _FLOAT32 = "float32"
 _IMAGES = 200  # of the test split that accuracies are measured on
 
@@ -214,7 +214,7 @@ def recovered(ours: Owned, suspect: Ticket) -> dict[str, Any]:
 
 def of_mark(ours: Owned, mark: Mark, suspect: Ticket, aligned: Aligned | Exception) -> dict[str, Any]:
     """Whether a mark is verified: as the suspect stands, else aligned."""
-    read = partial(decide, [mark], claim=ours.embedded.claim, shown=shown(ours, mark), readings=_READINGS)
+    read = partial(decide, [mark], claim=ours.embedded.claim, shown=shown(ours, mark), readings=READINGS)
     try:
         plain = read(suspect=lambda _: suspect)
         log10_p, stands = plain.log10_p, plain.verified

@@ -329,6 +329,21 @@ def test_what_cannot_be_aligned_is_not_verified_for_that_reason_or_could_not_be(
         referred({"c.weight": torch.ones(2, 2)}, made.claim, made.reference)
 
 
+def test_what_says_no_more_when_it_is_aligned_is_not_called_unaligned(align: Fake) -> None:
+    draw = torch.Generator().manual_seed(1)
+    dense = {n: torch.randn(w.shape, generator=draw) for n, w in sparse_ticket().weights.items()}
+    made = embed(
+        Ticket(weights=dense, mask=Mask.full({})), mark="uchida", secret=SECRET, layer="a.weight", random=90
+    )
+    noisy = {n: w + 0.9 * torch.randn(w.shape, generator=draw) for n, w in made.ticket.weights.items()}
+    assert -6 < verify(noisy, made.claim).log10_p < -1  # more than chance, and too little
+    found = referred(noisy, made.claim, made.reference)
+    assert not found.verified and align.without == [frozenset()]
+    assert dict(found.rows())["reference"].startswith("aligned, the suspect says no more; ")
+    assert "not aligned" not in dict(found.remarks)
+    assert found.to_json()["reference"]["reason"] == found.through.reason
+
+
 def test_a_suspect_that_lacks_the_layers_may_be_aligned(align: Fake) -> None:
     made = signed()
     suspect = {f"x{n}": w for n, w in enumerate(turned(made.ticket.weights).values())}

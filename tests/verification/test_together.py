@@ -23,7 +23,8 @@ from ticket_sig.marks.bits import bits_of
 from ticket_sig.marks.key_mask.split import split
 from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.marks.uchida.mark import Uchida
-from ticket_sig.verification.white_box import Together, verify_file
+from ticket_sig.verification.decide import Together
+from ticket_sig.verification.white_box import verify_file
 
 SECRET = bytes(range(32))
 

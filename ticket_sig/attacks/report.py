@@ -371,6 +371,7 @@ def _ask(ticket: Ticket, task: Task | None, scene: Scene, given: nn.Module | Non
     """
 
     def ask(images: Pixels) -> Sequence[int | None]:
+        """The network's answers to images; InputError where it cannot be built."""
         if task is not None:
             network, normalisation = _network(ticket, task), Normalisation(task.data.mean, task.data.std)
         else:

@@ -107,7 +107,7 @@ def _signed(
 def _check(ticket: Ticket, embedded: Embedded, say: Callable[[str], None]) -> dict[str, Any]:
     from ticket_sig.statistics import format_p
     from ticket_sig.verification import verify
-    from ticket_sig.verification.white_box import Together
+    from ticket_sig.verification.decide import Together
 
     verdict = verify(ticket, embedded.claim, **embedded.shown)
     assert isinstance(verdict.reading, Together)

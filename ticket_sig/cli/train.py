@@ -24,6 +24,8 @@ from ticket_sig.cli.recording import recorder, tell_transcript, with_recording
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
+    from ticket_sig.datasets import Dataset
+    from ticket_sig.marks.trigger_set.triggers import TriggerSet
     from ticket_sig.mask import Mask
     from ticket_sig.ticket import Ticket
 
@@ -63,10 +65,8 @@ def run(
     """Runs the verb."""
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import load_dataset
-    from ticket_sig.formats import load, save
-    from ticket_sig.formats.bundle import reference_beside
+    from ticket_sig.formats import load
     from ticket_sig.lottery import retrain
-    from ticket_sig.marks import TriggerMark
     from ticket_sig.marks.trained import claim_after, kept_in_training
     from ticket_sig.training.device import pick_precision
     from ticket_sig.training.evaluate import weights_accuracy
@@ -81,18 +81,15 @@ def run(
         changes = {"arch": arch, "dataset": dataset, "seed": seed, "precision": chosen, "lr": lr}
         recipe = recipe_of(loaded.ticket.recipe, preset, **changes, **options.length_change(epochs))
         images = load_dataset(recipe.dataset, data)
-        taught = options.trigger_set(triggers, images, trigger_order, trigger_fit)
-        if taught and taught.arrangement and not as_json:
-            out.print(f"trigger folder: {taught.arrangement}")
+        taught = _trigger_set(triggers, images, trigger_order, trigger_fit, as_json)
         batch = options.trigger_batch(taught, trigger_batch)
         marks = kept_in_training(claim)
         ticket = retrain(
             loaded.ticket, recipe, images, state, start=start, triggers=batch, marks=marks, engine=engine
         )
-    replaced = [m.name for m in (claim.marks if claim and taught else ()) if m.name == TriggerMark.name]
+    replaced = _replaced(claim) if taught else []
     claim = claim_after(claim, ticket, taught)
-    kept = reference_beside(loaded.claim) if claim and claim.reference else None
-    save(ticket, bundle, claim=claim.to_json() if claim else None, reference=kept, replace=force)
+    _write(ticket, claim, loaded.claim, bundle, force)
     shutil.rmtree(state)
     before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
     _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, recorded, as_json)
@@ -103,6 +100,32 @@ def run(
 def command() -> Callable[..., None]:
     """The verb, with the options of a transcript."""
     return with_recording(run)
+
+
+def _trigger_set(
+    path: Path | None, images: Dataset, order: str | None, fit: str | None, as_json: bool
+) -> TriggerSet | None:
+    """The triggers to be taught, if any; people are told how its folder is arranged."""
+    taught = options.trigger_set(path, images, order, fit)
+    if taught and taught.arrangement and not as_json:
+        out.print(f"trigger folder: {taught.arrangement}")
+    return taught
+
+
+def _replaced(claim: Claim | None) -> list[str]:
+    """The marks of a claim whose place a new trigger set takes."""
+    from ticket_sig.marks import TriggerMark
+
+    return [mark.name for mark in (claim.marks if claim else ()) if mark.name == TriggerMark.name]
+
+
+def _write(ticket: Ticket, claim: Claim | None, earlier: Path | None, bundle: Path, force: bool) -> None:
+    """Writes the bundle; with it goes the reference that lies beside the earlier claim."""
+    from ticket_sig.formats import save
+    from ticket_sig.formats.bundle import reference_beside
+
+    kept = reference_beside(earlier) if claim and claim.reference else None
+    save(ticket, bundle, claim=claim.to_json() if claim else None, reference=kept, replace=force)
 
 
 def _report(

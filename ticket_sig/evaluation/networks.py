@@ -173,6 +173,7 @@ class Networks:
             return self.modified(method, model, payload, Applied(OVERWRITING, there)) if there else as_it_is()
 
         def change(task: EvaluationTask) -> Ticket:
+            """Applies the modification; a thief's choices are drawn from what identifies the network."""
             scene = Scene(
                 data=task.data,
                 recipe=task.recipe,

@@ -72,24 +72,31 @@ def retrain(
     begun_with = engine.prepare(model, recipe.precision)
     if emulated(recipe.precision, engine.device):
         engine.progress.note(_SLOW)
+    trainer = Trainer(model, data, recipe, engine, triggers, marks, teacher)
     with run_folder(run, identity, begun_with, engine.progress.note):
-        if engine.recorder:
-            facts = recipe, data, weights, mask, begun_with
-            fresh = not (run / "level").exists()
-            kept = (*digests, *(one.digest for one in (triggers, teacher) if one))
-            plan = Plan(*facts, derived=False, search=False, fresh=fresh, kept=kept)
-            engine.recorder.begin(plan, engine.progress.note)
-        label = f"ticket, {100 * mask.density:.2f} % kept"
-        level, trainer = run / "level", Trainer(model, data, recipe, engine, triggers, marks, teacher)
-        trained = trainer.train_level(level, weights, mask, step="train", label=label, rewind=weights)
-        if engine.recorder:
-            engine.recorder.end(trained)
+        level = run / "level"
+        kept = (*digests, *(one.digest for one in (triggers, teacher) if one))
+        facts = recipe, data, weights, mask, begun_with
+        plan = Plan(*facts, derived=False, search=False, fresh=not level.exists(), kept=kept)
+        trained = _trained(trainer, level, plan)
     return replace(
         trained,
         weights={**given, **trained.weights},
         rewind=ticket.rewind,
         history=(*ticket.history, *trained.history),
     )
+
+
+def _trained(trainer: Trainer, level: Path, plan: Plan) -> Ticket:
+    """The ticket after the one training of a plan, recorded where that is asked for."""
+    start, mask, engine = plan.initial, plan.mask, trainer.engine
+    if engine.recorder:
+        engine.recorder.begin(plan, engine.progress.note)
+    label = f"ticket, {100 * mask.density:.2f} % kept"
+    trained = trainer.train_level(level, start, mask, step="train", label=label, rewind=start)
+    if engine.recorder:
+        engine.recorder.end(trained)
+    return trained
 
 
 def _identity(

@@ -145,11 +145,10 @@ def embed_in_files(
     if in_parts and MARKS[name].entries is not Mark.entries and (weights := shards_at(path)) is not None:
         beside = (weights.folder or path) / CLAIM
         with about(path):
-            claimed = Claim.read(beside) if beside.is_file() else None
-            own = _beside(claimed, own)
-            kept = Kept.of(claimed, reference_beside(beside), tensors_of(weights), reference)
-        make = partial(MARKS[name].make, options=marks[name], secret=own.of_mark(name))
-        return _copy(path, weights, out, make, claimed, kept, own, replace, progress)
+            claim = beside if beside.is_file() else None
+            before = _Before.of(claim, tensors_of(weights), own, reference)
+        make = partial(MARKS[name].make, options=marks[name], secret=before.secrets.of_mark(name))
+        return _copy(path, weights, out, make, before, replace, progress)
     check_overwrite(out, replace)
     return _bundle(path, out, marks, own, mask_file, prune, transcript, reference, replace, progress)
 
@@ -170,23 +169,20 @@ def _bundle(
     with about(path):
         if loaded.sealed:
             raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
-        before, pruned = loaded.ticket, list[tuple[str, object]]()
+        ticket, pruned = loaded.ticket, list[tuple[str, object]]()
         if prune is not None:
-            before, count = prune_dense(before, prune), Mask.of_matrices(before.weights).kept
-            pruned = [("pruned", f"{count} weights kept before, {before.mask.kept} after")]
-        claimed = Claim.read(loaded.claim) if loaded.claim else None
-        own = _beside(claimed, own)
-        earlier = marks_of(claimed) if claimed else []
-        kept = Kept.of(claimed, reference_beside(loaded.claim), before.weights, reference)
+            ticket, count = prune_dense(ticket, prune), Mask.of_matrices(ticket.weights).kept
+            pruned = [("pruned", f"{count} weights kept before, {ticket.mask.kept} after")]
+        before = _Before.of(loaded.claim, ticket.weights, own, reference)
     with whole_folder(out, replace=replace) as folder:
-        kept.write(before.weights, folder)  # now: the marks are put into these tensors
+        before.kept.write(ticket.weights, folder)  # now: the marks are put into these tensors
         with about(path):
-            marked, put = _put_in(before, marks, own, earlier, kept.digest, progress)
+            marked, put = _put_in(ticket, marks, before, progress)
             put[0] = (put[0][0], [*pruned, *put[0][1]])
-            link = Link.of(transcript, before.mask, marked.mask).to_json() if transcript else None
-            written = _written(put, marked, claimed, earlier, own, kept, link=link)
+            link = Link.of(transcript, ticket.mask, marked.mask).to_json() if transcript else None
+            written = _written(put, marked, before, link=link)
         write_bundle(marked, folder, claim=written.claim.to_json())
-    return replaced(written, reference=kept.now_in(out))
+    return replaced(written, reference=before.kept.now_in(out))
 
 
 @dataclass(frozen=True)
@@ -240,19 +236,53 @@ class Kept:
             keep_reference(source, folder)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """What there is beside a model before marks are put in.
+
+    Attributes:
+        claim: an earlier one.
+        marks: those of it.
+        secrets: for the marks that are put in.
+        kept: the reference.
+    """
+
+    claim: Claim | None
+    marks: Sequence[Mark]
+    secrets: Secrets
+    kept: Kept
+
+    @classmethod
+    def of(
+        cls, file: Path | None, weights: Mapping[str, Tensor], secrets: Secrets, reference: bool
+    ) -> _Before:
+        """As it is beside these weights.
+
+        Args:
+            file: of the earlier claim.
+            reference: whether there is to be one.
+
+        Raises:
+            InputError: the claim is damaged, or of another secret; as `Kept.of`.
+        """
+        claim = Claim.read(file) if file else None
+        return cls(
+            claim=claim,
+            marks=marks_of(claim) if claim else [],
+            secrets=_beside(claim, secrets),
+            kept=Kept.of(claim, reference_beside(file), weights, reference),
+        )
+
+
 def _put_in(
-    ticket: Ticket,
-    marks: Mapping[str, Options],
-    secrets: Secrets,
-    earlier: Sequence[Mark],
-    reference: str | None,
-    progress: Progress | None,
+    ticket: Ticket, marks: Mapping[str, Options], beside: _Before, progress: Progress | None
 ) -> tuple[Ticket, list[tuple[Mark, Rows]]]:
     """The ticket with all marks in it, and what each did; its weights are changed in place."""
     put: list[tuple[Mark, Rows]] = []
     if progress:
         progress.begin("marks", len(marks))
-    for one, before, after in steps(ticket, marks, secrets, earlier, reference, in_place=True):
+    given = beside.secrets, beside.marks, beside.kept.digest
+    for one, before, after in steps(ticket, marks, *given, in_place=True):
         put.append((one, one.facts(before, after)))
         ticket = after
         if progress:
@@ -265,9 +295,7 @@ def _copy(
     weights: Shards,
     out: Path,
     make: Callable[[Model], Mark],
-    claimed: Claim | None,
-    kept: Kept,
-    secrets: Secrets,
+    before: _Before,
     replace: bool,
     progress: Progress | None,
 ) -> Written:
@@ -280,15 +308,14 @@ def _copy(
         copy_files(weights, folder, changed, progress)
         for source in others:
             shutil.copyfile(source, folder / source.name)
-        kept.write(None, folder)
+        before.kept.write(None, folder)
         left = tuple(name for name in left_out if name not in (CLAIM, REFERENCE))
         with about(path):
             after = Shards(folder)
             put = [(one, one.facts(weights, after))]
-            earlier = marks_of(claimed) if claimed else []
-            written = _written(put, after, claimed, earlier, secrets, kept, left)
+            written = _written(put, after, before, left)
         write_json(folder / CLAIM, written.claim.to_json(), SECRET)
-    return replaced(written, reference=kept.now_in(out))
+    return replaced(written, reference=before.kept.now_in(out))
 
 
 def _beside(claimed: Claim | None, secrets: Secrets) -> Secrets:
@@ -311,26 +338,24 @@ def _beside(claimed: Claim | None, secrets: Secrets) -> Secrets:
 def _written(
     put: Sequence[tuple[Mark, Rows]],
     after: Ticket | Shards,
-    claimed: Claim | None,
-    earlier: Sequence[Mark],
-    secrets: Secrets,
-    kept: Kept,
+    before: _Before,
     left_out: tuple[str, ...] = (),
     link: Mapping[str, Any] | None = None,
 ) -> Written:
     """What is told of marks that were put in; of the claim beside, the marks that still stand are kept."""
-    stand = [_stands(mark, after, secrets.shown) for mark in earlier]
+    earlier, shown, reference = before.marks, before.secrets.shown, before.kept.digest
+    stand = [_stands(mark, after, shown) for mark in earlier]
     marks = [*compress(earlier, stand), *(one for one, _ in put)]
-    chances = len(tried(marks, secrets.shown))
+    chances = len(tried(marks, shown))
     verdicts = [replaced(one.read(after).verdict(), tried=chances) for one, _ in put]
     check_standing([(one, verdict) for (one, _), verdict in zip(put, verdicts, strict=True)])
     claim = (
-        claim_of(marks, tensors_of(after), tied=after.copies, reference=kept.digest)
+        claim_of(marks, tensors_of(after), tied=after.copies, reference=reference)
         if isinstance(after, Shards)
-        else claim_of(marks, after.weights, reference=kept.digest)
+        else claim_of(marks, after.weights, reference=reference)
     )
     return Written(
-        claim=replaced(claim, transcript=link or (claimed.transcript if claimed else None)),
+        claim=replaced(claim, transcript=link or (before.claim.transcript if before.claim else None)),
         marks=tuple(
             PutIn(mark=one, verdict=verdict, facts=facts)
             for (one, facts), verdict in zip(put, verdicts, strict=True)

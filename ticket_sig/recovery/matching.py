@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ticket_sig.errors import InputError, bad_input, some
 from ticket_sig.recovery.candidates import SYMMETRIES, Candidate, Slot
+from ticket_sig.recovery.known import Known
 from ticket_sig.recovery.normed import affine_of
 from ticket_sig.recovery.parts import Part, parts_of
 from ticket_sig.recovery.reference import UNSIGNED, Reference
 from ticket_sig.recovery.undone import Undone
-from ticket_sig.recovery.walk import DOUBTFUL, Known, Walk, Walked
+from ticket_sig.recovery.walk import DOUBTFUL, Walk, Walked
 
 _MORE = 64  # layers and batch norms that a suspect may have beyond four times the reference's
 _SLIGHT = 1e-4  # of a layer's rows: a bias that rounding left

@@ -107,6 +107,7 @@ def _by_order(names: Iterable[str], weights: Mapping[str, Tensor]) -> list[Part]
     parts, vectors = list[Part](), list[str]()
 
     def close() -> None:
+        """Makes parts of the vectors in a row: a bias, if one is over, and batch norms."""
         nonlocal vectors
         last = parts[-1] if parts and not parts[-1].is_norm and "bias" not in parts[-1].tensors else None
         if len(vectors) % 4 == 1 and last is not None and _fits(weights[vectors[0]], last.weight):

@@ -50,19 +50,8 @@ class Reference:
         Raises:
             InputError: no such `arch`, or the ticket is not of it; a layer of no floats; or as `ticket_of`.
         """
-        if isinstance(model, nn.Module):
-            own = plain_copy(model).cpu().eval()
-            return cls._with_graph(ticket_of(own), own)
-        if arch is not None:
-            return cls._with_graph(model, build_for(arch, model.weights).eval(), arch)
-        named = str((model.recipe or {}).get("arch", "none"))
-        if named not in MODELS:
-            unread = f"arch: expected one of {', '.join(MODELS)}, found {named}"
-            return cls(_in_order(model), unread=unread)
-        try:
-            return cls._with_graph(model, build_for(named, model.weights).eval(), named)
-        except InputError as error:
-            return cls(_in_order(model), unread=str(error))
+        read = cls._read(model, arch)
+        return replace(read, ticket=_in_order(read.ticket, read.model.state_dict() if read.model else ()))
 
     def followed(self) -> tuple[nn.Module, KernelGraph]:
         """The network and its graph; InputError, which says why, where there is none."""
@@ -78,8 +67,23 @@ class Reference:
         return features_of(graph, self.ticket.weights, eps_in(model))
 
     @classmethod
+    def _read(cls, model: Ticket | nn.Module, arch: str | None) -> Reference:
+        """As `of`, in whatever order the tensors come."""
+        if isinstance(model, nn.Module):
+            own = plain_copy(model).cpu().eval()
+            return cls._with_graph(ticket_of(own), own)
+        if arch is not None:
+            return cls._with_graph(model, build_for(arch, model.weights).eval(), arch)
+        named = str((model.recipe or {}).get("arch", "none"))
+        if named not in MODELS:
+            return cls(model, unread=f"arch: expected one of {', '.join(MODELS)}, found {named}")
+        try:
+            return cls._with_graph(model, build_for(named, model.weights).eval(), named)
+        except InputError as error:
+            return cls(model, unread=str(error))
+
+    @classmethod
     def _with_graph(cls, ticket: Ticket, model: nn.Module, arch: str | None = None) -> Reference:
-        ticket = _in_order(ticket, model.state_dict())
         try:
             graph = kernel_graph(model, norms=True)
         except InputError as error:

@@ -17,56 +17,18 @@ from torch import Tensor
 from ticket_sig.errors import bad_input
 from ticket_sig.models.graph import Link
 from ticket_sig.recovery.candidates import Candidate, Slot, chains, single
-from ticket_sig.recovery.comparing import Found, Rows, alike, compared, in_place, rows_of, with_copies
-from ticket_sig.recovery.normed import (
-    Affine,
-    Written,
-    affine_of,
-    levels_alike,
-    norms_alike,
-    nothing,
-    per_channel,
-)
+from ticket_sig.recovery.channels import Channels
+from ticket_sig.recovery.comparing import Found, Rows, compared, in_place, rows_of, with_copies
+from ticket_sig.recovery.known import Known, ungrouped
+from ticket_sig.recovery.normed import Affine, Written, affine_of, norms_alike, nothing, per_channel
 from ticket_sig.recovery.parts import Part
-from ticket_sig.recovery.reference import UNSIGNED, Reference, weights_of
+from ticket_sig.recovery.reference import UNSIGNED
 
 _CLEAR = 0.9  # a layer that is so much alike needs no product of two to be compared with it
 DOUBTFUL = 0.35  # a layer that is less alike is taken only where nothing else leads on
 _STAGES = 3  # after which a layer may be taken (`_plain_first`)
 _MOST_PRODUCTS = 1024  # that are compared with a layer: a thief's spare tensors have millions
 _BETTER = 0.1  # by how much what is less plain must fit better
-
-
-@dataclass(frozen=True)
-class Channels:
-    """What is known of some channels of the suspect.
-
-    Attributes:
-        of: int64 [channels], the reference's channel; -1 where there is none.
-        factor: float64 [channels]: its sign; and where it is there again, what it is multiplied by.
-        written: the rows that write them, the suspect's and the reference's; None where no single layer does.
-    """
-
-    of: Tensor
-    factor: Tensor
-    written: tuple[Written, Written] | None = None
-
-    def firsts(self) -> tuple[Tensor, Tensor]:
-        """Of each known channel of the reference the first of the suspect's: (suspect's, reference's)."""
-        at = (self.of >= 0).nonzero()[:, 0].flip(0)
-        first = torch.full((int(self.of.max()) + 1 if len(at) else 0,), -1)
-        first[self.of[at]] = at  # of several the last one written stays, which is the first
-        known = (first >= 0).nonzero()[:, 0]
-        return first[known], known
-
-    def scaled(self, by: Tensor) -> Channels:
-        """The channels behind something that multiplies each, up to the scale of the first of each."""
-        factor = self.factor * by
-        at, of = self.firsts()
-        size = torch.ones(int(self.of.max()) + 1 if len(at) else 1, dtype=torch.float64)
-        size[of] = factor[at].abs()
-        size = size[self.of.clamp_min(0)]
-        return Channels(self.of, factor / torch.where(size > 0, size, 1))
 
 
 @dataclass
@@ -88,57 +50,6 @@ class Walked:
     norms: dict[str, Part | None] = field(default_factory=dict)
     split: dict[str, Part] = field(default_factory=dict)
     log10_choices: float = 0.0
-
-
-class Known:
-    """The reference's layers, made comparable once for all walks."""
-
-    def __init__(self, reference: Reference, without: Collection[str] = ()) -> None:
-        assert reference.graph is not None and reference.model is not None
-        self.graph, self.model = reference.graph, reference.model
-        self.weights = reference.ticket.weights
-        self.layers = {link.name for link in self.graph.links if link.name is not None and not link.norm}
-        self.marked = self.layers & weights_of(without)  # of these only the shapes are looked at
-        self._rows: dict[str, Rows] = {}
-
-    def values(self, name: str) -> dict[str, Tensor]:
-        """The tensors by role of the module that has this weight."""
-        prefix = name.removesuffix("weight")
-        roles = ("weight", "bias", "running_mean", "running_var")
-        return {role: self.weights[f"{prefix}{role}"] for role in roles if f"{prefix}{role}" in self.weights}
-
-    def eps(self, name: str) -> float:
-        """Of a batch norm."""
-        return float(getattr(self.model.get_submodule(name.removesuffix(".weight")), "eps", 0.0))
-
-    def rows(self, link: Link) -> Rows:
-        """Of a layer."""
-        assert link.name is not None
-        if link.name not in self._rows:
-            kernels = link.kernels(self.weights[link.name])
-            self._rows[link.name] = rows_of(_whole(kernels.flatten(0, 1).double(), link))
-        return self._rows[link.name]
-
-    def read_on(self) -> list[str]:
-        """Which of the marked layers write what another layer or a batch norm reads."""
-        return [
-            str(link.name)
-            for index, link in enumerate(self.graph.links)
-            if link.name in self.marked and self._is_read(index)
-        ]
-
-    def _is_read(self, index: int) -> bool:
-        reached = self.graph.links[index].heads.flatten()
-        for link in self.graph.links[index + 1 :]:
-            if bool(torch.isin(link.tails, reached).any()):
-                if link.name is not None:
-                    return True
-                reached = torch.cat([reached, link.heads.flatten()])
-        return False
-
-    def norms_from(self, index: int) -> int:
-        """How many batch norms there are from a link on."""
-        return len({link.name for link in self.graph.links[index:] if link.norm})
 
 
 class Walk:
@@ -164,7 +75,7 @@ class Walk:
         self.others: dict[str, int] = {}  # by layer: what else could be it, and was not tried
         self.unsure: list[str] = []  # batch norms that were found, where one could be fused as well
         self.lacks_norm = False
-        self._know(self._graph.inputs, _plain(len(self._graph.inputs)))
+        self._know(self._graph.inputs, Channels.plain(len(self._graph.inputs)))
 
     def steps(self) -> Iterator[Slot | None]:
         """Goes on by one link at a time; gives the layer that was found, or None for another link.
@@ -315,9 +226,9 @@ class Walk:
             self.walked.norms[link.name] = part
             self._norms = [one for one in self._norms if one is not part]
         if part is None:
-            return _behind(channels, nothing(len(channels.of)), theirs)
+            return channels.behind(nothing(len(channels.of)), theirs)
         own = per_channel(part.values, len(channels.of))
-        return _behind(channels, affine_of(own, self._known.eps(link.name)), theirs)
+        return channels.behind(affine_of(own, self._known.eps(link.name)), theirs)
 
     def _chosen_norm(self, name: str, channels: Channels, theirs: Affine) -> Part | None:
         """The batch norm that is most alike the reference's; None where it is fused with the layer before."""
@@ -330,8 +241,8 @@ class Walk:
 
         def score(part: Part) -> float:
             own = per_channel(part.values, width)
-            level = _level(channels, affine_of(own, eps), theirs)
-            return max(norms_alike(own, values, at, of), level, _spread(channels, own, values))
+            level = channels.level(affine_of(own, eps), theirs)
+            return max(norms_alike(own, values, at, of), level, channels.spread(own, values))
 
         best = max(fit, key=score, default=None)
         self.walked.log10_choices += log10(len(fit) + 1)  # or none
@@ -339,7 +250,7 @@ class Walk:
         self.lacks_norm = best is None and not biased and bool(self._norms)
         if self.lacks_norm:
             raise bad_input("suspect", name, f"a batch norm of {width * pixels} channels", "none")
-        fused = _level(channels, nothing(width), theirs) + _BETTER  # a bias is what a fused norm leaves
+        fused = channels.level(nothing(width), theirs) + _BETTER  # a bias is what a fused norm leaves
         if best is None or (biased and (name in self._fused or fused > score(best))):
             return None
         self.unsure += [name] if biased else []
@@ -369,13 +280,13 @@ class Walk:
         def score(part: Part | None) -> float:
             """How alike the reference's they then are; the larger, the more."""
             if not plain:
-                return _level(behind(part), nothing(len(channels.of)), nothing(len(theirs.lengths)))
+                return behind(part).level(nothing(len(channels.of)), nothing(len(theirs.lengths)))
             if part is not None and _adds(part):
                 return -inf
             if not readers:
-                return _sizes(behind(part))
+                return behind(part).sizes()
             return max(
-                (_spread(behind(part), *both) for other, *both in readers if other is not part), default=-1.0
+                (behind(part).spread(*both) for other, *both in readers if other is not part), default=-1.0
             )
 
         best = max(fit, key=score)
@@ -422,7 +333,7 @@ class Walk:
 
 def _compare(candidate: Candidate, slot: Slot, channels: Channels, rows: Rows) -> tuple[Found, Rows]:
     """Which rows of a candidate are those of the reference's layer; and they themselves."""
-    kernels = _whole(candidate.kernels, slot.link)
+    kernels = ungrouped(candidate.kernels, slot.link)
     if slot.depthwise:
         return _compare_depthwise(kernels, slot, channels, rows)
     read = channels.of >= 0
@@ -444,61 +355,8 @@ def _compare_depthwise(kernels: Tensor, slot: Slot, channels: Channels, rows: Ro
     return replace(found, factor=Channels(of, found.factor * factor.abs()).scaled(own.lengths).factor), own
 
 
-def _whole(kernels: Tensor, link: Link) -> Tensor:
-    """Kernels [out, in of a group, taps] with zeros for the inputs that a row's group does not read.
-
-    Those of depthwise layers, and of layers without groups, stay as they are.
-    """
-    groups, _, inputs = link.shape
-    if groups == 1 or inputs == 1:
-        return kernels
-    whole = kernels.new_zeros(groups, len(kernels) // groups, groups, *kernels.shape[1:])
-    own = torch.arange(groups)
-    whole[own, :, own] = kernels.reshape(groups, -1, *kernels.shape[1:])
-    return whole.reshape(len(kernels), groups * inputs, -1)
-
-
-def _plain(count: int) -> Channels:
-    """Channels that everybody knows."""
-    return Channels(torch.arange(count), torch.ones(count, dtype=torch.float64))
-
-
 def _written(rows: Rows, bias: Tensor | None) -> Written:
     return Written(rows.lengths, torch.zeros_like(rows.lengths) if bias is None else bias.double())
-
-
-def _level(channels: Channels, ours: Affine, theirs: Affine) -> float:
-    """How alike what is added to channels is, if these batch norms follow; -1 where that is not known."""
-    if channels.written is None:
-        return -1.0
-    at, of = channels.firsts()
-    signs = channels.factor.sign()[at] * ours.scale.sign()[at] * theirs.scale.sign()[of]
-    own, other = channels.written
-    return levels_alike(own.behind(ours)[at] * signs, other.behind(theirs)[of])
-
-
-def _spread(channels: Channels, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
-    """How alike the variances are, in units of the rows that write the channels, -1 to 1; -1 if not known.
-
-    A variance goes with the square of its row, whatever scales the channels have: so that another batch norm
-    of a network that was rescaled is told apart, also where training moved means and shifts.
-    """
-    if channels.written is None:
-        return -1.0
-    at, of = channels.firsts()
-    own, other = (
-        values["running_var"].double().clamp_min(1e-300).log() - 2 * rows.lengths.clamp_min(1e-150).log()
-        for values, rows in zip((ours, theirs), channels.written, strict=True)
-    )
-    return max(-1.0, 1 - float((own[at] - other[of]).std(correction=0)))
-
-
-def _sizes(channels: Channels) -> float:
-    """How alike the lengths of the rows are, -1 to 1."""
-    assert channels.written is not None
-    at, of = channels.firsts()
-    own, other = channels.written
-    return alike(*(length.clamp_min(1e-300).log() for length in (own.lengths[at], other.lengths[of])))
 
 
 def _adds(norm: Part) -> bool:
@@ -506,9 +364,3 @@ def _adds(norm: Part) -> bool:
     affine = affine_of(norm.values)
     moved = norm.values["running_mean"].double() * affine.scale
     return float(affine.shift.norm()) > (1 - _CLEAR) * float(moved.norm())
-
-
-def _behind(channels: Channels, ours: Affine, theirs: Affine) -> Channels:
-    """The channels behind batch norms."""
-    signs = torch.where(channels.of >= 0, theirs.scale.sign()[channels.of.clamp_min(0)], 1.0)
-    return channels.scaled(ours.scale * signs)

@@ -20,11 +20,11 @@ said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -43,8 +43,9 @@ from ticket_sig.recovery.undone import Undone
 from ticket_sig.statistics import corrected, format_p
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Unread, Verdict
+from ticket_sig.verification.decide import Together, as_it_stands, decide
 
-_READINGS = 2  # as it stands, and through the reference: both are paid for
+READINGS = 2  # as it stands, and through the reference: both are paid for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +60,11 @@ class Through:
         bound: names of marks that are bound.
         undone: what was undone before it was read.
         log10_choices: permutations and symmetries that alignment could choose from.
-        similarity: of the aligned suspect to the reference, 0 to 1; None where it was read as it stands.
+        similarity: of the aligned suspect to the reference, 0 to 1; None where the verdict is on the suspect
+            as it stands.
         left_out: layers that had no say in the alignment, as the reference carries marks in them.
-        reason: why it was read as it stands, though nothing is verified so.
+        reason: why the verdict is on the suspect as it stands, though nothing is verified so.
+        no_more: whether this is the reason: aligned, it says no more. Else it could not be aligned.
     """
 
     committed: bool
@@ -73,6 +76,7 @@ class Through:
     similarity: float | None = None
     left_out: tuple[str, ...] = ()
     reason: str = ""
+    no_more: bool = False
 
     def without_condition(self, verdict: Verdict) -> float:
         """log10 of the verdict's p-value, whatever the reference is: all ways to align are counted.
@@ -88,7 +92,7 @@ class Through:
     def rows(self, verdict: Verdict) -> Rows:
         """For people, beside the verdict."""
         if self.similarity is None:
-            told = "not aligned" if self.reason else "not needed"
+            told = self.reason if self.no_more else "not aligned" if self.reason else "not needed"
             return [("reference", f"{told}; the p-value is doubled because one was given")]
         none = "another than the claim commits to" if self.other else "the claim commits to none"
         layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
@@ -140,8 +144,9 @@ class Referred(Verdict):
     def of(cls, verdict: Verdict, through: Through) -> Referred:
         """The same verdict, with what the reference did for it."""
         own = {one.name: getattr(verdict, one.name) for one in fields(verdict)}
-        reason = [("not aligned", through.reason)] if through.reason else []
-        return cls(**{**own, "remarks": [*verdict.remarks, *reason]}, through=through)
+        unaligned = bool(through.reason) and not through.no_more
+        remarks = [*verdict.remarks, *([("not aligned", through.reason)] if unaligned else [])]
+        return cls(**{**own, "remarks": remarks}, through=through)
 
     @property
     def condition(self) -> str:
@@ -176,24 +181,8 @@ class Referred(Verdict):
 
 
 def _each(verdict: Verdict) -> Sequence[Verdict]:
-    """The verdicts on the marks that were read: of several (`white_box.Together`), or this one."""
-    several: Sequence[Verdict] = getattr(verdict.reading, "verdicts", [verdict])
-    return several
-
-
-class _Decide(Protocol):
-    """`white_box.decide`."""
-
-    def __call__(
-        self,
-        marks: Sequence[Mark],
-        suspect: Callable[[Mark], Model],
-        claim: Claim,
-        shown: Mapping[str, Any],
-        *,
-        readings: int,
-        aligned: bool = False,
-    ) -> Verdict: ...
+    """The verdicts on the marks that were read: of several, or this one."""
+    return verdict.reading.verdicts if isinstance(verdict.reading, Together) else [verdict]
 
 
 def reference_of(model: Reference | Model, arch: str | None = None) -> Reference:
@@ -232,24 +221,12 @@ def fitting(ticket: Ticket) -> str | None:
     return None
 
 
-def as_it_stands(suspect: Model, steps: Steps | None = None) -> Callable[[Mark], Model]:
-    """The suspect for every mark, for `decide`; each is a step of the progress."""
-    told = steps or Steps()
-
-    def of_mark(mark: Mark) -> Model:
-        told.next(f"reading {mark.name}")
-        return suspect
-
-    return of_mark
-
-
 def through_reference(
     marks: Sequence[Mark],
     suspect: Model,
     claim: Claim,
     reference: Reference,
     shown: Mapping[str, Any],
-    decide: _Decide,
     steps: Steps | None = None,
 ) -> Referred:
     """Reads a suspect as it stands and, if nothing is verified so, aligned with a reference.
@@ -263,13 +240,13 @@ def through_reference(
     beside = _Beside(suspect=suspect, claim=claim, reference=reference, shown=shown, steps=steps)
     plain: Verdict | InputError
     try:
-        plain = decide(marks, as_it_stands(suspect, steps), claim, shown, readings=_READINGS)
+        plain = decide(marks, as_it_stands(suspect, steps), claim, shown, readings=READINGS)
     except InputError as error:
         plain = error
     if isinstance(plain, Verdict) and plain.verified:
         return Referred.of(plain, Through(committed=beside.committed))
     try:
-        aligned = decide(marks, beside.aligned, claim, shown, readings=_READINGS, aligned=True)
+        aligned = decide(marks, beside.aligned, claim, shown, readings=READINGS, aligned=True)
     except InputError as error:
         if isinstance(plain, InputError) or isinstance(plain.reading, Unread):
             raise
@@ -277,9 +254,8 @@ def through_reference(
     found = Referred.of(aligned, beside.through())
     if isinstance(plain, InputError) or _order(found) <= _order(plain):
         return found
-    return Referred.of(
-        plain, Through(committed=beside.committed, reason="it says no more when it is aligned")
-    )
+    no_more = "aligned, the suspect says no more"
+    return Referred.of(plain, Through(committed=beside.committed, reason=no_more, no_more=True))
 
 
 def _order(verdict: Verdict) -> tuple[bool, bool, float]:
