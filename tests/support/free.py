@@ -87,8 +87,9 @@ def victim(network: nn.Module, seed: int = 0) -> Ticket:
             for tensor in (t for t in tensors if t is not None):
                 tensor.data.uniform_(0.1, 2, generator=draw)
     weights = {name: t.detach().clone() for name, t in network.state_dict().items()}
-    names = prunable_names(network)
-    mask = Mask({n: (torch.rand(weights[n].shape, generator=draw) < 0.5) & (weights[n] != 0) for n in names})
+    # What is kept can be told from what rounding leaves of a pruned weight in a product of two layers.
+    large = {name: weights[name].abs() > 1e-5 for name in prunable_names(network)}
+    mask = Mask({n: (torch.rand(weights[n].shape, generator=draw) < 0.5) & large[n] for n in large})
     ticket = Ticket(weights=mask.apply(weights), mask=mask)
     network.load_state_dict(ticket.weights)
     return ticket

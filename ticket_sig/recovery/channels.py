@@ -68,9 +68,9 @@ class Channels:
         A variance goes with the square of its row, whatever scales the channels have: so that another batch
         norm of a network that was rescaled is told apart, also where training moved means and shifts.
         """
-        if self.written is None:
-            return -1.0
         at, of = self.firsts()
+        if self.written is None or not len(at):
+            return -1.0
         own, other = (
             values["running_var"].double().clamp_min(1e-300).log() - 2 * rows.lengths.clamp_min(1e-150).log()
             for values, rows in zip((ours, theirs), self.written, strict=True)
