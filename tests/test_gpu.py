@@ -92,7 +92,6 @@ def tensors(ticket: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in ticket.glob("*.safetensors")}
 
 
-@pytest.mark.usefixtures("compiled")
 def test_killed_in_the_search_it_goes_on_from_what_came_back_with_the_same_bits(tmp_path: Path) -> None:
     first, second = tmp_path / "first/out", tmp_path / "second/out"
     process = start(first, "--small")
@@ -118,7 +117,6 @@ def test_killed_in_the_search_it_goes_on_from_what_came_back_with_the_same_bits(
     assert tensors(tmp_path / "back/ticket") == tensors(tmp_path / "whole/ticket") != {}
 
 
-@pytest.mark.usefixtures("compiled")
 def test_a_signal_ends_the_search_as_the_end_of_its_time_does(tmp_path: Path) -> None:
     process = start(tmp_path / "out", "--small", "--steps", "find", "--", "--epochs", 500)
     wait_for(lambda: packed(tmp_path / "out"), process)

@@ -66,7 +66,6 @@ def test_find_does_not_mix_two_runs(digits_run: Path, ticket_sig: Command) -> No
     assert "seed" in said.err
 
 
-@pytest.mark.usefixtures("compiled")
 def test_find_can_be_stopped_and_says_so(tmp_path: Path) -> None:
     # Where the tests run in the background, Ctrl-C is switched off for them and their children.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

@@ -18,9 +18,6 @@ _STEPS = 2 * 2 * 18  # two trainings of two epochs of 18 batches
 _FILES = ("mask.safetensors", "rewind.safetensors", "model.safetensors")
 
 
-pytestmark = pytest.mark.usefixtures("compiled")
-
-
 def start(run: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*PROGRAM, *_FIND, "--out", str(run), *options],
