@@ -10,9 +10,11 @@ import os
 import shutil
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,6 +73,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def one_thread() -> None:
     """Small tensors gain nothing from threads, and the tests run side by side."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def seeds_without_stacks() -> Iterator[None]:
+    """Each time a seed is set, torch formats the whole stack for every kind of device that is not there."""
+    kept = {name: value for name, value in vars(traceback).items() if name != "format_stack"}
+    with pytest.MonkeyPatch.context() as patch:
+        for device in (torch.cuda, torch.xpu, torch.mtia):
+            patch.setattr(device, "traceback", SimpleNamespace(**kept, format_stack=list))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
