@@ -37,6 +37,12 @@ _IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if not _IS_WORKER:
     os.environ["TICKET_SIG_CACHE"] = tempfile.mkdtemp(prefix="ticket_sig-tests-")
     atexit.register(shutil.rmtree, os.environ["TICKET_SIG_CACHE"], ignore_errors=True)
+# Files of tests lie in memory where there is room for them, and where kernels that tests compile there may
+# run: a disk may take longer than the tests.
+_MEMORY = "/dev/shm"
+_MAY_RUN = os.access(_MEMORY, os.W_OK) and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC
+if _MAY_RUN and shutil.disk_usage(_MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
 _KERNELS = Path(os.environ["TICKET_SIG_CACHE"], "native")
 _KERNELS.mkdir(mode=0o700, exist_ok=True)
 
