@@ -92,21 +92,19 @@ def tensors(ticket: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in ticket.glob("*.safetensors")}
 
 
-@pytest.mark.usefixtures("compiled")
+def kill_in_the_search(out: Path, *options: object) -> str:
+    """Kills it once a half-finished level came back; returns what it said until then."""
+    process = start(out, "--small", *options)
+    wait_for(lambda: packed(out) & {f"levels/0{n}/state.safetensors" for n in (1, 2)}, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[0]
+
+
 def test_killed_in_the_search_it_goes_on_from_what_came_back_with_the_same_bits(tmp_path: Path) -> None:
     first, second = tmp_path / "first/out", tmp_path / "second/out"
-    process = start(first, "--small")
-    wait_for(lambda: packed(first) & {f"levels/0{n}/state.safetensors" for n in (1, 2)}, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    said, _ = process.communicate()
-
-    found = steps(first)
-    assert found["tests"]["status"] == "not run" and " skipped" in found["tests"]["detail"], "there is no GPU"
-    assert found["epoch"]["status"] == "done" and found["epoch"]["seconds"]["captured"] == "needs a GPU"
-    assert found["find"]["status"] == "running" and "the run in 1 file(s)" in found["find"]["detail"]
-    assert "tests: not run: " in said and "epoch: done: " in said and "find: " not in said
-    assert len(json.loads((first / "epoch.json").read_text())["modes"]["eager"]["runs"]) == 2
-    assert "eager: " in (first / "log.txt").read_text()
+    assert "find: " not in kill_in_the_search(first, "--steps", "find")
+    found = steps(first)["find"]
+    assert found["status"] == "running" and "the run in 1 file(s)" in found["detail"]
 
     code, said = finish(start(second, "--small", "--steps", "find", "--resume", first))
     assert code == 0 and "find: done: finished; the finished ticket in 1 file(s)" in said
@@ -118,7 +116,19 @@ def test_killed_in_the_search_it_goes_on_from_what_came_back_with_the_same_bits(
     assert tensors(tmp_path / "back/ticket") == tensors(tmp_path / "whole/ticket") != {}
 
 
-@pytest.mark.usefixtures("compiled")
+@pytest.mark.slow
+def test_killed_in_the_last_step_what_was_done_before_is_in_the_report(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = kill_in_the_search(out)
+    found = steps(out)
+    assert found["tests"]["status"] == "not run" and " skipped" in found["tests"]["detail"], "there is no GPU"
+    assert found["epoch"]["status"] == "done" and found["epoch"]["seconds"]["captured"] == "needs a GPU"
+    assert found["find"]["status"] == "running" and "the run in 1 file(s)" in found["find"]["detail"]
+    assert "tests: not run: " in said and "epoch: done: " in said and "find: " not in said
+    assert len(json.loads((out / "epoch.json").read_text())["modes"]["eager"]["runs"]) == 2
+    assert "eager: " in (out / "log.txt").read_text()
+
+
 def test_a_signal_ends_the_search_as_the_end_of_its_time_does(tmp_path: Path) -> None:
     process = start(tmp_path / "out", "--small", "--steps", "find", "--", "--epochs", 500)
     wait_for(lambda: packed(tmp_path / "out"), process)

@@ -17,7 +17,9 @@ needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a 
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
+def fresh(own_cache: Path) -> None:
+    """Nothing is compiled yet."""
+    (own_cache / "native").unlink()
     native.library.cache_clear()
 
 

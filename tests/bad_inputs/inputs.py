@@ -144,7 +144,10 @@ def shown(folder: Path) -> list[Any]:
 
 def marked(folder: Path, mark: str, *options: Any) -> Path:
     """The claim of a small network with a mark in its weights."""
-    model = plain(folder, "owner.pt", {"a.weight": torch.randn(40, 30), "b.weight": torch.randn(6, 40)})
+    draw = torch.Generator().manual_seed(0)
+    shapes = {"a.weight": (40, 30), "b.weight": (6, 40)}
+    weights = {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+    model = plain(folder, "owner.pt", weights)
     done(["embed", model, "--mark", mark, *options, "--out", folder / "MARKED"])
     return folder / "MARKED" / "claim.json"
 

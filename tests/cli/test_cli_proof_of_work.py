@@ -196,7 +196,6 @@ def test_a_place_that_is_taken_is_found_before_mining(
     assert ticket_sig(*CHECK, copy, "--text", "block 8", *EASY).code == 0
 
 
-@pytest.mark.usefixtures("compiled")
 def test_a_miner_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     arguments = [
         *MINE,

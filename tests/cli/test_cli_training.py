@@ -66,7 +66,6 @@ def test_find_does_not_mix_two_runs(digits_run: Path, ticket_sig: Command) -> No
     assert "seed" in said.err
 
 
-@pytest.mark.usefixtures("compiled")
 def test_find_can_be_stopped_and_says_so(tmp_path: Path) -> None:
     # Where the tests run in the background, Ctrl-C is switched off for them and their children.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -76,11 +75,11 @@ def test_find_can_be_stopped_and_says_so(tmp_path: Path) -> None:
     running = subprocess.Popen(
         [*command, "--epochs", "500", "--out", str(out)], stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150  # a machine may be busy
     while not (out / "levels" / "00" / "mask.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=150)
     assert running.returncode == 130
     assert "stopped" in said and "Traceback" not in said
 

@@ -83,10 +83,9 @@ def test_the_norm_of_another_layer_does_not_stand_in_for_one_that_was_fused() ->
     "kinds",
     [
         "cliques",
-        "zero-neurons",
-        "noisy-split",
         "larger-kernels+noisy-split",
         "fused+zero-neurons+split-norms",
+        *(pytest.param(alone, marks=pytest.mark.slow) for alone in ("zero-neurons", "noisy-split")),
     ],
 )
 def test_dead_channels_of_the_network_itself_take_no_place_of_dummies(kinds: str) -> None:

@@ -171,7 +171,6 @@ def test_triggers_says_how_a_folder_is_read_and_draws_it(
     assert (told["order"], told["fit"], told["count"]) == ("number", "cut", 100)
 
 
-@pytest.mark.usefixtures("compiled")
 def test_train_says_how_a_folder_is_read_and_its_claim_says_so(
     adi: Path, tmp_path: Path, ticket_sig: Command
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from ticket_sig import InputError
 from ticket_sig.files import write_json
 from ticket_sig.marks.trigger_set.triggers import write_secret
 
-pytest.importorskip("mlserver")
+# To import it takes a second, and only a process that runs these tests has to.
+pytestmark = pytest.mark.skipif(find_spec("mlserver") is None, reason="needs mlserver")
 Command = Callable[..., Outcome]
 
 
