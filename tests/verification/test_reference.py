@@ -30,6 +30,11 @@ CHOICES = 20.0
 DATED = "holds if the reference tells nothing of the secret, and the claim is older than the suspect"
 
 
+UNKNOWN = (
+    "the reference's network is not known; in Python give the module: verify(suspect, claim, reference=module)"
+)
+
+
 def turned(weights: Any) -> dict[str, Tensor]:
     """What a thief does here for nothing: rows and columns of every layer in the other order."""
     return {name: tensor.flip(list(range(min(2, tensor.ndim)))) for name, tensor in weights.items()}
@@ -122,10 +127,12 @@ def test_an_aligned_suspect_is_verified_on_a_condition(align: Fake) -> None:
         "similarity": 0.9,
         "log10_choices": CHOICES,
         "left_out": [],
+        "not_followed": UNKNOWN,
     }
     assert "that the condition holds" in found.leaves_open
     rows = dict(found.rows())
     assert (rows["reference"], rows["undone"]) == ("the claim commits to it", "168 channels permuted")
+    assert rows["channels"] == f"not followed: {UNKNOWN}"
     assert "10^20.0 ways to align counted" in str(rows["  without the condition"])
 
 
@@ -341,6 +348,7 @@ def test_what_says_no_more_when_it_is_aligned_is_not_called_unaligned(align: Fak
     assert not found.verified and align.without == [frozenset()]
     assert dict(found.rows())["reference"].startswith("aligned, the suspect says no more; ")
     assert "not aligned" not in dict(found.remarks)
+    assert dict(found.rows())["channels"] == f"not followed: {UNKNOWN}"
     assert found.to_json()["reference"]["reason"] == found.through.reason
 
 

@@ -52,7 +52,7 @@ def found_by_shape(
     for shape, wanted in theirs.items():
         found = ours.get(shape, [])
         if not len(wanted) <= len(found) <= max(_MOST, len(wanted)):
-            hint = f"the reference's channels cannot be followed: {reference.unread}"
+            hint = f"channels not followed: {reference.unread}"
             expected = f"{len(wanted)} tensors {list(shape[0])} as {some(wanted, at_most=1)}"
             raise bad_input("suspect", "tensors", expected, str(len(found)), hint=hint)
         if len(found) == 1 or all(name in found for name in wanted):
