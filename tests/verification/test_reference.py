@@ -31,7 +31,8 @@ DATED = "holds if the reference tells nothing of the secret, and the claim is ol
 
 
 UNKNOWN = (
-    "the reference's network is not known; in Python give the module: verify(suspect, claim, reference=module)"
+    "the reference's network is not known; "
+    "in Python give the module: verify(suspect, claim, reference=module)"
 )
 
 
@@ -146,6 +147,8 @@ def test_a_reference_that_the_claim_does_not_commit_to_is_another_condition(alig
     assert dict(found.rows())["reference"] == "the claim commits to none"
     other = replace(made.claim, reference=f"sha256:{'0' * 64}")
     found = referred(turned(made.ticket.weights), other, made.reference)
+    assert str(found).startswith("verified; holds if ") and "; p-value " in str(found)
+    assert len(repr(found)) < 500 and repr(found).startswith("<Referred: verified; ")
     assert dict(found.rows())["reference"] == "another than the claim commits to"
 
 
@@ -160,7 +163,7 @@ def test_the_layers_that_carry_the_mark_of_a_signed_reference_have_no_say(align:
     told = f"holds if the layers without the mark tell nothing of the secret, and the {older} is older"
     assert found.headline == f"verified; {told} than the suspect"
     assert found.to_json()["reference"]["left_out"] == ["a.weight"]
-    assert str(dict(found.rows())["no say in the alignment"]).startswith("1 layers")
+    assert dict(found.rows())["not used to align"] == "1 layer: the reference carries the mark there"
 
 
 def test_a_mark_in_all_layers_of_a_signed_reference_leaves_nothing_to_align_by(align: Fake) -> None:

@@ -89,11 +89,14 @@ def run(
     from ticket_sig.marks.embed import keep_apart, options_of_each
     from ticket_sig.marks.embed_in_files import embed_in_files
     from ticket_sig.marks.secret import outside
+    from ticket_sig.options import share
     from ticket_sig.training.memory import give_back_freed_memory
     from ticket_sig.transcripts import Transcript
     from ticket_sig.transcripts.link import tagged
 
     give_back_freed_memory()
+    if prune is not None:
+        share("--prune", prune)
     searched = Transcript.open(transcript) if transcript else None
     if searched and given.get("message") is not None:
         given = {**given, "message": tagged(given["message"], searched)}

@@ -32,7 +32,7 @@ _ASSUMED = (
 _CLEAR = 2.0  # times the largest similarity in the table: networks of other recipes are a little more alike
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Descended(Verdict):
     """The verdict on a descent."""
 

@@ -98,7 +98,8 @@ class Through:
             told = self.reason if self.no_more else "not aligned" if self.reason else "not needed"
             return [("reference", f"{told}; the p-value is doubled because one was given"), *channels]
         none = "another than the claim commits to" if self.other else "the claim commits to none"
-        layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
+        many = "1 layer" if len(self.left_out) == 1 else f"{len(self.left_out)} layers"
+        layers = f"{many}: the reference carries the mark there"
         return [
             *([("  without the condition", self._without_in_words(verdict))] if self.condition else []),
             ("reference", "the claim commits to it" if self.committed else none),
@@ -106,7 +107,7 @@ class Through:
             ("undone", ", ".join(map(str, self.undone)) or "nothing"),
             *channels,
             ("similarity to the reference", f"{self.similarity:.3f}"),
-            *([("no say in the alignment", layers)] if self.left_out else []),
+            *([("not used to align", layers)] if self.left_out else []),
         ]
 
     def _without_in_words(self, verdict: Verdict) -> str:
@@ -139,7 +140,7 @@ class Through:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Referred(Verdict):
     """A verdict that a reference was given for."""
 
@@ -265,9 +266,7 @@ def through_reference(
     if isinstance(plain, InputError) or _order(found) <= _order(plain):
         return found
     no_more = "aligned, the suspect says no more"
-    last = Through(
-        committed=beside.committed, reason=no_more, no_more=True, not_followed=reference.unread
-    )
+    last = Through(committed=beside.committed, reason=no_more, no_more=True, not_followed=reference.unread)
     return Referred.of(plain, last)
 
 
