@@ -69,8 +69,8 @@ Preset = Annotated[
         "demo for digits."
     ),
 ]
-NewArch = Annotated[str, typer.Option(help="Network:")]
-NewDataset = Annotated[str, typer.Option(help="Data set:")]
+NewArch = Annotated[str, typer.Option(help="Network: {}.")]
+NewDataset = Annotated[str, typer.Option(help="Data set: {}.")]
 NewPreset = Annotated[
     str | None,
     typer.Option(help="Recipe: paper, open-lth, quick or demo; quick by default, demo for digits."),
