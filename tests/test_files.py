@@ -236,11 +236,14 @@ def test_what_json_cannot_say_is_not_written(value: object, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"", "JSON: expected a whole JSON object, found text that does not parse"),
+        (b"", "JSON: expected a whole JSON object, found an empty file"),
         (b'{"a": 1', "JSON: expected a whole JSON object, found text that does not parse"),
         (b'{"a": 1} x', "JSON: expected a whole JSON object, found text that does not parse"),
-        (b'{"a": "\xff"}', "JSON: expected a whole JSON object, found text that does not parse"),
-        ('{"a": 1}'.encode("utf-16"), "JSON: expected a whole JSON object, found text that does not parse"),
+        (b'{"a": "\xff"}', "JSON: expected a whole JSON object, found a file that is no text in UTF-8"),
+        (
+            '{"a": 1}'.encode("utf-16"),
+            "JSON: expected a whole JSON object, found a file that is no text in UTF-8",
+        ),
         (b"[" * 100_000, "JSON: expected a whole JSON object, found text that does not parse"),
         (b'{"a": ' + b"1" * 5000 + b"}", "JSON: expected"),
         (b'{"a": NaN}', "JSON: expected"),
@@ -261,9 +264,15 @@ def test_what_is_no_json_object_is_refused_in_one_line(text: bytes, says: str, t
     assert "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
+def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "file.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "file.json") == {"a": 1}
+
+
 @pytest.mark.parametrize("there", ["nothing", "folder"])
 def test_a_missing_json_file_is_named(there: str, tmp_path: Path) -> None:
     if there == "folder":
         (tmp_path / "file.json").mkdir()
-    with pytest.raises(InputError, match=r"file\.json: file: expected a JSON file, found none"):
+    found = "a folder" if there == "folder" else "none"
+    with pytest.raises(InputError, match=rf"file\.json: file: expected a JSON file, found {found}"):
         read_json(tmp_path / "file.json")

@@ -50,13 +50,14 @@ def _cut(text: str) -> str:
 
 def some(found: Sequence[str], separator: str = ", ", at_most: int = NAMED_AT_MOST) -> str:
     """The first of many, and how many more there are."""
-    more = f" and {len(found) - at_most} more" if len(found) > at_most else ""
+    before = " " if separator == ", " else separator
+    more = f"{before}and {len(found) - at_most} more" if len(found) > at_most else ""
     return separator.join(found[:at_most]) + more
 
 
 def refuse(where: object, problems: Iterable[str]) -> None:
-    """Raises one error that lists all problems; does nothing where there are none."""
-    if listed := "; ".join(problems):
+    """Raises one error that lists the problems, the first of many; does nothing where there are none."""
+    if listed := some(list(problems), "; "):
         raise InputError(f"{where}: {listed}", named=isinstance(where, Path))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import parse_json
@@ -17,6 +18,14 @@ from ticket_sig.fields import parse_json
 _LONGEST = 1 << 28  # bytes of JSON; a sparse file may have any length
 SECRET = 0o600  # the mode of files that only their owner may read
 PARTIAL = ".partial-"  # what an interrupted write leaves behind begins with this
+_READ_ONLY = "output: expected a folder that can be written, found a read-only one"
+_A_FILE = "output: expected a folder to write to, found a file"
+_WRONG_NAMES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _READ_ONLY),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _A_FILE),
+    errno.EISDIR: "output: expected the name of a file, found a folder",
+}
+_T = TypeVar("_T")
 
 
 def cache_folder() -> Path:
@@ -41,15 +50,28 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _errors_named(path: Path, partial: Path) -> Iterator[None]:
-    """An error of the disk names what the user asked for, not the temporary name."""
+def _errors_named(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """An error of the disk names what the user asked for, and says what is wrong with that name.
+
+    Args:
+        partial: the temporary name; errors of what lies elsewhere stay as they are. None: all are named.
+    """
     try:
         yield
     except OSError as error:
         name = str(error.filename or partial)
-        if error.errno is None or not name.startswith(str(partial)):
+        if error.errno is None or not (partial is None or name.startswith(str(partial))):
             raise
-        raise OSError(error.errno, error.strerror, f"{path}{name[len(str(partial)) :]}") from None
+        inner = "" if partial is None else name[len(str(partial)) :]
+        wrong = _WRONG_NAMES.get(error.errno, error.strerror)
+        raise OSError(error.errno, wrong, f"{path}{inner}") from None
+
+
+def _partial(place: Path, path: Path, make: Callable[..., _T]) -> _T:
+    """What `tempfile` makes beside a place that is to be written; errors name the path that was asked for."""
+    with _errors_named(path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return make(dir=place.parent, prefix=f"{PARTIAL}{place.name}-")
 
 
 @contextlib.contextmanager
@@ -59,8 +81,7 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
     Args:
         mode: who may read it; until the block ends nobody but the owner can.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-")
+    fd, name = _partial(path, path, tempfile.mkstemp)
     os.close(fd)
     partial = Path(name)
     try:
@@ -90,9 +111,11 @@ def write_new(path: Path, data: bytes, what: str, mode: int) -> None:
     Raises:
         InputError: the name is taken.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with _errors_named(path):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
         raise bad_input(path, what, "a name not taken yet", "one that is") from None
     try:
@@ -118,8 +141,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     if not (replace and path.is_dir()):
         check_new(path, "choose another or pass --force")
     place = path.resolve()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=f"{PARTIAL}{place.name}-"))
+    partial = Path(_partial(place, path, tempfile.mkdtemp))
     try:
         with _errors_named(path, partial):
             yield partial
@@ -165,10 +187,16 @@ def is_there(path: Path, what: str) -> bool:
 
 def read_bytes(path: Path, what: str) -> bytes:
     """Returns the bytes of a file; InputError where there are none, or it is no file."""
-    found = path.read_bytes() if path.is_file() else None
-    if not found:
-        raise bad_input(path, what, "a file of bytes", "none" if found is None else "an empty one")
+    if not path.is_file():
+        raise bad_input(path, what, "a file of bytes", no_file(path))
+    if not (found := path.read_bytes()):
+        raise bad_input(path, what, "a file of bytes", "an empty one")
     return found
+
+
+def no_file(path: Path) -> str:
+    """What is found where no file is, for a message."""
+    return "a folder" if path.is_dir() else "none"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -178,11 +206,17 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: missing, too long, not UTF-8, not JSON, or not an object.
     """
     if not path.is_file():
-        raise bad_input(path, "file", "a JSON file", "none")
+        raise bad_input(path, "file", "a JSON file", no_file(path))
     if (size := path.stat().st_size) > _LONGEST:
         raise bad_input(path, "file", f"at most {_LONGEST} bytes of JSON", str(size))
+    if not size:
+        raise bad_input(path, "JSON", "a whole JSON object", "an empty file")
     try:
-        value = parse_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
+    except UnicodeDecodeError:
+        raise bad_input(path, "JSON", "a whole JSON object", "a file that is no text in UTF-8") from None
+    try:
+        value = parse_json(text)
         json.dumps(value, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
     except (ValueError, RecursionError) as error:
         raise bad_input(path, "JSON", "a whole JSON object", f"text that does not parse ({error})") from None

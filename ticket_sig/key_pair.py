@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ticket_sig.errors import bad_input
-from ticket_sig.files import SECRET, check_new, whole_file
+from ticket_sig.files import SECRET, check_new, no_file, whole_file
 
 _SHA256 = ec.ECDSA(hashes.SHA256())
 PUBLIC = "0[23][0-9a-f]{64}"  # the form of a public key
@@ -44,7 +44,7 @@ class KeyPair:
         """
         if not path.is_file():
             hint = "ticket-sig keygen --out FILE makes one"
-            raise bad_input(path, "key pair", "a PEM file", "none", hint=hint)
+            raise bad_input(path, "key pair", "a PEM file", no_file(path), hint=hint)
         try:
             private = load_pem_private_key(path.read_bytes(), passphrase)
         except (ValueError, TypeError) as error:

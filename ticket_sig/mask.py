@@ -145,7 +145,7 @@ class Mask(Mapping[str, Tensor]):
         """Returns the weights with exact zeros where pruned; tensors outside the mask pass as they are.
 
         Raises:
-            InputError: a masked tensor is missing or has another shape; all are listed.
+            InputError: a masked tensor is missing or has another shape; the first are listed.
         """
         self.check_shapes(weights, "weights")
         return {
@@ -167,7 +167,7 @@ class Mask(Mapping[str, Tensor]):
         refuse(where, (f"{n}: expected zeros where pruned, found {k} that are not" for n, k in found.items()))
 
     def check_shapes(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Checks that every masked tensor is there in its shape; one InputError lists all that are not."""
+        """Checks that every masked tensor is there in its shape; an InputError lists those that are not."""
         refuse(where, differences(self, {name: tensors[name] for name in self if name in tensors}))
 
     def bind(self, parameters: Mapping[str, Tensor]) -> Callable[[], None]:

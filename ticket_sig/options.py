@@ -75,8 +75,8 @@ def made(kind: type[_T], name: str, given: Mapping[str, Any]) -> _T:
         expected = f"options among {', '.join(known)}" if known else "no options"
         raise bad_input("", name, expected, ", ".join(extra))
     if lacking := [n for n, f in known.items() if f.default is MISSING and n not in given]:
-        hint = f"give it: {', '.join(flag(n) for n in lacking)}"
-        raise bad_input("", name, f"the option {', '.join(lacking)}", "none of that name", hint=hint)
+        expected = in_words(types_of(kind)[lacking[0]])
+        raise bad_input("", flag(lacking[0]), expected, "none", hint=f"{name} needs it")
     return kind(**given)
 
 
@@ -120,9 +120,15 @@ def _checked(fine: Callable[[Any], bool], expected: str, shown: Callable[[Any], 
     return check
 
 
-share = _checked(lambda value: 0 < value < 1, "a share between 0 and 1")  # without both
+share = _checked(lambda value: 0 < value < 1, "a share between 0 and 1, without both")
 positive = _checked(lambda value: 0 < value < math.inf, "a finite number more than 0")
 one_or_more = _checked(lambda value: value >= 1, "1 or more")
+
+
+def not_blank(name: str, value: str) -> None:
+    """A check for a text: it is not of blanks alone."""
+    if value.isspace():
+        raise bad_input("", name, "a text", "blanks alone")
 
 
 def unicode_text(name: str, value: str) -> bytes:

@@ -102,7 +102,7 @@ class Unread:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Verdict:
     """Verified or not, and why; a check that could not be made is an InputError instead.
 
@@ -156,6 +156,12 @@ class Verdict:
     def leaves_open(self) -> str:
         """What the verdict, as it is, does not prove."""
         return self.does_not_prove if self.verified else _NOT_INNOCENT
+
+    def __str__(self) -> str:
+        return f"{self.headline}; {self.mark}: {self.statistic}; p-value {format_p(self.log10_p)}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"  # the whole reading is very long
 
     def rows(self) -> Rows:
         """What decides, then what it rests on, for people."""

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 from experiments import FOLDER
@@ -25,7 +26,7 @@ from experiments.lib.scales import SCALES
 from experiments.lib.showing import write
 from ticket_sig.cells import Store
 from ticket_sig.cli.output import progress
-from ticket_sig.errors import InputError
+from ticket_sig.errors import InputError, bad_input
 from ticket_sig.training.device import pick_device
 from ticket_sig.training.loop import Engine
 
@@ -92,9 +93,15 @@ def _show_results(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, help=latest)
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - {*RESULTS, _ALL}:
-        parser.error(f"expected names of {', '.join(RESULTS)}, found {', '.join(sorted(unknown))}")
+        raise _unknown(sorted(unknown)[0])
     _measure_and_show(options)
     return 0
+
+
+def _unknown(name: str) -> InputError:
+    close = get_close_matches(name, [*RESULTS, *PROGRAMS, _ALL], 1)
+    hint = f"did you mean {close[0]}?" if close else "python -m experiments --help lists them"
+    return bad_input("", "name", "a result or a program", repr(name), hint=hint)
 
 
 def _measure_and_show(options: argparse.Namespace) -> None:

@@ -141,7 +141,9 @@ def test_bad_input_is_one_line(tmp_path: Path, ticket_sig: Command) -> None:
     dense = dense_bundle(tmp_path / "dense")
     command = ["attack", "free", dense, "--out", tmp_path / "x"]
     could_not(ticket_sig(*command, "--kind", "renamed+melted"), "kind: expected one of renamed, ", "'melted'")
-    could_not(ticket_sig(*command, "--share", 0), "share: expected a share between 0 and 1, found 0")
+    could_not(
+        ticket_sig(*command, "--share", 0), "share: expected a share between 0 and 1, without both, found 0"
+    )
     could_not(ticket_sig(*command, "--factor", 0.5), "factor: expected 1 to 1e+06, found 0.5")
     could_not(ticket_sig(*command, "--size", 0), "size: expected 1 or more, found 0")
 

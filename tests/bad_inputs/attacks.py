@@ -34,8 +34,8 @@ def option_of_another_attack(folder: Path) -> list[Any]:
 
 
 for _name, _option, _value, _said in (
-    ("magnitude-pruning", "--rate", 1, "rate: expected a share between 0 and 1, found 1.0"),
-    ("add-on", "--rate", "nan", "rate: expected a share between 0 and 1, found nan"),
+    ("magnitude-pruning", "--rate", 1, "rate: expected a share between 0 and 1, without both, found 1.0"),
+    ("add-on", "--rate", "nan", "rate: expected a share between 0 and 1, without both, found nan"),
     ("fine-tuning", "--lr", 0, "lr: expected a finite number more than 0, found 0.0"),
     ("trigger-removal", "--images", -1, "images: expected 0 to 100000, found -1"),
     ("fake-key", "--count", 0, "count: expected 1 or more, found 0"),
@@ -69,7 +69,8 @@ def insider_without_a_claim(folder: Path) -> list[Any]:
 
 
 @topic.case(
-    f"place of the code: expected 21x21 kernels from row 5, column 0 of {LAYER}, of shape", "found none"
+    "claim.json: claim: placement: expected a region of the 22x22 kernels of ",
+    f"{LAYER}, found rows 5..25, columns 0..20",
 )
 def erasing_outside_the_layer(folder: Path) -> list[Any]:
     place = claim(folder, placement={"row": 5, "column": 0})
@@ -112,7 +113,7 @@ def fine_tuning_without_a_recipe(folder: Path) -> list[Any]:
     return _attack(folder, "fine-tuning", "--data", images(folder), model="state.pt")
 
 
-@topic.case("weights do not fit the network: ", "layer2.0.conv1.weight: expected, not found")
+@topic.case("state.pt: weights do not fit the network: ", "layer1.0.bn1.bias: expected, not found", " more")
 def attack_measured_with_another_network(folder: Path) -> list[Any]:
     digits = ["--arch", "resnet20", "--dataset", "digits"]
     return _attack(folder, "random-pruning", "--rate", 0.1, *digits, model="state.pt")

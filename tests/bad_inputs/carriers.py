@@ -134,7 +134,7 @@ for _names, _options, _says in (
     ("probe-code+halo", ["--message", "a"], "mark: expected one of qr-code, "),
     ("probe-code+", ["--message", "a"], "mark: expected one of qr-code, "),
     ("probe-code+key-mask", ["--message", "a"], "found 'key-mask'"),
-    ("qr-code+probe-code", ["--margin", 3], "qr-code: expected the option message, found none of that name"),
+    ("qr-code+probe-code", ["--margin", 3], "--message: expected a text, found none; qr-code needs it"),
     (
         "qr-code+probe-code",
         ["--message", "a", "--length", 5],
@@ -171,7 +171,7 @@ _case(
 )
 _case("a secret of 31 bytes", _with_secret("s", bytes(31)), "s: secret: expected 32 bytes, found 31")
 _case("a secret as digits", _with_secret("s", b"00" * 32), "s: secret: expected 32 bytes, found 64")
-_case("a folder for a secret", _as_folder, "s: secret: expected a file of bytes, found none")
+_case("a folder for a secret", _as_folder, "s: secret: expected a file of bytes, found a folder")
 _case(
     "a secret inside the bundle",
     _with_secret("OUT/s", None),

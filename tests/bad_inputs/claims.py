@@ -21,6 +21,19 @@ def missing_claim(folder: Path) -> list[Any]:
     return verify(folder, folder / "gone.json")
 
 
+for _name, _content, _found in (
+    ("empty", b"", "an empty file"),
+    ("in UTF-16", "{}".encode("utf-16"), "a file that is no text in UTF-8"),
+    ("that is a model", b"\x80\x02}q\x00\xff", "a file that is no text in UTF-8"),
+):
+
+    def _of_bytes(folder: Path, content: bytes = _content) -> list[Any]:
+        (folder / "c.json").write_bytes(content)
+        return verify(folder, folder / "c.json")
+
+    topic.enter(f"claim {_name}", _of_bytes, f"c.json: JSON: expected a whole JSON object, found {_found}")
+
+
 @topic.case("SIGNED: claim: expected a claim file, found a folder; give ", "SIGNED/claim.json")
 def folder_for_a_claim(folder: Path) -> list[Any]:
     done(embed(folder, fixture(folder, "state.pt")))
@@ -63,6 +76,21 @@ def other_json(folder: Path) -> list[Any]:
     return verify(folder, folder / "package.json")
 
 
+@topic.case("claim.json: model: expected a model file, found a claim of ticket_sig")
+def claim_for_a_model(folder: Path) -> list[Any]:
+    return ["inspect", claim(folder)]
+
+
+@topic.case("claim.json: model: expected a model file, found a claim of ticket_sig")
+def claim_for_the_suspect(folder: Path) -> list[Any]:
+    return ["verify", claim(folder), "--claim", folder / "claim.json"]
+
+
+@topic.case("claim.json: model: expected a model file, found a claim of ticket_sig")
+def claim_for_the_reference(folder: Path) -> list[Any]:
+    return [*verify(folder, claim(folder)), "--reference", folder / "claim.json"]
+
+
 @topic.case("claim.json: ", "version: expected 1 or 2, found 99", "use the ticket_sig that wrote it")
 def unknown_version(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, version=99))
@@ -100,7 +128,7 @@ def field_of_another_type(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, created=2026))
 
 
-@topic.case("claim.json: ", "row: expected a whole number, found 'first'")
+@topic.case("claim.json: ", "row: expected a whole number of 0 or more, found 'first'")
 def place_in_words(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, placement={"row": "first"}))
 
@@ -137,7 +165,10 @@ def layer_of_another_shape(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, placement={"shape": [22, 22, 3, 3]}))
 
 
-@topic.case(LAYER, "placement: expected a region of its 22x22 kernels, found rows 5..25, columns 0..20")
+@topic.case(
+    "claim.json: claim: placement: expected a region of the 22x22 kernels of ",
+    f"{LAYER}, found rows 5..25, columns 0..20",
+)
 def place_outside_the_layer(folder: Path) -> list[Any]:
     return verify(folder, claim(folder, placement={"row": 5, "column": 0}))
 

@@ -186,13 +186,19 @@ _OUT_OF_RANGE: dict[str, tuple[tuple[str, object, str], ...]] = {
             for new in (True, None, 26.0, "26")
         ),
         ("qr.digest", "sha256:0", "digest of the code: expected sha256:0, found sha256:"),
-        ("placement.row", 10**30, f"row: expected a whole number, found {10**30}"),
+        ("placement.row", 10**30, f"row: expected a whole number of 0 or more, found {10**30}"),
+        ("placement.row", -3, "row: expected a whole number of 0 or more, found -3"),
+        ("placement.column", -1, "column: expected a whole number of 0 or more, found -1"),
+        ("placement.row", 99, "placement: expected a region of the 22x22 kernels of "),
         ("placement.shape", [22], "shape: expected two or more positive whole numbers, found [22]"),
         ("placement.shape", [22, 0], "shape: expected two or more positive whole numbers, found [22, 0]"),
         ("message", "", "message: expected at least one character, found none"),
         ("message", "x" * 10**5, "message: expected at most 1273 bytes at level H, found 100000"),
     ),
-    "key-mask": (("kept_key", 10**30, f"kept_key: expected a whole number, found {10**30}"),),
+    "key-mask": (
+        ("kept_key", 10**30, f"kept_key: expected a whole number of 0 or more, found {10**30}"),
+        ("kept_locked", -1, "kept_locked: expected a whole number of 0 or more, found -1"),
+    ),
     "trigger-set": (
         ("count", 0, "count: expected 1 to 100000, found 0"),
         ("count", 10**18, f"count: expected 1 to 100000, found {10**18}"),

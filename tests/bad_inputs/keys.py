@@ -94,7 +94,7 @@ def paths_of_an_unknown_network(folder: Path) -> list[Any]:
     return _split(folder, "--score", "ewp", model="state.pt")
 
 
-@topic.case("state.pt: weights do not fit the network: ", "layer3.2.conv2.weight: expected, not found")
+@topic.case("state.pt: weights do not fit the network resnet20: ", "expected, not found; and 106 more")
 def paths_of_another_network(folder: Path) -> list[Any]:
     return _split(folder, "--score", "ewp", "--arch", "resnet20", model="state.pt")
 
@@ -212,6 +212,15 @@ for _name, _tensors, *_says in (
 @topic.case("locked: claim: expected the claim.json of `ticket-sig split`")
 def locked_ticket_without_its_claim(folder: Path) -> list[Any]:
     return _unlock(folder, lambda made: (made / "locked" / "claim.json").unlink())
+
+
+@topic.case("key.safetensors: file: expected a safetensors file, found a folder")
+def folder_for_a_key(folder: Path) -> list[Any]:
+    def damage(made: Path) -> None:
+        (made / "key.safetensors").unlink()
+        (made / "key.safetensors").mkdir()
+
+    return _unlock(folder, damage)
 
 
 @topic.case("locked/claim.json: claim: marks: expected 'key-mask', found 'qr-code'")

@@ -33,6 +33,16 @@ def of_no_characters(folder: Path) -> list[Any]:
     return embed(folder, fixture(folder, "state.pt"), message="")
 
 
+@topic.case("message: expected a text, found blanks alone")
+def of_blanks_alone(folder: Path) -> list[Any]:
+    return embed(folder, fixture(folder, "state.pt"), message="   ")
+
+
+@topic.case("too sparse for this code; prune it less")
+def in_a_model_that_is_pruned_too_far(folder: Path) -> list[Any]:
+    return embed(folder, fixture(folder, "state.pt"), "--prune", 0.9999, message="hi")
+
+
 @topic.case("message: expected", "found")
 def of_bytes_that_are_no_text(folder: Path) -> list[Any]:
     return embed(folder, fixture(folder, "state.pt"), message=b"\xff\xfe".decode(errors="surrogateescape"))
@@ -73,6 +83,6 @@ def unknown_level(folder: Path) -> list[Any]:
     return embed(folder, fixture(folder, "state.pt"), "--level", "X")
 
 
-@topic.case("rate: expected a share between 0 and 1, found 1.5")
+@topic.case("--prune: expected a share between 0 and 1, without both, found 1.5")
 def pruning_by_more_than_everything(folder: Path) -> list[Any]:
     return embed(folder, fixture(folder, "state.pt"), "--prune", 1.5)

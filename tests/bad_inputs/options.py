@@ -72,7 +72,7 @@ for _name, _kind in ATTACKS.items():
             f"usage: Missing option '{flag(_required[0])}'",
         )
 
-_SHARE = "expected a share between 0 and 1, found"
+_SHARE = "expected a share between 0 and 1, without both, found"
 _POSITIVE = "expected a finite number more than 0, found"
 _PART = "expected a number above 0, at most"
 _RANGE = {
@@ -81,7 +81,7 @@ _RANGE = {
         f"qr-code --message a --version {10**30}": f"version: expected 1 to 40, found {10**30}",
         "qr-code --message a --level h": "level: expected one of L, M, Q, H, found 'h'",
         "qr-code --message a --level=": "level: expected one of L, M, Q, H, found ''",
-        "qr-code --message a --prune nan": f"state.pt: rate: {_SHARE} nan",
+        "qr-code --message a --prune nan": f"--prune: {_SHARE} nan",
         "freezenet --share -0.1": "share: expected 0 to 1, found -0.1",
         "freezenet --share 1.5": "share: expected 0 to 1, found 1.5",
         "freezenet --share nan": "share: expected 0 to 1, found nan",

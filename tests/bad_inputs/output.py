@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from support.command_line import done
-from support.disk import file_size_limit, full_disk
+from support.disk import file_size_limit, full_disk, read_only
 
 from bad_inputs.case import Topic
 from bad_inputs.inputs import embed, fixture, search
@@ -29,22 +29,39 @@ def file_in_place_of_the_folder(folder: Path) -> list[Any]:
     return embed(folder, fixture(folder, "state.pt"), "--force")
 
 
-@topic.case("notes.txt: ")
+@topic.case("notes.txt/SIGNED: output: expected a folder to write to, found a file")
 def folder_inside_a_file(folder: Path) -> list[Any]:
     (folder / "notes.txt").touch()
     return [*embed(folder, fixture(folder, "state.pt"))[:-1], folder / "notes.txt" / "SIGNED"]
 
 
-@topic.case("notes.txt")
+@topic.case("notes.txt/code.png: output: expected a folder to write to, found a file")
 def picture_inside_a_file(folder: Path) -> list[Any]:
     (folder / "notes.txt").touch()
     return ["extract", fixture(folder, "bundle-v1-signed"), "--png", folder / "notes.txt" / "code.png"]
 
 
-@topic.case("maps.png", "Is a directory")
+@topic.case("maps.png: output: expected the name of a file, found a folder")
 def picture_in_place_of_a_folder(folder: Path) -> list[Any]:
     (folder / "maps.png").mkdir()
     return ["inspect", fixture(folder, "state.pt"), "--png", folder / "maps.png"]
+
+
+_READ_ONLY = "output: expected a folder that can be written, found a read-only one"
+for _name, _build in {
+    "SIGNED": lambda folder: embed(folder, fixture(folder, "state.pt")),
+    "code.png": lambda folder: [
+        *("extract", fixture(folder, "bundle-v1-signed"), "--png", folder / "code.png"),
+    ],
+    "keys.pem": lambda folder: ["keygen", "--out", folder / "keys.pem"],
+    "owner.json": lambda folder: ["triggers", "--dataset", "digits", "--out", folder / "owner.json"],
+}.items():
+    topic.enter(
+        f"read-only folder for {_name}",
+        _build,
+        f"/{_name}: {_READ_ONLY}",
+        during=lambda folder: read_only(),
+    )
 
 
 def _disk_of(size: int) -> Callable[[Path], AbstractContextManager[object]]:

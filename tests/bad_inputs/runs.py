@@ -129,10 +129,22 @@ def training_without_rewind_weights(folder: Path) -> list[Any]:
     return _train(folder)
 
 
+for _option, _given in (("batch", 8), ("order", "string"), ("fit", "cut")):
+    topic.enter(
+        f"trigger {_option} without triggers",
+        lambda folder, option=f"--trigger-{_option}", given=_given: _train(  # type: ignore[misc]
+            folder, "--start", "model", option, given
+        ),
+        f"--trigger-{_option}",
+        ": expected triggers to ",
+        ": --triggers, found none",
+    )
+
+
 @topic.case(
-    "weights do not fit the network: ",
-    "layer2.0.conv1.weight: expected, not found",
+    "state.pt: weights do not fit the network resnet20: ",
     "conv1.weight: expected shape [16, 1, 3, 3], found [22, 1, 3, 3]",
+    " more",
 )
 def training_another_network(folder: Path) -> list[Any]:
     return _train(folder, "--start", "model")

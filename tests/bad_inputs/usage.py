@@ -82,7 +82,7 @@ def unknown_verb_of_a_group(folder: Path) -> list[Any]:
     return ["proof-of-work", "dig"]
 
 
-@topic.case("qr-code: expected the option message, found none of that name; give it: --message")
+@topic.case("--message: expected a text, found none; qr-code needs it")
 def missing_option(folder: Path) -> list[Any]:
     return ["embed", fixture(folder, "state.pt"), "--out", folder / "SIGNED"]
 

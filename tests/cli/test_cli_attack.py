@@ -185,7 +185,7 @@ def test_the_seed_decides_the_bits(signed: Path, tmp_path: Path, ticket_sig: Com
         (["add-on"], "Missing option '--rate'"),
         (["erase", "--rate", 0.1], "No such option: --rate"),
         (["erase"], "place of the code: expected the owner's claim, found none; only an insider can erase"),
-        (["noise", "--rate", 2], "rate: expected a share between 0 and 1, found 2.0"),
+        (["noise", "--rate", 2], "rate: expected a share between 0 and 1, without both, found 2.0"),
         (
             ["fine-tuning"],
             "data: expected a data set, found none; name network and data set: --arch, --dataset,",

@@ -87,14 +87,15 @@ def test_embed_prunes_a_dense_model_first_when_told(tmp_path: Path, ticket_sig: 
     said = ticket_sig(*call, "--prune", 0.8, "--force").out
     assert "\npruned: 14400 weights kept before, 2880 after\nQR code: " in said
     could_not(
-        ticket_sig(*call, "--prune", 1.5, "--force"), "rate: expected a share between 0 and 1, found 1.5"
+        ticket_sig(*call, "--prune", 1.5, "--force"),
+        "--prune: expected a share between 0 and 1, without both, found 1.5",
     )
 
 
 def test_a_refused_code_leaves_nothing_behind(model: Path, tmp_path: Path, ticket_sig: Command) -> None:
     there = content(tmp_path)
     call = ["embed", model, "--out", tmp_path / "out"]
-    could_not(ticket_sig(*call), "qr-code: expected the option message", "give it: --message")
+    could_not(ticket_sig(*call), "--message: expected a text, found none; qr-code needs it")
     could_not(ticket_sig(*call, "--message", "m" * 500), "message: expected at most 64 bytes at level H")
     could_not(ticket_sig(*call, "--message", ""), "message: expected at least one character")
     could_not(ticket_sig(*call, "--message", "\udcff\udcfe"), "message")

@@ -46,7 +46,10 @@ def test_a_wrong_call_is_one_line_and_exit_code_2(
 
 
 def test_an_option_that_the_mark_requires_is_named(ticket_sig: Command) -> None:
-    could_not(ticket_sig("embed", "model.pt", "--out", "x"), "qr-code", "give it: --message")
+    could_not(
+        ticket_sig("embed", "model.pt", "--out", "x"),
+        "--message: expected a text, found none; qr-code needs it",
+    )
     could_not(ticket_sig("embed", "m.pt", "--mark", "freezenet", "--out", "x"), "--length, --share")
     for name in ("key-mask", "trigger-set", "halo"):
         said = ticket_sig("embed", "model.pt", "--mark", name, "--out", "x")

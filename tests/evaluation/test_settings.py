@@ -29,7 +29,7 @@ from ticket_sig.training import Steps, preset
         ({"models": 0}, "evaluation: models: expected 1 or more, found 0"),
         ({"payloads": 0}, "payloads: expected 1 or more, found 0$"),
         ({"trained_payloads": 3}, "trained_payloads: expected 1 to 2, found 3"),
-        ({"pruned": 1.0}, "pruned: expected a share between 0 and 1, found 1.0"),
+        ({"pruned": 1.0}, "pruned: expected a share between 0 and 1, without both, found 1.0"),
         (
             {"parts": ("cost", "speed")},
             "parts: expected some of imperceptibility, robustness, cost, found cost, speed",

@@ -46,5 +46,8 @@ def test_the_help_text_lists_everything_in_a_line_each(experiments: Callable[...
 
 
 def test_a_table_that_is_none_is_refused(tmp_path: Path, experiments: Callable[..., Any]) -> None:
-    done = experiments("table9", "--out", tmp_path)
-    assert done.code == 2 and "expected names of table1, " in done.err
+    done = experiments("tabel6", "--out", tmp_path)
+    expected = "tabel6: name: expected a result or a program, found 'tabel6'; did you mean table6?\n"
+    assert (done.code, done.err) == (2, expected)
+    done = experiments("halo", "--out", tmp_path)
+    assert done.code == 2 and done.err.endswith("found 'halo'; python -m experiments --help lists them\n")

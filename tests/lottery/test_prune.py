@@ -126,7 +126,9 @@ def test_magnitudes_too_close_for_float32_are_told_apart() -> None:
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5, float("nan"), float("inf")])
 def test_a_rate_out_of_range_is_refused(rate: float) -> None:
     weights = {"a": torch.ones(2, 2)}
-    with pytest.raises(InputError, match=f"rate: expected a share between 0 and 1, found {rate}"):
+    with pytest.raises(
+        InputError, match=f"rate: expected a share between 0 and 1, without both, found {rate}"
+    ):
         prune(weights, Mask.full(weights), rate)
 
 

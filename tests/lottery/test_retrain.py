@@ -174,7 +174,7 @@ def test_a_built_in_network_is_made_from_the_recipe(tmp_path: Path) -> None:
     ticket = Ticket(weights=weights, mask=mask)
     trained = retrain(ticket, recipe, load_dataset("digits"), tmp_path, start="model")
     assert trained.weights.keys() == weights.keys()
-    with pytest.raises(InputError, match=r"weights do not fit the network: .*shortcut"):
+    with pytest.raises(InputError, match=r"weights do not fit the network resnet20-proj: .*shortcut"):
         retrain(
             ticket,
             replace(recipe, arch="resnet20-proj"),

@@ -214,6 +214,9 @@ def test_a_model_is_never_written_over_itself(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="output folder: expected another than the model's own"):
             marked(model, folder, replace=True)
     assert content(tmp_path) == before
+    bundle = save(load(SHIPPED).ticket, tmp_path / "bundle")
+    with pytest.raises(InputError, match="output folder: expected another than the model's own"):
+        embed_in_files(bundle, bundle, options_of_each("qr-code", message="mine"), replace=True)
 
 
 def test_only_a_model_is_overwritten_and_only_when_asked(tmp_path: Path) -> None:

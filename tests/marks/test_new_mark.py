@@ -52,7 +52,7 @@ def test_what_does_not_fit_is_one_line(folder: Path, tmp_path: Path, ticket_sig:
         (["--message", "m", "--layer", "none"], "layer: expected 'none', found none of that name"),
         (
             ["--message", "m"],
-            "sign-bits: expected the option layer, found none of that name; give it: --layer",
+            "--layer: expected a text, found none; sign-bits needs it",
         ),
         ([*EMBED[2:], "--strength", "1"], "sign-bits: expected options among message, layer, found strength"),
     ):

@@ -268,7 +268,7 @@ def test_unrelated_secrets_and_texts_read_chance() -> None:
             {"message": "\udcff", "layer": "1.weight"},
             r"message: expected Unicode text, found '\\udcff' in it",
         ),
-        ({"layer": "1.weight"}, "sign-bits: expected the option message, .*; give it: --message"),
+        ({"layer": "1.weight"}, "--message: expected a text, found none; sign-bits needs it"),
     ],
 )
 def test_what_a_plain_mark_cannot_be_is_named(options: dict[str, Any], says: str) -> None:

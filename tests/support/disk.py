@@ -33,6 +33,21 @@ def full_disk() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def read_only() -> Iterator[None]:
+    """Nothing new can be made anywhere, as in a folder of somebody else (EACCES), also where root asks."""
+    opened = os.open
+
+    def refuse(path: str, *rest: object, **more: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    def open_only(path: str, flags: int, *rest: int, **more: int) -> int:
+        return refuse(path) if flags & os.O_CREAT else opened(path, flags, *rest, **more)  # type: ignore
+
+    with patch("os.mkdir", refuse), patch("os.open", open_only):
+        yield
+
+
 def content(folder: Path) -> dict[str, bytes | None]:
     """Everything in a folder: bytes by relative path, None for a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}

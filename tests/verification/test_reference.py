@@ -30,6 +30,12 @@ CHOICES = 20.0
 DATED = "holds if the reference tells nothing of the secret, and the claim is older than the suspect"
 
 
+UNKNOWN = (
+    "the reference's network is not known; "
+    "in Python give the module: verify(suspect, claim, reference=module)"
+)
+
+
 def turned(weights: Any) -> dict[str, Tensor]:
     """What a thief does here for nothing: rows and columns of every layer in the other order."""
     return {name: tensor.flip(list(range(min(2, tensor.ndim)))) for name, tensor in weights.items()}
@@ -122,10 +128,12 @@ def test_an_aligned_suspect_is_verified_on_a_condition(align: Fake) -> None:
         "similarity": 0.9,
         "log10_choices": CHOICES,
         "left_out": [],
+        "not_followed": UNKNOWN,
     }
     assert "that the condition holds" in found.leaves_open
     rows = dict(found.rows())
     assert (rows["reference"], rows["undone"]) == ("the claim commits to it", "168 channels permuted")
+    assert rows["channels"] == f"not followed: {UNKNOWN}"
     assert "10^20.0 ways to align counted" in str(rows["  without the condition"])
 
 
@@ -139,6 +147,8 @@ def test_a_reference_that_the_claim_does_not_commit_to_is_another_condition(alig
     assert dict(found.rows())["reference"] == "the claim commits to none"
     other = replace(made.claim, reference=f"sha256:{'0' * 64}")
     found = referred(turned(made.ticket.weights), other, made.reference)
+    assert str(found).startswith("verified; holds if ") and "; p-value " in str(found)
+    assert len(repr(found)) < 500 and repr(found).startswith("<Referred: verified; ")
     assert dict(found.rows())["reference"] == "another than the claim commits to"
 
 
@@ -153,7 +163,7 @@ def test_the_layers_that_carry_the_mark_of_a_signed_reference_have_no_say(align:
     told = f"holds if the layers without the mark tell nothing of the secret, and the {older} is older"
     assert found.headline == f"verified; {told} than the suspect"
     assert found.to_json()["reference"]["left_out"] == ["a.weight"]
-    assert str(dict(found.rows())["no say in the alignment"]).startswith("1 layers")
+    assert dict(found.rows())["not used to align"] == "1 layer: the reference carries the mark there"
 
 
 def test_a_mark_in_all_layers_of_a_signed_reference_leaves_nothing_to_align_by(align: Fake) -> None:
@@ -341,6 +351,7 @@ def test_what_says_no_more_when_it_is_aligned_is_not_called_unaligned(align: Fak
     assert not found.verified and align.without == [frozenset()]
     assert dict(found.rows())["reference"].startswith("aligned, the suspect says no more; ")
     assert "not aligned" not in dict(found.remarks)
+    assert dict(found.rows())["channels"] == f"not followed: {UNKNOWN}"
     assert found.to_json()["reference"]["reason"] == found.through.reason
 
 

@@ -123,6 +123,24 @@ def test_a_reference_of_another_network_is_one_line_or_not_verified(
     assert said.err.count("\n") <= 1
 
 
+def test_of_a_file_alone_whose_network_is_not_known_it_is_said_that_channels_were_not_followed(
+    tmp_path: Path, ticket_sig: Command
+) -> None:
+    files = {}
+    for name, model in (("stolen", stolen()), ("reference", signed().reference)):
+        files[name] = tmp_path / f"{name}.pt"
+        torch.save({f"my_{n.replace('.', '_')}": t for n, t in model.weights.items()}, files[name])
+    asked = ["verify", files["stolen"], "--reference", files["reference"]]
+    save(signed().ticket, tmp_path / "signed", claim=signed().claim.to_json())
+    with_claim = [*asked, "--claim", tmp_path / "signed" / "claim.json"]
+    for command, part in ((asked, "evidence"), (with_claim, "reference")):
+        said = ticket_sig(*command)
+        assert said.code == 1 and said.out.startswith("not verified"), said
+        assert "channels" in said.out and "not followed: the reference's" in said.out
+        told = json.loads(ticket_sig(*command, "--json").out)[part]
+        assert told["not_followed"].startswith("the reference's network is not known; ")
+
+
 class Classifier(nn.Module):
     """Two layers, the last of which carries a mark."""
 

@@ -35,7 +35,7 @@ def with_options(
         run: the verb.
         kinds: by name.
         panel: of the help, with the kinds' names.
-        chooser: the parameter that names one of the kinds; its help lists them.
+        chooser: the parameter that names one of the kinds; its help lists them, where {} stands.
         fixed: parameters of `run` that are no options here, and their values.
         into: the parameter of `run` that takes what is given.
 
@@ -66,7 +66,7 @@ def with_options(
 
 
 def with_names(run: Run, **registries: Mapping[str, object]) -> Run:
-    """A verb in which the help of some parameters lists the names of a registry."""
+    """A verb in which the help of some parameters lists the names of a registry, where {} stands."""
     hints = get_type_hints(run, include_extras=True)
     own = {
         name: one.replace(annotation=hints[name]) for name, one in inspect.signature(run).parameters.items()
@@ -89,7 +89,7 @@ def _with_parameters(command: Run, parameters: Mapping[str, inspect.Parameter]) 
 def _choosing(one: inspect.Parameter, kinds: Mapping[str, object]) -> inspect.Parameter:
     kind, option = get_args(one.annotation)
     listed = copy.copy(option)
-    listed.help = f"{option.help} {', '.join(kinds)}."
+    listed.help = option.help.format(", ".join(kinds))
     return one.replace(annotation=Annotated[kind, listed])
 
 

@@ -17,6 +17,11 @@ Beside the claim lies reference.safetensors, the model before its first mark, to
 it `verify --reference` undoes renamed tensors, permuted channels and the like. Keep it as you keep the claim.
 
 Example: ticket-sig embed RUN/ticket --message "owner@example.org" --out SIGNED
+
+Several marks: ticket-sig embed RUN/ticket --mark qr-code+spread+mirror --message "owner@example.org"
+--secret owner.secret --out SIGNED
+
+A key's fingerprint: ticket-sig embed RUN/ticket --mark spread --fingerprint owner.pub --out SIGNED
 """
 
 from __future__ import annotations
@@ -45,7 +50,9 @@ if TYPE_CHECKING:
     from ticket_sig.marks.embed_in_files import PutIn, Written
     from ticket_sig.marks.secret import Secret
 
-MarkName = Annotated[str, typer.Option("--mark", help="Several are put in as NAME+NAME. Kind of the mark:")]
+MarkName = Annotated[
+    str, typer.Option("--mark", help="Kind of the mark: {}. Several are put in as NAME+NAME.")
+]
 SecretFile = Annotated[
     Path | None,
     typer.Option(
@@ -89,11 +96,14 @@ def run(
     from ticket_sig.marks.embed import keep_apart, options_of_each
     from ticket_sig.marks.embed_in_files import embed_in_files
     from ticket_sig.marks.secret import outside
+    from ticket_sig.options import share
     from ticket_sig.training.memory import give_back_freed_memory
     from ticket_sig.transcripts import Transcript
     from ticket_sig.transcripts.link import tagged
 
     give_back_freed_memory()
+    if prune is not None:
+        share("--prune", prune)
     searched = Transcript.open(transcript) if transcript else None
     if searched and given.get("message") is not None:
         given = {**given, "message": tagged(given["message"], searched)}

@@ -34,7 +34,7 @@ def _option(panel: str, help: str, **more: Any) -> Any:
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="all, or names; with --plugin it may be left out:", metavar="METHOD"),
+    typer.Argument(help="all, or names; with --plugin it may be left out: {}.", metavar="METHOD"),
 ]
 Report = Annotated[Path, typer.Option("--out", help="Folder to write, new or of this same evaluation.")]
 Models = Annotated[int, _option(_NETWORKS, "M: networks, each trained from a seed of its own.")]
@@ -53,7 +53,7 @@ Plugin = Annotated[
 Parts = Annotated[
     str, _option(_MEASURED, "With commas between: imperceptibility, robustness, cost.", show_default="all")
 ]
-Modifications = Annotated[str, _option(_MEASURED, "all, or NAME and NAME=INTENSITY with commas between:")]
+Modifications = Annotated[str, _option(_MEASURED, "all, or NAME and NAME=INTENSITY with commas between: {}.")]
 Intensities = Annotated[
     int, _option(_MEASURED, "Where none is named: 3 (weak, middle and strong) or 1 (middle).")
 ]

@@ -69,8 +69,8 @@ Preset = Annotated[
         "demo for digits."
     ),
 ]
-NewArch = Annotated[str, typer.Option(help="Network:")]
-NewDataset = Annotated[str, typer.Option(help="Data set:")]
+NewArch = Annotated[str, typer.Option(help="Network: {}.")]
+NewDataset = Annotated[str, typer.Option(help="Data set: {}.")]
 NewPreset = Annotated[
     str | None,
     typer.Option(help="Recipe: paper, open-lth, quick or demo; quick by default, demo for digits."),
@@ -179,9 +179,14 @@ def trigger_set(path: Path | None, images: Dataset, order: str | None, fit: str 
 
 def trigger_batch(taught: TriggerSet | None, size: int | None) -> TriggerBatch | None:
     """What of them is appended to every batch of a training."""
+    from ticket_sig.errors import bad_input
     from ticket_sig.training.batches import TriggerBatch
 
-    return TriggerBatch(taught.split, **changes(size=size)) if taught else None
+    if taught is not None:
+        return TriggerBatch(taught.split, **changes(size=size))
+    if size is not None:
+        raise bad_input("", "--trigger-batch", "triggers to append: --triggers", "none")
+    return None
 
 
 def key_pair(path: Path | None, passphrase_env: str | None) -> KeyPair | None:

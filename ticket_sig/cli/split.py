@@ -21,7 +21,7 @@ from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
 from ticket_sig.cli.output import JsonFlag, err, out, print_json, printable, tell_next
 
-Score = Annotated[str, typer.Option(help="What the key's weights are chosen by:")]
+Score = Annotated[str, typer.Option(help="What the key's weights are chosen by: {}.")]
 Share = Annotated[float, typer.Option(help="Share of the kept weights that goes into the key.")]
 Seed = Annotated[int | None, typer.Option(help="Of whatever the score draws; 0 without.")]
 

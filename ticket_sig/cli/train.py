@@ -65,6 +65,7 @@ def run(
     """Runs the verb."""
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import load_dataset
+    from ticket_sig.errors import about
     from ticket_sig.formats import load
     from ticket_sig.lottery import retrain
     from ticket_sig.marks.trained import claim_after, kept_in_training
@@ -84,9 +85,10 @@ def run(
         taught = _trigger_set(triggers, images, trigger_order, trigger_fit, as_json)
         batch = options.trigger_batch(taught, trigger_batch)
         marks = kept_in_training(claim)
-        ticket = retrain(
-            loaded.ticket, recipe, images, state, start=start, triggers=batch, marks=marks, engine=engine
-        )
+        with about(model):
+            ticket = retrain(
+                loaded.ticket, recipe, images, state, start=start, triggers=batch, marks=marks, engine=engine
+            )
     replaced = _replaced(claim) if taught else []
     claim = claim_after(claim, ticket, taught)
     _write(ticket, claim, loaded.claim, bundle, force)

@@ -21,6 +21,12 @@ aligned, and are more alike than independent networks of the family are, or not.
 A trigger set is not read in the weights: `ticket-sig ask` asks the network for its answers.
 
 Example: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
+
+Through the owner's model: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
+--reference SIGNED/reference.safetensors
+
+A spread or mirror code: ticket-sig verify SUSPECT.safetensors --claim SIGNED/claim.json
+--secret SIGNED.secret
 """
 
 from __future__ import annotations

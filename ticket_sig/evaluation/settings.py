@@ -97,7 +97,7 @@ class Settings:
                 self.payloads < 1 or 1 <= self.trained_payloads <= self.payloads,
                 f"1 to {self.payloads}",
             ),
-            "pruned": (0 < self.pruned < 1, "a share between 0 and 1"),
+            "pruned": (0 < self.pruned < 1, "a share between 0 and 1, without both"),
             "parts": (self.parts and not other, f"some of {', '.join(PARTS)}"),
             "modifications": (
                 len(set(self.modifications)) == len(self.modifications),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
+from ticket_sig.claim import FORMAT
 from ticket_sig.errors import InputError, bad_input, some
 from ticket_sig.fields import SHOWN
 from ticket_sig.files import read_json
@@ -126,7 +127,10 @@ def _only_one(path: Path) -> ModelFiles:
 
 
 def _of_index(index: Path) -> ModelFiles:
-    wanted = read_json(index).get("weight_map")
+    value = read_json(index)
+    if value.get("format") == FORMAT:
+        raise bad_input(index, "model", "a model file", "a claim of ticket_sig")
+    wanted = value.get("weight_map")
     endings = (".safetensors",) if ".safetensors" in index.name else _ENDINGS
     expected = f"names of {' or '.join(endings)} files of its folder, by tensor"
     if not isinstance(wanted, dict) or not wanted:

@@ -243,14 +243,19 @@ def is_constant(name: str) -> bool:
     return name.startswith("normalize.")
 
 
-def weights_for(network: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def weights_for(
+    network: Mapping[str, Tensor], weights: Mapping[str, Tensor], arch: str = ""
+) -> dict[str, Tensor]:
     """The weights of a model file that a network of these tensors takes: all but the constants.
 
+    Args:
+        arch: what the network is called, for the message.
+
     Raises:
-        InputError: a tensor is missing, is too many or has another shape; all are listed.
+        InputError: a tensor is missing, is too many or has another shape.
     """
     taken = {name: t for name, t in weights.items() if not is_constant(name)}
-    refuse("weights do not fit the network", differences(network, taken))
+    refuse(f"weights do not fit the network {arch}".strip(), differences(network, taken))
     return taken
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ticket_sig.errors import NAMED_AT_MOST, refuse
+from ticket_sig.errors import refuse
 from ticket_sig.formats.names import names_in
 from ticket_sig.ticket import ties
 
@@ -160,9 +160,7 @@ def masks_apart(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], wher
     shapes = {name: w.shape for name, w in weights.items()}
     found = names_in({named[entry]: mask.shape for entry, mask in masks.items()}, shapes, where)
     lost = [entry for entry, name in named.items() if name not in found and name not in weights]
-    told = [f"{name}: expected a tensor of the model of that name, found none" for name in lost]
-    more = [f"and {len(told) - NAMED_AT_MOST} more"] if len(told) > NAMED_AT_MOST else []
-    refuse(where, [*told[:NAMED_AT_MOST], *more])
+    refuse(where, (f"{name}: expected a tensor of the model of that name, found none" for name in lost))
     return [GivenMask(entry, found.get(name, name), masks[entry], where) for entry, name in named.items()]
 
 

@@ -14,7 +14,7 @@ import safetensors.torch
 from torch import Tensor
 
 from ticket_sig.errors import bad_input
-from ticket_sig.files import whole_file
+from ticket_sig.files import no_file, whole_file
 from ticket_sig.mask import dtype_name
 
 
@@ -46,7 +46,7 @@ def read_layout(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 @contextlib.contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
     if not path.is_file():
-        raise bad_input(path, "file", "a safetensors file", "none")
+        raise bad_input(path, "file", "a safetensors file", no_file(path))
     try:
         yield
     except (safetensors.SafetensorError, KeyError, ValueError) as error:

@@ -64,7 +64,7 @@ def retrain(
         recipe = replace(recipe, retrain="start")  # fine-tuning has no rewind step to go on from
     model = network_of(recipe, data, model, engine.device)
     given = ticket.rewound() if start == "rewind" else ticket.weights
-    weights = weights_for(model.state_dict(), given)
+    weights = weights_for(model.state_dict(), given, recipe.arch)
     mask = ticket.mask_for(dict(model.named_parameters(remove_duplicate=False)))
     digests = [mark.digest for mark in marks]
     identity = {"recipe": recipe.to_json(), "data": data.digest}

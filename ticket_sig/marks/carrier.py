@@ -30,7 +30,7 @@ from ticket_sig.marks.message_code import MessageCode, Signs
 from ticket_sig.marks.public_key import fingerprint, is_public_key, read_public_key
 from ticket_sig.marks.secret import Secret
 from ticket_sig.mask import Mask
-from ticket_sig.options import Options, option, unicode_text, within
+from ticket_sig.options import Options, not_blank, option, unicode_text, within
 from ticket_sig.prf import Stream
 from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p, log10_of_signs
 from ticket_sig.ticket import Ticket
@@ -111,7 +111,9 @@ class Payload:
 class CarrierOptions(Options):
     """What decides a message, and how strongly it stands."""
 
-    message: str | None = option(f"Text to write, 1 to {MOST_BYTES} bytes in UTF-8.", default=None)
+    message: str | None = option(
+        f"Text to write, 1 to {MOST_BYTES} bytes in UTF-8.", default=None, check=not_blank
+    )
     fingerprint: Path | None = option(
         "File of a public key (PEM or OpenSSH): its fingerprint is written in place of a text.", default=None
     )
@@ -127,7 +129,7 @@ class CarrierOptions(Options):
         if (self.message is None) == (self.fingerprint is None):
             found, hint = "neither", "give one"
             if self.message is not None:
-                found, hint = "both", "put one mark in first, and the next into its bundle"
+                found, hint = "both", "give one; what says something else is put in next, into the bundle"
             raise bad_input("", "--message, --fingerprint", "one of them", found, hint=hint)
 
 

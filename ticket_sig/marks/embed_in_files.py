@@ -139,7 +139,7 @@ def embed_in_files(
     path, out = folder_of(Path(path)), Path(out)
     own = Secrets.of(marks, secret)
     in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
-    _check_out(path, out, replace, in_place=not in_parts)
+    _check_out(path, out, replace)
     in_parts = in_parts and mask_file is None and transcript is None and len(marks) == 1
     [name, *_] = marks
     if in_parts and MARKS[name].entries is not Mark.entries and (weights := shards_at(path)) is not None:
@@ -379,15 +379,15 @@ def _stands(mark: Mark, marked: Model, shown: Mapping[str, Any]) -> bool:
     return reading.verdict().detected or reading.agreement == 1
 
 
-def _check_out(path: Path, out: Path, replace: bool, in_place: bool) -> None:
-    """Refuses to overwrite what is no model, or the model while it is read, and to write into its folder."""
+def _check_out(path: Path, out: Path, replace: bool) -> None:
+    """Refuses to overwrite what is no model, or the model itself, and to write into its folder."""
     if path.is_dir() and out.resolve() != path.resolve() and out.resolve().is_relative_to(path.resolve()):
         raise bad_input(out, "output folder", "one outside the model's own", "one inside")
     if not replace:
         check_new(out, "choose another or pass --force")
     if not out.exists():
         return
-    if path.resolve().is_relative_to(out.resolve()) and not (in_place and is_bundle(path)):
+    if path.resolve().is_relative_to(out.resolve()):
         raise bad_input(out, "output folder", "another than the model's own", "the same")
     # A claim alone makes no model: it may lie beside anything.
     if not (is_bundle(out) or has_model(out)):

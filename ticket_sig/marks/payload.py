@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ticket_sig.errors import bad_input
 from ticket_sig.marks.bits import Bits, bits_of
-from ticket_sig.options import Options, option, within
+from ticket_sig.options import Options, not_blank, option, within
 from ticket_sig.prf import keyed_words
 
 MOST_BITS = 2**13
@@ -21,7 +21,7 @@ _Own = TypeVar("_Own", bound="PayloadOptions")
 class PayloadOptions(Options):
     """What decides the payload: a text, digits, or so many random bits."""
 
-    message: str | None = option("Text to write, in UTF-8.", default=None)
+    message: str | None = option("Text to write, in UTF-8.", default=None, check=not_blank)
     bits: str | None = option("Bits to write, as 0101.", default=None)
     random: int | None = option(
         f"So many random bits; {BITS} where nothing is given, or as many as the layer holds.",

@@ -45,14 +45,14 @@ def build_for(arch: str, weights: Mapping[str, Tensor]) -> nn.Module:
     """Returns a network with these weights; channels and classes are those of its first and last layer.
 
     Raises:
-        InputError: no network of that name, or the weights do not fit it; all differences are listed.
+        InputError: no network of that name, or the weights do not fit it; the first differences are listed.
     """
     probe = build(arch, classes=2)
     first, last = ends(probe)
     if missing := [name for name in (first, last) if name not in weights or weights[name].ndim < 2]:
         raise bad_input("model", "layers", f"those of {arch}", f"none of the name {' or '.join(missing)}")
     model = build(arch, weights[last].shape[0], weights[first].shape[1])
-    model.load_state_dict(weights_for(model.state_dict(), weights))
+    model.load_state_dict(weights_for(model.state_dict(), weights, arch))
     return model
 
 

@@ -27,7 +27,7 @@ def resized(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         weights: all tensors of `model.state_dict()`, by its names; constants beside them are passed over.
 
     Raises:
-        InputError: a tensor is missing, is too many, or cannot fit its module; all are listed.
+        InputError: a tensor is missing, is too many, or cannot fit its module; the first are listed.
     """
     twin = copy.deepcopy(model)
     own = twin.state_dict()

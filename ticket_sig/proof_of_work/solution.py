@@ -156,7 +156,7 @@ def check_fit(weights: Mapping[str, Tensor], arch: str, classes: int, channels: 
     """Checks that tensors are those of a network, in its own types.
 
     Raises:
-        InputError: they are not; all differences are listed.
+        InputError: they are not; the first differences are listed.
     """
     with torch.device("meta"):
         own = build(arch, classes, channels).state_dict()

@@ -52,8 +52,8 @@ def found_by_shape(
     for shape, wanted in theirs.items():
         found = ours.get(shape, [])
         if not len(wanted) <= len(found) <= max(_MOST, len(wanted)):
-            hint = f"the reference's channels cannot be followed: {reference.unread}"
-            expected = f"{len(wanted)} tensors {list(shape[0])} as {some(wanted, at_most=1)}"
+            hint = f"channels not followed: {reference.unread}"
+            expected = f"{len(wanted)} of shape {list(shape[0])}, as {some(wanted, at_most=1)}"
             raise bad_input("suspect", "tensors", expected, str(len(found)), hint=hint)
         if len(found) == 1 or all(name in found for name in wanted):
             pairs = {name: name if name in found else found[0] for name in wanted}

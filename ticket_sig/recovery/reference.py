@@ -16,6 +16,7 @@ from ticket_sig.models.own import plain_copy, ticket_of
 from ticket_sig.recovery.features import Features, eps_in, features_of
 from ticket_sig.ticket import Ticket
 
+_MODULE = "in Python give the module: verify(suspect, claim, reference=module)"
 UNSIGNED = "a reference without the mark, best the unsigned one, can be searched for"
 
 
@@ -30,7 +31,7 @@ class Reference:
         model: the network with these weights; None where its architecture is not known.
         arch: its name in the package (`MODELS`); None for a module of one's own, too.
         graph: its channels, batch norms among the links; None where they cannot be followed.
-        unread: why there is no graph, for a message.
+        unread: why there is no graph, for a message and beside a verdict.
     """
 
     ticket: Ticket
@@ -76,7 +77,7 @@ class Reference:
             return cls._with_graph(model, build_for(arch, model.weights).eval(), arch)
         named = str((model.recipe or {}).get("arch", "none"))
         if named not in MODELS:
-            return cls(model, unread=f"arch: expected one of {', '.join(MODELS)}, found {named}")
+            return cls(model, unread=f"the reference's network is not known; {_MODULE}")
         try:
             return cls._with_graph(model, build_for(named, model.weights).eval(), named)
         except InputError as error:

@@ -49,9 +49,9 @@ def weights_accuracy(
     """Accuracy (%) of a network's weights on the test split.
 
     Raises:
-        InputError: no network of that name, or the weights do not fit it; all differences are listed.
+        InputError: no network of that name, or the weights do not fit it; the first differences are listed.
     """
     model = build(arch, data.classes, data.channels)
-    model.load_state_dict(weights_for(model.state_dict(), weights))
+    model.load_state_dict(weights_for(model.state_dict(), weights, arch))
     device = device or torch.device("cpu")
     return accuracy(model.to(device), data.test, data, device, precision)

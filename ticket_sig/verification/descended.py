@@ -24,7 +24,7 @@ from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Verdict
-from ticket_sig.verification.through import fitting, reference_in, reference_of
+from ticket_sig.verification.through import channel_rows, fitting, reference_in, reference_of
 
 _ASSUMED = (
     "similarities of independent networks are normally distributed; those in the table are of few networks"
@@ -32,7 +32,7 @@ _ASSUMED = (
 _CLEAR = 2.0  # times the largest similarity in the table: networks of other recipes are a little more alike
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Descended(Verdict):
     """The verdict on a descent."""
 
@@ -55,11 +55,13 @@ class Likeness:
         found: against the independent networks that it stands out least from.
         family: of the reference; None where none of it is in the table, so that nothing is decided.
         undone: what was undone before they were compared.
+        not_followed: why they were aligned by names and shapes alone; None where channels were followed, too.
     """
 
     found: Descent
     family: str | None
     undone: tuple[Undone, ...]
+    not_followed: str | None = None
     message: None = None
     symbols: None = None
 
@@ -93,6 +95,7 @@ class Likeness:
             ("independent networks", f"{spread} ({several})"),
             *([] if self.family else [("family", "not in the table")]),
             ("undone", ", ".join(map(str, self.undone)) or "nothing"),
+            *channel_rows(self.not_followed),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -110,6 +113,7 @@ class Likeness:
                 "largest": max(null.similarities),
             },
             "undone": [one.to_json() for one in self.undone],
+            **({"not_followed": self.not_followed} if self.not_followed else {}),
         }
 
     def verdict(self) -> Verdict:
@@ -141,7 +145,8 @@ def descended(
     family = arch if any(_family_of(name) == arch for name in nulls) else None
     among = [null for name, null in nulls.items() if family is None or _family_of(name) == family]
     found = min((descent(done.similarity, null) for null in among), key=lambda one: one.z)
-    return Likeness(found=found, family=family, undone=done.undone).verdict()
+    alike = Likeness(found=found, family=family, undone=done.undone, not_followed=known.unread)
+    return alike.verdict()
 
 
 def descended_file(

@@ -65,6 +65,7 @@ class Through:
         left_out: layers that had no say in the alignment, as the reference carries marks in them.
         reason: why the verdict is on the suspect as it stands, though nothing is verified so.
         no_more: whether this is the reason: aligned, it says no more. Else it could not be aligned.
+        not_followed: why it was aligned by names and shapes alone; None where channels were followed, too.
     """
 
     committed: bool
@@ -77,6 +78,7 @@ class Through:
     left_out: tuple[str, ...] = ()
     reason: str = ""
     no_more: bool = False
+    not_followed: str | None = None
 
     def without_condition(self, verdict: Verdict) -> float:
         """log10 of the verdict's p-value, whatever the reference is: all ways to align are counted.
@@ -91,18 +93,21 @@ class Through:
 
     def rows(self, verdict: Verdict) -> Rows:
         """For people, beside the verdict."""
+        channels = channel_rows(self.not_followed)
         if self.similarity is None:
             told = self.reason if self.no_more else "not aligned" if self.reason else "not needed"
-            return [("reference", f"{told}; the p-value is doubled because one was given")]
+            return [("reference", f"{told}; the p-value is doubled because one was given"), *channels]
         none = "another than the claim commits to" if self.other else "the claim commits to none"
-        layers = f"{len(self.left_out)} layers: the reference carries the mark in them"
+        many = "1 layer" if len(self.left_out) == 1 else f"{len(self.left_out)} layers"
+        layers = f"{many}: the reference carries the mark there"
         return [
             *([("  without the condition", self._without_in_words(verdict))] if self.condition else []),
             ("reference", "the claim commits to it" if self.committed else none),
             *([("  bound to it", " and ".join(self.bound))] if self.bound else []),
             ("undone", ", ".join(map(str, self.undone)) or "nothing"),
+            *channels,
             ("similarity to the reference", f"{self.similarity:.3f}"),
-            *([("no say in the alignment", layers)] if self.left_out else []),
+            *([("not used to align", layers)] if self.left_out else []),
         ]
 
     def _without_in_words(self, verdict: Verdict) -> str:
@@ -123,6 +128,7 @@ class Through:
             "log10_choices": round(self.log10_choices, 3),
             "left_out": list(self.left_out),
             **({"reason": self.reason} if self.reason else {}),
+            **({"not_followed": self.not_followed} if self.not_followed else {}),
         }
         if not aligned:
             return {"reference": about_it}
@@ -134,7 +140,7 @@ class Through:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Referred(Verdict):
     """A verdict that a reference was given for."""
 
@@ -178,6 +184,11 @@ class Referred(Verdict):
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON, with condition and reference."""
         return {**super().to_json(), "condition": self.condition or None, **self.through.to_json(self)}
+
+
+def channel_rows(not_followed: str | None) -> Rows:
+    """What a verdict says where a reference's channels were not followed, for people."""
+    return [("channels", f"not followed: {not_followed}")] if not_followed else []
 
 
 def _each(verdict: Verdict) -> Sequence[Verdict]:
@@ -255,7 +266,8 @@ def through_reference(
     if isinstance(plain, InputError) or _order(found) <= _order(plain):
         return found
     no_more = "aligned, the suspect says no more"
-    return Referred.of(plain, Through(committed=beside.committed, reason=no_more, no_more=True))
+    last = Through(committed=beside.committed, reason=no_more, no_more=True, not_followed=reference.unread)
+    return Referred.of(plain, last)
 
 
 def _order(verdict: Verdict) -> tuple[bool, bool, float]:
@@ -327,6 +339,7 @@ class _Beside:
             log10_choices=max(one.log10_choices for one in done),
             similarity=round(min(1.0, max(one.similarity for one in done)), 6),
             left_out=tuple(sorted(set().union(*self._done))),
+            not_followed=self.reference.unread,
         )
 
     def _carries(self, mark: Mark) -> bool:

@@ -44,7 +44,7 @@ from ticket_sig.marks.freezenet.reading import Matches, chances_to_match, matche
 from ticket_sig.marks.mark import Mark, Model, as_weights, check_dtype, signed, under_tied_names
 from ticket_sig.models import MODELS, build_for
 from ticket_sig.models.own import check_bound, parameters_of
-from ticket_sig.options import Options, one_of, option, within
+from ticket_sig.options import Options, not_blank, one_of, option, within
 from ticket_sig.statistics import log10_tail
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
@@ -61,7 +61,9 @@ class FreezeNetOptions(Options):
     """What decides a watermark: its data, how many values, and from which weights."""
 
     message: str | None = option(
-        "The data: the bytes of this text; else those of --secret; else 32 fresh ones.", default=None
+        "The data: the bytes of this text; else those of --secret; else 32 fresh ones.",
+        default=None,
+        check=not_blank,
     )
     length: int | None = option("How many weights are fixed.", default=None)
     share: float | None = option("Their share of all weights, 0 to 1.", default=None, check=within(0, 1))

@@ -112,7 +112,8 @@ class KeyMark(Mark):
     def from_json(cls, value: Mapping[str, Any]) -> KeyMark:
         """Reads the claim's fields; InputError where one is missing, of another type or out of range."""
         commitment, locked, score = (entry(value, name, str) for name in ("commitment", "locked", "score"))
-        return cls(commitment, locked, score, whole(value, "kept_locked"), whole(value, "kept_key"))
+        kept = (whole(value, name, least=0) for name in ("kept_locked", "kept_key"))
+        return cls(commitment, locked, score, *kept)
 
     def __str__(self) -> str:
         return f"{self.name}, {self.kept_key} weights by {self.score}; {self.kept_locked} are locked"

@@ -14,6 +14,7 @@ from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.marks.key_mask.key import Key
 from ticket_sig.mask import Mask
+from ticket_sig.options import share as check_share
 from ticket_sig.ticket import HistoryEntry, Ticket, retie
 
 # Batch norm's running statistics, by the last part of their names, and what they start from.
@@ -38,8 +39,7 @@ def taken_apart(
         InputError: a share that leaves nothing to the key or the locked ticket; scores of another ticket or
             that are not numbers; tied weights under different masks.
     """
-    if not 0 < share < 1:
-        raise bad_input("", "share", "between 0 and 1, without both", str(share))
+    check_share("share", share)
     copies = _copies(ticket)
     kept = sum(int(k.sum()) for name, k in ticket.mask.items() if name not in copies)
     count = round(share * kept)

@@ -70,7 +70,7 @@ def add_weights(
             count = _put_back(count, ticket, kept, free_there, key)
     if count:
         hint = "the model is too dense to be signed at its number of weights; prune it first (--prune 0.8), "
-        hint += "or give its mask where that lies in another file (--mask FILE)"
+        hint += "or give a mask that prunes it, where that lies in another file (--mask FILE)"
         expected = f"{count} more, to put back as many as the code removes"
         raise bad_input("mask", "pruned weights", expected, "none left", hint=hint)
 
@@ -93,7 +93,8 @@ def remove_weights(
             _spare(free_there, place, code)
             count = _switch(count, False, kept, free_there, partial(_sizes, ticket.weights, free_there))
     if count:
-        hint = "the model is too sparse for this code; choose a smaller version"
+        smaller = ", or choose a smaller version" if code.version > 1 else ""
+        hint = f"the model is too sparse for this code; prune it less{smaller}"
         expected = f"{count} more, to make room for those the code adds"
         raise bad_input("mask", "kept weights", expected, "none left", hint=hint)
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ticket_sig.digests import bytes_digest
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import bad_input, some
 from ticket_sig.fields import entry, whole
 from ticket_sig.marks.mark import Frame, Mark, Model, as_ticket
 from ticket_sig.marks.mask_change import moved
@@ -26,7 +26,7 @@ from ticket_sig.marks.qr_code.placement import PlacedCode, Placement, best_code,
 from ticket_sig.marks.qr_code.reading import CodeReading, read_code
 from ticket_sig.marks.qr_code.survival import worths
 from ticket_sig.mask import Mask
-from ticket_sig.options import Options, one_of, option, within
+from ticket_sig.options import Options, not_blank, one_of, option, within
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
 
@@ -37,7 +37,7 @@ _SEEN = 0.3  # difference of kernel densities that shows in a picture of the ker
 class CodeOptions(Options):
     """What decides a code and its place."""
 
-    message: str = option("Any text that fits.")
+    message: str = option("Any text that fits.", check=not_blank)
     version: int | None = option(
         "Size of the code, 1 to 40; the smallest that fits by default.", default=None, check=within(1, 40)
     )
@@ -136,12 +136,14 @@ class CodeMark(PlacedCode, Mark):
         # Codes of version 0.1 have no header, and its claims say nothing of one.
         if (eci := "eci" in code) and whole(code, "eci") != qr.UTF8:
             raise bad_input("claim", "eci", f"{qr.UTF8} (UTF-8), or no such field", str(code["eci"]))
-        placement = Placement(entry(place, "layer", str), whole(place, "row"), whole(place, "column"))
+        row, column = (whole(place, name, least=0) for name in ("row", "column"))
+        placement = Placement(entry(place, "layer", str), row, column)
         message, level = entry(value, "message", str), entry(code, "level", str)
         mark = cls(message, whole(code, "version"), level, data_mask, placement, tuple(shape), eci)
         # Refuses a version, level or message that cannot be, and a qrcode package that writes it otherwise.
         if (found := _digest(mark.code())) != (expected := entry(code, "digest", str)):
             raise bad_input("claim", "digest of the code", expected, found)
+        placement.check(qr.side(mark.version), mark.shape, "claim")
         return mark
 
     def __str__(self) -> str:
@@ -201,5 +203,5 @@ def _smallest_version(options: CodeOptions, ticket: Ticket, names: Sequence[str]
 
 def _layers(mask: Mask, layer: str | None) -> list[str]:
     if layer is not None and layer not in mask:
-        raise bad_input("", "layer", f"one of the mask's ({', '.join(mask)})", layer)
+        raise bad_input("", "layer", f"one of the mask's ({some(list(mask))})", layer)
     return list(mask) if layer is None else [layer]

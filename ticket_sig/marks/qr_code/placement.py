@@ -40,6 +40,18 @@ class Placement:
             raise bad_input("", "place", "LAYER:ROW:COLUMN, such as layer2.1.conv1:2:3", repr(text))
         return cls(layer, *map(int, numbers))
 
+    def check(self, side: int, shape: Sequence[int], where: object) -> None:
+        """Checks that a code of a side lies within a layer of a shape.
+
+        Raises:
+            InputError: a part of it lies outside.
+        """
+        rows, columns = shape[:2]
+        if not (0 <= self.row <= rows - side and 0 <= self.column <= columns - side):
+            found = f"rows {self.row}..{self.row + side - 1}, columns {self.column}..{self.column + side - 1}"
+            expected = f"a region of the {rows}x{columns} kernels of {self.layer}"
+            raise bad_input(where, "placement", expected, found)
+
     def cut(self, kernels: NDArray[_Scalar], side: int) -> NDArray[_Scalar]:
         """The region [side, side, ...] of a kernel map, as a view."""
         return kernels[self.row : self.row + side, self.column : self.column + side]

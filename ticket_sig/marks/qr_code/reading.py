@@ -218,10 +218,7 @@ def modules(weights: Tensor, mark: PlacedCode) -> Bits:
 def _strengths(weights: Tensor, mark: PlacedCode) -> Strengths:
     """The largest magnitude of each kernel at the mark's place, [side, side]."""
     n, place = qr.side(mark.version), mark.placement
-    rows, columns = weights.shape[:2]
-    if not (0 <= place.row <= rows - n and 0 <= place.column <= columns - n):
-        found = f"rows {place.row}..{place.row + n - 1}, columns {place.column}..{place.column + n - 1}"
-        raise bad_input(place.layer, "placement", f"a region of its {rows}x{columns} kernels", found)
+    place.check(n, weights.shape, "model")
     return strengths(weights, place, n)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import bad_input, some
 from ticket_sig.marks.mark import Model, as_ticket
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.correctable import correctable
@@ -265,7 +265,7 @@ def _named(ticket: Ticket, place: Placement) -> Placement:
     for name in (place.layer, f"{place.layer}.weight"):
         if name in ticket.mask:
             return replace(place, layer=name)
-    raise bad_input("", "layer", f"one of the mask's ({', '.join(ticket.mask)})", place.layer)
+    raise bad_input("", "layer", f"one of the mask's ({some(list(ticket.mask))})", place.layer)
 
 
 def _versions(version: int | None) -> Sequence[int]:
