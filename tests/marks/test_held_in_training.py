@@ -310,7 +310,7 @@ def test_a_run_that_version_0_1_began_goes_on(tmp_path: Path) -> None:
         again(tmp_path / "a", mark(), engine=_ALWAYS, model=at_forward(TinyNet(), 5, stop))
     record = json.loads((tmp_path / "a" / "run.json").read_text())
     assert record["mark"] == mark().digest and "marks" not in record
-    code = CodeMark("m", 1, "L", 0, Placement("c2.weight", 0, 0), (8, 4, 3, 3))
+    code = CodeMark("m", 1, "L", 0, Placement("c2.weight", 0, 0), (24, 21, 3, 3))
     claim = claim_of([code, mark(manifest={"f2.weight": (4, 12)}, length=5)], {})
     assert [one.name for one in kept_in_training(claim)] == ["freezenet"]
     assert kept_in_training(claim_of([code], {})) == [] == kept_in_training(None)

@@ -356,7 +356,7 @@ def test_what_changes_after_the_first_use_is_named() -> None:
     many = nn.Sequential(*(nn.Linear(2, 2) for _ in range(6)))
     watermark = Watermark(b"a", 3)
     watermark.apply(many)
-    with pytest.raises(InputError, match=r"3\.weight: expected shape \[2, 2\], found none and 4 more$"):
+    with pytest.raises(InputError, match=r"3\.weight: expected shape \[2, 2\], found none; and 4 more$"):
         watermark.verify({})
 
 
