@@ -157,7 +157,7 @@ class Lease:
             self._stop(process)
         return code, self.report.log.read_bytes()[begin:].decode(errors="replace")
 
-    def stop(self, *_: object) -> None:
+    def end_now(self, *_: object) -> None:
         """Ends the time now, as a signal asks. A handler that raised could be lost, in a destructor say."""
         self.end = time.monotonic()
 
@@ -292,7 +292,7 @@ def main() -> None:
     report = Report(options.out, options.minutes, options.steps)
     lease = Lease(options.minutes, report)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lease.stop)
+        signal.signal(number, lease.end_now)
     steps: dict[str, Callable[[], Outcome]] = {
         "tests": lambda: run_tests(lease),
         "epoch": lambda: run_epoch(lease, sizes, options.out),

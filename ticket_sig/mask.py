@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from ticket_sig.errors import InputError, bad_input, refuse
+from ticket_sig.errors import InputError, bad_input, refuse, some
 from ticket_sig.wrappers import without
 
 _PART = 1 << 20
@@ -254,6 +254,11 @@ def pruned_by_torch(where: str, name: str) -> InputError:
 def not_yet_shaped(where: str, name: str) -> InputError:
     """The error for a tensor of a lazy layer."""
     return bad_input(where, name, "a shape", "a lazy one", hint="call the network on a batch first")
+
+
+def no_layer(mask: Mask, name: str) -> InputError:
+    """The error for a layer that the mask does not have."""
+    return bad_input("", "layer", f"one of the mask's ({some(list(mask))})", name)
 
 
 def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

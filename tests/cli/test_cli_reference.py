@@ -16,9 +16,10 @@ from support.command_line import Command, could_not, read_json
 from support.networks import dense_bundle
 from support.tickets import sparse_ticket
 
-from ticket_sig import Claim, load, recovery
+from ticket_sig import Claim, load
 from ticket_sig.digests import tensor_digest
 from ticket_sig.recovery.undone import Undone
+from ticket_sig.verification import through
 
 MESSAGE = "owner@example.org"
 
@@ -169,7 +170,7 @@ def test_the_first_line_says_the_condition(
         undone = (Undone("renamed", 37, "tensors"),)
         return SimpleNamespace(ticket=owned, undone=undone, log10_choices=200.0, similarity=0.99)
 
-    monkeypatch.setattr(recovery, "align", back, raising=False)
+    monkeypatch.setattr(through, "align", back)
     torch.save({n: w.flip(0) for n, w in owned.weights.items()}, tmp_path / "suspect.pt")
     verify = ["verify", tmp_path / "suspect.pt", "--claim", signed / "claim.json"]
     assert ticket_sig(*verify).code == 1

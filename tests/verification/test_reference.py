@@ -13,7 +13,7 @@ import torch
 from support.tickets import sparse_ticket
 from torch import Tensor, nn
 
-from ticket_sig import Claim, InputError, Mask, Ticket, embed, recovery, verify
+from ticket_sig import Claim, InputError, Mask, Ticket, embed, verify
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.formats.safetensors_file import write_safetensors
@@ -22,6 +22,7 @@ from ticket_sig.marks.embed import Embedded
 from ticket_sig.marks.key_mask.mark import KeyMark
 from ticket_sig.progress import Silent
 from ticket_sig.recovery.undone import Undone
+from ticket_sig.verification import through
 from ticket_sig.verification.through import Referred
 from ticket_sig.verification.white_box import verify_file
 
@@ -65,7 +66,7 @@ class Fake:
 def align(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """In place of the alignment."""
     fake = Fake()
-    monkeypatch.setattr(recovery, "align", fake, raising=False)
+    monkeypatch.setattr(through, "align", fake)
     return fake
 
 
@@ -365,5 +366,5 @@ def test_a_suspect_that_lacks_the_layers_may_be_aligned(align: Fake) -> None:
         return align(replace(ticket, weights=own, mask=Mask.of_zeros(own)), reference, without=without)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recovery, "align", renamed, raising=False)
+        patch.setattr(through, "align", renamed)
         assert referred(suspect, made.claim, made.reference).verified

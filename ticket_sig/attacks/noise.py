@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from ticket_sig.attacks.attack import Attack, Attacked
 from ticket_sig.attacks.revive import SCALE, draw_positions, kept_spread, revive
 from ticket_sig.attacks.scene import Scene, stolen
-from ticket_sig.errors import bad_input, some
-from ticket_sig.mask import Mask
+from ticket_sig.errors import bad_input
+from ticket_sig.mask import Mask, no_layer
 from ticket_sig.options import option, positive, share
 from ticket_sig.ticket import Ticket, retie
 
@@ -34,7 +34,7 @@ class Noise(Attack):
             InputError: no layer of that name, or too few weights are pruned, or kept.
         """
         if self.layer is not None and self.layer not in ticket.mask:
-            raise bad_input("", "layer", f"one of the mask's ({some(list(ticket.mask))})", self.layer)
+            raise no_layer(ticket.mask, self.layer)
         chosen = {name: k for name, k in ticket.mask.items() if self.layer in (None, name)}
         count = round(self.rate * sum(int(k.sum()) for k in chosen.values()))
         free = sum(int((~k).sum()) for k in chosen.values())

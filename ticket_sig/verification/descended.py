@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ticket_sig import recovery
 from ticket_sig.errors import about
 from ticket_sig.files import read_json
 from ticket_sig.formats import load
 from ticket_sig.progress import Progress, Steps
+from ticket_sig.recovery import align
 from ticket_sig.recovery.descent import SHIPPED, Descent, Null, descent
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
@@ -139,7 +139,7 @@ def descended(
         InputError: they cannot be aligned (`recovery.align`); a suspect of another architecture, for one.
     """
     known = reference_of(reference)
-    done = recovery.align(suspect, known)
+    done = align(suspect, known)
     nulls = shipped()
     arch = fitting(known.ticket) if known.graph is not None else None
     family = arch if any(_family_of(name) == arch for name in nulls) else None

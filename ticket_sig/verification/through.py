@@ -28,7 +28,6 @@ from typing import Any
 
 from torch import nn
 
-from ticket_sig import recovery
 from ticket_sig.claim import Claim
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import InputError, about, bad_input
@@ -38,6 +37,7 @@ from ticket_sig.marks import Mark, Model
 from ticket_sig.marks.mark import as_ticket, verdict_on
 from ticket_sig.models import MODELS, build_for
 from ticket_sig.progress import Steps
+from ticket_sig.recovery import align
 from ticket_sig.recovery.reference import Reference
 from ticket_sig.recovery.undone import Undone
 from ticket_sig.statistics import corrected, format_p
@@ -62,7 +62,7 @@ class Through:
         log10_choices: permutations and symmetries that alignment could choose from.
         similarity: of the aligned suspect to the reference, 0 to 1; None where the verdict is on the suspect
             as it stands.
-        left_out: layers that had no say in the alignment, as the reference carries marks in them.
+        left_out: layers that were not used to align, as the reference carries marks in them.
         reason: why the verdict is on the suspect as it stands, though nothing is verified so.
         no_more: whether this is the reason: aligned, it says no more. Else it could not be aligned.
         not_followed: why it was aligned by names and shapes alone; None where channels were followed, too.
@@ -314,7 +314,7 @@ class _Beside:
             self.steps.next("aligning with the reference")
             try:
                 suspect = as_ticket(self.suspect)
-                self._done[without] = recovery.align(suspect, self.reference, without=without)
+                self._done[without] = align(suspect, self.reference, without=without)
             except InputError as error:
                 self._done[without] = error
         if isinstance(done := self._done[without], InputError):

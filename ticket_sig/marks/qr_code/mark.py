@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ticket_sig.digests import bytes_digest
-from ticket_sig.errors import bad_input, some
+from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry, whole
 from ticket_sig.marks.mark import Frame, Mark, Model, as_ticket
 from ticket_sig.marks.mask_change import moved
@@ -25,7 +25,7 @@ from ticket_sig.marks.qr_code.embedding import write
 from ticket_sig.marks.qr_code.placement import PlacedCode, Placement, best_code, best_placement
 from ticket_sig.marks.qr_code.reading import CodeReading, read_code
 from ticket_sig.marks.qr_code.survival import worths
-from ticket_sig.mask import Mask
+from ticket_sig.mask import Mask, no_layer
 from ticket_sig.options import Options, not_blank, one_of, option, within
 from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows
@@ -203,5 +203,5 @@ def _smallest_version(options: CodeOptions, ticket: Ticket, names: Sequence[str]
 
 def _layers(mask: Mask, layer: str | None) -> list[str]:
     if layer is not None and layer not in mask:
-        raise bad_input("", "layer", f"one of the mask's ({some(list(mask))})", layer)
+        raise no_layer(mask, layer)
     return list(mask) if layer is None else [layer]

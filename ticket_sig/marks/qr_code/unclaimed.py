@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ticket_sig.errors import bad_input, some
+from ticket_sig.errors import bad_input
 from ticket_sig.marks.mark import Model, as_ticket
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.correctable import correctable
 from ticket_sig.marks.qr_code.placement import Placement, count_placements
 from ticket_sig.marks.qr_code.qr import Bits
 from ticket_sig.marks.qr_code.reading import Strengths, soft_readings, strengths, strongest
-from ticket_sig.mask import kernel_map
+from ticket_sig.mask import kernel_map, no_layer
 from ticket_sig.options import one_of, within
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import Ticket
@@ -265,7 +265,7 @@ def _named(ticket: Ticket, place: Placement) -> Placement:
     for name in (place.layer, f"{place.layer}.weight"):
         if name in ticket.mask:
             return replace(place, layer=name)
-    raise bad_input("", "layer", f"one of the mask's ({some(list(ticket.mask))})", place.layer)
+    raise no_layer(ticket.mask, place.layer)
 
 
 def _versions(version: int | None) -> Sequence[int]:
