@@ -17,6 +17,7 @@ from ticket_sig import Mask
 from ticket_sig.digests import tensor_digest
 from ticket_sig.models import build
 from ticket_sig.training.batches import Batches
+from ticket_sig.training.device import pick_device
 from ticket_sig.training.iteration import Iteration, set_rate
 from ticket_sig.training.loop import Engine, train
 from ticket_sig.training.teacher import Teacher
@@ -80,12 +81,12 @@ def test_without_a_gpu_nothing_is_captured() -> None:
 
 
 def on_gpu(model: nn.Module, capture: bool, teacher: Teacher | None = None) -> dict[str, Tensor]:
-    engine = Engine(device=torch.device("cuda"), capture=capture, checkpoint_seconds=0)
+    engine = Engine(device=pick_device("cuda"), capture=capture, checkpoint_seconds=0)
     return train(model, tiny_data(), tiny_recipe(precision="bf16"), engine, teacher=teacher).weights
 
 
 def captures(model: nn.Module) -> bool:
-    step = step_on(model.cuda(), torch.device("cuda"), capture=True)
+    step = step_on(model.cuda(), pick_device("cuda"), capture=True)
     step(0)
     return step.captured
 
@@ -104,8 +105,8 @@ def test_a_graph_keeps_nothing_that_was_freed() -> None:
     """Memory that is handed out between two replays is not memory that a graph reads."""
     torch.manual_seed(0)
     model = build("resnet20", 4, 1, seed=0)
-    step = step_on(model.cuda(), torch.device("cuda"), capture=True)
-    twin = step_on(build("resnet20", 4, 1, seed=0).cuda(), torch.device("cuda"), capture=False)
+    step = step_on(model.cuda(), pick_device("cuda"), capture=True)
+    twin = step_on(build("resnet20", 4, 1, seed=0).cuda(), pick_device("cuda"), capture=False)
     for number in range(6):
         step(number), twin(number)
         scribble = [torch.full((n,), -1, dtype=torch.int64, device="cuda") for n in range(1, 64)]
@@ -144,7 +145,7 @@ class StopsInTheSecondEpoch(Notes):
 def test_on_a_gpu_stopped_and_resumed_it_ends_with_the_same_bits(capture: bool, tmp_path: Path) -> None:
     """Promise 2."""
     stops = Engine(
-        device=torch.device("cuda"), capture=capture, checkpoint_seconds=0, progress=StopsInTheSecondEpoch()
+        device=pick_device("cuda"), capture=capture, checkpoint_seconds=0, progress=StopsInTheSecondEpoch()
     )
     recipe, state = tiny_recipe(precision="bf16"), tmp_path / "state.safetensors"
     with pytest.raises(Stopped):

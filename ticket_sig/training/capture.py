@@ -38,6 +38,7 @@ class CapturedIteration:
         """
         if count in self._graphs:
             return
+        self._first.zero_()  # of the step before there may be fewer rows behind it
         before = [t.clone() for t in state()]
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))

@@ -14,8 +14,6 @@ from ticket_sig.version import VERSION
 def pick_device(name: str = "auto") -> torch.device:
     """Returns the device of that name; "auto" is a GPU where there is one.
 
-    For a GPU it has cuDNN compute deterministically and without TF32, for the whole process.
-
     Raises:
         InputError: no such device on this machine.
     """
@@ -27,11 +25,16 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         found = f"{name} ({str(error).splitlines()[0]})"
         raise bad_input("", "device", "one that this machine has", found) from None
+    compute_exactly(device)
+    return device
+
+
+def compute_exactly(device: torch.device) -> None:
+    """On a GPU, has cuDNN compute the same bits every time, and without TF32; for the whole process."""
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
-    return device
 
 
 def pick_precision(name: str, device: torch.device) -> str:

@@ -25,9 +25,9 @@ def accuracy(model: nn.Module, split: Split, data: Dataset, device: torch.device
 
 @torch.no_grad()
 def predicted(model: nn.Module, split: Split, data: Dataset, device: torch.device, precision: str) -> Tensor:
-    """The class that the network gives each image: int64 [n], on the device."""
+    """The class that the network, which is moved to the device, gives each image: int64 [n], there."""
     was_training = model.training
-    model.eval()
+    model.to(device).eval()
     normalise = Normaliser(data, device)
     found = []
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -54,4 +54,4 @@ def weights_accuracy(
     model = build(arch, data.classes, data.channels)
     model.load_state_dict(weights_for(model.state_dict(), weights, arch))
     device = device or torch.device("cpu")
-    return accuracy(model.to(device), data.test, data, device, precision)
+    return accuracy(model, data.test, data, device, precision)

@@ -23,7 +23,7 @@ from ticket_sig.progress import Progress, Silent
 from ticket_sig.ticket import check_finite, tie, ties
 from ticket_sig.training.batches import Batches, TriggerBatch
 from ticket_sig.training.checkpoint import read_checkpoint, write_checkpoint
-from ticket_sig.training.device import made_with
+from ticket_sig.training.device import compute_exactly, made_with
 from ticket_sig.training.evaluate import BATCH, accuracy
 from ticket_sig.training.iteration import Iteration
 from ticket_sig.training.marks import KeptMark
@@ -76,6 +76,7 @@ class Engine:
         """
         if self.keep_memory and self.device.type == "cpu":
             keep_freed_memory()
+        compute_exactly(self.device)
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         fused = fuse(model, self.fused and self.device.type == "cpu" and precision == "bf16")
         kernels, layers = f"fused {fused}" if fused else "torch", sparse_layers(model)
