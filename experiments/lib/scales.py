@@ -84,6 +84,24 @@ SCALES = {
         teaching=Steps(6),
         tried=(4, 6, 8, 16),
     ),
+    "gpu": Scale(
+        "gpu",
+        tuple(Subject(arch, "cifar10", "cifar100") for arch in ("resnet18", "vgg16")),
+        "Large networks in minutes of a GPU: one seed, 16 epochs for the dense network, 6 for each ticket, "
+        "pruned in four rounds and rewound late, to epoch 10 of 16.",
+        shares=(0.05,),
+        seeds=(0,),
+        search=(
+            "quick",
+            {
+                "length": Steps(16),
+                "rewind": Steps(10),
+                "retrain": "rewind",
+                "rates": (0.6,),
+                "density": 0.03,
+            },
+        ),
+    ),
     "smoke": Scale(
         "smoke",
         (Subject("resnet20", "digits", "digits"),),
