@@ -85,7 +85,7 @@ def _show_results(arguments: Sequence[str]) -> int:
     parser = _parser("", __doc__, f"{_listed(all_of_them, tuple(RESULTS))}\n\n{programs}")
     parser.add_argument("names", nargs="+", metavar="NAME", help="see below")
     run_options(parser, smoke=False)
-    sizes = "paper: as published; quick: hours on two cores, by default; smoke: does it run"
+    sizes = "paper: as published; quick: hours on two cores, by default; gpu: minutes; smoke: does it run"
     parser.add_argument("--scale", choices=SCALES, default="quick", help=sizes)
     where = "where RESULTS.md, cells, tables and figures go; for smoke RUN/results, else experiments/"
     parser.add_argument("--results", type=Path, help=where)
@@ -105,8 +105,11 @@ def _unknown(name: str) -> InputError:
 
 
 def _measure_and_show(options: argparse.Namespace) -> None:
-    scale, every = SCALES[options.scale], [name for name in RESULTS if name not in BY_NAME_ALONE]
+    scale = SCALES[options.scale]
+    every = [name for name in scale.names or RESULTS if name not in BY_NAME_ALONE]
     names = [name for given in options.names for name in (every if given == _ALL else [given])]
+    if lacking := [name for name in names if not scale.has(name)]:
+        raise bad_input("", "name", f"one of {', '.join(scale.names)} at scale {scale.name}", lacking[0])
     results = options.results or (options.out / "results" if scale.name == "smoke" else FOLDER)
     results.mkdir(parents=True, exist_ok=True)
     deadline = None if options.minutes is None else time.time() + 60 * options.minutes

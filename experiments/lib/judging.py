@@ -62,10 +62,11 @@ class Beside:
         if ours:
             self.checks.append(Check(network, what, set(ours) == {published}, len(ours)))
 
-    def judged(self, measured: int, asked: int, found: str = "") -> list[str]:
+    def judged(self, name: str, measured: int, asked: int, found: str = "") -> list[str]:
         """A result in four parts: what came out, on what, how near it is, and what is missing and why.
 
         Args:
+            name: of the result.
             measured, asked: cells.
             found: what they show in a sentence, where it is not the source's.
         """
@@ -79,7 +80,7 @@ class Beside:
         else:
             outcome = "not run" if not measured else "measured" if whole else "measured in part"
             on = f"{measured} of {asked} cells" if asked else ""
-        rest = [f"Not run: {_needs(missing)}."] if missing else []
+        rest = [f"Not run: {_needs(name, missing)}."] if missing else []
         rest += [f"{asked - measured} of {asked} cells not measured yet."] if 0 < measured < asked else []
         rest += [f"Why it differs: {self.why}"] if self.why and agree < len(self.checks) else []
         near = [*_counts(self.checks, len(run) > 1), *([found] if found and measured else [])]
@@ -105,10 +106,10 @@ def _range(numbers: Sequence[int]) -> str:
     return " to ".join(dict.fromkeys(map(str, (min(numbers), max(numbers)))))
 
 
-def _needs(networks: Collection[str]) -> str:
+def _needs(result: str, networks: Collection[str]) -> str:
     """What was not run, by the first scale that has it."""
-    groups = dict[str, list[str]]()
+    groups, having = dict[str, list[str]](), [one for one in SCALES.values() if one.has(result)]
     for name in networks:
-        scales = [scale.name for scale in SCALES.values() if name in map(str, scale.subjects)]
+        scales = [scale.name for scale in having if name in map(str, scale.subjects)]
         groups.setdefault(f"`--scale {scales[0]}`" if scales else "no scale has it", []).append(name)
     return "; ".join(f"{', '.join(names)} ({need})" for need, names in groups.items())

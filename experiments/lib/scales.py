@@ -37,6 +37,7 @@ class Scale:
         retraining: length and learning rate of a retraining; None = the recipe's.
         teaching: length of one with triggers, and of the one it is compared with.
         tried: triggers a batch that were tried with the length of `retraining`.
+        names: of the results that it has; none = all.
     """
 
     name: str
@@ -50,11 +51,16 @@ class Scale:
     retraining: tuple[Steps, float] | None = None
     teaching: Steps | None = None
     tried: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def published(self) -> tuple[Subject, ...]:
         """All subjects: those of Tables 1 to 4 and Figure 2."""
         return (*self.subjects, *self.further)
+
+    def has(self, name: str) -> bool:
+        """Whether it has a result."""
+        return not self.names or name in self.names
 
 
 _PAPER = [
@@ -63,7 +69,26 @@ _PAPER = [
     for dataset, other in (("cifar10", "cifar100"), ("cifar100", "cifar10"))
 ]
 NETWORKS = tuple(map(str, _PAPER))  # that NeurIPS'21 publishes curves of
+_FEW_ROUNDS: dict[str, Any] = {
+    "length": Steps(16),
+    "rewind": Steps(10),
+    "retrain": "rewind",
+    "rates": (0.6,),
+    "density": 0.03,
+}
+_OF_TICKETS = tuple(f"table{n}" for n in range(1, 9)) + tuple(f"figure{n}" for n in range(2, 7))
+# What was not run is said with the first that has it.
 SCALES = {
+    "gpu": Scale(
+        "gpu",
+        tuple(Subject(arch, "cifar10", "cifar100") for arch in ("resnet18", "vgg16")),
+        "Large networks in minutes of a GPU: one seed, 16 epochs for the dense network, 6 for each ticket, "
+        "pruned in four rounds and rewound late, to epoch 10 of 16.",
+        shares=(0.05,),
+        seeds=(0,),
+        search=("quick", _FEW_ROUNDS),
+        names=_OF_TICKETS,
+    ),
     "paper": Scale(
         "paper",
         tuple(_PAPER),
@@ -83,24 +108,6 @@ SCALES = {
         retraining=(Steps(4), 0.2),
         teaching=Steps(6),
         tried=(4, 6, 8, 16),
-    ),
-    "gpu": Scale(
-        "gpu",
-        tuple(Subject(arch, "cifar10", "cifar100") for arch in ("resnet18", "vgg16")),
-        "Large networks in minutes of a GPU: one seed, 16 epochs for the dense network, 6 for each ticket, "
-        "pruned in four rounds and rewound late, to epoch 10 of 16.",
-        shares=(0.05,),
-        seeds=(0,),
-        search=(
-            "quick",
-            {
-                "length": Steps(16),
-                "rewind": Steps(10),
-                "retrain": "rewind",
-                "rates": (0.6,),
-                "density": 0.03,
-            },
-        ),
     ),
     "smoke": Scale(
         "smoke",

@@ -102,11 +102,11 @@ def line(label: str, x: Sequence[Any], values: Sequence[Sequence[float]], publis
 
 def write(name: str, experiment: Experiment, bench: Bench, folder: Path) -> str:
     """Writes table, picture and section of one experiment; returns the section."""
-    result, name = experiment.result(bench), f"{name}-{bench.scale.name}"
+    result, at = experiment.result(bench), f"{name}-{bench.scale.name}"
     columns = result.columns.split(" | ")
-    with whole_file(folder / "tables" / f"{name}.csv") as partial, partial.open("w", newline="") as file:
+    with whole_file(folder / "tables" / f"{at}.csv") as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows([columns, *result.rows])
-    picture = folder / "figures" / f"{name}.png"
+    picture = folder / "figures" / f"{at}.png"
     if result.draw is not None:
         result.draw(picture)
     elif result.lines:
@@ -115,14 +115,14 @@ def write(name: str, experiment: Experiment, bench: Bench, folder: Path) -> str:
     cells = {cell.file: cell for cell in experiment.cells(bench)}.values()
     measured = [(cell, found) for cell in cells if (found := bench.store.measured(cell)) is not None]
     section = Section(
-        name,
+        at,
         f"{experiment.TITLE} (scale {bench.scale.name})",
-        result.beside.judged(len(measured), len(cells), result.found),
+        result.beside.judged(name, len(measured), len(cells), result.found),
         [
             *(table(columns, result.rows) if result.rows else []),
             "",
             *(f"- {note}" for note in [*result.notes, *_of_this_scale(bench, result)]),
-            *(["", f"![{experiment.TITLE}](figures/{name}.png)"] if drawn else []),
+            *(["", f"![{experiment.TITLE}](figures/{at}.png)"] if drawn else []),
         ],
         f"{len(measured)} of {len(cells)} cells measured." if cells else "",
         [cell.asked["recipe"] for cell, _ in measured],

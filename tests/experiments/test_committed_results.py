@@ -22,6 +22,7 @@ from experiments.lib.showing import write
 from ticket_sig.cells import Cell, Measured, Store
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
+from ticket_sig.files import read_json
 from ticket_sig.progress import Silent
 from ticket_sig.training.loop import Engine
 
@@ -105,3 +106,21 @@ def test_a_table_that_needs_no_data_is_printed_again_without_computing(
 def test_a_card_names_a_command_that_is_there(card: str) -> None:
     text = (FOLDER.parent / "checkpoints" / card / "README.md").read_text()
     assert "`python -m experiments ship_ticket --data DIR --out RUN --recipe two-cores`" in text
+
+
+def test_what_a_gpu_measured_stands_in_its_sections() -> None:
+    """They cannot be printed again: the searches' run folders were not kept."""
+    sections = sections_of(COMMITTED)
+    cells = [read_json(path) for path in (FOLDER / "cells" / "gpu").iterdir()]
+    assert cells
+    for cell in cells:
+        name = "table2-gpu" if cell["name"].startswith("embedding") else "table6-gpu"
+        assert f"| {cell['measured']['accuracy']:.2f} (1) |" in sections[name], cell["name"]
+
+
+def test_a_scale_says_which_results_it_has(tmp_path: Path, experiments: Callable[..., Any]) -> None:
+    done = experiments(
+        "table1", "descent", "--scale", "gpu", "--out", tmp_path / "run", "--results", tmp_path
+    )
+    assert done.code == 2
+    assert "name: expected one of table1, " in done.err and "at scale gpu, found descent" in done.err

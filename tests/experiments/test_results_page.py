@@ -27,7 +27,7 @@ def test_a_number_agrees_within_a_point_or_in_the_interval(
 ) -> None:
     beside = Beside([A], "too short")
     beside.number(A, "test %", ours, published)
-    said, _, _, rest = beside.judged(3, 3)
+    said, _, _, rest = beside.judged("table1", 3, 3)
     assert said == outcome and ("too short" in rest) == (outcome == "differs")
 
 
@@ -36,12 +36,12 @@ def test_a_network_or_a_cell_that_was_not_run_makes_it_a_part_and_is_named_with_
     beside.number(A, "test %", [90.0, 90.2], 90.0)
     beside.number(B, "test %", [], 70.0)
     beside.said(A, "decodes", [True, False])
-    outcome, on, near, rest = beside.judged(2, 4)
+    outcome, on, near, rest = beside.judged("table1", 2, 4)
     assert (outcome, on) == ("in part", f"{A}; seeds: 2")
     assert near == "test %: 1 of 1 (+0.1); decodes: 0 of 1"
     assert f"{B} (`--scale paper`); resnet50-cifar10 (no scale has it)" in rest and "2 of 4 cells" in rest
-    assert Beside([A]).judged(0, 4)[0] == "not run"
-    assert Beside().judged(4, 4, "all verified")[::2] == ["measured", "all verified"]
+    assert Beside([A]).judged("table1", 0, 4)[0] == "not run"
+    assert Beside().judged("descent", 4, 4, "all verified")[::2] == ["measured", "all verified"]
 
 
 def test_a_section_goes_into_its_place_and_what_nobody_uses_any_more_goes(tmp_path: Path) -> None:
