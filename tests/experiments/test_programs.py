@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from ticket_sig.formats import load
+from ticket_sig.formats.safetensors_file import read_safetensors
 
 
 @pytest.mark.slow
@@ -47,6 +49,10 @@ def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(
     assert "rates" not in (dense / "README.md").read_text().split("## What differs")[1]
     assert load(dense).ticket.mask.density == 1 and load(dense).claim is None
     assert load(signed).ticket.mask.density <= 0.2
+    history = [entry for entry in load(signed).ticket.history if entry.step in ("dense", "prune")]
+    ladder = read_safetensors(signed / "ladder.safetensors").values()
+    rungs = torch.cat([of_layer.flatten() for of_layer in ladder])
+    assert [int((rungs > rung).sum()) for rung in range(len(history))] == [entry.kept for entry in history]
     evaluate = ["evaluate_checkpoints", "--checkpoints", shipped]
     done = experiments(*evaluate)
     assert done.code == 0 and done.out.count(", equal") == 2 and "`signature` verified" in done.out

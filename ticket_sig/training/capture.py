@@ -6,7 +6,9 @@ one, the GPU waits for Python most of the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -68,12 +70,21 @@ class CapturedIteration:
         before = torch.get_rng_state(), torch.cuda.get_rng_state(self._device)
         for _ in range(_WARM_UP):
             work(self._rows(count))
-        mode = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with _waiting_is_an_error():
             work(self._rows(count))
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
         after = torch.get_rng_state(), torch.cuda.get_rng_state(self._device)
         if not all(torch.equal(a, b) for a, b in zip(before, after, strict=True)):
             raise RuntimeError("the step draws random numbers")
+
+
+@contextlib.contextmanager
+def _waiting_is_an_error() -> Iterator[None]:
+    """What waits for the host raises; PyTorch warns every time that it does not see all of it."""
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode")
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
