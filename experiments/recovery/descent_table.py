@@ -16,7 +16,7 @@ from torch import nn
 from experiments import CHECKPOINTS
 from experiments.lib.bench import Bench
 from experiments.lib.showing import Result
-from experiments.recovery.kinds_of_net import MAKE, initial
+from experiments.recovery.kinds_of_net import MAKE, WHOLE, initial
 from experiments.recovery.owned import OWNER, dense, recipe_of, trained
 from ticket_sig.attacks import Attacked, Scene, attack
 from ticket_sig.attacks.train_on import train_on
@@ -45,27 +45,33 @@ class Size:
 
     Attributes:
         independent: networks of every architecture, each pair of which is compared; by states.
-        owners: networks of every architecture that others are derived from.
-        epochs: of a network's training on digits.
+        owners: networks of every architecture that others are derived from, but of those in full width.
+        epochs, epochs_of_whole: of a network's training on digits, and of one in its full width.
     """
 
     independent: Mapping[str, tuple[int, tuple[str, ...]]]
     owners: int
     epochs: int
+    epochs_of_whole: int
+
+    def epochs_for(self, net: str) -> int:
+        """Of the training of an independent network."""
+        return self.epochs_of_whole if net in WHOLE else self.epochs
 
 
 _FULL = Size(
     {
         "resnet20": (14, STATES),
-        **{name: (14, STATES[:1]) for name in MAKE if name not in ("resnet20", "resnet18")},
+        **{name: (14, STATES[:1]) for name in (*MAKE, *WHOLE) if name != "resnet20"},
     },
     owners=3,
     epochs=10,
+    epochs_of_whole=3,
 )
 SIZES = {
     "paper": _FULL,
     "quick": _FULL,
-    "smoke": Size({"fully connected": (4, STATES[:1])}, owners=1, epochs=1),
+    "smoke": Size({"fully connected": (4, STATES[:1])}, owners=1, epochs=1, epochs_of_whole=1),
 }
 
 
@@ -88,7 +94,7 @@ def independent_of(bench: Bench, net: str) -> list[Cell]:
 
 def independent(bench: Bench, net: str, state: str, first: int, several: int) -> Cell:
     """One reference against all networks behind it."""
-    epochs = SIZES[bench.scale.name].epochs
+    epochs = SIZES[bench.scale.name].epochs_for(net)
 
     def measure() -> Measured:
         reference = reference_of(net, network(bench, net, first, epochs, state == "pruned"))
@@ -129,6 +135,7 @@ def derived_of(bench: Bench, net: str) -> list[Cell]:
         derived(bench, net, what, owner)
         for owner in range(SIZES[bench.scale.name].owners)
         for what in DERIVED
+        if net not in WHOLE
     ]
 
 
@@ -278,7 +285,9 @@ def result(bench: Bench) -> Result:
         "Every pair of the independent networks is compared, aligned as any suspect is. All networks are "
         "trained on digits but the shipped ones, of CIFAR-10: the ticket, pruned in rounds and trained "
         "again, against the dense network that it comes from. Pruned: once, a fifth kept. Transferred: "
-        "all digits under other numbers, with a fresh classifier, for as long as the training.",
+        "all digits under other numbers, with a fresh classifier, for as long as the training. Networks in "
+        f"full width are trained for {SIZES[bench.scale.name].epochs_of_whole} epochs, and none is derived "
+        "from them.",
     )
     shows = f"on the wrong side: {'; '.join(wrong) or 'none'}, of {lines} derived networks and all pairs"
     return Result(columns, rows, notes, draw=partial(_draw, bench) if lines else None, found=shows)

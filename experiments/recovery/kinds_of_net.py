@@ -135,7 +135,10 @@ MAKE: dict[str, Callable[[], nn.Module]] = {
     "with concatenations": DenseNet,
     "with depth-wise convolutions": MobileNet,
     "fully connected": Perceptron,
+}
+WHOLE: dict[str, Callable[[], nn.Module]] = {  # in their full width
     "resnet18": lambda: build("resnet18", CLASSES, CHANNELS),
+    "vgg16": lambda: build("vgg16", CLASSES, CHANNELS),
 }
 
 
@@ -143,4 +146,4 @@ def initial(name: str, seed: int) -> nn.Module:
     """A network for digits with its initial weights; PyTorch's own random state is left as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MAKE[name]()
+        return (MAKE | WHOLE)[name]()

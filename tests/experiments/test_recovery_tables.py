@@ -14,7 +14,7 @@ import torch
 from experiments.lib.calibration import distribution
 from experiments.recovery.free_table import reasons, told
 from experiments.recovery.innocents_aligned import together
-from experiments.recovery.kinds_of_net import MAKE, initial
+from experiments.recovery.kinds_of_net import MAKE, WHOLE, initial
 from experiments.recovery.recovery_table import _of_use
 from experiments.shipping import ship_null
 from ticket_sig.files import read_json
@@ -27,7 +27,7 @@ def rows(folder: Path, name: str) -> list[list[str]]:
     return list(csv.reader((folder / "results" / "tables" / f"{name}-smoke.csv").open()))[1:]
 
 
-@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("name", [*MAKE, *WHOLE])
 def test_every_network_of_the_tables_answers_digits_and_can_be_followed(name: str) -> None:
     network = initial(name, 0).eval()
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
