@@ -68,6 +68,11 @@ def test_the_epoch_benchmark_runs_without_a_gpu(benchmark: Callable[..., str]) -
     assert "floor: " in said and "eager: " in said and "captured: not run, needs a GPU" in said
 
 
+def test_recovery_is_timed_against_its_bound(benchmark: Callable[..., str]) -> None:
+    said = benchmark("recovery.py", "--arch", "resnet20", "--draws", 1, "--epochs", 1, "--threads", 1)
+    assert "resnet20, 20 % pruned: median " in said and "of 1 draws, bound 10" in said
+
+
 def test_path_scores_are_measured_against_networkx_and_the_loop(benchmark: Callable[..., str]) -> None:
     said = benchmark("path_scores.py", "--small", "--runs", 1)
     assert "betweenness: exact" in said and "networkx" in said and "rank correlation" in said
