@@ -28,6 +28,7 @@ _CLEAR = 0.9  # a layer that is so much alike needs no product of two to be comp
 DOUBTFUL = 0.35  # a layer that is less alike is taken only where nothing else leads on
 _STAGES = 3  # after which a layer may be taken (`_plain_first`)
 _MOST_PRODUCTS = 1024  # that are compared with a layer: a thief's spare tensors have millions
+_NORMS = 3  # further batch norms that are tried for one
 _BETTER = 0.1  # by how much what is less plain must fit better
 
 
@@ -72,10 +73,15 @@ class Walk:
         self._widths: list[int] = []
         self._normed = {tuple(k.tails.flatten().tolist()) for k in self._graph.links if k.norm}
         self.walked = Walked(symmetry)
-        self.others: dict[str, int] = {}  # by layer: what else could be it, and was not tried
+        self.doubts: list[str] = []  # what could be another part that was not tried, in order
         self.unsure: list[str] = []  # batch norms that were found, where one could be fused as well
         self.lacks_norm = False
         self._know(self._graph.inputs, Channels.plain(len(self._graph.inputs)))
+
+    def taken(self, name: str) -> tuple[Part, ...]:
+        """The parts that a layer or a batch norm of the reference is; none for one that is fused."""
+        layer = self.walked.layers.get(name)
+        return layer[0].parts if layer else _parts(self.walked.norms[name])
 
     def steps(self) -> Iterator[Slot | None]:
         """Goes on by one link at a time; gives the layer that was found, or None for another link.
@@ -176,7 +182,7 @@ class Walk:
         if best is None:
             expected = f"a layer of the shape {list(slot.shape)} that reads {slot.width} channels"
             raise bad_input("suspect", str(slot.link.name), expected, "none")
-        self.others[str(slot.link.name)] = near - 1
+        self.doubts += [str(slot.link.name)] * (near > (best[1].score >= DOUBTFUL))
         self.walked.log10_choices += log10(count * _STAGES)
         candidate, found, own = best
         return candidate, found if slot.depthwise else with_copies(found, own), own
@@ -244,16 +250,23 @@ class Walk:
             level = channels.level(affine_of(own, eps), theirs)
             return max(norms_alike(own, values, at, of), level, channels.spread(own, values))
 
-        best = max(fit, key=score, default=None)
         self.walked.log10_choices += log10(len(fit) + 1)  # or none
         biased = channels.written is not None and bool(channels.written[0].biases.any())
-        self.lacks_norm = best is None and not biased and bool(self._norms)
+        self.lacks_norm = not fit and not biased and bool(self._norms)
         if self.lacks_norm:
             raise bad_input("suspect", name, f"a batch norm of {width * pixels} channels", "none")
-        fused = channels.level(nothing(width), theirs) + _BETTER  # a bias is what a fused norm leaves
-        if best is None or (biased and (name in self._fused or fused > score(best))):
+        if name in self._fused:
             return None
-        self.unsure += [name] if biased else []
+        scores: dict[Part | None, float] = {part: score(part) for part in fit}
+        if biased or not fit:
+            scores[None] = (
+                channels.level(nothing(width), theirs) + _BETTER
+            )  # a bias is what a fused norm leaves
+        tried = self._tried.get(name, ())
+        left = [part for part in scores if _parts(part) not in tried]
+        best = max(left, key=scores.__getitem__)
+        self.doubts += [name] * (len(left) > 1 and len(tried) < _NORMS)
+        self.unsure += [name] * (biased and best is not None)
         return best
 
     def _unsplit(self, index: int, link: Link, channels: Channels, biased: bool) -> Channels:
@@ -353,6 +366,10 @@ def _compare_depthwise(kernels: Tensor, slot: Slot, channels: Channels, rows: Ro
     own = rows_of(kernels.double() * factor.sign()[:, None, None])
     found = in_place(own, rows, of)
     return replace(found, factor=Channels(of, found.factor * factor.abs()).scaled(own.lengths).factor), own
+
+
+def _parts(norm: Part | None) -> tuple[Part, ...]:
+    return () if norm is None else (norm,)
 
 
 def _written(rows: Rows, bias: Tensor | None) -> Written:
