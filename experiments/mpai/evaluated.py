@@ -18,7 +18,7 @@ from ticket_sig.evaluation.chosen import method_names, methods_named
 from ticket_sig.evaluation.evaluate import evaluate
 from ticket_sig.evaluation.networks import Evaluation
 from ticket_sig.evaluation.plots import draw
-from ticket_sig.evaluation.settings import PARTS, Settings, further_recipe, modifications_of
+from ticket_sig.evaluation.settings import OVERWRITING, PARTS, Settings, further_recipe, modifications_of
 from ticket_sig.evaluation.tables import (
     NONE,
     by_modification,
@@ -128,7 +128,8 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
     Args:
         later: evaluations of the same networks, whose rows come after.
     """
-    report, *others = (bench.store.measured(evaluated(bench, one)) for one in (size, *later))
+    found = {one: bench.store.measured(evaluated(bench, one)) for one in (size, *later)}
+    report, *others = found.values()
     columns = (
         "method | modification | intensities | found | false claims | symbols wrong | accuracy, % "
         "| p-value, largest of marked"
@@ -137,12 +138,14 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
     if report is None:
         return Result(columns, [], limits=size.limits, beside=beside)
     reports = [report, *filter(None, others)]
+    told = [one for one, measured in found.items() if measured]
     rows = list(_rows_of(report))
     for one in reports[1:]:  # what is told of a method without a modification is told once
         rows += [row for row in _rows_of(one) if row[1] != NONE or row[0] not in report["methods"]]
     notes = (
         f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of a "
-        f"method ({size.trained_payloads} where a modification trains). `a / b / c` are three intensities.",
+        f"method ({size.trained_payloads} where a modification trains)."
+        + (" `a / b / c` are three intensities." if size.intensities > 1 else ""),
         *(
             f"{' and '.join(one.methods)}: {one.models} networks, {one.payloads} payloads each; "
             f"{one.intensities} intensity."
@@ -152,14 +155,34 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
         "Found: marked networks in which the detector finds the mark. False claims: networks without it in "
         "which it does. Symbols wrong: of the marked networks. p-value: at the last intensity. A network "
         "that cannot be read counts as not found. * outside the range of the standard.",
+        *_payloads(reports),
+        *_not_done(reports),
         *_imperceptibility(*reports),
         *(line for one in reports for line in _cost(one)),
         rule_of_ten(report),
-        *(f"By the command line, with a page to look at: `{one['command']}`." for one in reports),
+        *(f"By the command line, with a page to look at: `{_command(one)}`." for one in told),
+        "In the picture, methods that are equal are drawn one beside the other, and so above 100 or below 0.",
     )
     for one in reports:
         _compare(beside, f"resnet20-{size.dataset}", size.models, one)
-    return Result(columns, rows, notes, draw=partial(draw, report=report), limits=size.limits, beside=beside)
+    picture = partial(draw, report=_together(reports))
+    return Result(columns, rows, notes, draw=picture, limits=size.limits, beside=beside)
+
+
+def _together(reports: Sequence[_Json]) -> _Json:
+    """One report, to be drawn, of several that are of the same networks: all methods and modifications."""
+    methods: dict[str, _Json] = {}
+    for report in reports:
+        for name, method in report["methods"].items():
+            before = methods[name]["robustness"] if name in methods else []
+            methods[name] = {**method, "robustness": [*before, *method["robustness"]]}
+    steps = {
+        (step["name"], step["intensity"]): step
+        for report in reports
+        for step in report["settings"]["modifications"]
+    }
+    settings = {**reports[0]["settings"], "modifications": list(steps.values())}
+    return {**reports[0], "settings": settings, "methods": methods}
 
 
 def _compare(beside: Beside, network: str, models: int, report: _Json) -> None:
@@ -203,6 +226,25 @@ def _each(texts: Iterable[str]) -> str:
     """The texts of all intensities; nothing where none has one."""
     each = list(texts)
     return " / ".join(text or "-" for text in each) if any(each) else ""
+
+
+def _payloads(reports: Sequence[_Json]) -> Iterator[str]:
+    about = {name: method["about"] for one in reports for name, method in one["methods"].items()}
+    told = [f"{name} {one['symbols']} {one['carries']}" for name, one in about.items() if one["symbols"]]
+    if told:
+        yield f"Payloads: {', '.join(told)}."
+
+
+def _not_done(reports: Sequence[_Json]) -> Iterator[str]:
+    """Why a passive method has no figures of overwriting."""
+    passive = [
+        name
+        for one in reports
+        for name, method in one["methods"].items()
+        if OVERWRITING in by_modification(one) and method["about"]["family"] == "passive"
+    ]
+    if passive:
+        yield f"Overwriting: not of {', '.join(passive)}, which are passive: they put nothing into a network."
 
 
 def _imperceptibility(*reports: _Json) -> Iterator[str]:

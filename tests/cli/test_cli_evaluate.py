@@ -33,6 +33,7 @@ def test_a_mark_is_evaluated_and_the_folder_is_its_own(tmp_path: Path, ticket_si
     cells = {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     told = ticket_sig(*ASKED, "--out", out, "--standard", "nnw-tec")
     assert told.code == 0 and "uchida" in told.out and "report.html" in told.out
+    assert "ten entries a weight" in told.out and "too few" in told.out
     assert cells == {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     could_not(ticket_sig(*ASKED, "--out", out, "--seed", 1), "settings", "seed: expected 0, found 1", "--out")
 

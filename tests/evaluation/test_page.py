@@ -14,8 +14,9 @@ from PIL import Image
 from support.evaluated import METHODS, report
 
 from ticket_sig.evaluation import tables
+from ticket_sig.evaluation.methods import METHODS as REGISTERED
 from ticket_sig.evaluation.page import render, write_page
-from ticket_sig.evaluation.plots import draw
+from ticket_sig.evaluation.plots import draw, styles, verification
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE = 375  # pixels
@@ -130,6 +131,23 @@ def test_the_summary_gives_found_and_accuracy_with_intervals() -> None:
     assert cells["l1-pruning, P = 50"] == f"{tables.percent(1 - rate['rate'])} ({low:.0f} to {high:.0f} %)"
     difference = told["methods"]["qr-code"]["imperceptibility"]["difference"]
     assert cells["accuracy, points"].startswith(f"{difference['mean']:+.2f} (")
+
+
+def test_a_modification_that_could_not_be_done_is_said_and_not_drawn() -> None:
+    told = report("l1-pruning", "overwriting")
+    assert "No figure: the modification could not be done. The tables of the methods say why." in (
+        tables.summary(told).notes
+    )
+    pruned, overwritten = verification(told)
+    colour = styles(told)["freezenet"].colour
+    assert colour in pruned.svg and colour not in overwritten.svg
+    assert not any(note.startswith("No figure") for note in tables.summary(report("l1-pruning")).notes)
+
+
+def test_every_method_has_a_look_of_its_own() -> None:
+    looks = styles({"methods": REGISTERED}).values()
+    for kind in ("colour", "marker", "path"):
+        assert len({getattr(look, kind) for look in looks}) == len(REGISTERED)
 
 
 def test_what_the_ratios_hide_has_the_numbers_of_the_standard() -> None:

@@ -173,7 +173,7 @@ def _tell(found: Mapping[str, Any], folder: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    from ticket_sig.evaluation.tables import summary
+    from ticket_sig.evaluation.tables import rule_of_ten, summary
 
     # Methods side by side, without intervals: a terminal is not wide enough for the table of the page.
     whole = summary(found)
@@ -181,7 +181,7 @@ def _tell(found: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         heads, *rows = zip(whole.columns, *whole.rows[start:stop], strict=True)
         shown = [[head, *(cell.text for cell in cells)] for head, *cells in rows]
         out.print(table(whole.title, ["", *(cell.text for cell in heads[1:])], shown))
-    for note in whole.notes:
+    for note in (*whole.notes, rule_of_ten(found)):
         out.print(note)
     out.print(f"report: {folder / 'report.html'}")
 

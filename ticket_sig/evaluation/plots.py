@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # A panel is drawn with these; on the page they follow its light or dark colours.
 _INK, _GRID, _PAPER = "#1c2026", "#d7dbe1", "#fefefe"
 # Each with a contrast of 3 or more on a light and on a dark page.
-COLOURS = ("#2f7fd1", "#d0621a", "#1f8f55", "#c9407b", "#8466cf", "#0f8a94", "#98743a", "#767d88")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+COLOURS = ("#2f7fd1", "#d0621a", "#1f8f55", "#c9407b", "#8466cf", "#0f8a94", "#98743a", "#767d88", "#7d8c12")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
 _LEGEND = {  # the same markers in a box of 16
     "o": "M8 2a6 6 0 1 0 .01 0z",
     "s": "M3 3h10v10H3z",
@@ -38,6 +38,7 @@ _LEGEND = {  # the same markers in a box of 16
     "P": "M6 2h4v4h4v4h-4v4H6v-4H2V6h4z",
     "X": "M3 1.5l5 4 5-4L14.5 3l-4 5 4 5-1.5 1.5-5-4-5 4L1.5 13l4-5-4-5z",
     "p": "M8 1.5l6.5 5-2.5 7.5H4L1.5 6.5z",
+    "*": "M8 1l1.7 5.3H15l-4.2 3.2 1.5 5.1L8 11.5l-4.3 3.1 1.5-5.1L1 6.3h5.3z",
 }
 
 _SIDE_BY_SIDE = 1.8  # points between two methods that are equal, so that both are seen
@@ -210,6 +211,8 @@ def _verification(axis: Axes, report: _Json, name: str) -> None:
         found = [(index, entry, _found(entry)) for index, entry in enumerate(entries)]
         points = [(i, entry["accuracy"]["after"], y) for i, entry, y in found if entry and y]
         points = [(i, x, y) for i, x, y in points if x]
+        if not any(i for i, *_ in points):  # the modification could not be done to it
+            continue
         colour, shift = looks[one].colour, _SIDE_BY_SIDE * ((len(looks) - 1) / 2 - place)
         axis.plot([x["mean"] for _, x, _ in points], [y[0] + shift for *_, y in points], color=colour, lw=1)
         for index, x, (y, low, high) in points:
@@ -217,7 +220,8 @@ def _verification(axis: Axes, report: _Json, name: str) -> None:
             beside, up = (x["mean"], y + shift), [[y - low], [high - y]]
             axis.errorbar(*beside, up, across, fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.5)
             inside = colour if index else _PAPER
-            axis.plot(*beside, looks[one].marker, color=colour, mfc=inside, ms=4.5 + index, zorder=3)
+            marker, large = looks[one].marker, 4.5 + index
+            axis.plot(*beside, marker, color=colour, mfc=inside, ms=large, zorder=3, clip_on=False)
     _dress(axis, "accuracy, %", "found, %")
     low, high = axis.get_xlim()
     high = min(high, 102)  # an interval of two networks can reach beyond what an accuracy can be

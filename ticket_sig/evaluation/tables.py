@@ -164,9 +164,15 @@ def _summary_notes(report: _Json, steps: Sequence[_Json]) -> tuple[str, ...]:
     blind = [name for name, method in report["methods"].items() if not method["about"]["detector"]]
     if blind:
         notes.append(f"No detector, so symbols read right in place of networks: {', '.join(blind)}.")
+    if any(_undone(method, step) for method in report["methods"].values() for step in steps):
+        notes.append("No figure: the modification could not be done. The tables of the methods say why.")
     if any(not step["in_range"] for step in steps):
         notes.append("* outside the range of the standard.")
     return tuple(notes)
+
+
+def _undone(method: _Json, step: _Json) -> bool:
+    return not verified(measured(method, step["name"], step["intensity"])).text
 
 
 def symbol_errors(report: _Json) -> Table:
