@@ -107,6 +107,16 @@ def test_layers_are_found_with_pruning_or_noise_on_top(on_top: tuple[str, dict[s
     assert shared == found.ticket.mask.kept
 
 
+@pytest.mark.parametrize(
+    "seed", [21, pytest.param(0, marks=pytest.mark.slow), pytest.param(33, marks=pytest.mark.slow)]
+)
+def test_a_wrong_batch_norm_is_given_up_for_the_next_likely_one(seed: int) -> None:
+    """Noise makes the norm of another layer look more alike; where it leads nowhere, another one is tried."""
+    of = shipped()
+    theft = attack("gaussian-noise", scale=0.1)(stolen(of, seed=seed), Scene(seed=seed))
+    assert align(theft, of.reference).similarity > 0.6
+
+
 def flat(weights: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
     """Tensors under names that tell nothing, in an order."""
     named = {f"m.part{n}": t for n, t in enumerate(weights.values())}

@@ -204,3 +204,24 @@ def test_a_reference_that_cannot_be_followed_says_why(shipped: Ticket) -> None:
             InputError, match="reference: network: expected one whose channels can be followed"
         ):
             aligned(reference.ticket.weights, reference)
+
+
+@torch.no_grad()
+def test_shifts_that_are_almost_nothing_in_the_reference_do_not_decide() -> None:
+    """By their own small spread, those of a suspect would be thousands."""
+    network = seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 32, 3, bias=False), nn.BatchNorm2d(32), nn.Conv2d(32, 4, 3))
+    )
+    norm = network[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    norm.running_var.uniform_(0.5, 2.0)
+    norm.bias.normal_(std=1e-4)
+    reference = Reference.of(network.eval())
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(1))
+    suspect = {
+        name: t[order] if name.startswith(("0", "1")) and t.ndim else t
+        for name, t in network.state_dict().items()
+    }
+    suspect["2.weight"] = suspect["2.weight"][:, order]
+    suspect["1.bias"] = torch.randn(32, dtype=torch.float64)
+    assert aligned(suspect, reference).similarity > 0.6
