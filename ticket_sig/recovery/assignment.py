@@ -23,7 +23,7 @@ from ticket_sig.statistics import log_orders
 
 _ROUNDS = 20
 _TIE = 1e-6  # of the largest similarity: what cannot be told apart stays in its place
-_FAR = 10.0  # times the reference's largest feature: what lies beyond is of a channel that is almost nothing
+_FAR = 10.0  # times the reference's largest feature: a suspect's tells no more beyond it
 _FAINT = 0.25  # of the largest similarity: channels that noise has made unlike keep their signs
 
 
@@ -226,7 +226,8 @@ def _seen(one: KernelFeatures, group: int, reads: bool) -> tuple[Tensor, Tensor,
 def _in_one_unit(here: ChannelFeatures, there: ChannelFeatures) -> tuple[ChannelFeatures, ChannelFeatures]:
     """Both over how much the reference's channels differ; zero where they do not.
 
-    One channel that is almost nothing can have a feature of millions, which all others would be assigned by.
+    Where the reference's are almost nothing, a suspect's can be thousands of times as large, and would decide
+    alone.
     """
     spread = float(here.values.std(0, correction=0).square().mean().sqrt())
     unit = 1 / spread if spread > 1e-4 * float(here.values.abs().max()) else 0.0

@@ -258,10 +258,8 @@ class Walk:
         if name in self._fused:
             return None
         scores: dict[Part | None, float] = {part: score(part) for part in fit}
-        if biased or not fit:
-            scores[None] = (
-                channels.level(nothing(width), theirs) + _BETTER
-            )  # a bias is what a fused norm leaves
+        if biased or not fit:  # a bias is what a fused norm leaves
+            scores[None] = channels.level(nothing(width), theirs) + _BETTER
         tried = self._tried.get(name, ())
         left = [part for part in scores if _parts(part) not in tried]
         best = max(left, key=scores.__getitem__)
