@@ -122,10 +122,10 @@ class _Ways:
 
     def onward(self, symmetry: int) -> Walk | None:
         """A walk on which every layer is alike; None where none is found in half of the time that is left."""
-        tried, fused = dict[str, set[tuple[Part, ...]]](), set[str]()
+        tried = dict[str, set[tuple[Part, ...]]]()
         end = self._left / 2
         while self._left > end:
-            walk = Walk(*self._parts, self._known, symmetry, tried, fused)
+            walk = Walk(*self._parts, self._known, symmetry, tried)
             if self._leads_on(walk):
                 return walk
             # Where a batch norm is lacking, one that was found may be it.
@@ -134,9 +134,8 @@ class _Ways:
                 return None
             last = doubts[-1]
             tried = {name: parts for name, parts in tried.items() if self._place[name] <= self._place[last]}
-            fused = {name for name in fused if self._place[name] < self._place[last]}
             if lacking:
-                fused.add(last)
+                tried[last] = {(norm,) for norm in self._parts[1]}  # what is left is that it was fused
             else:
                 tried.setdefault(last, set()).add(walk.taken(last))
         return None

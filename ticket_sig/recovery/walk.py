@@ -63,9 +63,8 @@ class Walk:
         known: Known,
         symmetry: int,
         tried: Mapping[str, Collection[tuple[Part, ...]]] | None = None,
-        fused: Collection[str] = (),
     ) -> None:
-        self._known, self._graph, self._tried, self._fused = known, known.graph, tried or {}, fused
+        self._known, self._graph, self._tried = known, known.graph, tried or {}
         self._layers, self._norms = list(layers), list(norms)
         self._vector = torch.full((self._graph.nodes,), -1)
         self._position = torch.zeros(self._graph.nodes, dtype=torch.int64)
@@ -255,8 +254,6 @@ class Walk:
         self.lacks_norm = not fit and not biased and bool(self._norms)
         if self.lacks_norm:
             raise bad_input("suspect", name, f"a batch norm of {width * pixels} channels", "none")
-        if name in self._fused:
-            return None
         scores: dict[Part | None, float] = {part: score(part) for part in fit}
         if biased or not fit:  # a bias is what a fused norm leaves
             scores[None] = channels.level(nothing(width), theirs) + _BETTER

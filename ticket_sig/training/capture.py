@@ -40,7 +40,7 @@ class CapturedIteration:
         """
         if count in self._graphs:
             return
-        self._first.zero_()  # of the step before there may be fewer rows behind it
+        self._first.zero_()  # from the last step's first row on there may be fewer
         before = [t.clone() for t in state()]
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))
