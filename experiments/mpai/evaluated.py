@@ -81,6 +81,7 @@ def evaluated(bench: Bench, size: Size) -> Cell:
     recipe = recipe if size.epochs is None else replace(recipe, length=Steps(size.epochs))
     names = method_names(size.methods)
     asked = {**vars(size), "methods": list(names), "parts": list(size.parts)}
+    del asked["limits"]  # words beside the table
 
     def measure() -> Measured:
         data, trained = bench.data(size.dataset), bench.native(recipe)
@@ -150,7 +151,7 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
             f"{' and '.join(one.methods)}: {one.models} networks, {one.payloads} payloads each; "
             f"{one.intensities} intensity."
             for one in later
-            if (one.models, one.payloads) != (size.models, size.payloads)
+            if (one.models, one.trained_payloads) != (size.models, size.trained_payloads)
         ),
         "Found: marked networks in which the detector finds the mark. False claims: networks without it in "
         "which it does. Symbols wrong: of the marked networks. p-value: at the last intensity. A network "

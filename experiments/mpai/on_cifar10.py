@@ -12,12 +12,12 @@ from ticket_sig.evaluation.modifications import MODIFICATIONS
 
 TITLE = "MPAI-NNW: all methods on CIFAR-10"
 _LONG = ("distillation", "overwriting")  # 4 and 3 epochs for each network, marked or not
+_OTHERS = tuple(name for name in FIRST if name != "uchida")
 _QUICK = Size(
     "cifar10",
     "quick",
     "4 epochs, where networks learn on: a further training makes all of them better. Costs are those on "
-    "digits. Distillation and overwriting, which take many epochs, were done to uchida's networks alone. "
-    "The QR code was placed by similarity, and read without soft decoding.",
+    "digits. The QR code was placed by similarity, and read without soft decoding.",
     *(2, 2, 1, 1),
     epochs=4,
     further=1,
@@ -25,9 +25,14 @@ _QUICK = Size(
     modifications=",".join(name for name in MODIFICATIONS if name not in _LONG),
     parts=("imperceptibility", "robustness"),
 )
+_LATER = (  # of the same networks
+    replace(_QUICK, methods=("uchida",), modifications=",".join(_LONG)),
+    replace(_QUICK, methods=("spread", "mirror"), modifications="all"),
+    replace(_QUICK, payloads=1, methods=_OTHERS, modifications=",".join(_LONG), parts=("robustness",)),
+)
 SIZES = {
     "paper": (Size("cifar10", "paper", "One intensity of each modification.", 3, 3, 1, 1, further=20),),
-    "quick": (_QUICK, replace(_QUICK, methods=("uchida",), modifications=",".join(_LONG))),
+    "quick": (_QUICK, *_LATER),
     "smoke": (SMOKE,),
 }
 
