@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ticket_sig.digests import json_digest
-from ticket_sig.files import read_json, write_json
+from ticket_sig.files import make_folder, read_json, write_json
 from ticket_sig.progress import Progress
 
 Measured = Mapping[str, Any]
@@ -69,7 +69,7 @@ class Store:
 
     def measure(self, cells: Iterable[Cell], deadline: float | None = None) -> None:
         """Measures every cell that is not there and nobody else is at; begins none after the deadline."""
-        self.locks.mkdir(parents=True, exist_ok=True)
+        make_folder(self.locks)
         for cell in {cell.file: cell for cell in cells}.values():
             if deadline is not None and time.time() > deadline:
                 return

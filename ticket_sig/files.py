@@ -67,6 +67,12 @@ def _errors_named(path: Path, partial: Path | None = None) -> Iterator[None]:
         raise OSError(error.errno, wrong, f"{path}{inner}") from None
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it, where there is none; an error says what is wrong with its name."""
+    with _errors_named(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def _partial(place: Path, path: Path, make: Callable[..., _T]) -> _T:
     """What `tempfile` makes beside a place that is to be written; errors name the path that was asked for."""
     with _errors_named(path):

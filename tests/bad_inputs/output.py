@@ -54,6 +54,7 @@ for _name, _build in {
         *("extract", fixture(folder, "bundle-v1-signed"), "--png", folder / "code.png"),
     ],
     "keys.pem": lambda folder: ["keygen", "--out", folder / "keys.pem"],
+    "RUN": lambda folder: search(folder),
     "owner.json": lambda folder: ["triggers", "--dataset", "digits", "--out", folder / "owner.json"],
 }.items():
     topic.enter(

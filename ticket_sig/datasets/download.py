@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from ticket_sig.datasets.registry import DATASETS, Archive
 from ticket_sig.errors import bad_input
-from ticket_sig.files import whole_folder
+from ticket_sig.files import make_folder, whole_folder
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
@@ -47,7 +47,7 @@ def download(
     folder = out / archive.folder
     if folder.is_dir():
         return folder
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     url = url or archive.url
     part = out / f"{archive.folder}.tar.gz.part"
     _fetch(url, part, progress or (lambda done, total: None))

@@ -21,6 +21,7 @@ from ticket_sig.digests import bytes_digest, json_digest, tensor_digest
 from ticket_sig.evaluation.method import EvaluationTask, Instance, Method
 from ticket_sig.evaluation.modifications import FurtherMarks
 from ticket_sig.evaluation.settings import OVERWRITING, Applied, Settings, instance_secret, secret_of
+from ticket_sig.files import make_folder
 from ticket_sig.formats import load, save
 from ticket_sig.formats.bundle import is_bundle
 from ticket_sig.lottery import find
@@ -203,7 +204,7 @@ class Networks:
         """A network from its bundle; made by one process, while others wait, where there is none."""
         digest = json_digest(identity).removeprefix("sha256:")[:16]
         path = self.work / f"{name}-{digest}"
-        self.work.mkdir(parents=True, exist_ok=True)
+        make_folder(self.work)
         with FileLock(path.with_name(f"{path.name}.lock")):
             if not is_bundle(path):
                 run = path.with_name(f"{path.name}.run")

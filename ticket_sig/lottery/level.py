@@ -16,7 +16,7 @@ from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import Split
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import entry
-from ticket_sig.files import read_json, write_json
+from ticket_sig.files import make_folder, read_json, write_json
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
@@ -82,7 +82,7 @@ class Trainer:
         Raises:
             InputError: the folder holds another level, or training failed.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         layers = self._sparse_layers(folder, mask)
         if self.engine.recorder:
             self.engine.recorder.level(start, mask, rate, layers)

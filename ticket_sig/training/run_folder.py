@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.fields import entry
-from ticket_sig.files import PARTIAL, clear_partials, read_json, write_json
+from ticket_sig.files import PARTIAL, clear_partials, make_folder, read_json, write_json
 
 _IDENTITY = "run.json"
 _LOCK = ".lock"
@@ -38,7 +38,7 @@ def run_folder(
     """
     if path.exists() and not (path / _IDENTITY).exists() and _holds_other_files(path):
         raise bad_input(path, "run folder", f"a new one, or one with {_IDENTITY}", "other files")
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     # The operating system drops this lock when the process dies, however it dies.
     lock = FileLock(path / _LOCK)
     try:

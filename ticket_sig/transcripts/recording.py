@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import bad_input
-from ticket_sig.files import clear_partials, read_json, write_json
+from ticket_sig.files import clear_partials, make_folder, read_json, write_json
 from ticket_sig.formats.safetensors_file import write_safetensors
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.mask import Mask
@@ -63,7 +63,7 @@ class Writer:
             if not fresh:
                 expected = "a training that is recorded from its first step"
                 raise bad_input(self.folder, "transcript", expected, "one that has begun without it")
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             write_json(path, manifest.to_json())
         there, wanted = read_json(path), manifest.to_json()
         if differ := [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]:
