@@ -140,9 +140,7 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
         return Result(columns, [], limits=size.limits, beside=beside)
     reports = [report, *filter(None, others)]
     told = [one for one, measured in found.items() if measured]
-    rows = list(_rows_of(report))
-    for one in reports[1:]:  # what is told of a method without a modification is told once
-        rows += [row for row in _rows_of(one) if row[1] != NONE or row[0] not in report["methods"]]
+    whole = _together(reports)
     notes = (
         f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of a "
         f"method ({size.trained_payloads} where a modification trains)."
@@ -166,12 +164,12 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
     )
     for one in reports:
         _compare(beside, f"resnet20-{size.dataset}", size.models, one)
-    picture = partial(draw, report=_together(reports))
-    return Result(columns, rows, notes, draw=picture, limits=size.limits, beside=beside)
+    picture = partial(draw, report=whole)
+    return Result(columns, list(_rows_of(whole)), notes, draw=picture, limits=size.limits, beside=beside)
 
 
 def _together(reports: Sequence[_Json]) -> _Json:
-    """One report, to be drawn, of several that are of the same networks: all methods and modifications."""
+    """One report of several that are of the same networks: all methods and modifications."""
     methods: dict[str, _Json] = {}
     for report in reports:
         for name, method in report["methods"].items():
@@ -205,9 +203,11 @@ def _rows_of(report: _Json) -> Iterator[tuple[str, ...]]:
 def _rows(report: _Json, name: str, method: _Json) -> Iterator[tuple[str, ...]]:
     yield (name, NONE, "", *_entries([measured(method)]))
     for modification, steps in by_modification(report).items():
-        found = [measured(method, modification, step["intensity"]) for step in steps]
-        at = " / ".join(f"{one['intensity']:g}{'' if one['in_range'] else ' *'}" for one in steps)
-        yield (name, modification, f"{steps[0]['parameter']} = {at}", *_entries(found))
+        tried = [step for step in steps if measured(method, modification, step["intensity"])]
+        found = [measured(method, modification, step["intensity"]) for step in tried]
+        at = " / ".join(f"{one['intensity']:g}{'' if one['in_range'] else ' *'}" for one in tried)
+        if tried:
+            yield (name, modification, f"{steps[0]['parameter']} = {at}", *_entries(found))
 
 
 def _entries(entries: Sequence[_Json | None]) -> tuple[str, ...]:
