@@ -24,7 +24,7 @@ from experiments.carriers.carried import (
 )
 from experiments.lib.bench import Bench
 from experiments.lib.scales import Subject
-from experiments.lib.showing import Result, summary
+from experiments.lib.showing import NOTHING, Result, summary
 from experiments.neurips21 import figure3, table6, table8
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.files import whole_file
@@ -36,7 +36,7 @@ RATES = {
     "add-on": (0.01, 0.02, 0.05, 0.1),
 }
 BITS, NOISE, RESCALED = (4, 3, 2), 0.3, 1000.0
-NOTHING, OTHER = "none", "transfer to "
+OTHER = "transfer to "
 # Head of the column, marks of the network, which of them is told.
 COLUMNS = (
     ("spread alone", SPREAD, SPREAD),
@@ -144,7 +144,8 @@ def result(bench: Bench) -> Result:
     )
     counts = {head: sum(one == head for one, _ in lost) for head, _, _ in COLUMNS}
     gone = ", ".join(f"{head} {times}" for head, times in counts.items())
-    shows = f"of {len(rows)} attacks, those that leave half of the accuracy, and a mark not verified: {gone}"
+    number = sum(row[1] != NOTHING for row in rows)
+    shows = f"of {number} attacks, those that leave half of the accuracy, and a mark not verified: {gone}"
     return Result(columns, rows, notes, draw=partial(draw, bench=bench), found=shows)
 
 

@@ -20,7 +20,7 @@ from experiments.carriers.carried import (
 from experiments.lib.bench import Bench
 from experiments.lib.scales import TRIGGERS as COUNT
 from experiments.lib.scales import Subject
-from experiments.lib.showing import Result, summary
+from experiments.lib.showing import NOTHING, Result, summary
 from experiments.neurips21.attack_table import REMOVAL, winner, wins
 from experiments.neurips21.attacked import FORGED
 from ticket_sig.cells import Cell
@@ -44,7 +44,7 @@ def attacks(bench: Bench, subject: Subject) -> list[tuple[str, Theft]]:
         ("own spread over it", spread),
         ("own QR code and own spread", in_a_row(code, spread)),
     ]
-    found = [("none", AS_IT_IS), (REMOVED, removal)]
+    found = [(NOTHING, AS_IT_IS), (REMOVED, removal)]
     for words, done in some(bench, written):
         found += [
             (words, done),
@@ -114,4 +114,4 @@ def result(bench: Bench) -> Result:
         f"learning rate {REMOVAL['lr']:g}, with {REMOVAL['images']} images of his own; a mark is written "
         "without training. Who wins, by the rule of the attack table.",
     )
-    return Result(columns, rows, notes, found=wins(str(row[-1]) for row in rows))
+    return Result(columns, rows, notes, found=wins((str(row[1]), str(row[-1])) for row in rows))

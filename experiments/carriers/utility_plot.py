@@ -8,10 +8,10 @@ from statistics import mean
 from typing import Any
 
 from experiments.carriers import attack_matrix
-from experiments.carriers.attack_matrix import NOTHING, OTHER, values_of
+from experiments.carriers.attack_matrix import OTHER, values_of
 from experiments.carriers.carried import ALL, MIRROR, QR, SPREAD
 from experiments.lib.bench import Bench
-from experiments.lib.showing import Result
+from experiments.lib.showing import NOTHING, Result
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.evaluation.intervals import stat
 from ticket_sig.evaluation.plots import COLOURS, MARKERS

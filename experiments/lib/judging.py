@@ -13,10 +13,10 @@ _SCALES = "".join(f"- Scale **{one.name}**: {one.limits}\n" for one in SCALES.va
 RULES = f"""\
 - A published number **agrees** if it lies in the 95 % interval of ours (Student's t over the seeds), or
   within {EPS_F:g} point of our mean; a published word or claim, if every seed shows it. In brackets: ours
-  less the source's, in points.
+  minus the source's, in points.
 - **reproduced**: everything agrees, on all networks of the source, and no cell is missing; **in part**: some
-  of it agrees; **differs**: nothing does; **measured**: the source has no numbers, or the result is our own;
-  **not run**: nothing is measured.
+  of it agrees; **differs**: nothing does; **measured**: the source has no numbers, or the result is our own
+  (**in part**, where cells are missing); **not run**: nothing is measured.
 {_SCALES}"""
 
 

@@ -16,6 +16,7 @@ from experiments.lib.sections import table
 from ticket_sig.cells import Cell
 from ticket_sig.files import whole_file
 
+NOTHING = "none"  # the row of a network that nobody attacked
 _CURVE = 50  # so many points are a curve, and have no marks of their own
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.lib.bench import Bench
 from experiments.lib.scales import TRIGGERS, Subject
-from experiments.lib.showing import Result, summary
+from experiments.lib.showing import NOTHING, Result, summary
 from experiments.neurips21.attacked import FORGED, accuracy, attacked, reading
 from experiments.neurips21.table4 import epochs_on_other
 from ticket_sig.cells import Cell, Measured
@@ -31,7 +31,7 @@ def attacks(bench: Bench, subject: Subject) -> list[tuple[str, str | None, dict[
     other = {"epochs": epochs_on_other(bench, subject), "other": True}
     pruning = [(by, rate) for by in ("magnitude", "random") for rate in PRUNING]
     return [
-        ("none", None, {}),
+        (NOTHING, None, {}),
         *((f"{by} {100 * rate:g} %", f"{by}-pruning", {"rate": rate}) for by, rate in pruning),
         *((f"add-on {100 * rate:g} %", "add-on", {"rate": rate}) for rate in ADD_ON),
         ("fake2: noise, 2 % moved", "noise", {"rate": 0.02}),
@@ -83,7 +83,7 @@ def result(bench: Bench) -> Result:
         f"{EPS_F:g} point of accuracy with them; else the thief.",
         "Attacks that change no answer, on every mark: the table of free attacks.",
     )
-    return Result(columns, rows, notes, found=wins(row[-1] for row in rows))
+    return Result(columns, rows, notes, found=wins((row[1], row[-1]) for row in rows))
 
 
 def who(values: Sequence[Measured], lost: Sequence[float], needed: int) -> str:
@@ -97,9 +97,9 @@ def who(values: Sequence[Measured], lost: Sequence[float], needed: int) -> str:
     return winner(stands, lost)
 
 
-def wins(winners: Iterable[str]) -> str:
-    """How often each of them wins, in words."""
-    won = Counter(words.partition(",")[0] for words in winners if words)
+def wins(rows: Iterable[tuple[str, str]]) -> str:
+    """How often each of them wins, in words; by attack and who wins it."""
+    won = Counter(winner.partition(",")[0] for words, winner in rows if winner and words != NOTHING)
     named = ", ".join(f"{name} {times}" for name, times in won.items())
     return f"who wins, of the attacks: {named}" if won else ""
 

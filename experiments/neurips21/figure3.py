@@ -12,8 +12,8 @@ from ticket_sig.cells import Cell
 TITLE = "Figure 3: codes read after pruning, ResNet-20"
 ARCH = "resnet20"
 SPARSER = (
-    "The sparser a ticket, the more of its kernels hang on a single weight: pruned, a light module of the "
-    "code goes dark."
+    "The sparser a ticket, the more of its kernels keep a single weight: if that is pruned, a light module "
+    "of the code turns dark."
 )
 READ = {0.0: "signature", 0.05: "signature", 0.1: "signature", 0.2: "sigiature"}
 PUBLISHED = {

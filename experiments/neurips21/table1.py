@@ -44,10 +44,11 @@ def result(bench: Bench) -> Result:
         tried = [e for e in (dense, *rounds) if e.step in ("dense", "prune") and e.accepted is not False]
         points = [100 * entry.density for entry in tried], [entry.test or 0.0 for entry in tried]
         lines.append(Line(name, *points))
-        if paper and paper[1]:
+        if paper:
             beside.number(name, "dense, test %", [dense.test or 0.0], paper[0])
-            beside.number(name, "ticket, test %", [last.test or 0.0], paper[1])
             beside.number(name, "weights kept, %", [100 * last.density], paper[2])
+        if paper and paper[1]:
+            beside.number(name, "ticket, test %", [last.test or 0.0], paper[1])
             points = [100.0, paper[2]], [paper[0], paper[1]]
             lines.append(Line(f"{name}, paper", *points, published=True))
     columns = "network | dense | ticket | kept | rate x rounds | paper: dense, ticket, kept, (rounds)"

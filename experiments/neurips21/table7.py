@@ -72,7 +72,7 @@ def result(bench: Bench) -> Result:
         f"fake1: {100 * SHARE:g} % key by OMP, forged, then retrained (Figure 5); unlocking checks a key "
         f"against the claim's commitment. fake2: {100 * NOISE:g} % of the kept weights move. fake3: "
         f"`{FORGED}`, not retrained.",
-        "Where both codes stand, the earlier claim decides: have yours dated before the dispute. What "
+        "Where both codes stand, the older claim decides: have yours dated before the dispute. What "
         "fine-tuning gives back is in the attack table.",
     )
     return Result(columns, rows, notes, beside=beside)

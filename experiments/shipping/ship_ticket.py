@@ -110,7 +110,7 @@ def in_words(recipe: Recipe, images: int, choice: str, validation: float) -> lis
     ) * (recipe.retrain == "rewind")
     lines = [
         f"- Rewound to {recipe.rewind} of {recipe.length} (paper: 3ep of 182ep)." + late,
-        f"- A ticket wins within {recipe.tolerance:g} points of the dense network (paper: 1) on the "
+        f"- A ticket wins within {_points(recipe.tolerance)} of the dense network (paper: 1) on the "
         f"{held_out:,} images of the validation split, where the standard error is {error:.1f} "
         "points; the test split is only reported.",
         "- The last epoch's weights are kept, not the best epoch's. A kernel that signing brings back gets "
@@ -160,6 +160,10 @@ def dense_card(dense: Ticket, recipe: Recipe, choice: str, name: str, right: flo
     ]
 
 
+def _points(number: float) -> str:
+    return f"{number:g} point{'s' * (number != 1)}"
+
+
 def facts(signed: Ticket, claim: Claim, recipe: Recipe, right: dict[str, float]) -> list[str]:
     """The first table of the signed ticket's card."""
     signature, mask = of_kind(CodeMark, claim), signed.mask
@@ -177,7 +181,7 @@ def facts(signed: Ticket, claim: Claim, recipe: Recipe, right: dict[str, float])
         ("the ticket before it was signed", f"{right['ticket']:.2f} % (float32)"),
         ("the dense parent", f"{right['dense']:.2f} % (float32)"),
         *([("paper: signed, ticket, dense", ", ".join(published))] if published else []),
-        ("validation: dense, signed", f"{dense:.2f} %, {last:.2f} %: {wins} {recipe.tolerance:g} points"),
+        ("validation: dense, signed", f"{dense:.2f} %, {last:.2f} %: {wins} {_points(recipe.tolerance)}"),
         ("pruning specification (rate x times)", rates),
         ("extreme (paper: pruned by 0.01 more it no longer wins)", extreme(signed.history)),
         ("signature", f"`{signature.message}`, scheme 2, {side}x{side}, {code}"),
@@ -219,7 +223,7 @@ def ticket_card(
         "",
         "## What the signature survives",
         "",
-        "Pruned by magnitude over all prunable layers, not retrained; the paper's keeps 19.4 % (CIFAR-10):",
+        "Pruned by magnitude over all prunable layers, not retrained; the paper keeps 19.4 % (CIFAR-10):",
         "",
         *pruned,
         "",

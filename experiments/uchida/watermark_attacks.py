@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from experiments.lib.bench import Bench
-from experiments.lib.showing import Result, counts
+from experiments.lib.showing import NOTHING, Result, counts
 from experiments.uchida import bits_by_fine_tuning as uchida
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.attacks.own_watermark import OwnWatermark, sized
@@ -24,7 +24,7 @@ ARCH = "resnet20"
 MARKS = {"freezenet": 2700, "uchida": 64}  # values, a hundredth of the network; bits
 OWN, HELD = "own-watermark", "own-watermark, held"
 ATTACKS: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
-    ("none", None, {}),
+    (NOTHING, None, {}),
     ("cast to bfloat16", "cast", {"precision": "bf16"}),
     ("filters negated, norms with them", "sign-flip", {}),
     ("magnitude pruning 10 %", "magnitude-pruning", {"rate": 0.1}),
@@ -114,17 +114,16 @@ def result(bench: Bench) -> Result:
         f"{ARCH}, fine-tuned with the mark for {length} from trained weights; without a mark the same "
         f"fine-tuning reaches {unmarked}. FreezeNet fixes {MARKS['freezenet']} values, Uchida "
         f"{MARKS['uchida']} bits. The thief knows the scheme, and not the owner's secret.",
-        "FreezeNet is verified where every value stands: it is a seal, broken by any training that does not "
-        "hold it. The p-value says what is left.",
+        "FreezeNet is verified only where every value stands: any training that does not hold the values "
+        "breaks it. The p-value says what is left.",
         f"Who wins: the owner, where the mark is verified; nobody, where it is gone and more than {EPS_F:g} "
-        "point of accuracy with it; else the thief. Where both marks are verified, the earlier record "
-        "decides.",
+        "point of accuracy with it; else the thief. Where both marks are verified, the older claim decides.",
         "Negated filters are the same network: a thief needs neither secret nor data for it. To bring the "
         "filters into one sign before they are read would undo it, but not other scales of theirs.",
     ]
     columns = "mark | attack | test % | lost | the owner's | p | the thief's | who wins"
     limits = f"One network, fine-tuned for {length} in all trainings here; no error bars."
-    won = counts((str(row[0]), row[-1] == "the owner") for row in rows)
+    won = counts((str(row[0]), row[-1] == "the owner") for row in rows if row[1] != NOTHING)
     return Result(columns, rows, notes, limits=limits, found=f"attacks in which the owner wins: {won}")
 
 
