@@ -46,11 +46,11 @@ def result(bench: Bench) -> Result:
         lines.append(Line(name, *points))
         if paper:
             beside.number(name, "dense, test %", [dense.test or 0.0], paper[0])
+            if paper[1]:
+                beside.number(name, "ticket, test %", [last.test or 0.0], paper[1])
+                points = [100.0, paper[2]], [paper[0], paper[1]]
+                lines.append(Line(f"{name}, paper", *points, published=True))
             beside.number(name, "weights kept, %", [100 * last.density], paper[2])
-        if paper and paper[1]:
-            beside.number(name, "ticket, test %", [last.test or 0.0], paper[1])
-            points = [100.0, paper[2]], [paper[0], paper[1]]
-            lines.append(Line(f"{name}, paper", *points, published=True))
     columns = "network | dense | ticket | kept | rate x rounds | paper: dense, ticket, kept, (rounds)"
     notes = (
         "One seed each, before signing, accuracies as the training had them (bf16 where the recipe says "
