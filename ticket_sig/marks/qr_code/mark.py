@@ -43,7 +43,7 @@ class CodeOptions(Options):
     )
     level: str = option("Error correction: L, M, Q or H.", default="H", check=one_of(qr.LEVELS))
     layer: str | None = option(
-        "Layer of the code; by default where most of it outlives pruning.", default=None
+        "Layer of the code; by default where most of it survives pruning.", default=None
     )
 
 
