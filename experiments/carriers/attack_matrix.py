@@ -24,10 +24,9 @@ from experiments.carriers.carried import (
 )
 from experiments.lib.bench import Bench
 from experiments.lib.scales import Subject
-from experiments.lib.showing import NOTHING, Result, summary
+from experiments.lib.showing import NOTHING, Result, save_picture, summary
 from experiments.neurips21 import figure3, table6, table8
 from ticket_sig.cells import Cell, Measured
-from ticket_sig.files import whole_file
 
 TITLE = "Spread and mirror code: the robustness matrix"
 RATES = {
@@ -223,9 +222,7 @@ def draw(path: Path, bench: Bench) -> None:
         axes.set_yticks(range(len(rows)), [label(words, found[ALL][words]) for words in rows], fontsize=9)
         axes.set_title("message exact" if what == "exact" else "verified (sigma)", fontsize=11)
     figure.suptitle(f"{subject}: shares of the seeds; in brackets test accuracy in %; grey: not measured")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial_file:
-        figure.savefig(partial_file, format="png", dpi=130)
+    save_picture(path, figure)
 
 
 def share(values: Sequence[Measured], mark: str, what: str) -> tuple[float | None, str]:

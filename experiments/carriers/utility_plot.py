@@ -11,11 +11,10 @@ from experiments.carriers import attack_matrix
 from experiments.carriers.attack_matrix import OTHER, values_of
 from experiments.carriers.carried import ALL, MIRROR, QR, SPREAD
 from experiments.lib.bench import Bench
-from experiments.lib.showing import NOTHING, Result
+from experiments.lib.showing import NOTHING, Result, save_picture
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.evaluation.intervals import stat
 from ticket_sig.evaluation.plots import COLOURS, MARKERS
-from ticket_sig.files import whole_file
 from ticket_sig.verdict import LOG10_THRESHOLD
 
 TITLE = "Spread and mirror code: verification against utility"
@@ -111,9 +110,7 @@ def draw(path: Path, bench: Bench) -> None:
     for number, (name, _) in enumerate(KINDS):
         panels[0].plot([], [], color=COLOURS[number], marker=MARKERS[number], linestyle="", label=name)
     figure.legend(fontsize=9, ncols=4, loc="outside lower center")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial_file:
-        figure.savefig(partial_file, format="png", dpi=130)
+    save_picture(path, figure)
 
 
 def _point(across: Any, up: Any) -> tuple[list[float], list[float], Any, Any]:

@@ -17,6 +17,7 @@ from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION, sturdiest
 from ticket_sig.cells import Cell, Measured, Store
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.datasets.registry import FREE
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.files import clear_partials, read_json, write_json
@@ -93,12 +94,17 @@ class Bench:
         self._one_shot: dict[Subject, Signed] = {}
 
     def data(self, name: str) -> Dataset:
-        """A data set by name; `--data` holds one folder each, or is the only one's."""
+        """A data set by name."""
         if name not in self._data:
-            folder = None if name == "digits" else self.folder  # those need none
-            own = folder / name if folder and (folder / name).is_dir() else folder
-            self._data[name] = load_dataset(name, own)
+            self._data[name] = load_dataset(name, self.folder_with(name))
         return self._data[name]
+
+    def folder_with(self, name: str) -> Path | None:
+        """Where a data set lies: `--data` holds one folder each, or is the only one's; digits needs none."""
+        if name == FREE or self.folder is None:
+            return None
+        own = self.folder / name
+        return own if own.is_dir() else self.folder
 
     def network(self, arch: str, dataset: str, seed: int = 0) -> nn.Module:
         """An initial network for a data set."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_1samp, uniform
 
-from ticket_sig.files import whole_file
+from experiments.lib.showing import save_picture
 from ticket_sig.statistics import LOG10_SECRETS, corrected, format_p
 from ticket_sig.verdict import LOG10_THRESHOLD
 
@@ -83,6 +83,4 @@ def draw(path: Path, panels: Mapping[str, Sequence[Curve]]) -> None:
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(), ncols=3, fontsize=8, loc="outside lower center"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial_file:
-        figure.savefig(partial_file, format="png", dpi=130)
+    save_picture(path, figure)

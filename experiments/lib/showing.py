@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from experiments.lib.bench import Bench
 from experiments.lib.document import Section, write_section
@@ -15,6 +15,9 @@ from experiments.lib.judging import Beside
 from experiments.lib.sections import table
 from ticket_sig.cells import Cell
 from ticket_sig.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NOTHING = "none"  # the row of a network that nobody attacked
 _CURVE = 50  # so many points are a curve, and have no marks of their own
@@ -153,6 +156,10 @@ def plot(path: Path, title: str, result: Result) -> None:
     axes.set(title=title, xlabel=result.x, ylabel=result.y)
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, ncols=2, loc="outside lower center")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    save_picture(path, figure)
+
+
+def save_picture(path: Path, figure: Figure) -> None:
+    """Writes a picture, whole or not at all."""
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=130)

@@ -14,6 +14,7 @@ from experiments.lib.judging import Beside
 from experiments.lib.showing import Result
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.datasets import load_dataset
+from ticket_sig.datasets.registry import FREE
 from ticket_sig.evaluation.chosen import method_names, methods_named
 from ticket_sig.evaluation.evaluate import evaluate
 from ticket_sig.evaluation.networks import Evaluation
@@ -97,12 +98,11 @@ def evaluated(bench: Bench, size: Size) -> Cell:
             parts=size.parts,
             modifications=modifications_of(size.modifications, size.intensities),
         )
-        folder = None if size.dataset == "digits" or bench.folder is None else bench.folder / size.dataset
         evaluation = Evaluation(
             settings=settings,
             out=bench.folder_of("evaluation", asked),
             make_methods=partial(methods_named, names),
-            make_data=partial(load_dataset, size.dataset, folder),
+            make_data=partial(load_dataset, size.dataset, bench.folder_with(size.dataset)),
             device=str(bench.engine.device),
         )
         workers = 1 if bench.scale.name == "smoke" else torch.get_num_threads()
@@ -119,7 +119,7 @@ def _command(size: Size) -> str:
     words += [f"--models {size.models} --payloads {size.payloads} --intensities {size.intensities}"]
     words += [f"--trained-payloads {size.trained_payloads} --modifications {size.modifications}"]
     words += [f"--parts {','.join(size.parts)}"]
-    words += [] if size.dataset == "digits" else [f"--data DATA/{size.dataset}"]
+    words += [] if size.dataset == FREE else [f"--data DATA/{size.dataset}"]
     return " ".join([*words, "--workers 2 --out REPORT"])
 
 
@@ -139,7 +139,7 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
     if report is None:
         return Result(columns, [], limits=size.limits, beside=beside)
     reports = [report, *filter(None, others)]
-    told = [one for one, measured in found.items() if measured]
+    told = [one for one, made in found.items() if made]
     whole = _together(reports)
     notes = (
         f"{size.models} ResNet-20 of {size.dataset}; for each {size.payloads} fresh keys and payloads of a "
@@ -156,7 +156,7 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
         "that cannot be read counts as not found. * outside the range of the standard.",
         *_payloads(reports),
         *_not_done(reports),
-        *_imperceptibility(*reports),
+        *_imperceptibility(reports),
         *(line for one in reports for line in _cost(one)),
         rule_of_ten(report),
         *(f"By the command line, with a page to look at: `{_command(one)}`." for one in told),
@@ -203,11 +203,12 @@ def _rows_of(report: _Json) -> Iterator[tuple[str, ...]]:
 def _rows(report: _Json, name: str, method: _Json) -> Iterator[tuple[str, ...]]:
     yield (name, NONE, "", *_entries([measured(method)]))
     for modification, steps in by_modification(report).items():
-        tried = [step for step in steps if measured(method, modification, step["intensity"])]
-        found = [measured(method, modification, step["intensity"]) for step in tried]
-        at = " / ".join(f"{one['intensity']:g}{'' if one['in_range'] else ' *'}" for one in tried)
-        if tried:
-            yield (name, modification, f"{steps[0]['parameter']} = {at}", *_entries(found))
+        each = [(one, measured(method, modification, one["intensity"])) for one in steps]
+        there = [(one, entry) for one, entry in each if entry is not None]
+        at = " / ".join(f"{one['intensity']:g}{'' if one['in_range'] else ' *'}" for one, _ in there)
+        if there:
+            found = _entries([entry for _, entry in there])
+            yield (name, modification, f"{steps[0]['parameter']} = {at}", *found)
 
 
 def _entries(entries: Sequence[_Json | None]) -> tuple[str, ...]:
@@ -248,11 +249,12 @@ def _not_done(reports: Sequence[_Json]) -> Iterator[str]:
         yield f"Overwriting: not of {', '.join(passive)}, which are passive: they put nothing into a network."
 
 
-def _imperceptibility(*reports: _Json) -> Iterator[str]:
+def _imperceptibility(reports: Sequence[_Json]) -> Iterator[str]:
     """Of a method in several reports, which are of the same networks, as the first has it."""
-    methods = {name: method for one in reversed(reports) for name, method in one["methods"].items()}
-    order = dict.fromkeys(name for one in reports for name in one["methods"])
-    parts = {name: methods[name]["imperceptibility"] for name in order}
+    parts: dict[str, _Json | None] = {}
+    for report in reports:
+        for name, method in report["methods"].items():
+            parts.setdefault(name, method["imperceptibility"])
     told = [f"{name} {of_stat(one['difference'], '{:+.2f}')}" for name, one in parts.items() if one]
     if told:
         yield f"Accuracy, marked minus unmarked, paired, in points (interval of 95 %): {', '.join(told)}."

@@ -11,22 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from experiments import CHECKPOINTS
 from experiments.lib.bench import Bench
-from experiments.lib.showing import Result
-from experiments.recovery.kinds_of_net import MAKE, WHOLE, initial
+from experiments.lib.showing import Result, save_picture
+from experiments.recovery.kinds_of_net import MAKE, WHOLE, initial, with_weights
 from experiments.recovery.owned import OWNER, dense, recipe_of, trained
-from ticket_sig.attacks import Attacked, Scene, attack
+from ticket_sig.attacks import Scene, attack
 from ticket_sig.attacks.train_on import train_on
 from ticket_sig.cells import Cell, Measured
-from ticket_sig.files import whole_file
 from ticket_sig.formats import load
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.models import build_for
 from ticket_sig.recovery import Reference, align
-from ticket_sig.recovery.descent import Descent, Null, descent
+from ticket_sig.recovery.descent import FEWEST, Descent, Null, descent
 from ticket_sig.statistics import format_p
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.device import made_with
@@ -36,7 +34,6 @@ TITLE = "Descent: derived networks against independent ones"
 STATES = ("dense", "pruned")  # of suspect and reference
 PRUNED, TUNED = 0.8, 0.02
 FROM_SHIPPED = "as shipped (CIFAR-10): pruned in rounds, trained again"
-_FEWEST = 3  # similarities that have a spread
 
 
 @dataclass(frozen=True)
@@ -97,30 +94,19 @@ def independent(bench: Bench, net: str, state: str, first: int, several: int) ->
     epochs = SIZES[bench.scale.name].epochs_for(net)
 
     def measure() -> Measured:
-        reference = reference_of(net, network(bench, net, first, epochs, state == "pruned"))
-        suspects = (network(bench, net, seed, epochs, state != "dense") for seed in range(first + 1, several))
+        own = network(bench, net, first, epochs, state)
+        reference = Reference.of(with_weights(net, own.weights))
+        suspects = (network(bench, net, seed, epochs, state) for seed in range(first + 1, several))
         return told([align(one, reference).similarity for one in suspects])
 
     asked: dict[str, Any] = {"net": net, "state": state, "reference": first, "networks": several}
     return bench.cell("descent", measure, recipe_of(epochs), words=[net, state, str(first)], **asked)
 
 
-def network(bench: Bench, net: str, seed: int, epochs: int, pruned: bool) -> Ticket:
+def network(bench: Bench, net: str, seed: int, epochs: int, state: str) -> Ticket:
     """A network trained on digits from a seed of its own; dense, or pruned once."""
     ticket = dense(bench, net, epochs, seed)
-    return prune_ticket(ticket, PRUNED) if pruned else ticket
-
-
-def reference_of(net: str, ticket: Ticket) -> Reference:
-    """A network as a reference."""
-    return Reference.of(with_weights(net, ticket))
-
-
-def with_weights(net: str, ticket: Ticket) -> nn.Module:
-    """The module of a ticket, for evaluation."""
-    module = initial(net, 0)
-    module.load_state_dict(dict(ticket.weights))
-    return module.eval()
+    return ticket if state == "dense" else prune_ticket(ticket, PRUNED)
 
 
 def told(similarities: list[float]) -> Measured:
@@ -147,7 +133,7 @@ def derived(bench: Bench, net: str, what: str, owner: int) -> Cell:
         own = dense(bench, net, epochs, OWNER + owner)
         suspect = DERIVED[what](bench, net, own, epochs)
         begun = time.perf_counter()
-        found = told([align(suspect, reference_of(net, own)).similarity])
+        found = told([align(suspect, Reference.of(with_weights(net, own.weights))).similarity])
         return {**found, "seconds": round(time.perf_counter() - begun, 2)}
 
     asked: dict[str, Any] = {"net": net, "what": what, "owner": owner}
@@ -167,7 +153,9 @@ def of_shipped(bench: Bench) -> Cell:
 
 def tuned(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
     """Trained on for a tenth of the training."""
-    return further(bench, net, own, max(1, epochs // 10), TUNED)
+    recipe = replace(recipe_of(max(1, epochs // 10), 7), lr=TUNED)
+    scene = Scene(data=bench.data("digits"), recipe=recipe, model=initial(net, 7), engine=bench.engine)
+    return train_on(own, scene, epochs=None, lr=None)
 
 
 def trained_again(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
@@ -204,24 +192,13 @@ def transferred(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
 
 def disguised(bench: Bench, net: str, own: Ticket, epochs: int, kind: str | None, seed: int = 0) -> Ticket:
     """After free attacks."""
-    return _free(net, own, kind, seed).ticket
+    scene = Scene(model=with_weights(net, own.weights), seed=seed)
+    return attack("free", kind=kind, size=8)(own, scene)
 
 
 def tuned_and_disguised(bench: Bench, net: str, own: Ticket, epochs: int) -> Ticket:
     """Trained for as long as before, and free attacks drawn at random then."""
     return disguised(bench, net, trained_again(bench, net, own, epochs), epochs, None, 1)
-
-
-def _free(net: str, own: Ticket, kind: str | None, seed: int) -> Attacked:
-    scene = Scene(model=with_weights(net, own), seed=seed)
-    return attack("free", kind=kind, size=8).carry_out(own, scene)
-
-
-def further(bench: Bench, net: str, own: Ticket, epochs: int, lr: float) -> Ticket:
-    """Trained on at a learning rate of its own."""
-    recipe = replace(recipe_of(epochs, 7), lr=lr)
-    scene = Scene(data=bench.data("digits"), recipe=recipe, model=initial(net, 7), engine=bench.engine)
-    return train_on(own, scene, epochs=None, lr=None)
 
 
 DERIVED: dict[str, Callable[[Bench, str, Ticket, int], Ticket]] = {
@@ -246,7 +223,7 @@ def nulls(bench: Bench, net: str) -> list[Null]:
     for state in states:
         of_state = [independent(bench, net, state, first, several) for first in range(several - 1)]
         pairs = [one for cell in bench.store.found(of_state) for one in cell["similarities"]]
-        if len(pairs) >= _FEWEST:
+        if len(pairs) >= FEWEST:
             found.append(Null(f"{net} ({state})", tuple(pairs)))
     return found
 
@@ -333,6 +310,4 @@ def _draw(bench: Bench, path: Path) -> None:
         axes.set_title(net, fontsize=9, loc="left")
         axes.legend(fontsize=7, loc="upper right")
     figure.axes[-1].set(xlabel="similarity to the reference after alignment", xlim=(0, 1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial_file:
-        figure.savefig(partial_file, format="png", dpi=130)
+    save_picture(path, figure)

@@ -22,7 +22,6 @@ from ticket_sig.verification.ask.pixels import normalisation_of
 
 TITLE = "Attack table: free attacks on every mark, read twice"
 MARKS = ("qr-code", "spread", "mirror", "key-mask", "freezenet", "uchida", TRIGGERS)
-DATA = {DIGITS: "digits", CODE: "cifar10", THREE: "cifar10"}
 _DUMMIES = "zero-neurons+cliques+split-neurons+noisy-split"
 _NONCE = bytes(32)  # of the images that triggers are hidden among
 _FLOAT32 = "float32"
@@ -106,7 +105,7 @@ def stolen(bench: Bench, network: str, marks: str, done: Theft) -> Cell:
         ours, found = owner(bench, network, marks, size.epochs), list[Measured]()
         bench.engine.progress.begin(f"{network}, {marks}, {done.words}", draws)
         for seed in range(draws):
-            found.append(drawn(bench, ours, network, done, seed))
+            found.append(drawn(bench, ours, done, seed))
             bench.engine.progress.advance(seed + 1)
         return {"draws": found, "made_with": made_with(torch.device("cpu"), _FLOAT32)}
 
@@ -116,7 +115,7 @@ def stolen(bench: Bench, network: str, marks: str, done: Theft) -> Cell:
     return bench.cell("free", measure, recipe_of(size.epochs), words=words, **asked)
 
 
-def drawn(bench: Bench, ours: Owned, network: str, done: Theft, seed: int) -> dict[str, Any]:
+def drawn(bench: Bench, ours: Owned, done: Theft, seed: int) -> dict[str, Any]:
     """One draw: what the thief did, and what is found of the marks; of the first on digits the accuracy."""
     after, scene = Attacked(ours.ticket, network=ours.module), Scene(model=ours.module, seed=seed)
     if done.kind != "":
@@ -128,16 +127,16 @@ def drawn(bench: Bench, ours: Owned, network: str, done: Theft, seed: int) -> di
         after = after._replace(ticket=attack(name, **options)(after.ticket, scene))
     told: dict[str, Any] = {"seed": seed, "did": list(after.did)}
     names = [mark.name for mark in ours.embedded.marks]
-    if seed == 0 and DATA[network] == "digits" and names == CARRIERS.split("+"):
+    if seed == 0 and ours.data == "digits" and names == CARRIERS.split("+"):
         told["accuracy"] = accuracy_of(bench, ours, after)
     if TRIGGERS in names:
-        return {**told, "marks": {TRIGGERS: answered(bench, ours, network, after)}}
+        return {**told, "marks": {TRIGGERS: answered(bench, ours, after)}}
     return told | recovered(ours, after.ticket)
 
 
-def answered(bench: Bench, ours: Owned, network: str, after: Attacked) -> dict[str, Any]:
+def answered(bench: Bench, ours: Owned, after: Attacked) -> dict[str, Any]:
     """The verdict on the answers of what the thief has; no reference is needed to ask."""
-    data = bench.data(DATA[network])
+    data = bench.data(ours.data)
     ask = ask_network(answering(after), normalisation_of(data.name, data.channels))
     claim, triggers = ours.embedded.claim, ours.embedded.shown["triggers"]
     found = verify_answers(claim, triggers, ask, nonce=_NONCE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from experiments.carriers.many_secrets import MANY, numbered
 from experiments.lib.bench import Bench
 from experiments.lib.calibration import Curve, distribution, draw, shown
 from experiments.lib.showing import Result
-from experiments.recovery.kinds_of_net import initial
+from experiments.recovery.kinds_of_net import with_weights
 from experiments.recovery.owned import OWNER, PRUNED, dense, recipe_of
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.lottery.prune import prune_ticket
@@ -58,8 +59,7 @@ SIZES = {"paper": _FULL, "quick": _FULL, "smoke": Size({"with concatenations": 1
 def cells(bench: Bench) -> list[Cell]:
     """The first block of every architecture, then the second ones."""
     several = [of_net(bench, net) for net in SIZES[bench.scale.name].nets]
-    most = max(map(len, several))
-    return [blocks[place] for place in range(most) for blocks in several if place < len(blocks)]
+    return [cell for blocks in zip_longest(*several) for cell in blocks if cell is not None]
 
 
 def of_net(bench: Bench, net: str) -> list[Cell]:
@@ -78,9 +78,7 @@ def of_block(bench: Bench, net: str, seeds: range) -> Cell:
 
     def measure() -> Measured:
         ours = prune_ticket(dense(bench, net, size.epochs, OWNER), PRUNED)
-        module = initial(net, OWNER).eval()
-        module.load_state_dict(dict(ours.weights))
-        reference = Reference.of(module)
+        reference = Reference.of(with_weights(net, ours.weights))
         full = [dense(bench, net, size.epochs, seed) for seed in seeds]
         pruned = [prune_ticket(one, PRUNED) for one in full]
         several = dict(zip(STATES, (full, pruned), strict=True))
@@ -130,15 +128,11 @@ def together(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "networks": count,
         "accepted": sum(one["accepted"] for one in several),
         "smallest": best,
-        "corrected": corrected(best, *_freedom(several[0])),
+        "corrected": corrected(best, LOG10_SECRETS, several[0]["messages"]),
         "counts": np.sum([one["counts"] for one in several], axis=0).tolist(),
         "above_uniform": max(one["above_uniform"] for one in several),
         "ks": min(1.0, count * min(one["ks"] / one["networks"] for one in several)),
     }
-
-
-def _freedom(one: Mapping[str, Any]) -> tuple[float, float]:
-    return LOG10_SECRETS, float(one["messages"])
 
 
 def result(bench: Bench) -> Result:

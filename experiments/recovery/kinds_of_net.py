@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -147,3 +147,10 @@ def initial(name: str, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return (MAKE | WHOLE)[name]()
+
+
+def with_weights(name: str, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A network for digits with these weights, for evaluation."""
+    network = initial(name, 0)
+    network.load_state_dict(dict(weights))
+    return network.eval()

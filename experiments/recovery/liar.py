@@ -12,7 +12,7 @@ from torch import Tensor
 from experiments.carriers.many_secrets import numbered
 from experiments.lib.bench import Bench
 from experiments.lib.showing import Result
-from experiments.recovery.kinds_of_net import initial
+from experiments.recovery.kinds_of_net import with_weights
 from experiments.recovery.owned import MESSAGE, PRUNED, SPREAD, dense, recipe_of
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.claim import Claim
@@ -22,8 +22,9 @@ from ticket_sig.marks import MARKS, claim_of
 from ticket_sig.marks.embed import options_for
 from ticket_sig.marks.spread.mark import Spread
 from ticket_sig.marks.spread.signs import signs_of
+from ticket_sig.mask import Mask
 from ticket_sig.models.channels import moved
-from ticket_sig.models.graph import PARTS, KernelGraph
+from ticket_sig.models.graph import KernelGraph
 from ticket_sig.recovery import Reference
 from ticket_sig.recovery.assignment import Assignment, Comparison, in_place, strand_sets
 from ticket_sig.recovery.features import Features, KernelFeatures
@@ -67,14 +68,14 @@ def of_suspect(bench: Bench, net: str, number: int) -> Cell:
 
     def measure() -> Measured:
         suspect = prune_ticket(dense(bench, net, size.epochs, SUSPECT + number), PRUNED)
-        reference = as_reference(net, suspect)
+        reference = Reference.of(with_weights(net, suspect.weights))
         assert reference.graph is not None
         secret = numbered(number)
         mark = MARKS[SPREAD].make(suspect, options_for(SPREAD, message=MESSAGE), secret.value)
         assert isinstance(mark, Spread)
         order = best_order(reference.graph, suspect, mark, number, size.starts)
         shaped = in_order(reference.graph, suspect, order)
-        his = as_reference(net, shaped)
+        his = Reference.of(with_weights(net, shaped.weights))
         claim = claim_of((mark,), shaped.weights, reference=tensor_digest(his.ticket.weights))
         honest = prune_ticket(dense(bench, net, size.epochs, SUSPECT + number + 100), PRUNED)
         return {
@@ -85,13 +86,6 @@ def of_suspect(bench: Bench, net: str, number: int) -> Cell:
 
     asked: dict[str, Any] = {"net": net, "suspect": number, "starts": size.starts}
     return bench.cell("liar", measure, recipe_of(size.epochs), words=[net, str(number)], **asked)
-
-
-def as_reference(net: str, ticket: Ticket) -> Reference:
-    """A network as a reference."""
-    module = initial(net, 0).eval()
-    module.load_state_dict(dict(ticket.weights))
-    return Reference.of(module)
 
 
 def best_order(graph: KernelGraph, suspect: Ticket, mark: Spread, seed: int, starts: int) -> Tensor:
@@ -155,12 +149,10 @@ def in_order(graph: KernelGraph, ticket: Ticket, order: Tensor) -> Ticket:
     """The network with its channels in another order; it computes the same."""
     weights = dict(ticket.weights)
     for link in graph.links:
-        for part in PARTS if link.name is not None else ():
-            name = f"{str(link.name).removesuffix('weight')}{part}"
-            if name in weights:
-                weights[name] = moved(link, ticket.weights[name], order)
+        for name in link.parts(weights).values():
+            weights[name] = moved(link, ticket.weights[name], order)
     kept = {name: weights[name] != 0 for name in ticket.mask}
-    return replace(ticket, weights=weights, mask=type(ticket.mask).of_own(kept))
+    return replace(ticket, weights=weights, mask=Mask.of_own(kept))
 
 
 def told(suspect: Ticket, claim: Claim, reference: Reference | None, secret: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from experiments.lib.bench import Bench
-from experiments.recovery.kinds_of_net import initial
+from experiments.recovery.kinds_of_net import initial, with_weights
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.lottery import retrain
@@ -114,8 +114,7 @@ def owned(bench: Bench, name: str, epochs: int) -> Owned:
     The secret is no secret, so that the experiment can be repeated.
     """
     unsigned = prune_ticket(dense(bench, name, epochs, OWNER), PRUNED)
-    module = initial(name, OWNER).eval()
-    module.load_state_dict(dict(unsigned.weights))
+    module = with_weights(name, unsigned.weights)
     secret = hashlib.sha256(f"experiment {OWNER}".encode()).digest()
     marked = embed(unsigned, MESSAGE, mark=marks_of_net(name), secret=secret)
     ticket = trained(bench, name, marked.ticket, epochs, OWNER)

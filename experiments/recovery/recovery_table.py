@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -130,13 +131,12 @@ def _owner(bench: Bench, net: str, epochs: int) -> Owned:
 
 def cells(bench: Bench) -> list[Cell]:
     """First blocks of everything, then the second ones."""
-    listed = [
-        (place, cell)
+    several = [
+        of_attack(bench, net, *attacked)
         for net in SIZES[bench.scale.name].nets
         for attacked in attacks(bench, net)
-        for place, cell in enumerate(of_attack(bench, net, *attacked))
     ]
-    return [cell for _, cell in sorted(listed, key=lambda one: one[0])]
+    return [cell for blocks in zip_longest(*several) for cell in blocks if cell is not None]
 
 
 def drawn(bench: Bench, ours: Owned, kind: str, then: str, seed: int, epochs: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from experiments.lib.sections import history_table, made_how, pruning_table, tab
 from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.evaluation.tables import of_training
 from ticket_sig.files import whole_file
 from ticket_sig.formats import load
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
@@ -83,7 +84,6 @@ CHOSEN_BY = {
         "and ended on a CPU.",
     ],
 }
-OF_THE_SEARCH = ("rewind", "retrain", "scope", "rates", "rounds", "density", "tolerance", "exclude")
 # NeurIPS'21, Tables 1 and 2, of ResNet-20: signed, ticket, dense.
 PUBLISHED = {
     "cifar10": ("91.37", "91.66 at 19.37 % kept", "91.67"),
@@ -94,8 +94,8 @@ PUBLISHED = {
 def differences(recipe: Recipe, dense: bool) -> list[str]:
     """What this recipe has that the paper's has not, field by field."""
     paper, here = preset("paper", arch=recipe.arch, dataset=recipe.dataset).to_json(), recipe.to_json()
-    hidden = ("seed", *(OF_THE_SEARCH if dense else ()))
-    rows = [(n, paper[n], here[n]) for n in here if here[n] != paper[n] and n not in hidden]
+    listed = of_training(here) if dense else here
+    rows = [(n, paper[n], here[n]) for n in listed if here[n] != paper[n] and n != "seed"]
     return table(("field of the recipe", "paper", "here"), rows)
 
 
@@ -107,9 +107,10 @@ def in_words(recipe: Recipe, images: int, choice: str, validation: float) -> lis
     late = (
         " The later, the more of the dense training a ticket inherits: this is nearer to pruning with "
         "fine-tuning than the paper's."
-    ) * (recipe.retrain == "rewind")
+    )
     lines = [
-        f"- Rewound to {recipe.rewind} of {recipe.length} (paper: 3ep of 182ep)." + late,
+        f"- Rewound to {recipe.rewind} of {recipe.length} (paper: 3ep of 182ep)."
+        + (late if recipe.retrain == "rewind" else ""),
         f"- A ticket wins within {_points(recipe.tolerance)} of the dense network (paper: 1) on the "
         f"{held_out:,} images of the validation split, where the standard error is {error:.1f} "
         "points; the test split is only reported.",

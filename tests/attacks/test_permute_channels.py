@@ -100,6 +100,34 @@ def test_channels_beside_themselves_stay() -> None:
     assert torch.equal(ticket.weights["c1.weight"], after.weights["c1.weight"])
 
 
+class Functional(nn.Module):
+    """Layers as functions, their parameters under any names; one bias is computed, one is of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, shape in (("k0", (8, 3, 3, 3)), ("k1", (8, 8, 1, 1)), ("k2", (8, 8, 1, 1)), ("w3", (5, 8))):
+            self.register_parameter(name, nn.Parameter(torch.randn(shape) / 4))
+        self.b0, self.b1, self.gain = (nn.Parameter(torch.randn(8)) for _ in range(3))
+        self.twin1, self.twin2 = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.twin2.bias = self.twin1.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(F.conv2d(x, self.k0, self.b0, padding=1))  # type: ignore[arg-type]
+        x = F.relu(F.conv2d(x, self.k1, bias=self.b1))  # type: ignore[arg-type]
+        x = F.relu(F.conv2d(x, self.k2, 2 * self.gain))  # type: ignore[arg-type]
+        x = F.relu(self.twin2(F.relu(self.twin1(x))))
+        return F.linear(x.mean((2, 3)), self.w3)  # type: ignore[arg-type]
+
+
+def test_a_layer_that_is_a_function_is_moved_with_its_bias_whatever_they_are_called() -> None:
+    torch.manual_seed(0)
+    ticket, after = check_same(Functional(), 8)
+    for name in ("k0", "b0"):
+        assert not torch.equal(ticket.weights[name], after.weights[name]), name
+    for name in ("b1", "gain", "twin1.bias"):
+        assert torch.equal(ticket.weights[name], after.weights[name]), name
+
+
 def test_without_rescaling_the_values_are_the_same_bit_for_bit() -> None:
     network = build("resnet20", 10, seed=0)
     ticket = victim(network)

@@ -14,7 +14,10 @@ import experiments.lib.bench
 from experiments.lib.bench import Bench, dense
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import line, summary
+from experiments.mpai import evaluated
 from ticket_sig.cells import Store
+from ticket_sig.datasets import Dataset
+from ticket_sig.evaluation.networks import Evaluation
 from ticket_sig.progress import Silent
 from ticket_sig.training import Steps, preset
 from ticket_sig.training.loop import Engine
@@ -65,6 +68,28 @@ def test_a_cell_is_measured_once_by_what_was_asked(tmp_path: Path) -> None:
     assert bench.store.numbers([cell(share=s) for s in (0.1, 0.2, 0.3)]) == [1.0, 2.0]
     assert bench.store.differences([cell(share=0.2)], [cell(share=0.1)]) == [1.0]
     assert cell(share=0.1).file.startswith("one_share_0.1-")
+
+
+def test_an_evaluation_finds_the_data_where_every_other_result_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Evaluation] = []
+    loaded: list[Path | None] = []
+
+    def load(name: str, folder: Path | None) -> Dataset:
+        loaded.append(folder)
+        return tiny_data()
+
+    monkeypatch.setattr(experiments.lib.bench, "load_dataset", load)
+    monkeypatch.setattr(evaluated, "load_dataset", load)
+    monkeypatch.setattr(evaluated, "evaluate", lambda evaluation, **_: given.append(evaluation))
+    (tmp_path / "several" / "cifar10").mkdir(parents=True)
+    for folder, expected in (("several", "several/cifar10"), ("several/cifar10", "several/cifar10")):
+        bench = bench_of(tmp_path, tmp_path / folder)
+        evaluated.evaluated(bench, replace(evaluated.SMOKE, dataset="cifar10")).measure()
+        given[-1].make_data()
+        assert loaded[-2:] == [tmp_path / expected] * 2
+    assert bench.folder_with("digits") is None
 
 
 def test_spreads_are_over_what_was_measured() -> None:

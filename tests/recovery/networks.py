@@ -78,6 +78,20 @@ class Perceptron(nn.Module):
         return self.f4(F.relu(self.f3(torch.tanh(self.f2(x)))))  # type: ignore[no-any-return]
 
 
+class Functional(nn.Module):
+    """Fully connected; every second layer is a function, whose parameters have names of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w1, self.b1 = nn.Parameter(torch.randn(24, 3 * 64) / 14), nn.Parameter(torch.randn(24))
+        self.w3, self.b3 = nn.Parameter(torch.randn(16, 20) / 4), nn.Parameter(torch.randn(16))
+        self.f2, self.f4 = nn.Linear(24, 20), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.f2(F.relu(F.linear(x.flatten(1), self.w1, self.b1)))
+        return self.f4(F.relu(F.linear(torch.tanh(x), self.w3, self.b3)))  # type: ignore[no-any-return]
+
+
 def lived(network: nn.Module, seed: int = 0, density: float = 0.5) -> Ticket:
     """A ticket of a network that now has its weights: pruned, with batch norms that have seen something."""
     draw = torch.Generator().manual_seed(seed)
@@ -106,11 +120,10 @@ def disguised(network: nn.Module, ticket: Ticket, seed: int = 1, rescale: float 
     signs = torch.randint(2, (graph.nodes,), generator=torch.Generator().manual_seed(seed)).double() * 2 - 1
     signs[stream[unflipped(graph, ticket.weights)]] = 1
     weights = dict(after.weights)
-    for link in (link for link in graph.links if link.name is not None):
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            if (name := f"{str(link.name).removesuffix('weight')}{part}") in weights:
-                values = scaled(link, part, weights[name].double(), signs[stream], 1e-5)
-                weights[name] = values.to(weights[name].dtype)
+    for link in graph.links:
+        for part, name in link.parts(weights).items():
+            values = scaled(link, part, weights[name].double(), signs[stream], 1e-5)
+            weights[name] = values.to(weights[name].dtype)
     return replace(after, weights=weights)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recovery.networks import Concatenating, Depthwise, Perceptron, answers, disguised, lived
+from recovery.networks import Concatenating, Depthwise, Functional, Perceptron, answers, disguised, lived
 from torch import nn
 
 from ticket_sig import InputError, Mask, Ticket, embed, verify
@@ -57,7 +57,7 @@ def seeded(make: Callable[[], nn.Module]) -> nn.Module:
         return make().double()
 
 
-SMALL = [Concatenating, Depthwise, Perceptron, lambda: build("resnet20-proj", 5)]
+SMALL = [Concatenating, Depthwise, Functional, Perceptron, lambda: build("resnet20-proj", 5)]
 LARGE = [lambda: build("resnet18", 5), lambda: build("vgg16", 5)]
 
 

@@ -7,9 +7,8 @@ import torch
 from recovery.networks import Depthwise, Perceptron, lived
 from torch import Tensor, nn
 
-from ticket_sig.models.channels import scaled, streams, unscaled
+from ticket_sig.models.channels import eps_in, scaled, streams, unscaled
 from ticket_sig.models.graph import KernelGraph, kernel_graph
-from ticket_sig.recovery.features import eps_in
 from ticket_sig.recovery.rescaling import scales_of
 
 
@@ -30,10 +29,9 @@ class Measured:
 
     def copy(self, scales: Tensor) -> dict[str, Tensor]:
         weights = dict(self.weights)
-        for link in (link for link in self.graph.links if link.name is not None):
-            for part in ("weight", "bias", "running_mean", "running_var"):
-                if (name := f"{str(link.name).removesuffix('weight')}{part}") in weights:
-                    weights[name] = scaled(link, part, weights[name], scales, 1e-5)
+        for link in self.graph.links:
+            for part, name in link.parts(weights).items():
+                weights[name] = scaled(link, part, weights[name], scales, 1e-5)
         return weights
 
     def found(self, suspect: dict[str, Tensor], without: tuple[str, ...] = ()) -> Tensor:

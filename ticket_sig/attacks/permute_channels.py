@@ -15,7 +15,7 @@ from ticket_sig.attacks.scene import Scene, stolen
 from ticket_sig.formats.layouts import weights_for
 from ticket_sig.mask import Mask
 from ticket_sig.models import build_for
-from ticket_sig.models.channels import interchangeable, moved, scaled, streams, unscaled
+from ticket_sig.models.channels import eps_in, interchangeable, moved, scaled, streams, unscaled
 from ticket_sig.models.graph import KernelGraph, kernel_graph
 from ticket_sig.options import option, within
 from ticket_sig.ticket import Ticket, retie
@@ -46,18 +46,14 @@ class PermuteChannels(Attack):
         graph, draw = kernel_graph(model, norms=True), scene.draw("permute channels")
         order = _order(graph, draw)
         scales = _scales(graph, ticket, self.rescale, draw)
-        weights, masks = dict(ticket.weights), dict(ticket.mask)
+        weights, masks, eps_of = dict(ticket.weights), dict(ticket.mask), eps_in(model)
         for link in graph.links:
-            if link.name is None:
-                continue
             if link.name in masks:
                 masks[link.name] = moved(link, masks[link.name], order)
-            layer = link.name.removesuffix("weight")
-            eps = float(getattr(model.get_submodule(layer.rstrip(".")), "eps", 0.0))
-            for part in ("weight", "bias", "running_mean", "running_var"):
-                if (name := f"{layer}{part}") in weights:
-                    values = moved(link, weights[name].double(), order)
-                    weights[name] = scaled(link, part, values, scales, eps).to(weights[name].dtype)
+            for part, name in link.parts(weights).items():
+                values = moved(link, weights[name].double(), order)
+                values = scaled(link, part, values, scales, eps_of(str(link.name)))
+                weights[name] = values.to(weights[name].dtype)
         return Attacked(replace(stolen(ticket), weights=retie(ticket.weights, weights), mask=Mask(masks)))
 
 

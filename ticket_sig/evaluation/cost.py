@@ -102,10 +102,7 @@ def _detection(networks: Networks, method: Method, model: int, payload: int) -> 
 
 def _injection(networks: Networks, method: Method, model: int, payload: int) -> dict[str, Any]:
     """Whatever is done for the mark counts: making key and payload, embedding, and the further training."""
-    if method.passive:
-        network = networks.unmarked(model, method.subject)
-    else:
-        network = networks.subject(model, method.subject)
+    network = networks.before(method, model)
     with tempfile.TemporaryDirectory(prefix="ticket_sig-cost-") as folder:
         task = networks.task(model, Path(folder) / "run")
         warm = replace(

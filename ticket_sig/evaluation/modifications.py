@@ -24,7 +24,6 @@ from ticket_sig.evaluation.method import EvaluationTask, Method
 from ticket_sig.prf import keyed_words
 from ticket_sig.ticket import Ticket
 from ticket_sig.training.batches import iterations_of
-from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.steps import Steps
 
 
@@ -119,7 +118,7 @@ def _tuned(network: Ticket, share: float, scene: Scene, further: FurtherMarks | 
         return Steps(max(least, round(share * iterations_of(length, recipe, data))), "it")
 
     milestones = tuple(shortened(one) for one in recipe.milestones)
-    short: Recipe = replace(recipe, length=shortened(recipe.length, 1), milestones=milestones)
+    short = replace(recipe, length=shortened(recipe.length, 1), milestones=milestones)
     return FineTuning()(network, replace(scene, recipe=short))
 
 

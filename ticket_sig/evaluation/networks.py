@@ -111,11 +111,15 @@ class Networks:
 
         return self._kept("unmarked", self._unmarked(model, kind), model, further)
 
+    def before(self, method: Method, model: int) -> Ticket:
+        """The network that an instance is made for: the subject; of a passive method the unmarked one."""
+        return (self.unmarked if method.passive else self.subject)(model, method.subject)
+
     def instance(self, method: Method, model: int, payload: int) -> Instance:
         """A key and a payload of a method for a network; that of a passive one is taken of the network."""
         place = method.name, model, payload
         if place not in self._instances:
-            network = (self.unmarked if method.passive else self.subject)(model, method.subject)
+            network = self.before(method, model)
             task = self.task(model, self.work / "instance")
             self._instances[place] = self.fresh_instance(method, model, payload, network, task)
         return self._instances[place]

@@ -203,12 +203,17 @@ def _found_words(method: _Json, step: _Json) -> str | None:
     return f"found {percent(share[0] / 100)} at an accuracy of {entry['accuracy']['after']['mean']:.1f} %"
 
 
+def _entries(method: _Json, steps: Sequence[_Json]) -> Iterator[tuple[int, _Json | None]]:
+    """What was measured of a method without a modification (0), and at each intensity of one (1, ...)."""
+    each = (measured(method, step["name"], step["intensity"]) for step in steps)
+    return enumerate([measured(method), *each])
+
+
 def _verification(axis: Axes, report: _Json, name: str) -> None:
     """From the unmodified networks (hollow) to the strongest intensity (the largest marker)."""
     steps, looks = by_modification(report)[name], styles(report)
     for place, (one, method) in enumerate(report["methods"].items()):
-        entries = [measured(method), *(measured(method, name, step["intensity"]) for step in steps)]
-        found = [(index, entry, _found(entry)) for index, entry in enumerate(entries)]
+        found = [(index, entry, _found(entry)) for index, entry in _entries(method, steps)]
         points = [(i, entry["accuracy"]["after"], y) for i, entry, y in found if entry and y]
         points = [(i, x, y) for i, x, y in points if x]
         if not any(i for i, *_ in points):  # the modification could not be done to it
@@ -232,8 +237,7 @@ def _errors(axis: Axes, report: _Json, name: str, kind: str) -> None:
     steps = by_modification(report)[name]
     looks = styles(report)
     for index, (one, method) in enumerate(report["methods"].items()):
-        entries = [measured(method), *(measured(method, name, step["intensity"]) for step in steps)]
-        found = [(at, missed(entry, kind)) for at, entry in enumerate(entries)]
+        found = [(at, missed(entry, kind)) for at, entry in _entries(method, steps)]
         rates = [(at, rate) for at, rate in found if rate]
         shift = 0.05 * (index - (len(looks) - 1) / 2)
         y = [100 * rate["rate"] for _, rate in rates]

@@ -78,7 +78,7 @@ class PlugIn(Method):
         Raises:
             InputError: the plug-in raises, changes the network in `init`, or gives no payload to decode.
         """
-        code, drawn = self.code, {**self.code.template(), _SECRET: secret}
+        code, drawn = self.code, {**self.code.copied(self.code.given), _SECRET: secret}
         if _INIT in code.functions:
             returned = code.read(_INIT, task.network(network), secret, drawn)
             drawn = returned if isinstance(returned, dict) else drawn
@@ -245,10 +245,6 @@ class Code:
             expected = f"{_EMBED} or {_STEP}, and {_DETECT} or {_DECODE}; or {_EXTRACT} and {_MATCH}"
             raise bad_input(file, "functions", expected, ", ".join(functions) or "none")
         return cls(file, bytes_digest(file.read_bytes()), functions, given)
-
-    def template(self) -> dict[str, Any]:
-        """A copy of the file's dict."""
-        return self.copied(self.given)
 
     def copied(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of a dict; InputError where something in it cannot be copied."""

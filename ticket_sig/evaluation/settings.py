@@ -87,10 +87,9 @@ class Settings:
     modifications: tuple[Applied, ...] = ()
 
     def __post_init__(self) -> None:
-        doubled = {m for m in self.methods if self.methods.count(m) > 1}
         other = [part for part in self.parts if part not in PARTS]
         limits = {
-            "methods": (self.methods and not doubled, "one or more, each once"),
+            "methods": (0 < len(self.methods) == len(set(self.methods)), "one or more, each once"),
             "models": (self.models >= 1, "1 or more"),
             "payloads": (self.payloads >= 1, "1 or more"),
             "trained_payloads": (

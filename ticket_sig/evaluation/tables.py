@@ -129,9 +129,14 @@ def verified(entry: _Json | None) -> Cell:
     return of_rate(missed(entry, "decoder") if of is None else of, rest=True)
 
 
+def _middle(report: _Json) -> list[_Json]:
+    """Of each modification the middle intensity."""
+    return [steps[len(steps) // 2] for steps in by_modification(report).values()]
+
+
 def summary(report: _Json) -> Table:
     """All methods, one a row: what the mark costs, and what is left of it after each modification."""
-    steps = [list(one)[len(one) // 2] for one in by_modification(report).values()]
+    steps = _middle(report)
     rows = [
         (
             Cell(name),
@@ -177,7 +182,7 @@ def _undone(method: _Json, step: _Json) -> bool:
 
 def symbol_errors(report: _Json) -> Table:
     """Symbols read wrong of marked networks, of each method with a decoder."""
-    steps = [list(one)[len(one) // 2] for one in by_modification(report).values()]
+    steps = _middle(report)
     decoders = {name: one for name, one in report["methods"].items() if missed(measured(one), "decoder")}
     rows = [
         (
@@ -355,11 +360,8 @@ def _without_empty(table: Table) -> Table:
 def hidden(report: _Json) -> dict[str, str]:
     """What each ratio of the standard hides, in a sentence with the numbers of this report."""
     payloads = report["settings"]["payloads"]
-    of, all_yes, all_no = (
-        f"M (D + 1) networks, here D = {payloads}",
-        1 / (payloads + 1),
-        payloads / (payloads + 1),
-    )
+    of = f"M (D + 1) networks, here D = {payloads}"
+    all_yes, all_no = 1 / (payloads + 1), payloads / (payloads + 1)
     return {
         "false-positive ratio": (
             f"It is counted over all {of}: a detector that always says yes scores {all_yes:.3f} and not 1. "

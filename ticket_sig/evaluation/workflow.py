@@ -144,7 +144,7 @@ def workflows(report: _Json) -> Iterator[tuple[str, dict[str, Any]]]:
         yield (
             acronym,
             {
-                **_head(report, acronym, acronym, title, whole._replace(does=told)),
+                **_head(acronym, acronym, title, whole._replace(does=told)),
                 "SubAIMs": [{"Name": part, "Identifier": _identifier(acronym, part)} for part in parts],
                 "Topology": list(_topology(whole, {part: MODULES[part] for part in parts})),
                 **_tail(report, page),
@@ -154,7 +154,7 @@ def workflows(report: _Json) -> Iterator[tuple[str, dict[str, Any]]]:
             yield (
                 f"{acronym}-{part}",
                 {
-                    **_head(report, acronym, part, part, MODULES[part]),
+                    **_head(acronym, part, part, MODULES[part]),
                     "SubAIMs": [],
                     "Topology": [],
                     **_tail(report, f"{PAGES}ai-modules"),
@@ -176,7 +176,7 @@ def _run_by(report: _Json) -> dict[str, list[str]]:
 
 def _topology(whole: Module, parts: Mapping[str, Module]) -> Iterator[dict[str, Any]]:
     """Edges from what makes a piece of data to each that takes it; an empty name is the workflow itself."""
-    makers = {name: "" for name in whole.inputs}
+    makers = dict.fromkeys(whole.inputs, "")
     makers |= {name: part for part, module in parts.items() for name in module.outputs}
     takers = [(part, name) for part, module in parts.items() for name in module.inputs]
     for taker, name in [*takers, *(("", name) for name in whole.outputs)]:
@@ -191,7 +191,7 @@ def _identifier(workflow: str, module: str) -> dict[str, Any]:
     return {"ImplementerID": NOBODY, "Specification": named}
 
 
-def _head(report: _Json, workflow: str, module: str, title: str, what: Module) -> dict[str, Any]:
+def _head(workflow: str, module: str, title: str, what: Module) -> dict[str, Any]:
     ways = [(name, "Input") for name in what.inputs] + [(name, "Output") for name in what.outputs]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ticket_sig.models.graph import KernelGraph, Link
 
@@ -54,14 +54,13 @@ def strands_by_roles(graph: KernelGraph) -> dict[Roles, Tensor]:
         Under, for each node, (place of the link, group, whether the link reads it): the nodes of the set.
         Networks that differ in widths alone have the same roles.
     """
-    joins = [link.shape[1:] == (1, 1) for link in graph.links]
-    strands = joined(graph, [link for link, joins_one in zip(graph.links, joins, strict=True) if joins_one])
+    strands = joined(graph, [link for link in graph.links if link.single])
     roles: list[list[tuple[int, int, bool]]] = [[] for _ in range(graph.nodes)]
     for index, link in enumerate(graph.links):
         for reads, nodes in ((True, link.tails), (False, link.heads)):
             for group, of_group in enumerate(nodes.tolist()):
                 for node in of_group:
-                    roles[node].append((index, 0 if joins[index] else group, reads))
+                    roles[node].append((index, 0 if link.single else group, reads))
     members = defaultdict(list)
     for node, strand in enumerate(strands.tolist()):
         members[strand].append((tuple(sorted(roles[node])), node))
@@ -112,6 +111,9 @@ def unmoved(graph: KernelGraph) -> Tensor:
     shared = [link for link in graph.links if link.name is not None and uses[link.name] > 1]
     fixed = [graph.inputs, graph.outputs, *(nodes for n, nodes in graph.passed if _plain(n) in _MIXING)]
     fixed += [nodes.flatten() for link in shared for nodes in (link.tails, link.heads)]
+    biased = [link for link in graph.links if link.bias is not None]
+    times_of = Counter(link.bias for link in biased)
+    fixed += [link.heads.flatten() for link in biased if times_of[link.bias] > 1]
     for link in graph.links:
         nodes, times = torch.unique(link.tails, return_counts=True)
         fixed.append(nodes[times > 1])  # joined to itself
@@ -196,6 +198,11 @@ def scaled(link: Link, part: str, values: Tensor, scales: Tensor, eps: float) ->
     else:  # eps is added to the variance, and is not scaled with it
         each = (each + eps) * before.reshape(-1, 1) ** 2 - eps
     return each.reshape(values.shape)
+
+
+def eps_in(model: nn.Module) -> Callable[[str], float]:
+    """The number that a batch norm adds to variances, by the name of its weight; 0 of any other layer."""
+    return lambda name: float(getattr(model.get_submodule(name.rpartition(".")[0]), "eps", 0.0))
 
 
 def _plain(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
@@ -42,6 +42,7 @@ class Link:
             to every output of it.
         transposed: whether the weight has its inputs before its outputs, as a transposed convolution's.
         norm: whether it is a batch norm, which has a weight for each channel, and statistics.
+        bias: name that its bias has, if it has one.
     """
 
     name: str | None
@@ -49,6 +50,16 @@ class Link:
     heads: Tensor
     transposed: bool = False
     norm: bool = False
+    bias: str | None = None
+
+    def parts(self, known: Container[str]) -> dict[str, str]:
+        """The names of its tensors by part (`PARTS`), of those that are known."""
+        if self.name is None:
+            return {}
+        layer = self.name.rpartition(".")[0]
+        names = {"weight": self.name, "bias": self.bias}
+        names |= {part: f"{layer}.{part}" for part in PARTS[2:]} if self.norm else {}
+        return {part: name for part, name in names.items() if name is not None and name in known}
 
     def kernels(self, weight: Tensor) -> Tensor:
         """The layer's weight as [groups, outputs, inputs, weights of a kernel].
@@ -203,7 +214,10 @@ class _Follower:
             norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
             known = norm or isinstance(module, LAYERS)
             name = "parameter" if not known and module.state_dict() else type(module).__name__
-        elif name not in LAYER_FUNCTIONS and any(given.op == "get_attr" for given in inputs):
+        elif name in LAYER_FUNCTIONS:
+            bias = argument(node, 2, "bias")
+            name = name if bias is None or self._name(bias) else "parameter"  # one that is computed stays
+        elif any(given.op == "get_attr" for given in inputs):
             name = "parameter"
         elif (name in ADDING and len(inputs) < 2) or (name == "pad" and argument(node, 3, "value")):
             name = "constant"
@@ -236,29 +250,37 @@ class _Follower:
                 continue
             reached.add(later)
             if (layer := self._layer_of(later)) is not None:
-                _, weight, groups, transposed = layer
+                _, weight, groups, transposed, _ = layer
                 width = weight.shape[0] if transposed else weight.shape[1] * groups
                 self._inputs.append(self._new(width))
                 return _Channels(self._inputs[-1], weight.ndim)
         return None
 
-    def _layer_of(self, node: fx.Node) -> tuple[str, Tensor, int, bool] | None:
-        """A layer's (name of the weight, weight, groups, whether transposed); None for anything else."""
+    def _layer_of(self, node: fx.Node) -> tuple[str, Tensor, int, bool, str | None] | None:
+        """A layer's (name of the weight, weight, groups, whether transposed, name of the bias); else None."""
         if node.op == "call_module":
             module = self._modules[str(node.target)]
             if not isinstance(module, LAYERS):
                 return None
             groups = 1 if isinstance(module, nn.Linear) else int(module.groups)
             name = self._names.get(id(module.weight), f"{node.target}.weight")
-            return name, module.weight, groups, isinstance(module, TRANSPOSED)
+            bias = None if module.bias is None else self._names.get(id(module.bias), f"{node.target}.bias")
+            return name, module.weight, groups, isinstance(module, TRANSPOSED), bias
         if node.op != "call_function" or operation(node) not in LAYER_FUNCTIONS:
             return None
         given = argument(node, 1, "weight")
         if not isinstance(given, fx.Node) or given.op != "get_attr":
             raise unfollowed(node, "of a weight that is computed")
-        weight = attrgetter(str(given.target))(self._model)
+        weight, bias = attrgetter(str(given.target))(self._model), argument(node, 2, "bias")
         groups = 1 if operation(node) == "linear" else argument(node, 6, "groups", 1)
-        return self._names.get(id(weight), str(given.target)), weight, groups, False
+        return str(self._name(given)), weight, groups, False, self._name(bias)
+
+    def _name(self, given: Any) -> str | None:
+        """The name of a parameter that a function is given, the first of several; None for anything else."""
+        if not isinstance(given, fx.Node) or given.op != "get_attr":
+            return None
+        path = str(given.target)
+        return self._names.get(id(attrgetter(path)(self._model)), path)
 
     def _module(self, node: fx.Node, operands: list[_Channels]) -> _Channels:
         module, x = self._modules[str(node.target)], operands[0]
@@ -308,7 +330,7 @@ class _Follower:
         """Links the channels of a convolution or linear layer to new ones."""
         layer = self._layer_of(node)
         assert layer is not None
-        name, weight, groups, transposed = layer
+        name, weight, groups, transposed, bias = layer
         inputs = weight.shape[0] if transposed else weight.shape[1] * groups
         outputs = weight.shape[1] * groups if transposed else weight.shape[0]
         pixels, rest = divmod(inputs, len(x.nodes))
@@ -316,14 +338,15 @@ class _Follower:
             shape = f"[batch, {len(x.nodes)}{', ...' * (x.dims > 2)}], {x.dims} dimensions"
             raise unfollowed(node, f"with a weight {list(weight.shape)}, of a tensor {shape}")
         heads = self._new(outputs)
-        self._links.append(Link(name, x.nodes.view(groups, -1), heads.view(groups, -1), transposed))
+        tails, into = x.nodes.view(groups, -1), heads.view(groups, -1)
+        self._links.append(Link(name, tails, into, transposed, bias=bias))
         return _Channels(heads, weight.ndim, own=True)
 
     def _norm(self, node: fx.Node, x: _Channels) -> _Channels:
         """Links each channel to one behind the batch norm."""
         heads = self._new(len(x.nodes))
-        name = f"{node.target}.weight"
-        self._links.append(Link(name, x.nodes.view(-1, 1), heads.view(-1, 1), norm=True))
+        name, bias = (f"{node.target}.{part}" for part in PARTS[:2])
+        self._links.append(Link(name, x.nodes.view(-1, 1), heads.view(-1, 1), norm=True, bias=bias))
         return replace(x, nodes=heads, own=True)
 
     def _join(self, node: fx.Node, operands: list[_Channels], identities: bool) -> _Channels:

@@ -13,7 +13,7 @@ from ticket_sig.errors import InputError, bad_input
 from ticket_sig.formats.names import names_in
 from ticket_sig.mask import Mask, described
 from ticket_sig.models.own import ticket_of
-from ticket_sig.recovery.alignment import Alignment, aligned
+from ticket_sig.recovery.alignment import aligned
 from ticket_sig.recovery.by_shape import found_by_shape
 from ticket_sig.recovery.matching import matched
 from ticket_sig.recovery.reduction import log10_reductions, reduced
@@ -151,7 +151,7 @@ def _searched(weights: Mapping[str, Tensor], reference: Reference, without: Coll
 
 def _aligned(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:
     """Channels brought into the reference's order, signs and scales."""
-    done: Alignment = aligned(weights, reference, without=without)
+    done = aligned(weights, reference, without=without)
     choices = done.log10_choices + log10(2)  # under its own names, or searched
     return Aligned(_ticket(done.weights, reference), done.undone, choices, done.similarity)
 
@@ -159,10 +159,10 @@ def _aligned(weights: Mapping[str, Tensor], reference: Reference, without: Colle
 def _by_shape(weights: Mapping[str, Tensor], reference: Reference, without: Collection[str]) -> Aligned:
     """A suspect of a network that cannot be followed: by names, or by shapes and what is in the tensors."""
     named = _named(weights, reference)
-    found = found_by_shape(weights if named is None else named, reference, without)
-    renamed = 0 if named is not None else sum(name != there for name, there in found.names.items())
-    undone = (Undone("renamed", renamed, "tensors"),) if renamed else ()
     source = weights if named is None else named
+    found = found_by_shape(source, reference, without)
+    renamed = sum(name != there for name, there in found.names.items())
+    undone = (Undone("renamed", renamed, "tensors"),) if renamed else ()
     tensors = {name: source[there] for name, there in found.names.items()}
     return Aligned(_ticket(tensors, reference), undone, found.log10_choices, found.similarity)
 

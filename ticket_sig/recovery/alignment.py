@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.errors import about, bad_input, refuse
-from ticket_sig.models.channels import moved, scaled
-from ticket_sig.models.graph import PARTS, KernelGraph, Link, kernel_graph
+from ticket_sig.models.channels import eps_in, moved, scaled
+from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
 from ticket_sig.recovery.assignment import (
     Assignment,
@@ -20,7 +20,7 @@ from ticket_sig.recovery.assignment import (
     strand_sets,
     unassigned,
 )
-from ticket_sig.recovery.features import eps_in, features_of
+from ticket_sig.recovery.features import features_of
 from ticket_sig.recovery.reference import Reference, weights_of
 from ticket_sig.recovery.rescaling import log10_scales, scales_of
 from ticket_sig.recovery.undone import Undone
@@ -53,13 +53,13 @@ def aligned(
     """Brings a suspect's channels into the reference's order, signs and scales.
 
     Args:
-        weights: the suspect's, under the reference's names and in its shapes.
+        weights: the suspect's, under the reference's names and in its shapes, but for widths.
         without: names of layers (with or without `.weight`) that take no part in choosing, because they carry
             a mark and so does the reference. They are moved along.
 
     Raises:
-        InputError: a tensor is lacking, has another shape or holds NaN; or the reference's channels cannot be
-            followed, and so nothing can be moved.
+        InputError: a tensor is lacking, has other kernels or is not finite; or the reference's channels
+            cannot be followed, and so nothing can be moved.
     """
     own, known = _checked(weights, reference), reference.ticket.weights
     model, graph = reference.followed()
@@ -102,7 +102,7 @@ def _graph_of(
         return graph
     with about("suspect"):
         there = kernel_graph(resized(model, own), norms=True)
-    kinds = [[(link.name, link.shape[1:] == (1, 1)) for link in of.links] for of in (graph, there)]
+    kinds = [[(link.name, link.single) for link in of.links] for of in (graph, there)]
     if kinds[0] != kinds[1]:
         raise bad_input("suspect", "layers", "those of the reference in other widths", "others")
     return there
@@ -124,14 +124,12 @@ def _rebuilt(
     """
     new = dict(weights)
     for here, there in links:
-        layer = None if there.name is None else there.name.removesuffix("weight")
         other = any(bool((scales[nodes] != 1).any()) for nodes in (here.tails, here.heads))
-        for part in PARTS if layer is not None else ():
-            if (name := f"{layer}{part}") in weights:
-                values = moved(there, weights[name].double(), order, here)
-                if other:
-                    values = scaled(here, part, values, scales, eps_of(str(here.name)))
-                new[name] = _held(values, weights[name].dtype)
+        for part, name in there.parts(weights).items():
+            values = moved(there, weights[name].double(), order, here)
+            if other:
+                values = scaled(here, part, values, scales, eps_of(str(here.name)))
+            new[name] = _held(values, weights[name].dtype)
     # Tied are those of the reference: a thief may store once what is equal in his network alone.
     same = {name: first for name, first in tied.items() if torch.equal(weights[name], weights[first])}
     return {name: new[same.get(name, name)] for name in new}

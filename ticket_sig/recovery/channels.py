@@ -31,6 +31,11 @@ class Channels:
         """Channels that everybody knows."""
         return cls(torch.arange(count), torch.ones(count, dtype=torch.float64))
 
+    @classmethod
+    def unknown(cls, count: int) -> Channels:
+        """Channels that are none of the reference's, as far as is known."""
+        return cls(torch.full((count,), -1), torch.ones(count, dtype=torch.float64))
+
     def firsts(self) -> tuple[Tensor, Tensor]:
         """Of each known channel of the reference the first of the suspect's: (suspect's, reference's)."""
         at = (self.of >= 0).nonzero()[:, 0].flip(0)

@@ -18,7 +18,7 @@ import scipy  # `scipy.stats` takes half a second to import, and is imported whe
 
 from ticket_sig.errors import bad_input
 
-_FEWEST = 3  # similarities that have a spread
+FEWEST = 3  # similarities that have a spread
 SHIPPED = Path(__file__).with_name("independent.json")  # the tables that come with the package
 
 
@@ -39,8 +39,8 @@ class Null:
 
     def __post_init__(self) -> None:
         found = self.similarities
-        if len(found) < _FEWEST or not all(0 <= s <= 1 for s in found) or len(set(found)) == 1:
-            expected = f"{_FEWEST} or more different numbers from 0 to 1"
+        if len(found) < FEWEST or not all(0 <= s <= 1 for s in found) or len(set(found)) == 1:
+            expected = f"{FEWEST} or more different numbers from 0 to 1"
             raise bad_input(f"null of {self.family}", "similarities", expected, f"{len(found)}: {found[:4]}")
 
     @property

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ticket_sig.models.balance import balance
-from ticket_sig.models.graph import KernelGraph, Link
+from ticket_sig.models.graph import PARTS, KernelGraph, Link
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,13 @@ def features_of(
             channels += _of_norm(index, link, weights, eps_of(link.name))
         elif link.name in weights:
             own = link.kernels(weights[link.name].detach())
-            if link.shape[1:] == (1, 1):
+            if link.single:
                 channels.append(_of_depthwise(index, link, own))
             else:
                 values, rows = _balanced(own)
                 kernels.append(KernelFeatures(link.name, index, link, _even(values)))
                 channels += _of_bias(index, link, weights, rows)
     return Features(tuple(kernels), tuple(channels))
-
-
-def eps_in(model: nn.Module) -> Callable[[str], float]:
-    """The number that a batch norm adds to variances, by the name of its weight; 0 of any other layer."""
-    return lambda name: float(getattr(model.get_submodule(name.rpartition(".")[0]), "eps", 0.0))
 
 
 def _balanced(kernels: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,13 +117,9 @@ def _of_norm(index: int, link: Link, weights: Mapping[str, Tensor], eps: float) 
     One that has seen nothing, all variances equal, stands for one that was fused with its layer: of it the
     sign of the factor alone tells something, how the sign behind it goes with that of the layer.
     """
-    assert link.name is not None
-    layer = link.name.removesuffix("weight")
     tails, heads = link.tails.flatten(), link.heads.flatten()
-    mean, var, factor, shift = (
-        weights[f"{layer}{part}"].double() if f"{layer}{part}" in weights else None
-        for part in ("running_mean", "running_var", "weight", "bias")
-    )
+    own = {part: weights[name].double() for part, name in link.parts(weights).items()}
+    factor, shift, mean, var = (own.get(part) for part in PARTS)
     told = var is None or bool((var != var[0]).any())
     found = list[tuple[Tensor, tuple[Tensor, ...]]]()
     if mean is not None and var is not None:
@@ -139,18 +130,17 @@ def _of_norm(index: int, link: Link, weights: Mapping[str, Tensor], eps: float) 
         size = torch.where(size > 0, size, torch.inf)
         angle = factor / size if told else factor.sign()
         found += [(shift / size * told, (heads,)), (angle, (tails, heads))]
-    return [ChannelFeatures(link.name, index, v.float()[:, None], heads, signs) for v, signs in found]
+    name = str(link.name)
+    return [ChannelFeatures(name, index, v.float()[:, None], heads, signs) for v, signs in found]
 
 
 def _of_bias(index: int, link: Link, weights: Mapping[str, Tensor], rows: Tensor) -> list[ChannelFeatures]:
     """A bias in the unit of its row."""
-    assert link.name is not None
-    name = f"{link.name.removesuffix('weight')}bias"
-    if not link.name.endswith("weight") or name not in weights:
+    if link.bias is None or link.bias not in weights:
         return []
-    values = weights[name].detach().double() * rows.flatten()
+    values = weights[link.bias].detach().double() * rows.flatten()
     heads = link.heads.flatten()
-    return [ChannelFeatures(link.name, index, _even(values[:, None]), heads, (heads,))]
+    return [ChannelFeatures(str(link.name), index, _even(values[:, None]), heads, (heads,))]
 
 
 def _even(values: Tensor) -> Tensor:

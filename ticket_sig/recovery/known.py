@@ -7,6 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from ticket_sig.models.channels import eps_in
 from ticket_sig.models.graph import Link
 from ticket_sig.recovery.comparing import Rows, rows_of
 from ticket_sig.recovery.reference import Reference, weights_of
@@ -17,21 +18,20 @@ class Known:
 
     def __init__(self, reference: Reference, without: Collection[str] = ()) -> None:
         assert reference.graph is not None and reference.model is not None
-        self.graph, self.model = reference.graph, reference.model
+        self.graph, self.eps = reference.graph, eps_in(reference.model)
         self.weights = reference.ticket.weights
         self.layers = {link.name for link in self.graph.links if link.name is not None and not link.norm}
+        self._names = {str(link.name): link.parts(self.weights) for link in reversed(self.graph.links)}
         self.marked = self.layers & weights_of(without)  # of these only the shapes are looked at
         self._rows: dict[str, Rows] = {}
 
-    def values(self, name: str) -> dict[str, Tensor]:
-        """The tensors by role of the module that has this weight."""
-        prefix = name.removesuffix("weight")
-        roles = ("weight", "bias", "running_mean", "running_var")
-        return {role: self.weights[f"{prefix}{role}"] for role in roles if f"{prefix}{role}" in self.weights}
+    def names(self, name: str) -> dict[str, str]:
+        """The names by role (`PARTS`) of the tensors of the layer or batch norm that has this weight."""
+        return self._names[name]
 
-    def eps(self, name: str) -> float:
-        """Of a batch norm."""
-        return float(getattr(self.model.get_submodule(name.removesuffix(".weight")), "eps", 0.0))
+    def values(self, name: str) -> dict[str, Tensor]:
+        """These tensors by role."""
+        return {role: self.weights[own] for role, own in self._names[name].items()}
 
     def rows(self, link: Link) -> Rows:
         """Of a layer."""

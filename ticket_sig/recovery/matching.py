@@ -189,7 +189,6 @@ class _Named:
 
     def _layer(self, name: str, candidate: Candidate, slot: Slot, behind: str | None) -> None:
         """A layer's weight and bias; one that the reference has not is left to the batch norm behind it."""
-        prefix = name.removesuffix("weight")
         weight, bias = candidate.weight(slot), candidate.bias
         for part in candidate.parts:
             self._used |= set(part.tensors.values())
@@ -199,13 +198,13 @@ class _Named:
         elif len(candidate.parts) == 1 and not candidate.padded:
             self._call(name, candidate.parts[0], "weight")
         self._new[name] = weight.to(candidate.parts[0].weight.dtype)
-        own = self._reference.ticket.weights.get(f"{prefix}bias")
+        own = self._known.names(name).get("bias")
         if own is not None:
             if bias is None:
-                bias = own.new_zeros(_outputs(weight, slot))
+                bias = self._known.weights[own].new_zeros(_outputs(weight, slot))
             elif name not in self._walked.split and len(candidate.parts) == 1:
-                self._call(f"{prefix}bias", candidate.parts[0], "bias")
-            self._new[f"{prefix}bias"] = bias.to(self._new[name].dtype)
+                self._call(own, candidate.parts[0], "bias")
+            self._new[own] = bias.to(self._new[name].dtype)
         elif bias is not None and behind is not None:
             self._biases[behind] = bias
         elif bias is not None:
@@ -214,8 +213,7 @@ class _Named:
 
     def _norm(self, name: str, part: Part | None) -> None:
         """A batch norm as it is, or one that passes on what the layer it was fused with writes."""
-        prefix = name.removesuffix("weight")
-        own = self._known.values(name)
+        names = self._known.names(name)
         bias = self._biases.get(name)
         if part is None:
             width = self._width_at(name)
@@ -224,7 +222,7 @@ class _Named:
             values = {
                 "weight": torch.ones(width, dtype=torch.float64),
                 "bias": shift,
-                "running_mean": torch.zeros_like(shift) if "bias" in own else -shift,
+                "running_mean": torch.zeros_like(shift) if "bias" in names else -shift,
                 "running_var": torch.full_like(shift, 1 - self._known.eps(name)),
             }
             values = {role: t.to(some_value.dtype) for role, t in values.items()}
@@ -236,10 +234,10 @@ class _Named:
                 mean = values["running_mean"]
                 values["running_mean"] = (mean.double() - bias.double()).to(mean.dtype)
             self._used |= set(part.tensors.values())
-            for role in own:
+            for role, own in names.items():
                 if role in part.tensors and (role != "running_mean" or bias is None):
-                    self._call(f"{prefix}{role}", part, role)
-        self._new |= {f"{prefix}{role}": values[role] for role in own}
+                    self._call(own, part, role)
+        self._new |= {own: values[role] for role, own in names.items()}
 
     def _width_at(self, name: str) -> int:
         """How many channels a batch norm has that is fused: as many as the layers write that it follows."""
@@ -266,10 +264,8 @@ class _Named:
             if found is not None:
                 self._new[name] = left.pop(found)
                 self._names[name] = found
-            elif (
-                not own.is_floating_point() and not own.ndim
-            ):  # a counter: the only thing that is not the suspect's
-                self._new[name] = own
+            elif not own.is_floating_point() and not own.ndim:
+                self._new[name] = own  # a counter: the only thing that is not the suspect's
             else:
                 lacking.append(name)
         if lacking:

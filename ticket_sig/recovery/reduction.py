@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.errors import InputError
-from ticket_sig.models.channels import Roles, places_of, strands_by_roles, streams, unflipped
-from ticket_sig.models.graph import PARTS, KernelGraph, Link, kernel_graph
+from ticket_sig.models.channels import Roles, eps_in, places_of, strands_by_roles, streams, unflipped
+from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
 from ticket_sig.recovery.comparing import PARALLEL
 from ticket_sig.recovery.normed import affine_of, per_channel
@@ -105,7 +105,7 @@ class _Channels:
         sets: Mapping[Roles, Tensor],
         limit: float = _EQUAL,
     ) -> None:
-        self._model, self._links, self._sets, self._limit = model, graph.links, sets, limit
+        self._eps_of, self._links, self._sets, self._limit = eps_in(model), graph.links, sets, limit
         self._weights = {name: t.clone(memory_format=torch.contiguous_format) for name, t in weights.items()}
         self._gone = torch.zeros(graph.nodes, dtype=torch.bool)
         self._writers, self._readers = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
@@ -114,9 +114,8 @@ class _Channels:
                 for node in nodes.flatten().tolist():
                     known[node].append(index)
         number = streams(graph)
-        self._flips = ~torch.isin(
-            number, number[unflipped(graph, weights)]
-        )  # may hold the negative of a copy
+        # Those that may hold the negative of a copy.
+        self._flips = ~torch.isin(number, number[unflipped(graph, weights)])
         self._first = torch.arange(graph.nodes)  # of those that hold the same
         self._size = torch.ones(graph.nodes, dtype=torch.float64)
         self._ratio = torch.ones(graph.nodes, dtype=torch.float64)  # to what the first holds
@@ -229,10 +228,7 @@ class _Channels:
         new = dict(self._weights)
         for link in {k.name: k for k in self._links if k.name is not None}.values():
             rows, columns = (~self._gone[nodes.flatten()] for nodes in (link.heads, link.tails))
-            prefix = str(link.name).removesuffix("weight")
-            for name in (f"{prefix}{part}" for part in PARTS):
-                if name not in new or (bool(rows.all()) and bool(columns.all())):
-                    continue
+            for name in () if rows.all() and columns.all() else link.parts(new).values():
                 values = new[name]
                 if values.ndim == 1:
                     new[name] = values.reshape(len(rows), -1)[rows].flatten()
@@ -254,16 +250,14 @@ class _Channels:
         if link.name is None:
             return [before[:, None]]
         if link.norm:
-            prefix = link.name.removesuffix("weight")
-            values = {p: self._weights[prefix + p] for p in PARTS if prefix + p in self._weights}
-            eps = float(getattr(self._model.get_submodule(prefix[:-1]), "eps", 0.0))
-            affine = affine_of(per_channel(values, link.heads.numel()), eps)
+            values = {part: self._weights[name] for part, name in link.parts(self._weights).items()}
+            affine = affine_of(per_channel(values, link.heads.numel()), self._eps_of(link.name))
             return [(affine.scale[at] * before)[:, None], affine.shift[at][:, None]]
         kernels = link.kernels(self._weights[link.name]).flatten(0, 1)
         return [kernels[at].flatten(1).double() * before[:, None], self._bias(link, at)]
 
     def _bias(self, link: Link, at: Tensor) -> Tensor:
-        bias = self._weights.get(f"{str(link.name).removesuffix('weight')}bias")
+        bias = None if link.bias is None else self._weights.get(link.bias)
         return torch.zeros(len(at), 1, dtype=torch.float64) if bias is None else bias[at].double()[:, None]
 
     def _added(self, first: Tensor, second: Tensor) -> list[_Added]:

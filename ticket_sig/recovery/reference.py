@@ -11,9 +11,10 @@ from torch import nn
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.mask import dtype_name
 from ticket_sig.models import MODELS, build_for
+from ticket_sig.models.channels import eps_in
 from ticket_sig.models.graph import KernelGraph, kernel_graph
 from ticket_sig.models.own import plain_copy, ticket_of
-from ticket_sig.recovery.features import Features, eps_in, features_of
+from ticket_sig.recovery.features import Features, features_of
 from ticket_sig.ticket import Ticket
 
 _MODULE = "in Python give the module: verify(suspect, claim, reference=module)"

@@ -100,26 +100,26 @@ def _seen(
     stream: Tensor,
 ) -> Iterator[_Seen]:
     """What a link's tensors show: in a common unit, so that layers of small weights count as others."""
-    assert link.name is not None
-    layer = link.name.removesuffix("weight")
+    names = link.parts(weights)
     tails, heads, nothing = stream[link.tails], stream[link.heads], stream[-1:].view(1, 1)
 
     def of_each(part: str, nodes: Tensor, size: Callable[[Tensor], Tensor]) -> Iterator[_Seen]:
-        if (name := f"{layer}{part}") in weights:
-            here, there = (size(t[name].detach().double()).reshape(1, -1, 1) for t in (weights, suspect))
+        if part in names:
+            here, there = (
+                size(t[names[part]].detach().double()).reshape(1, -1, 1) for t in (weights, suspect)
+            )
             yield _in_one_unit(here, there, nothing, nodes.reshape(1, -1))
 
     if link.norm:
-        eps = eps_of(link.name)
+        eps = eps_of(str(link.name))
         yield from of_each("running_var", tails, lambda var: (var + eps).clamp_min(0).sqrt())
         yield from of_each("weight", heads, torch.abs)
         yield from of_each("bias", heads, torch.abs)
-    elif link.name in weights:
-        here, there = (link.kernels(t[link.name].detach().double()) for t in (weights, suspect))
+    elif "weight" in names:
+        here, there = (link.kernels(t[names["weight"]].detach().double()) for t in (weights, suspect))
         both = (here != 0) & (there != 0)
         yield _in_one_unit((here * both).abs().sum(3), (there * both).abs().sum(3), tails, heads)
-        if link.name.endswith("weight"):
-            yield from of_each("bias", heads, torch.abs)
+        yield from of_each("bias", heads, torch.abs)
 
 
 def _in_one_unit(here: Tensor, there: Tensor, tails: Tensor, heads: Tensor) -> _Seen:

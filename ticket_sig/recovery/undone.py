@@ -11,7 +11,7 @@ class Undone:
     """One thing that was undone.
 
     Attributes:
-        what: "renamed", "permuted", "rescaled", "signs flipped", "redundant channels", ...
+        what: "renamed", "permuted", "rescaled", "signs flipped", "merged", ...
         count: how many.
         of: what they are: "tensors", "channels", "layers".
     """

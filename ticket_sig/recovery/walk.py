@@ -97,7 +97,9 @@ class Walk:
                 out = self._norm(link, channels)
             else:
                 slot, out = self._layer(index, link, channels)
-            if int((self._vector[link.heads] < 0).sum()) and (link.name or len(out.of) == link.heads.numel()):
+            if bool((self._vector[link.heads] < 0).any()) and (
+                link.name or len(out.of) == link.heads.numel()
+            ):
                 self._know(link.heads.flatten(), out)
             yield slot
 
@@ -124,7 +126,7 @@ class Walk:
     def _run(self, vector: int, start: int, count: int) -> Channels:
         """Neighbouring channels of one output: all of them, or as many in the same places."""
         if vector < 0:  # channels of zeros
-            return Channels(torch.full((count,), -1), torch.ones(count, dtype=torch.float64))
+            return Channels.unknown(count)
         whole = self._channels[vector]
         if count == self._widths[vector]:
             return whole
@@ -166,7 +168,7 @@ class Walk:
                 expected = "one layer of its shape, as it carries the mark"
                 raise bad_input("suspect", name, expected, str(len(fit)), hint=UNSIGNED)
             self._take(slot, fit[0], 0.0)
-        return Channels(torch.full((width,), -1), torch.ones(width, dtype=torch.float64))
+        return Channels.unknown(width)
 
     def _chosen(self, slot: Slot, channels: Channels, rows: Rows) -> tuple[Candidate, Found, Rows]:
         """The part, or the product of two, that is most alike the reference's layer."""
@@ -181,7 +183,8 @@ class Walk:
         if best is None:
             expected = f"a layer of the shape {list(slot.shape)} that reads {slot.width} channels"
             raise bad_input("suspect", str(slot.link.name), expected, "none")
-        self.doubts += [str(slot.link.name)] * (near > (best[1].score >= DOUBTFUL))
+        if near > (best[1].score >= DOUBTFUL):
+            self.doubts.append(str(slot.link.name))
         self.walked.log10_choices += log10(count * _STAGES)
         candidate, found, own = best
         return candidate, found if slot.depthwise else with_copies(found, own), own
@@ -221,9 +224,8 @@ class Walk:
     def _norm(self, link: Link, channels: Channels) -> Channels:
         """Finds a batch norm, unless it is fused with the layer before it."""
         assert link.name is not None
-        theirs = affine_of(
-            per_channel(self._known.values(link.name), link.heads.numel()), self._known.eps(link.name)
-        )
+        values, eps = self._known.values(link.name), self._known.eps(link.name)
+        theirs = affine_of(per_channel(values, link.heads.numel()), eps)
         if link.name in self.walked.norms:
             part = self.walked.norms[link.name]
         else:
@@ -233,7 +235,7 @@ class Walk:
         if part is None:
             return channels.behind(nothing(len(channels.of)), theirs)
         own = per_channel(part.values, len(channels.of))
-        return channels.behind(affine_of(own, self._known.eps(link.name)), theirs)
+        return channels.behind(affine_of(own, eps), theirs)
 
     def _chosen_norm(self, name: str, channels: Channels, theirs: Affine) -> Part | None:
         """The batch norm that is most alike the reference's; None where it is fused with the layer before."""
@@ -260,8 +262,10 @@ class Walk:
         tried = self._tried.get(name, ())
         left = [part for part in scores if _parts(part) not in tried]
         best = max(left, key=scores.__getitem__)
-        self.doubts += [name] * (len(left) > 1 and len(tried) < _NORMS)
-        self.unsure += [name] * (biased and best is not None)
+        if len(left) > 1 and len(tried) < _NORMS:
+            self.doubts.append(name)
+        if biased and best is not None:
+            self.unsure.append(name)
         return best
 
     def _unsplit(self, index: int, link: Link, channels: Channels, biased: bool) -> Channels:

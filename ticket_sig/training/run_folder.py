@@ -48,9 +48,9 @@ def run_folder(
     try:
         now = begun_with or {}
         before = _check_identity(path, identity, now)
-        for name in now.keys() & before.keys():
-            if now[name] != before[name]:
-                changed = f"{name} {before[name]}, not {now[name]}"
+        for name, value in now.items():
+            if name in before and before[name] != value:
+                changed = f"{name} {before[name]}, not {value}"
                 note(f"this run was begun with {changed}: its bits will be others")
         for folder in (path, path / "level", *(path / "levels").glob("*")):
             clear_partials(folder)

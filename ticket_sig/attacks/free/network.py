@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -146,14 +147,14 @@ class Network:
         """
         modules = dict(self.module.named_modules())
         calls = [node for node in self.module.graph.nodes if node.op == "call_module"]
-        targets = [node.target for node in calls]
-        owners = [id(p) for m in modules.values() for p in m._parameters.values() if p is not None]
+        targets = Counter(node.target for node in calls)
+        owners = Counter(id(p) for m in modules.values() for p in m._parameters.values())
         return [
             (node, module)
             for node in calls
             if isinstance(module := modules[str(node.target)], kinds)
-            and targets.count(node.target) == 1
-            and all(owners.count(id(p)) == 1 for p in module._parameters.values() if p is not None)
+            and targets[node.target] == 1
+            and all(owners[id(p)] == 1 for p in module._parameters.values() if p is not None)
         ]
 
 

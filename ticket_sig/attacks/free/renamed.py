@@ -45,8 +45,9 @@ def moved_to(network: Network, new: Callable[[str], str]) -> Network:
         made[node] = graph.node_copy(node, made.__getitem__)
         if node.op == "call_module":
             target = str(node.target)
-            tensors = any(True for _ in modules[target].state_dict())
-            made[node].target = new(target) if tensors else f"plain.{target.replace('.', '_')}"
+            made[node].target = (
+                new(target) if modules[target].state_dict() else f"plain.{target.replace('.', '_')}"
+            )
             put(root, str(made[node].target), modules[target])
         elif node.op == "get_attr":
             made[node].target = name_of(str(node.target))

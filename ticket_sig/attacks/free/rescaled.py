@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ticket_sig.attacks.free.network import DoesNotApply, Network, Strength
-from ticket_sig.models.channels import scaled, streams, unscaled
+from ticket_sig.models.channels import eps_in, scaled, streams, unscaled
 from ticket_sig.models.graph import KernelGraph, kernel_graph
 
 
@@ -31,37 +31,27 @@ def in_units(network: Network, graph: KernelGraph, scales: Tensor) -> Network:
     """
     if bool((scales == 1).all()):
         raise DoesNotApply("no channel that may have another scale or sign")
-    state = network.module.state_dict()
+    state, eps_of = network.module.state_dict(), eps_in(network.module)
     for link in graph.links:
-        if link.name is None:
-            continue
-        layer = link.name.removesuffix("weight")
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            if (name := f"{layer}{part}") in state:
-                values = scaled(link, part, state[name].double(), scales, eps_of(network, layer))
-                state[name] = values.to(state[name].dtype)
+        for part, name in link.parts(state).items():
+            values = scaled(link, part, state[name].double(), scales, eps_of(str(link.name)))
+            state[name] = values.to(state[name].dtype)
     return network.with_tensors(state)
-
-
-def eps_of(network: Network, layer: str) -> float:
-    """What a batch norm adds to its variances; 0 for a layer. `layer` ends in a dot."""
-    return float(getattr(network.module.get_submodule(layer.rstrip(".")), "eps", 0.0))
 
 
 def _without_statistics(graph: KernelGraph, state: dict[str, Tensor]) -> list[Tensor]:
     """What batch norms read that take mean and variance of the batch: eps is not scaled along."""
-    layers = [(link, str(link.name).removesuffix("weight")) for link in graph.links if link.norm]
-    return [link.tails.flatten() for link, layer in layers if f"{layer}running_var" not in state]
+    return [k.tails.flatten() for k in graph.links if k.norm and "running_var" not in k.parts(state)]
 
 
 def _least(network: Network, graph: KernelGraph, stream: Tensor) -> Tensor:
     """The least scales, float64 [nodes], by which no variance of a batch norm falls below zero."""
     state, least = network.module.state_dict(), torch.zeros(graph.nodes, dtype=torch.float64)
+    eps_of = eps_in(network.module)
     for link in graph.links:
-        layer = str(link.name).removesuffix("weight")
-        if link.norm and (variance := state.get(f"{layer}running_var")) is not None:
-            eps, width = eps_of(network, layer), link.tails.numel()
-            each = (eps / (variance.double().clamp(min=0) + eps)).sqrt().reshape(width, -1).amax(1)
+        if (name := link.parts(state).get("running_var")) is not None:
+            eps, width = eps_of(str(link.name)), link.tails.numel()
+            each = (eps / (state[name].double().clamp(min=0) + eps)).sqrt().reshape(width, -1).amax(1)
             each = (each * (1 + 1e-6)).clamp(max=1)  # more than rounding takes away
             least.scatter_reduce_(0, stream[link.tails.flatten()], each, "amax")
     return least[stream]

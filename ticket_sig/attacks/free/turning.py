@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ticket_sig.attacks.free.network import DoesNotApply, Images, Network, Strength
+from ticket_sig.models.graph import PARTS
 from ticket_sig.models.operations import argument, keeps_channels, operation
 from ticket_sig.models.resized import resized
 
@@ -250,11 +251,7 @@ class _Turner:
             if str(node.target) in self._done:
                 raise self._not(node, "is called twice")
             self._done.add(str(node.target))
-            parts = (
-                ["weight"]
-                if isinstance(module, nn.Linear)
-                else ["weight", "bias", "running_mean", "running_var"]
-            )
+            parts = PARTS[:1] if isinstance(module, nn.Linear) else PARTS
             for name in [f"{node.target}.{part}" for part in parts]:
                 if name in self._state:
                     self._state[name] = self._moved(self._state[name], grid)

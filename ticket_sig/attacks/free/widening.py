@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ticket_sig.attacks.free.network import DoesNotApply, Network, Strength, some_of
 from ticket_sig.models.channels import joined, unmoved
-from ticket_sig.models.graph import PARTS, KernelGraph, Link, kernel_graph
+from ticket_sig.models.graph import KernelGraph, Link, kernel_graph
 from ticket_sig.models.resized import resized
 
 # What works on each channel alone and makes zero of zero; names as in `KernelGraph.passed`, without `_`.
@@ -80,17 +80,17 @@ class Wider:
         state = self.network.module.state_dict()
         for link in self.links:
             if link.name and not link.norm and (found := self._copies(link.heads)):
-                weight, bias = state[link.name], link.name.removesuffix("weight") + "bias"
+                weight, bias = state[link.name], link.parts(state).get("bias")
                 kernels = weight.view(len(weight), 1, -1) if link.single else link.kernels(weight)[0]
-                yield kernels, state.get(bias), found
+                yield kernels, None if bias is None else state[bias], found
 
     def norms(self) -> Iterator[tuple[dict[str, Tensor], list[Copy]]]:
         """The tensors of each batch norm of copies, each [channels, pixels]."""
         state = self.network.module.state_dict()
         for link in self.links:
             if link.norm and (found := self._copies(link.heads)):
-                layer, width = str(link.name).removesuffix("weight"), link.heads.numel()
-                yield {p: state[layer + p].view(width, -1) for p in PARTS if layer + p in state}, found
+                names, width = link.parts(state), link.heads.numel()
+                yield {part: state[name].view(width, -1) for part, name in names.items()}, found
 
     def silence(self, strands: Sequence[int]) -> None:
         """Has the copies of some chosen strands write zeros everywhere."""
@@ -146,11 +146,10 @@ def widened(network: Network, strength: Strength, draw: torch.Generator, copies:
         (rows, heads), (columns, tails) = places(link.heads), places(link.tails)
         shape = (-1, 1) if link.single else (link.shape[0], -1)
         links.append(replace(link, heads=heads.reshape(shape), tails=tails.reshape(shape)))
-        if link.name is None or (len(rows), len(columns)) == (link.heads.numel(), link.tails.numel()):
+        if (len(rows), len(columns)) == (link.heads.numel(), link.tails.numel()):
             continue
         read = tails == starts[new[tails]]
-        layer = link.name.removesuffix("weight")
-        for name in [layer + p for p in PARTS if layer + p in state]:
+        for name in link.parts(state).values():
             state[name] = _repeated(link, state[name], rows, columns, read)
     module = resized(network.module, state)
     return Wider(network.with_module(module), tuple(links), starts[new], strand[new])
