@@ -174,7 +174,9 @@ def test_what_a_liar_could_foresee_does_not_make_a_forgery_less_likely_to_be_mis
     assert not Choice(number=3).drawn  # by a seed that everybody knows
     largest = audited(recorded, by_size)
     assert largest.missed(1) == 1 and len(largest.replayed) == 6 and largest.missed(2) == 0
-    odd = next(one for one in Transcript.open(recorded).segments if one not in audited(recorded, draw).replayed)
+    odd = next(
+        one for one in Transcript.open(recorded).segments if one not in audited(recorded, draw).replayed
+    )
     monkeypatch.setattr("ticket_sig.transcripts.choice.suspects", lambda _: {odd: "planted"})
     found = audited(recorded, draw)
     assert odd in found.replayed and found.missed(1) == pytest.approx(3 / 6)

@@ -40,7 +40,7 @@ class Choice:
 
     @property
     def drawn(self) -> bool:
-        """Whether nobody could foresee which they are; anybody can try heads until a known seed spares his."""
+        """Whether nobody could foresee which they are. By a known seed a liar tries heads until he is spared."""
         return self.number is not None and self.seed != b""
 
     def chosen(

@@ -113,7 +113,9 @@ class Record:
             opened = value.get("opened") is not None and bool(entry(value, "opened", dict, "record"))
             damaged = value.get("damaged") is True
             foreseen = _foreseen(value, covered)
-            return cls(head, outcome, segments, covered, _auditor(value, signature), opened, damaged, foreseen)
+            return cls(
+                head, outcome, segments, covered, _auditor(value, signature), opened, damaged, foreseen
+            )
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ class Watermark(Mark):
         return self._checked_match(model)
 
     def read_tied(self, suspect: Model, tied: Mapping[str, str], **needed: Any) -> Matches:
-        """The same, where tied names may find fixed tensors: each of these could have been any of the model's.
+        """The same, where tied names may find fixed tensors: each of them could have been any tensor.
 
         Which names are tied decides no place and no value: a claimant may choose it when he knows both.
         """
