@@ -40,7 +40,7 @@ class Choice:
 
     @property
     def drawn(self) -> bool:
-        """Whether nobody could foresee which they are. By a known seed a liar tries heads until he is spared."""
+        """Whether nobody could foresee which: by a known seed a liar tries heads until he is spared."""
         return self.number is not None and self.seed != b""
 
     def chosen(
