@@ -112,6 +112,7 @@ class Verdict:
         statistic: what was measured, in words, with its value.
         proves, does_not_prove: what it means to be verified, and what that leaves open.
         lacking: what is required beside the p-value and is not there, in words; empty where nothing is.
+        holds_if: a condition that nothing here shows, such as a date, in words; empty where there is none.
         tried: how many marks of the claim were, each of which is a chance to be verified.
         undated: whether all that is lacking is a date: nothing in the check says what is older.
         remarks: what is too long for a table.
@@ -123,6 +124,7 @@ class Verdict:
     proves: str
     does_not_prove: str
     lacking: str = ""
+    holds_if: str = ""
     tried: int = 1
     undated: bool = False
     remarks: Rows = ()
@@ -148,9 +150,14 @@ class Verdict:
         return "verified" if self.verified else "not verified"
 
     @property
+    def condition(self) -> str:
+        """Under which it holds, where it is verified; empty where none is needed."""
+        return self.holds_if if self.verified else ""
+
+    @property
     def headline(self) -> str:
-        """What is said first."""
-        return self.outcome
+        """What is said first: the outcome, and the condition under which it holds."""
+        return f"{self.outcome}; {self.condition}" if self.condition else self.outcome
 
     @property
     def leaves_open(self) -> str:
@@ -169,6 +176,7 @@ class Verdict:
             ("mark", self.mark),
             ("statistic", self.statistic),
             *([("lacking", self.lacking)] if self.lacking else []),
+            *([("condition", self.holds_if)] if self.verified and self.holds_if else []),
             ("p-value", f"{format_p(self.log10_p)} (threshold {format_p(LOG10_THRESHOLD)})"),
             *self.reading.rows(),
         ]
@@ -183,6 +191,7 @@ class Verdict:
             "log10_p": round(self.log10_p, 3),
             "log10_threshold": LOG10_THRESHOLD,
             **({"lacking": self.lacking} if self.lacking else {}),
+            **({"condition": self.condition} if self.condition else {}),
             "evidence": self.reading.to_json(),
             "proves": self.proves if self.verified else "nothing",
             "does_not_prove": self.leaves_open,

@@ -29,6 +29,7 @@ from ticket_sig.training.recorder import Plan
 from ticket_sig.training.teacher import Teacher
 from ticket_sig.transcripts import Audit, Choice, Transcript, TranscriptRecorder, audit
 from ticket_sig.transcripts.budget import levels
+from ticket_sig.transcripts.record import Record, combine, to_json, write_record
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, SIGNATURES, state_file
 from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.transcript import Segment
@@ -164,6 +165,26 @@ def test_the_largest_updates_of_an_epoch_are_trained_again(recorded: Path) -> No
     assert len(epochs) == len(set(epochs)) == 6
     with pytest.raises(InputError, match="--top-q: expected at most 2, the segments of an epoch, found 3"):
         audited(recorded, Choice(top=3))
+
+
+def test_what_a_liar_could_foresee_does_not_make_a_forgery_less_likely_to_be_missed(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_size, draw = Choice(top=1), Choice(number=3, seed=b"beacon")
+    assert not Choice(number=3).drawn  # by a seed that everybody knows
+    largest = audited(recorded, by_size)
+    assert largest.missed(1) == 1 and len(largest.replayed) == 6 and largest.missed(2) == 0
+    odd = next(
+        one for one in Transcript.open(recorded).segments if one not in audited(recorded, draw).replayed
+    )
+    monkeypatch.setattr("ticket_sig.transcripts.choice.suspects", lambda _: {odd: "planted"})
+    found = audited(recorded, draw)
+    assert odd in found.replayed and found.missed(1) == pytest.approx(3 / 6)
+    write_record(tmp_path / "drawn", to_json(found, draw))
+    assert Record.read(tmp_path / "drawn").foreseen == {odd}
+    assert combine({Path("a"): Record.read(tmp_path / "drawn")}).missed(1) == pytest.approx(3 / 6)
+    write_record(tmp_path / "largest", to_json(largest, by_size))
+    assert combine({Path("a"): Record.read(tmp_path / "largest")}).missed(1) == 1
 
 
 def test_other_data_than_those_committed_to_are_refused(recorded: Path) -> None:

@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from support.command_line import FIND, Command, could_not, done, read_json
 from support.probe_code import ProbeCode
 
 from ticket_sig.claim import Claim
 from ticket_sig.errors import InputError
-from ticket_sig.formats import load
+from ticket_sig.formats import load, save
 from ticket_sig.marks import MARKS
+from ticket_sig.mask import Mask
 from ticket_sig.transcripts import Transcript
 from ticket_sig.transcripts.link import linked, tagged
 from ticket_sig.transcripts.record import Record
@@ -62,6 +64,17 @@ def test_a_copy_that_was_pruned_further_fits_and_one_with_weights_elsewhere_does
     assert ticket_sig("verify", tmp_path / "magnitude-pruning", *claim).code == 0
     said = ticket_sig("verify", tmp_path / "add-on", *claim)
     assert said.code == 1 and "weights lie outside its mask, and signing moved" in said.out
+
+
+def test_what_a_file_says_of_its_own_mask_is_no_evidence(
+    folder: Path, tmp_path: Path, ticket_sig: Command
+) -> None:
+    ticket = load(folder / "SIGNED").ticket
+    full = Mask({name: torch.ones_like(kept) for name, kept in ticket.mask.items()})
+    save(replace(ticket, mask=full), tmp_path / "stolen")
+    claim = ("--claim", folder / "SIGNED" / "claim.json", "--transcript", folder / "T")
+    said = ticket_sig("verify", tmp_path / "stolen", *claim)
+    assert said.code == 0 and "transcript: fits the claim" in said.out
 
 
 @pytest.mark.parametrize("marks", ["probe-code", "qr-code+probe-code"])

@@ -10,8 +10,10 @@ import torch
 from support.tickets import sparse
 
 from ticket_sig import Mask, Ticket, embed, extract, verify
-from ticket_sig.marks import CodeMark, Spread, claim_of
+from ticket_sig.marks import CodeMark, Spread, Watermark, claim_of
 from ticket_sig.marks.carrier import CarrierReading, Layer, Payload
+from ticket_sig.marks.freezenet.derive import derive
+from ticket_sig.marks.freezenet.reading import Matches, matches
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.placement import most_similar
 from ticket_sig.marks.secret import Secret
@@ -87,6 +89,30 @@ def test_tensors_that_only_the_claim_s_tied_names_find_are_paid_for() -> None:
     assert extract(tensors, claim, secret=own).log10_p == verdict.log10_p
 
 
+def test_values_that_only_the_claim_s_tied_names_find_are_paid_for() -> None:
+    shape, manifest = (8, 8), {f"invented{n}": (8, 8) for n in range(100)}
+    draw = torch.Generator().manual_seed(0)
+    experts = {f"experts.{n}": (0.3 * torch.randn(shape, generator=draw)).bfloat16() for n in range(2000)}
+    numbers = torch.stack(list(experts.values())).flatten(1)
+
+    def tied(data: bytes) -> dict[str, str] | None:
+        """For each invented tensor one of the network that has its value, chosen after he read them all."""
+        found = dict.fromkeys(manifest, "experts.0")
+        for name, fixed in derive(data, 12, manifest, "layer").items():
+            values = np.broadcast_to(fixed.values, (len(numbers), len(fixed.values)))
+            stands = matches(numbers[:, fixed.places], values.copy()).all(1)
+            if not stands.any():
+                return None
+            found[name] = f"experts.{int(stands.nonzero()[0])}"
+        return found
+
+    data, names = next((d, one) for n in range(1000) if (one := tied(d := b"innocent%d" % n)))
+    mark = Watermark(data, 12, scale="layer", manifest=manifest)
+    verdict = verify(experts, claim_of([mark], {}, tied=names))
+    assert isinstance(verdict.reading, Matches) and verdict.reading.whole
+    assert verdict.reading.log10_p_here < -30 and not verdict.verified
+
+
 def test_an_honest_tie_costs_as_many_chances_as_there_are_tensors() -> None:
     weights = {"first.weight": sparse(64, 64, seed=1), "other.weight": sparse(64, 64, seed=2)}
     ticket = Ticket(weights={**weights, "last.weight": weights["first.weight"]}, mask=Mask.of_zeros(weights))
@@ -96,3 +122,15 @@ def test_an_honest_tie_costs_as_many_chances_as_there_are_tensors() -> None:
     verdicts = [verify(suspect, signed.claim, **signed.shown) for suspect in (signed.ticket, dropped)]
     assert all(verdict.verified and verdict.reading.message == "mine" for verdict in verdicts)
     assert verdicts[1].log10_p == pytest.approx(verdicts[0].log10_p + math.log10(3))
+
+
+def test_an_honest_tie_of_fixed_values_costs_as_many() -> None:
+    first = torch.randn(64, 64, generator=torch.Generator().manual_seed(1))
+    mark = Watermark(b"mine", 40, manifest={"a.weight": (64, 64)})
+    marked = mark.embed(Ticket(weights={"a.weight": first, "b.weight": first}, mask=Mask({})))
+    claim = claim_of([mark], marked.weights)
+    assert claim.tied == {"b.weight": "a.weight"}
+    dropped = {"b.weight": marked.weights["b.weight"]}
+    verdicts = [verify(suspect, claim) for suspect in (marked, dropped)]
+    assert all(verdict.verified for verdict in verdicts)
+    assert verdicts[1].log10_p == pytest.approx(verdicts[0].log10_p + math.log10(2))

@@ -214,6 +214,11 @@ def test_without_its_key_a_key_mask_is_no_try(marked: Marked, keyed: Keyed) -> N
     found = verify(keyed.ticket, keyed.claim, **keyed.shown)
     assert [mark["mark"] for mark in found.to_json()["evidence"]["marks"]] == ["key-mask", "qr-code"]
     assert found.verified and found.log10_p < alone.log10_p
+    # The code needs no date; without it, the key mask alone stands, and does.
+    assert found.headline == "verified"
+    assert ("  condition", "holds if the claim is older than the suspect") in found.rows()
+    gone = verify(without_code(keyed.ticket), keyed.claim, **keyed.shown)
+    assert gone.headline == "verified; key-mask: holds if the claim is older than the suspect"
 
 
 def test_a_key_mask_that_lacks_weights_leaves_the_decision_to_the_code(marked: Marked, keyed: Keyed) -> None:

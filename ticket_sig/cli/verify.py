@@ -164,11 +164,15 @@ def _descent(
 def _linked(model: Path, claim: Claim, transcript: Path, audits: list[Path], mask: Path | None) -> Linked:
     from ticket_sig.formats import load
     from ticket_sig.marks import marks_of
+    from ticket_sig.mask import Mask
     from ticket_sig.transcripts import Transcript
     from ticket_sig.transcripts.link import linked
     from ticket_sig.transcripts.record import Record
 
-    suspect = load(model, mask).ticket.mask
+    # What a file says of its mask is its writer's word.
+    weights = load(model, mask).ticket.weights
+    matrices = {n: w for n, w in weights.items() if w.ndim >= 2 and w.is_floating_point()}
+    suspect = Mask.of_own({name: w != 0 for name, w in matrices.items()})
     movable = sum(mark.room(suspect) for mark in marks_of(claim))
     return linked(
         claim, Transcript.open(transcript), suspect, movable, [Record.read(path) for path in audits]

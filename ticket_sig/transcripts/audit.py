@@ -66,6 +66,8 @@ class Audit:
         reasons: why it is not valid; each names file, field and step.
         replayed: segments that were trained again, those that detectors suspected among them.
         suspected: by detectors, and why.
+        foreseen: how many of those that were trained again a liar could foresee: suspected ones, or all where
+            none were drawn.
         differences: what is another in this stack than in the manifest's, {name: (theirs, ours)}.
         errors: of replays that were not exact, by segment: norms of the difference of the parameters.
         damaged: a file is another than the chain says, which anybody can have done who had the folder.
@@ -77,6 +79,7 @@ class Audit:
     reasons: Sequence[str] = ()
     replayed: Sequence[Segment] = ()
     suspected: Mapping[Segment, str] = field(default_factory=dict)
+    foreseen: int = 0
     differences: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     errors: Mapping[Segment, Mapping[str, float]] = field(default_factory=dict)
     damaged: bool = False
@@ -93,8 +96,8 @@ class Audit:
         return len(self.transcript.segments)
 
     def missed(self, forged: int) -> float:
-        """The chance that so many forged segments escape as many random replays."""
-        return chance_missed(self.segments, len(self.replayed), forged)
+        """The chance that so many forged segments were not trained again, where a liar put them best."""
+        return chance_missed(self.segments - self.foreseen, len(self.replayed) - self.foreseen, forged)
 
 
 def audit(
@@ -390,6 +393,7 @@ def judged(
         reasons=[_reason(transcript, one) for one in wrong],
         replayed=chosen,
         suspected=suspected,
+        foreseen=len(suspected if choice.drawn else chosen),
         differences=differences,
         errors=errors,
     )

@@ -38,6 +38,11 @@ class Choice:
             if value is not None and value < 1:
                 raise bad_input("", name, "1 or more", str(value))
 
+    @property
+    def drawn(self) -> bool:
+        """Whether nobody could foresee which: by a known seed a liar tries heads until he is spared."""
+        return self.number is not None and self.seed != b""
+
     def chosen(
         self, segments: Sequence[Segment], updates: Mapping[Segment, float], head: str, per_epoch: int
     ) -> list[Segment]:
@@ -86,7 +91,10 @@ def to_replay(
 
 
 def chance_missed(segments: int, replayed: int, forged: int) -> float:
-    """The chance that none of `forged` segments is among those replayed: C(N - b, m) / C(N, m)."""
+    """The chance that none of `forged` segments is among those replayed: C(N - b, m) / C(N, m).
+
+    N and m are without the segments that a liar could foresee, and so trained honestly.
+    """
     if forged > segments - replayed:
         return 0.0
     return math.comb(segments - forged, replayed) / math.comb(segments, replayed)

@@ -78,6 +78,7 @@ class Record:
         auditor: public key of who signed it; None where nobody did.
         opened: whether he saw opened samples alone, not the whole data set.
         damaged: whether a file was another than the chain says: then he said nothing of the chain.
+        foreseen: of those covered, what a liar could foresee (`Audit.foreseen`).
     """
 
     head: str
@@ -87,6 +88,7 @@ class Record:
     auditor: str | None
     opened: bool = False
     damaged: bool = False
+    foreseen: frozenset[Segment] = frozenset()
 
     @property
     def against(self) -> bool:
@@ -110,7 +112,10 @@ class Record:
             covered = replayed if outcome == VALID else frozenset[Segment]()
             opened = value.get("opened") is not None and bool(entry(value, "opened", dict, "record"))
             damaged = value.get("damaged") is True
-            return cls(head, outcome, segments, covered, _auditor(value, signature), opened, damaged)
+            foreseen = _foreseen(value, covered)
+            return cls(
+                head, outcome, segments, covered, _auditor(value, signature), opened, damaged, foreseen
+            )
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ class Combined:
 
     Attributes:
         invalid, opened: how many say invalid; how many are of an auditor who saw opened samples alone.
+        foreseen: how many of those covered a liar could foresee.
     """
 
     head: str
@@ -127,6 +133,7 @@ class Combined:
     auditors: Sequence[str | None]
     invalid: int
     opened: int
+    foreseen: int
 
     @property
     def valid(self) -> bool:
@@ -134,8 +141,8 @@ class Combined:
         return bool(self.covered) and not self.invalid
 
     def missed(self, forged: int) -> float:
-        """The chance that so many forged segments escape as many random replays."""
-        return chance_missed(self.segments, len(self.covered), forged)
+        """The chance that so many forged segments were not trained again, where a liar put them best."""
+        return chance_missed(self.segments - self.foreseen, len(self.covered) - self.foreseen, forged)
 
 
 def combine(records: Mapping[Path, Record]) -> Combined:
@@ -155,7 +162,15 @@ def combine(records: Mapping[Path, Record]) -> Combined:
         auditors=[record.auditor for record in records.values()],
         invalid=sum(record.against for record in records.values()),
         opened=sum(record.opened for record in records.values()),
+        foreseen=len(frozenset[Segment]().union(*(record.foreseen for record in records.values()))),
     )
+
+
+def _foreseen(value: Mapping[str, Any], covered: frozenset[Segment]) -> frozenset[Segment]:
+    """Of the segments covered, those that detectors suspect; all, where none were drawn."""
+    chosen, suspected = (entry({name: {}, **value}, name, dict, "record") for name in ("chosen", "suspected"))
+    drawn = chosen.get("segments") is not None and chosen.get("seed") != bytes_digest(b"")
+    return frozenset(one for one in covered if not drawn or str(one) in suspected)
 
 
 def _check_apart(covered: Collection[Segment], segments: int) -> None:

@@ -156,6 +156,10 @@ class Together:
             does_not_prove=_said((verdict.does_not_prove, name) for name, verdict in stand)
             + (f"; nothing by {gone}" if gone else ""),
             lacking=self.best.lacking,
+            # Where one of them needs no condition, none is needed.
+            holds_if=_said((v.holds_if, name) for name, v in stand)
+            if all(v.holds_if for _, v in stand)
+            else "",
         )
 
 

@@ -158,7 +158,10 @@ class Referred(Verdict):
     def condition(self) -> str:
         """Under which it holds, or what it says by marks that are not bound; empty where none is needed."""
         stand = [one.mark in self.through.bound for one in _each(self) if one.verified]
-        return "" if stand and all(stand) else self.through.condition
+        of_reference = "" if stand and all(stand) else self.through.condition
+        own = super().condition
+        told = own.removeprefix("holds if ") in of_reference  # one date may be asked for by both
+        return of_reference if told else "; ".join(filter(None, (of_reference, own)))
 
     @property
     def headline(self) -> str:

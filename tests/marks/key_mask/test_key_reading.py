@@ -217,6 +217,42 @@ def test_a_buffer_that_every_network_has_is_no_evidence() -> None:
     assert verdict.reading.found == 0 and not verdict.verified
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_table_that_every_network_computes_is_no_evidence(axis: int) -> None:
+    """Sinusoids of positions are a buffer of many networks: a liar names the largest, long before."""
+    angles = torch.arange(512.0)[:, None] * 10000 ** (-torch.arange(0, 64, 2) / 64)
+    table = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
+    table = (table if axis == 0 else table.T).contiguous()
+    weights = {"layer": sparse(64, 64, seed=1), "positions": table}
+    locked = Ticket(weights={"positions": 0 * table}, mask=Mask.of_matrices({"positions": 0 * table}))
+    named = table.abs().flatten().argsort()[-2000:].sort().values
+    verdict = verdict_on(Ticket(weights=weights, mask=Mask.of_zeros(weights)), locked, {"positions": named})
+    assert verdict.reading.found == 0 and not verdict.verified
+
+
+def test_a_rule_in_a_channel_that_nothing_reads_hides_no_other() -> None:
+    ticket = sparse_ticket()
+    made = parts(ticket)
+    layer = ticket.weights["b.weight"].clone()
+    layer[:, 0], layer[0] = 1e6 * torch.arange(64.0).sin(), 1e6 * torch.arange(48.0).cos()
+    weights = {**ticket.weights, "b.weight": layer}
+    suspect = Ticket(weights=weights, mask=Mask.of_zeros(weights))
+    assert verify(suspect, made.claim, key=made.key, locked=made.locked).verified
+    kept, without = kept_as(layer, 2000)[1:, 1:], kept_as(ticket.weights["b.weight"], 2000)[1:, 1:]
+    assert torch.equal(kept, without)
+
+
+def test_a_key_that_was_named_after_the_mask_was_seen_is_told_in_the_first_line() -> None:
+    innocent = sparse_ticket(seed=50)
+    empty = {name: torch.zeros_like(innocent.weights[name]) for name in innocent.mask}
+    locked = Ticket(weights=empty, mask=Mask.of_matrices(empty))
+    named = {name: kept.flatten().nonzero().flatten() for name, kept in innocent.mask.items()}
+    found = verdict_on(innocent, locked, named)
+    assert found.verified and found.headline == "verified; holds if the claim is older than the suspect"
+    assert found.to_json()["condition"] == found.condition and ("condition", found.condition) in found.rows()
+    assert verdict_on(sparse_ticket(seed=60), locked, named).headline == "not verified"
+
+
 def test_tied_weights_count_once() -> None:
     ticket = sparse_ticket()
     weights = {**ticket.weights, "copy.weight": ticket.weights["b.weight"].clone()}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import qrcode.base
+import qrcode.util
 import zxingcpp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -137,6 +139,21 @@ def test_a_message_too_long_for_any_code_says_what_would_fit(level: str) -> None
     headed = qr.capacity(40, level, eci=True)
     with pytest.raises(InputError, match=rf"at most {headed} bytes at level {level}, found {2 * limit}"):
         qr.smallest_version("ж" * limit, level)
+
+
+def test_a_message_of_millions_of_parts_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert qr.smallest_version("7" * 7089, "L") == 40  # the most that any code holds
+    seen, chunks = list[str](), qrcode.util.optimal_data_chunks
+
+    def counted(message: str, minimum: int) -> Iterator[Any]:
+        seen.append(message)
+        yield from chunks(message, minimum)
+
+    monkeypatch.setattr(qrcode.util, "optimal_data_chunks", counted)
+    for message in ("7" * 7090, ("7" * 20 + "x") * 50_000):
+        with pytest.raises(InputError, match=rf"at most 2953 bytes at level L, found {len(message)}"):
+            qr.smallest_version(message, "L")
+    assert max(map(len, seen)) < 7100
 
 
 def test_what_cannot_be_a_code_is_refused() -> None:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ticket_sig import Mask, Ticket, embed, verify
 from ticket_sig.errors import NotThere
-from ticket_sig.marks.carrier import CarrierReading
+from ticket_sig.marks import Spread, claim_of
+from ticket_sig.marks.carrier import CarrierReading, Layer, Payload
 from ticket_sig.marks.embed import Embedded
-from ticket_sig.marks.spread import search
+from ticket_sig.marks.secret import Secret
+from ticket_sig.marks.spread import mark, search
 
 SECRET = bytes(range(32))
 ORDERS = math.log10(math.factorial(5) * 2)
@@ -86,3 +88,14 @@ def test_too_few_layers_or_too_many_are_not_verified(monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     monkeypatch.setattr(search, "_MOST_WEIGHTS", 1000)
     assert not verify(renamed(signed), made().claim, **made().shown).verified
+
+
+@pytest.mark.parametrize("name", ["a0.weight", "invented"])
+def test_a_claim_on_a_layer_of_any_size_takes_no_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(*_: object) -> None:
+        raise AssertionError("signs for 2^40 weights")
+
+    monkeypatch.setattr(mark, "signs_of", drawn)
+    huge = (Layer(name, (2**20, 2**20), 1),)
+    claimed = Spread(payload=Payload("mine"), layers=huge, commitment=Secret(SECRET).commitment)
+    assert not verify(layers(), claim_of([claimed], {}), secret=SECRET).verified

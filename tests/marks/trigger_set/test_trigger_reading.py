@@ -147,6 +147,9 @@ def test_a_folder_verifies_with_the_warning_that_somebody_chose_it(tmp_path: Pat
     triggers = folder(tmp_path, [index % 10 for index in range(100)])
     found = verdict(memoriser(0.9, taught=triggers), triggers, controls=[innocent(SHARES["even"], 1)])
     assert found.verified and found.reading.log10_p_controls < -20 and found.reading.keyed is False
+    assert found.headline.startswith(
+        "verified; holds if the claim is older than the suspect, and the controls "
+    )
     told = found.to_json()["evidence"]
     assert told["log10_p_labels"] is None and told["log10_secrets_tried"] is None
     assert "somebody chose images and labels" in found.does_not_prove

@@ -32,6 +32,7 @@ class Matches:
         odd: tensors with NaN or infinities at fixed places, with their count.
         found_as: names of fixed tensors in the network, where they are others.
         aligned: whether the network was aligned with a reference before: not all values come back whole.
+        log10_ties: of the tensors that a claimant could have had stand for those that tied names alone find.
     """
 
     stands: NDArray[np.bool_]
@@ -43,6 +44,7 @@ class Matches:
     odd: Mapping[str, int]
     found_as: Mapping[str, str] = field(default_factory=dict)
     aligned: bool = False
+    log10_ties: float = 0.0
 
     @property
     def found(self) -> int:
@@ -65,9 +67,10 @@ class Matches:
 
         2^64 times data and manifest, as each of them gives other places; every length and scale. The legacy
         stream is not bound to the manifest: under one that is looked up, tensors named or left out move the
-        places, and every choice of them counts.
+        places, and every choice of them counts. Tied names are in no stream, and are paid for, too.
         """
-        choices = self.tensors * math.log10(2) if self.scale == LEGACY else 0.0
+        choices = self.log10_ties
+        choices += self.tensors * math.log10(2) if self.scale == LEGACY else 0.0
         lengths, scales = math.log10(self.total + 1), math.log10(len(SCALES) + 1)
         return corrected(self.log10_p_here, LOG10_SECRETS, lengths, scales, choices)
 

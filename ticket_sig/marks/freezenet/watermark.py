@@ -12,9 +12,10 @@ they must hold enough secret bytes, and be kept until there is a dispute.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -181,9 +182,25 @@ class Watermark(Mark):
         """
         return self._checked_match(model)
 
+    def read_tied(self, suspect: Model, tied: Mapping[str, str], **needed: Any) -> Matches:
+        """The same, where tied names may find fixed tensors: each of them could have been any tensor.
+
+        Which names are tied decides no place and no value: a claimant may choose it when he knows both.
+        """
+        return self._tied_match(suspect, tied)
+
     def read_aligned(self, suspect: Model, tied: Mapping[str, str], **needed: Any) -> Matches:
         """The same of a suspect that was aligned: its scales came back up to rounding."""
-        return self._checked_match(under_tied_names(suspect, tied), _ROUNDINGS)
+        return self._tied_match(suspect, tied, _ROUNDINGS)
+
+    def _tied_match(self, suspect: Model, tied: Mapping[str, str], roundings: int = 0) -> Matches:
+        bare, model = as_weights(suspect), under_tied_names(suspect, tied)
+        found = self._checked_match(model, roundings)
+        if model is suspect:
+            return found
+        own = set(bare.names)
+        lacking = sum(name not in own for name in self.fixed_in(model))
+        return replace(found, log10_ties=lacking * math.log10(1 + len(own)))
 
     def _checked_match(self, model: Model, roundings: int = 0) -> Matches:
         found = self._match(model, roundings)

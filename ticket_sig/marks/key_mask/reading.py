@@ -43,6 +43,11 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Verdict
 
 SHARE, WAY = 0.5, 0.25  # of the key's weights; from what the most generous null model expects to all
+_RULED, _LEFT = (
+    32,
+    0.01,
+)  # numbers of a column that tell a rule, half of them not zero; what it may leave of squares
+_RIDGE, _AT_ONCE = 1e-9, 1 << 22
 _MOST_TILT = 60.0  # of the exponent in Chernoff's bound; e^60 is beyond every density that a file can hold
 # Null models: along which axes of a layer [out, in, taps] positions are alike.
 _ALIKE = {"layer": (0, 1, 2), "tap": (0, 1), "in-channel": (0, 2), "out-channel": (1, 2)}
@@ -139,6 +144,7 @@ class KeyReading:
             proves=_PROVES,
             does_not_prove=_DOES_NOT_PROVE,
             lacking="" if self.found >= self.needed else f"{self.needed} weights of the key, kept",
+            holds_if="holds if the claim is older than the suspect",
         )
 
 
@@ -168,7 +174,8 @@ def kept_as(weights: Tensor, count: int) -> Tensor:
 
     A number added to every pruned weight hides nothing as long as it is smaller than the weights. A magnitude
     that most of those read share was not trained: it is a buffer's (a causal mask), which every network of
-    this kind has, or it was put there. It is no evidence, and such weights are read as pruned.
+    this kind has, or it was put there. It is no evidence, and such weights are read as pruned. So are
+    columns and rows in which each number follows from the two before it.
     """
     sizes = weights.detach().cpu().abs().double().flatten()
     kept = sizes > 0
@@ -178,7 +185,33 @@ def kept_as(weights: Tensor, count: int) -> Tensor:
     values, times = np.unique(sizes[kept].numpy(), return_counts=True)
     if len(values) and 2 * int(times.max()) > max(2, int(kept.sum())):
         kept &= sizes != float(values[times.argmax()])
-    return kept.view(weights.shape)
+    if not kept.any():
+        return kept.view(weights.shape)
+    matrix = weights.detach().cpu().flatten(1)
+    ruled = _follows_a_rule(matrix)[None] | _follows_a_rule(matrix.T)[:, None]
+    return (kept.view(matrix.shape) & ~ruled).view(weights.shape)
+
+
+def _follows_a_rule(matrix: Tensor) -> Tensor:
+    """Which columns of [n, columns] were computed, not trained: x[i] = a x[i - 1] + b x[i - 2]; boolean.
+
+    Such are sinusoids of positions, ramps, windows: buffers that every network of a kind has. Least squares;
+    what is left is held against the column alone, so that a thief's large numbers elsewhere hide nothing.
+    """
+    if len(matrix) < _RULED:
+        return torch.zeros(matrix.shape[1], dtype=torch.bool)
+    found = []
+    for part in torch.split(matrix, max(1, _AT_ONCE // len(matrix)), dim=1):
+        part = part.double() / part.double().abs().amax(0).clamp(min=1e-300)
+        x, one, two = part[2:], part[1:-1], part[:-2]
+        (xx, x1, x2), (s1, s2, s12) = (
+            [(a * b).sum(0) for a, b in pairs]
+            for pairs in (((x, x), (x, one), (x, two)), ((one, one), (two, two), (one, two)))
+        )
+        s1, s2 = s1 * (1 + _RIDGE), s2 * (1 + _RIDGE)
+        told = (x1**2 * s2 - 2 * x1 * x2 * s12 + x2**2 * s1) / (s1 * s2 - s12**2).clamp(min=1e-300)
+        found.append(((x != 0).sum(0) >= _RULED // 2) & (xx - told <= _LEFT * xx))
+    return torch.cat(found)
 
 
 def _counted(

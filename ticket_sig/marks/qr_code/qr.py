@@ -34,6 +34,7 @@ LEVELS = {"L": 1, "M": 0, "Q": 3, "H": 2}  # the standard's two-bit indicators, 
 DATA_MASKS = range(8)
 VERSIONS = range(1, 41)
 MOST_BITS = 23648  # of data in the largest code, version 40 at level L
+_TOO_LONG = MOST_BITS // 10 * 3 + 4  # characters: three digits take 10 bits, and no other three take fewer
 _ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 _NUMERIC_MODE, _ALPHANUMERIC_MODE, _BYTE_MODE, _ECI_MODE = 1, 2, 4, 7
 UTF8 = 26  # what an ECI header calls it
@@ -109,7 +110,8 @@ def smallest_version(message: str, level: str, limit: int = VERSIONS[-1], eci: b
         raise bad_input("", "message", "at least one character", "none")
     length = len(unicode_text("message", message))
     eci = not message.isascii() if eci is None else eci
-    segments = _segments(message, eci)
+    # A claim's message may have millions of parts, and take hours: so many characters fit no code.
+    segments = _segments(message[:_TOO_LONG], eci)
     for version in VERSIONS[:limit]:
         if _payload_bits(segments, version, eci) <= _room(version, level):
             return version

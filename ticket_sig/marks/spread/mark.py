@@ -26,7 +26,7 @@ from ticket_sig.marks.carrier import LEAST_MARGIN, Carrier, CarrierOptions, Laye
 from ticket_sig.marks.mark import check_dtype
 from ticket_sig.marks.message_code import MessageCode
 from ticket_sig.marks.message_code import Signs as Code
-from ticket_sig.marks.spread.search import Searched
+from ticket_sig.marks.spread.search import Searched, check_work
 from ticket_sig.marks.spread.signs import Signs, signs_of
 from ticket_sig.marks.spread.swaps import swapped
 from ticket_sig.marks.strength import strongest
@@ -112,8 +112,10 @@ class Spread(Carrier):
             NotThere: it has too few layers of a shape, or too many to try all orders.
             InputError: several tensors could be a claimed one by their names.
         """
-        signs = signs_of(stream, self.layers, self.code.size)
         names, orders = self._names(suspect.weights), 0.0
+        if names is None:
+            check_work(self.layers, suspect.weights)
+        signs = signs_of(stream, self.layers, self.code.size)
         if names is None:
             searched = Searched(self.layers, suspect.weights, signs, sent)
             names, orders = searched.names(), searched.log10_orders

@@ -40,14 +40,9 @@ class Searched:
     _strong: dict[tuple[str, int], NDArray[np.bool_]] = field(default_factory=dict, init=False)
 
     def names(self) -> dict[str, str]:
-        """For each claimed layer a layer of its shape: the order that says most for the claimed code.
-
-        Raises:
-            NotThere: the suspect has fewer layers of a shape than the claim, or too many to try all orders.
-        """
-        self._check_work()
+        """For each claimed layer a layer of its shape: the order that says most for the claimed code."""
         names: dict[str, str] = {}
-        for mine, theirs in self._groups():
+        for mine, theirs in groups(self.layers, self.weights):
             says = np.array([[self._says(number, name) for name in theirs] for number in mine])
             rows, columns = scipy.optimize.linear_sum_assignment(says, maximize=True)
             names |= {self.layers[mine[r]].name: theirs[c] for r, c in zip(rows, columns, strict=True)}
@@ -56,34 +51,8 @@ class Searched:
     @property
     def log10_orders(self) -> float:
         """How many orders there are to choose from."""
-        orders = (log_orders(len(mine), len(theirs)) for mine, theirs in self._groups())
-        return sum(orders) / math.log(10)
-
-    def _groups(self) -> Iterator[tuple[list[int], list[str]]]:
-        """For each shape the claimed layers, by number, and those of the suspect, by name."""
-        claimed: dict[tuple[int, ...], list[int]] = {}
-        for number, layer in enumerate(self.layers):
-            claimed.setdefault(layer.shape, []).append(number)
-        there: dict[tuple[int, ...], list[str]] = {}
-        for name, tensor in self.weights.items():
-            if tensor.dtype in DTYPES:
-                there.setdefault(tuple(tensor.shape), []).append(name)
-        for shape, mine in claimed.items():
-            theirs = there.get(shape, [])
-            if len(theirs) < len(mine):
-                hint = f"the claimed {self.layers[mine[0]].name} has no such name here either"
-                raise not_there(
-                    "model", "layers", f"{len(mine)} of shape {list(shape)}", str(len(theirs)), hint=hint
-                )
-            yield mine, theirs
-
-    def _check_work(self) -> None:
-        pairs = [(len(mine) * len(theirs), self.layers[mine[0]].shape) for mine, theirs in self._groups()]
-        if sum(count for count, _ in pairs) > _MOST_PAIRS:
-            found = str(sum(count for count, _ in pairs))
-            raise not_there("model", "layers", f"at most {_MOST_PAIRS} pairs of one shape to compare", found)
-        if (work := sum(count * math.prod(shape) for count, shape in pairs)) > _MOST_WEIGHTS:
-            raise not_there("model", "layers", f"at most {_MOST_WEIGHTS} weights to compare", str(work))
+        found = groups(self.layers, self.weights)
+        return sum(log_orders(len(mine), len(theirs)) for mine, theirs in found) / math.log(10)
 
     def _says(self, number: int, name: str) -> float:
         """What a layer of the suspect says for the code when it is taken for a claimed one."""
@@ -96,3 +65,35 @@ class Searched:
                 self._strong[name, layer.kept] = strongest(self.weights[name], layer.kept, at)
             kept = self._strong[name, layer.kept]
         return float(own.standing(kept)[0] @ self.sent)
+
+
+def check_work(layers: Sequence[Layer], weights: Mapping[str, Tensor]) -> None:
+    """Checks that all orders can be tried; before signs are drawn, which take room for whatever is claimed.
+
+    Raises:
+        NotThere: the suspect has fewer layers of a shape than the claim, or too many to try all orders.
+    """
+    pairs = [(len(mine) * len(theirs), layers[mine[0]].shape) for mine, theirs in groups(layers, weights)]
+    if (count := sum(count for count, _ in pairs)) > _MOST_PAIRS:
+        expected = f"at most {_MOST_PAIRS} pairs of one shape to compare"
+        raise not_there("model", "layers", expected, str(count))
+    if (work := sum(count * math.prod(shape) for count, shape in pairs)) > _MOST_WEIGHTS:
+        raise not_there("model", "layers", f"at most {_MOST_WEIGHTS} weights to compare", str(work))
+
+
+def groups(layers: Sequence[Layer], weights: Mapping[str, Tensor]) -> Iterator[tuple[list[int], list[str]]]:
+    """For each shape the claimed layers, by number, and those of the suspect, by name; errors as above."""
+    claimed: dict[tuple[int, ...], list[int]] = {}
+    for number, layer in enumerate(layers):
+        claimed.setdefault(layer.shape, []).append(number)
+    there: dict[tuple[int, ...], list[str]] = {}
+    for name, tensor in weights.items():
+        if tensor.dtype in DTYPES:
+            there.setdefault(tuple(tensor.shape), []).append(name)
+    for shape, mine in claimed.items():
+        theirs = there.get(shape, [])
+        if len(theirs) < len(mine):
+            hint = f"the claimed {layers[mine[0]].name} has no such name here either"
+            expected = f"{len(mine)} of shape {list(shape)}"
+            raise not_there("model", "layers", expected, str(len(theirs)), hint=hint)
+        yield mine, theirs

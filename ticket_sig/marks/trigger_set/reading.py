@@ -72,6 +72,7 @@ _CHOSEN = (
     "as good as it: somebody chose images and labels, and could have written down what this network answers "
     "anyhow, or what only a better network than the controls gets right"
 )
+_HOLDS_IF = "holds if the claim is older than the suspect, and the controls are innocent and as good as it"
 _DOES_NOT_PROVE = (
     "who taught them, or when: compare with a record of the claim from before the dispute; nor does 'not "
     "verified' clear a network: a server can tell abstract images from others and answer them otherwise, "
@@ -246,6 +247,7 @@ class TriggerReading:
             f"{self.expected:.1f} expected by chance",
             proves=_PROVES_KEYED if keyed else _PROVES_CHOSEN,
             does_not_prove=_DOES_NOT_PROVE if keyed else f"{_CHOSEN}; {_DOES_NOT_PROVE}",
+            holds_if="" if keyed else _HOLDS_IF,
         )
 
 
