@@ -43,10 +43,8 @@ from ticket_sig.ticket import Ticket
 from ticket_sig.verdict import Rows, Verdict
 
 SHARE, WAY = 0.5, 0.25  # of the key's weights; from what the most generous null model expects to all
-_RULED, _LEFT = (
-    32,
-    0.01,
-)  # numbers of a column that tell a rule, half of them not zero; what it may leave of squares
+_RULED = 32  # numbers of a column tell a rule, half of them not zero
+_LEFT = 0.01  # of the sum of squares: what a rule may leave
 _RIDGE, _AT_ONCE = 1e-9, 1 << 22
 _MOST_TILT = 60.0  # of the exponent in Chernoff's bound; e^60 is beyond every density that a file can hold
 # Null models: along which axes of a layer [out, in, taps] positions are alike.
