@@ -167,6 +167,15 @@ def module_in_a_checkpoint(folder: Path) -> list[Any]:
 
 
 @topic.case(
+    "deep.safetensors: safetensors: expected a whole file, found a damaged one (only tensors with up to 64"
+)
+def tensor_of_too_many_dimensions(folder: Path) -> list[Any]:
+    header = b'{"a":{"dtype":"F32","shape":[%s],"data_offsets":[0,4]}}' % b",".join(65 * [b"1"])
+    (folder / "deep.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    return ["inspect", folder / "deep.safetensors"]
+
+
+@topic.case(
     "lfs.safetensors: model: expected a safetensors or torch file, found a pointer of git LFS", "pull"
 )
 def pointer_of_git_lfs(folder: Path) -> list[Any]:

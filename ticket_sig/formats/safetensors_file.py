@@ -49,7 +49,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise bad_input(path, "file", "a safetensors file", no_file(path))
     try:
         yield
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
         if kind := re.search(r"(?:Dtype not understood: |unknown variant `)(\w+)", str(error)):
             expected = "those that torch and this version of safetensors have"
             raise bad_input(path, "types", expected, kind.group(1)) from None
