@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bad_inputs import CASES
@@ -79,6 +80,37 @@ def test_a_full_disk_behind_stdout_is_one_line(verb: str, flag: list[str], tmp_p
     assert [line for line in done.stderr.splitlines() if line.startswith("ticket-sig: ")] != []
     assert os.strerror(28) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("verb", "flag"), [("inspect", []), ("extract", []), ("extract", ["--json"])])
+def test_a_reader_that_left_is_one_line(verb: str, flag: list[str], tmp_path: Path) -> None:
+    """As in `ticket-sig verify ... | head -0`: exit code 1 would read as "not verified"."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*PROGRAM, verb, str(fixture(tmp_path, "bundle-v1-signed")), *flag]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("ticket-sig: ")]
+    assert lines == [f"ticket-sig: output: {os.strerror(32)}"]
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_a_terminal_without_a_character_stops_nothing(tmp_path: Path) -> None:
+    def say(*arguments: Any) -> subprocess.CompletedProcess[str]:
+        command = [*PROGRAM, *map(str, arguments)]
+        latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+        return subprocess.run(
+            command, capture_output=True, encoding="latin-1", env=latin, check=False, timeout=120
+        )
+
+    done = say(*embed(tmp_path, fixture(tmp_path, "state.pt"), message="é☃"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"é\u2603" in done.stdout
+    bare = say("extract", tmp_path / "SIGNED")
+    assert (bare.returncode, bare.stdout) == (2, "")
+    assert bare.stderr.startswith("ticket-sig: output: expected an encoding with every character of the mess")
+    assert json.loads(say("extract", tmp_path / "SIGNED", "--json").stdout)["message"] == "é☃"
 
 
 def test_a_truncated_bundle_is_never_taken_for_the_claim_s_model(tmp_path: Path) -> None:

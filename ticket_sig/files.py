@@ -20,6 +20,7 @@ SECRET = 0o600  # the mode of files that only their owner may read
 PARTIAL = ".partial-"  # what an interrupted write leaves behind begins with this
 _READ_ONLY = "output: expected a folder that can be written, found a read-only one"
 _A_FILE = "output: expected a folder to write to, found a file"
+_NO_FILE = "output: expected the name of a file, found a device, a pipe or a socket"
 _WRONG_NAMES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _READ_ONLY),
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _A_FILE),
@@ -29,7 +30,11 @@ _T = TypeVar("_T")
 
 
 def cache_folder() -> Path:
-    """$TICKET_SIG_CACHE, else ticket_sig under $XDG_CACHE_HOME or ~/.cache."""
+    """$TICKET_SIG_CACHE, else ticket_sig under $XDG_CACHE_HOME or ~/.cache.
+
+    Raises:
+        RuntimeError: none of them is set, and the user has no home, as in a container.
+    """
     if own := os.environ.get("TICKET_SIG_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ticket_sig"
@@ -86,7 +91,11 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
 
     Args:
         mode: who may read it; until the block ends nobody but the owner can.
+
+    Raises:
+        OSError: the disk is full, or no file can have this name; what has it already stays as it is.
     """
+    _check_replaceable(path)
     fd, name = _partial(path, path, tempfile.mkstemp)
     os.close(fd)
     partial = Path(name)
@@ -99,6 +108,14 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
             _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    """A rename puts a file in place of anything: for root, also of /dev/null."""
+    if path.is_dir():
+        raise OSError(errno.EISDIR, _WRONG_NAMES[errno.EISDIR], str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, _NO_FILE, str(path))
 
 
 def check_new(path: Path, hint: str = "", what: str = "output folder") -> None:

@@ -166,11 +166,17 @@ def _as_folder(folder: Path) -> list[Any]:
     return _embed(folder, "--message", "a", "--secret", folder / "s")
 
 
+def _as_loop(folder: Path) -> list[Any]:
+    (folder / "s").symlink_to("s")
+    return _embed(folder, "--message", "a", "--secret", folder / "s")
+
+
 _case(
     "a secret of no bytes", _with_secret("s", b""), "s: secret: expected a file of bytes, found an empty one"
 )
 _case("a secret of 31 bytes", _with_secret("s", bytes(31)), "s: secret: expected 32 bytes, found 31")
 _case("a secret as digits", _with_secret("s", b"00" * 32), "s: secret: expected 32 bytes, found 64")
+_case("a secret that is a link to itself", _as_loop, "s: secret: expected a file of bytes, found none")
 _case("a folder for a secret", _as_folder, "s: secret: expected a file of bytes, found a folder")
 _case(
     "a secret inside the bundle",

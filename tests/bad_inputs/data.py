@@ -193,6 +193,23 @@ def python_batch_with_labels_that_are_no_whole_numbers(folder: Path) -> list[Any
     return _cifar(folder, folder / "CIFAR")
 
 
+@topic.case("0.png: image: expected the first one's height and width [8, 8], found [12000, 12000]")
+def very_large_picture_among_small_ones(folder: Path) -> list[Any]:
+    Image.new("1", (12000, 12000)).save(images(folder) / "train" / "light" / "0.png")
+    return search(folder, data=folder / "IMAGES")
+
+
+for _name, _target in (("nothing", "gone.png"), ("itself", "9.png")):
+    topic.enter(
+        f"picture that is a link to {_name}",
+        lambda folder, target=_target: [  # type: ignore[misc]
+            (images(folder) / "train" / "dark" / "9.png").symlink_to(target),
+            *search(folder, data=folder / "IMAGES"),
+        ][1:],
+        "9.png: file: expected a plain file, found a link to none",
+    )
+
+
 @topic.case("dataset: expected one of digits, cifar10", "found 'mnist'")
 def unknown_data_set(folder: Path) -> list[Any]:
     return ["find", "--dataset", "mnist", "--out", folder / "RUN"]

@@ -15,8 +15,18 @@ def _evaluate(folder: Path, *more: Any) -> list[Any]:
 
 
 for _name, _more, _says in (
-    ("no networks", ("uchida", "--models", 0), "evaluation: models: expected 1 or more, found 0"),
-    ("no payloads", ("uchida", "--payloads", 0), "payloads: expected 1 or more, found 0"),
+    ("no networks", ("uchida", "--models", 0), "evaluation: models: expected 1 to 1000, found 0"),
+    ("no payloads", ("uchida", "--payloads", 0), "payloads: expected 1 to 1000, found 0"),
+    (
+        "more networks than can be listed",
+        ("uchida", "--models", 2**31),
+        f"models: expected 1 to 1000, found {2**31}",
+    ),
+    (
+        "more payloads than can be listed",
+        ("uchida", "--payloads", 10**30),
+        f"payloads: expected 1 to 1000, found {10**30}",
+    ),
     ("no method", (), "METHOD: expected all, or some of "),
     ("an unknown method", ("uchide",), "method: expected one of "),
     ("an unknown part", ("uchida", "--parts", "speed"), "parts: expected some of imperceptibility, "),
@@ -32,6 +42,11 @@ for _name, _more, _says in (
     ),
     ("two intensities", ("uchida", "--intensities", 2), "intensities: expected 1 or 3, found 2"),
     ("another standard", ("uchida", "--standard", "iso"), "standard: expected one of nnw-tec, found 'iso'"),
-    ("no workers", ("uchida", "--workers", 0), "workers: expected 1 or more, found 0"),
+    ("no workers", ("uchida", "--workers", 0), "workers: expected 1 to 1000, found 0"),
+    (
+        "more workers than there can be",
+        ("uchida", "--workers", 2**63),
+        f"workers: expected 1 to 1000, found {2**63}",
+    ),
 ):
     topic.enter(_name, lambda folder, more=_more: _evaluate(folder, *more), _says)

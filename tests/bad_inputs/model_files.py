@@ -166,6 +166,13 @@ def module_in_a_checkpoint(folder: Path) -> list[Any]:
     return ["inspect", folder / "module.pt"]
 
 
+@topic.case("deep.safetensors: a: expected a tensor of at most 64 dimensions, found 65")
+def tensor_of_too_many_dimensions(folder: Path) -> list[Any]:
+    header = b'{"a":{"dtype":"F32","shape":[%s],"data_offsets":[0,4]}}' % b",".join(65 * [b"1"])
+    (folder / "deep.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    return ["inspect", folder / "deep.safetensors"]
+
+
 @topic.case(
     "lfs.safetensors: model: expected a safetensors or torch file, found a pointer of git LFS", "pull"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +22,17 @@ _NOT_TAKEN = "SIGNED: output folder: expected a name not taken yet, found one th
 def folder_that_is_there(folder: Path) -> list[Any]:
     done(embed(folder, fixture(folder, "state.pt")))
     return embed(folder, folder / "state.pt")
+
+
+@topic.case("pipe: output: expected the name of a file, found a device, a pipe or a socket")
+def picture_in_place_of_a_pipe(folder: Path) -> list[Any]:
+    os.mkfifo(folder / "pipe")  # a device is the same, but no test may risk one: root could replace it
+    return ["inspect", fixture(folder, "state.pt"), "--png", folder / "pipe"]
+
+
+@topic.case("/: output: expected the name of a file, found a folder")
+def picture_in_place_of_the_root(folder: Path) -> list[Any]:
+    return ["inspect", fixture(folder, "state.pt"), "--png", "/"]
 
 
 @topic.case("SIGNED: output folder: expected a model to overwrite, found something else")

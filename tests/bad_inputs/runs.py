@@ -95,6 +95,11 @@ def loss_that_is_not_a_number(folder: Path) -> list[Any]:
     return search(folder, "--preset", "demo", "--rounds", 0, "--epochs", 3)
 
 
+@topic.case(r"exclude: expected Unicode text, found '\udcff' in it")
+def excluded_name_that_is_no_text(folder: Path) -> list[Any]:
+    return search(folder, "--exclude", "\udcff")
+
+
 @topic.case("arch: expected one of resnet20", "found 'lenet'")
 def unknown_network(folder: Path) -> list[Any]:
     return search(folder, "--arch", "lenet")

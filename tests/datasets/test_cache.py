@@ -96,7 +96,9 @@ def test_a_damaged_cache_is_made_again(
     assert load_dataset("images", folder).digest == first.digest, "the cache was not made again"
 
 
-@pytest.mark.parametrize("in_the_way", ["a file for a folder", "a folder for a file", "a full disk"])
+@pytest.mark.parametrize(
+    "in_the_way", ["a file for a folder", "a folder for a file", "a full disk", "no home"]
+)
 def test_a_cache_that_cannot_be_written_is_done_without(
     in_the_way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
@@ -109,6 +111,11 @@ def test_a_cache_that_cannot_be_written_is_done_without(
         name = cache_file(own_cache)
         name.unlink()
         name.mkdir()
+    elif in_the_way == "no home":
+        # As in a container, for a user of a number alone.
+        for name in ("TICKET_SIG_CACHE", "XDG_CACHE_HOME", "HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
     else:
         # Every write to this folder fails, as on a full disk or for another user's folder.
         monkeypatch.setenv("TICKET_SIG_CACHE", "/proc/ticket_sig")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -140,16 +141,28 @@ def _text(text: str | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a verb and leaves with its exit code: 0 done or verified, 1 not verified, 2 could not."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_run(arguments))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # What the encoding of a terminal lacks is spelled out: it is no reason to fail when all is done.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    code = _run(arguments)
+    _leave_stdout()
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
     try:
         _check_old_verb(arguments)
         code = make_app(*_called(arguments))(arguments, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return _stopped() if code == _INTERRUPTED else code if isinstance(code, int) else 0
     except InputError as error:
         return _could_not(str(error), arguments)
+    except SystemExit as left:
+        # rich and typer leave with 1, which reads as "not verified", where nobody reads what they print.
+        if not isinstance(left.__context__, BrokenPipeError):
+            raise
+        return _could_not(f"output: {left.__context__.strerror}", arguments)
     except OSError as error:
         return _could_not(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
     except MemoryError:
@@ -164,6 +177,18 @@ def _run(arguments: list[str]) -> int:
             raise
         name = type(error).__name__
         return _could_not(f"internal error: {name}: {error}; TICKET_SIG_DEBUG=1 shows where", arguments)
+
+
+def _leave_stdout() -> None:
+    """Drops what cannot be written: Python would try again at its end, and leave with a code of its own."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _called(arguments: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
-from ticket_sig.cli.output import JsonFlag, err, print_json, printable, progress
+from ticket_sig.cli.output import JsonFlag, can_say, err, print_json, printable, progress
 
 _PANEL = "QR codes without a claim"
 
@@ -155,4 +155,12 @@ def _claimed(
 
 
 def _print_message(message: str) -> None:
-    print(printable(message) if sys.stdout.isatty() else message)
+    from ticket_sig.errors import bad_input
+
+    if sys.stdout.isatty():
+        print(printable(message))
+        return
+    if not can_say(message):
+        expected = "an encoding with every character of the message"
+        raise bad_input("", "output", expected, sys.stdout.encoding, hint="set PYTHONIOENCODING=utf-8")
+    print(message)

@@ -32,8 +32,19 @@ ForceFlag = Annotated[bool, typer.Option("--force", help="Overwrite the output f
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Prints one JSON object on stdout; paths may be among the values."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=os.fspath))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=os.fspath)
+    print(text if can_say(text) else json.dumps(json.loads(text), indent=2))
     sys.stdout.flush()
+
+
+def can_say(text: str) -> bool:
+    """Whether stdout's encoding has every character of a text, so that none has to be spelled out."""
+    errors = "surrogateescape" if sys.stdout.errors == "surrogateescape" else "strict"
+    try:
+        text.encode(sys.stdout.encoding or "utf-8", errors)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

@@ -21,23 +21,28 @@ def cached(
 ) -> tuple[Split, Split]:
     """Returns read(), or what it returned the last time for the same unchanged files and names of columns.
 
-    A cache that was damaged is made again; a cache that cannot be written is done without.
+    A cache that was damaged is made again; a cache that cannot be read or written is done without.
     """
-    file = cache_folder() / f"{name}-{_fingerprint(folder, name, columns)[:16]}.safetensors"
-    with contextlib.suppress(InputError, KeyError):
+    digest = _fingerprint(folder, name, columns)
+    file: Path | None = None
+    with contextlib.suppress(InputError, KeyError, OSError, RuntimeError):
+        file = cache_folder() / f"{name}-{digest[:16]}.safetensors"
         found = read_safetensors(file)
         if read_metadata(file).get("ticket_sig") == tensor_digest(found):
             train, test = (Split(found[f"{s}.images"], found[f"{s}.labels"]) for s in ("train", "test"))
             return train, test
     train, test = read()
     with contextlib.suppress(OSError):
-        parts = by_name(train, test)
-        write_safetensors(file, parts, tensor_digest(parts))
+        if file is not None:
+            parts = by_name(train, test)
+            write_safetensors(file, parts, tensor_digest(parts))
     return train, test
 
 
 def _fingerprint(folder: Path, name: str, columns: Sequence[str]) -> str:
-    states = {str(path.relative_to(folder)): path.stat() for path in files_below(folder)}
+    # A link to nothing is no error here: it may be no part of the data, and `read_entry` names it if it is.
+    found = {str(path.relative_to(folder)): path for path in files_below(folder)}
+    states = {name: path.stat() if path.exists() else path.lstat() for name, path in found.items()}
     files = {file: [state.st_size, state.st_mtime_ns] for file, state in states.items()}
     read_as = {"format": _FORMAT, "name": name, "columns": list(columns)}
     return json_digest({**read_as, "folder": str(folder.resolve()), "files": files}).removeprefix("sha256:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
@@ -26,8 +27,10 @@ def decode(where: str, data: bytes) -> Pixels:
         InputError: names an image that cannot be decoded, or whose pixels have another range.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            pixels = _pixels(image, where)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own, as of an image that is very large
+            with Image.open(io.BytesIO(data)) as image:
+                pixels = _pixels(image, where)
     except InputError:
         raise
     except Exception as error:  # Pillow raises SyntaxError, struct.error and more for damaged files

@@ -22,6 +22,7 @@ from ticket_sig.training.device import made_with, pick_device
 from ticket_sig.version import VERSION
 
 IN_PYTHON = "evaluate(...)  # ticket_sig.evaluation.evaluate, in Python"
+_MOST_WORKERS = 1000
 _PATIENCE = 20.0  # seconds until a cell that another evaluation is at is looked for again
 
 
@@ -42,8 +43,8 @@ def evaluate(
         InputError: the folder belongs to other settings; a method cannot be injected or read, or does not
             make the keys and payloads that differ; or no method has room.
     """
-    if workers < 1:
-        raise bad_input("", "workers", "1 or more", str(workers))
+    if not 1 <= workers <= _MOST_WORKERS:
+        raise bad_input("", "workers", f"1 to {_MOST_WORKERS}", str(workers))
     options = {method.name: dict(method.options) for method in evaluation.make_methods()}
     begin(evaluation.out, evaluation.settings, options, pick_device(evaluation.device).type)
     networks = Networks(evaluation)

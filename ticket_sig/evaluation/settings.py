@@ -19,6 +19,7 @@ from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.run_folder import differences
 from ticket_sig.training.steps import Steps
 
+MOST = 1000  # networks, and payloads of each: every cell is listed before the first is measured
 PARTS = ("imperceptibility", "robustness", "cost")
 ALL, OVERWRITING = "all", "overwriting"
 SETTINGS, SECRET_FILE = "settings.json", "secret.json"
@@ -90,8 +91,8 @@ class Settings:
         other = [part for part in self.parts if part not in PARTS]
         limits = {
             "methods": (0 < len(self.methods) == len(set(self.methods)), "one or more, each once"),
-            "models": (self.models >= 1, "1 or more"),
-            "payloads": (self.payloads >= 1, "1 or more"),
+            "models": (1 <= self.models <= MOST, f"1 to {MOST}"),
+            "payloads": (1 <= self.payloads <= MOST, f"1 to {MOST}"),
             "trained_payloads": (
                 self.payloads < 1 or 1 <= self.trained_payloads <= self.payloads,
                 f"1 to {self.payloads}",

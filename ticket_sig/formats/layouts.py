@@ -35,6 +35,7 @@ _REWIND_KEYS = ("init_weight", "rewind", "rewind_weight")
 _MASK_KEYS = ("masks", "mask", "pruning_masks", "pruning_mask", "weight_masks", "mask_dict")
 _PART_KEYS = ("biases", "bias", "buffers", "batch_stats")  # of the same model, beside "weights" or "params"
 _DEEPEST = 4  # keys under keys that are followed
+_MOST_DIMENSIONS = 64  # that PyTorch computes with
 
 
 def split_layout(
@@ -73,6 +74,9 @@ def _split(
     masks: Any = None,
     masks_where: object = "mask",
 ) -> tuple[dict[str, Tensor], Mask]:
+    if deep := [name for name, tensor in state.items() if tensor.ndim > _MOST_DIMENSIONS]:
+        expected = f"a tensor of at most {_MOST_DIMENSIONS} dimensions"
+        raise bad_input(where, deep[0], expected, str(state[deep[0]].ndim))
     beside = masks_beside(state, where)
     weights = tie_copies(merged(state, beside))
     found = [*beside, *masks_apart(apart, weights, where)]

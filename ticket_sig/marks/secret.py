@@ -95,7 +95,8 @@ def outside(path: Path, folders: Iterable[Path]) -> None:
     Raises:
         InputError: it does.
     """
-    for folder in [*folders, *filter(is_bundle, path.resolve().parents)]:
-        if path.resolve().is_relative_to(folder.resolve()):
+    place = Path(os.path.realpath(path))  # `resolve` raises for a link to itself
+    for folder in [*folders, *filter(is_bundle, place.parents)]:
+        if place.is_relative_to(folder.resolve()):
             hint = "the model is given away, the secret never"
             raise bad_input(path, "secret", f"a file outside of {folder}", "one inside", hint=hint)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ticket_sig.datasets.registry import FREE
 from ticket_sig.errors import bad_input, refuse
-from ticket_sig.options import fits, in_words, one_named, types_of
+from ticket_sig.options import fits, in_words, one_named, types_of, unicode_text
 from ticket_sig.training.steps import Steps
 
 SCHEDULES = ("step", "one-cycle")
@@ -101,6 +101,8 @@ class Recipe:
             "tolerance": (0 <= self.tolerance < 100, "0 or more, less than 100"),
         }
         self._refuse({name: expected for name, (fine, expected) in limits.items() if not fine})
+        for pattern in self.exclude:
+            unicode_text("exclude", pattern)
 
     def _refuse(self, wrong: Mapping[str, str]) -> None:
         refuse("recipe", (f"{n}: expected {e}, found {getattr(self, n)!r}" for n, e in wrong.items()))
