@@ -34,7 +34,7 @@ def files_below(folder: Path, deepest: int = _DEEPEST) -> Iterator[Path]:
     """The files in a folder and in those below it, `deepest` folders down; hidden ones are passed over."""
     with os.scandir(folder) as entries:
         # Of a link that leads to itself, `is_dir` raises.
-        shown = ((one.name, os.path.isdir(one) if one.is_symlink() else one.is_dir()) for one in entries)
+        shown = ((one.name, Path(one).is_dir() if one.is_symlink() else one.is_dir()) for one in entries)
         listed = sorted(entry for entry in shown if not is_hidden(entry[0]))
     for name, is_folder in listed:
         if not is_folder:
