@@ -162,8 +162,7 @@ def shown(bench: Bench, size: Size, *later: Size) -> Result:
         *(f"By the command line, with a page to look at: `{_command(one)}`." for one in told),
         "In the picture, methods that are equal are drawn one beside the other, and so above 100 or below 0.",
     )
-    for one in reports:
-        _compare(beside, f"resnet20-{size.dataset}", size.models, one)
+    _compare(beside, f"resnet20-{size.dataset}", size.models, whole)
     picture = partial(draw, report=whole)
     return Result(columns, list(_rows_of(whole)), notes, draw=picture, limits=size.limits, beside=beside)
 
