@@ -221,7 +221,7 @@ def test_interrupted_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_what_cannot_be_marked_or_read_as_it_is_stops_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="known: too many zeros"):
         evaluate(evaluation(tmp_path / "r", Known(unreadable=-1.0)))
-    with pytest.raises(InputError, match="workers: expected 1 or more, found 0"):
+    with pytest.raises(InputError, match="workers: expected 1 to 1000, found 0"):
         evaluate(evaluation(tmp_path / "r", Known()), workers=0)
 
 

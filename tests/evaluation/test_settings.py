@@ -26,8 +26,8 @@ from ticket_sig.training import Steps, preset
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"models": 0}, "evaluation: models: expected 1 or more, found 0"),
-        ({"payloads": 0}, "payloads: expected 1 or more, found 0$"),
+        ({"models": 0}, "evaluation: models: expected 1 to 1000, found 0"),
+        ({"payloads": 0}, "payloads: expected 1 to 1000, found 0$"),
         ({"trained_payloads": 3}, "trained_payloads: expected 1 to 2, found 3"),
         ({"pruned": 1.0}, "pruned: expected a share between 0 and 1, without both, found 1.0"),
         (
