@@ -170,9 +170,7 @@ def _linked(model: Path, claim: Claim, transcript: Path, audits: list[Path], mas
     from ticket_sig.transcripts.record import Record
 
     # What a file says of its mask is its writer's word.
-    weights = load(model, mask).ticket.weights
-    matrices = {n: w for n, w in weights.items() if w.ndim >= 2 and w.is_floating_point()}
-    suspect = Mask.of_own({name: w != 0 for name, w in matrices.items()})
+    suspect = Mask.of_matrices(load(model, mask).ticket.weights)
     movable = sum(mark.room(suspect) for mark in marks_of(claim))
     return linked(
         claim, Transcript.open(transcript), suspect, movable, [Record.read(path) for path in audits]

@@ -24,18 +24,19 @@ def cached(
     A cache that was damaged is made again; a cache that cannot be read or written is done without.
     """
     digest = _fingerprint(folder, name, columns)
-    file: Path | None = None
-    with contextlib.suppress(InputError, KeyError, OSError, RuntimeError):
+    try:
         file = cache_folder() / f"{name}-{digest[:16]}.safetensors"
+    except RuntimeError:
+        return read()
+    with contextlib.suppress(InputError, KeyError, OSError):
         found = read_safetensors(file)
         if read_metadata(file).get("ticket_sig") == tensor_digest(found):
             train, test = (Split(found[f"{s}.images"], found[f"{s}.labels"]) for s in ("train", "test"))
             return train, test
     train, test = read()
     with contextlib.suppress(OSError):
-        if file is not None:
-            parts = by_name(train, test)
-            write_safetensors(file, parts, tensor_digest(parts))
+        parts = by_name(train, test)
+        write_safetensors(file, parts, tensor_digest(parts))
     return train, test
 
 
