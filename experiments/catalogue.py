@@ -66,6 +66,13 @@ SOURCES = {
         "sparse_layers": "engineering.sparse_layers",
     },
 }
+# What is to be said of all results of a source, once.
+NOTES = {
+    "FreezeNet: Bouvard, 2020": (
+        "Scale quick: trained for 4 epochs, and from trained weights for 2, where the paper takes 100. "
+        "Accuracies are those of a short schedule, to be compared with each other and not with the paper's."
+    ),
+}
 RESULTS = {name: module for results in SOURCES.values() for name, module in results.items()}
 BY_NAME_ALONE = ("black_box",)  # it needs the extra `serving`
 

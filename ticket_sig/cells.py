@@ -80,10 +80,20 @@ class Store:
             except Timeout:
                 self.progress.note(f"{cell.name}: another process is at it")
 
-    def _measure(self, cell: Cell) -> None:
+    def once(self, cell: Cell) -> Measured:
+        """What was measured of a cell; where it was not, it is measured now, or waited for."""
+        if (found := self.measured(cell)) is not None:
+            return found
+        make_folder(self.locks)
+        with FileLock(self.locks / f"{cell.file}.lock"):
+            found = self.measured(cell)
+            return self._measure(cell) if found is None else found
+
+    def _measure(self, cell: Cell) -> Measured:
         start = time.monotonic()
         measured = cell.measure()
         seconds = round(time.monotonic() - start, 1)
         value = {"name": cell.name, "asked": cell.asked, "measured": measured, "seconds": seconds}
         write_json(self.folder / cell.file, value)
         self.progress.note(f"{cell.name}: measured in {seconds:.0f} s")
+        return measured

@@ -171,7 +171,7 @@ def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = 
     }
     if carried.taught:
         asked["triggers"] = how_taught(bench, subject)
-    about = {"subject": str(subject), "ticket": bench.signed(subject).claim.subject}
+    about = {"subject": str(subject), "ticket": bench.known(subject).ticket}
     names = "+".join([carried.marks or "unsigned", *([TRIGGERS] if carried.taught else [])])
     words, recipe = [names, str(done), f"seed {carried.seed}"], recipe_of(bench, subject, carried)
     return bench.cell("carriers", measure, recipe, about=about, words=words, **asked)

@@ -63,7 +63,7 @@ def strength(bench: Bench, subject: Subject, carried: Carried) -> Cell:
             "added": _furthest(bench, subject, carried, "add-on", ADDED),
         }
 
-    about = {"subject": str(subject), "ticket": bench.signed(subject).claim.subject}
+    about = {"subject": str(subject), "ticket": bench.known(subject).ticket}
     recipe = bench.recipe(subject, carried.seed)
     at = [carried.marks, f"margin {carried.margin or 'usual'}", f"seed {carried.seed}"]
     return bench.cell("carriers strength", measure, recipe, about=about, words=at, **carried.asked)

@@ -26,7 +26,7 @@ def retrained(bench: Bench, subject: Subject, seed: int, sparse: bool) -> Cell:
         kept = 100 * ticket.mask.density
         return {"accuracy": right, "kept": kept, "made_with": ticket.history[-1].made_with}
 
-    about = {"subject": str(subject), "ticket": bench.signed(subject).claim.subject}
+    about = {"subject": str(subject), "ticket": bench.known(subject).ticket}
     recipe = bench.recipe(subject, seed)
     return bench.cell(
         "layers", measure, recipe, about=about, words=[WAYS[sparse], f"seed {seed}"], sparse=sparse

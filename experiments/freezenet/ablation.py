@@ -153,4 +153,4 @@ def result(bench: Bench) -> Result:
         f"test split: {first}.",
     ]
     columns = "share | training | accuracy | loss of the last epoch | paper, 100 epochs"
-    return networks.shown(bench, columns, rows, notes, [], found="; ".join(told))
+    return networks.shown(columns, rows, notes, [], found="; ".join(told))

@@ -63,4 +63,4 @@ def result(bench: Bench) -> Result:
         "(`written in`).",
     ]
     columns = "share | written in | trained on | verifies | paper"
-    return networks.shown(bench, columns, rows, notes, lines, beside=beside)
+    return networks.shown(columns, rows, notes, lines, beside=beside)

@@ -43,4 +43,4 @@ def result(bench: Bench) -> Result:
         f"The training without a watermark is stopped at {own.hit} of its schedule, the watermark is written "
         "in, and the schedule goes on with it held (the optimizer's momentum begins anew).",
     ]
-    return networks.shown(bench, columns, rows, notes, lines, "", found=networks.CURVES)
+    return networks.shown(columns, rows, notes, lines, "", found=networks.CURVES)

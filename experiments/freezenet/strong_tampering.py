@@ -63,4 +63,4 @@ def result(bench: Bench) -> Result:
         "A thief writes a watermark of his own over the owner's, of the same share, and trains on. From the "
         "beginning: the same training of new weights. What a stolen network saves him is the difference.",
     ]
-    return networks.shown(bench, columns, rows, notes, lines, "", found=networks.CURVES)
+    return networks.shown(columns, rows, notes, lines, "", found=networks.CURVES)

@@ -32,7 +32,6 @@ class Size:
         seeds: of everything that is trained.
         attacked: shares of the strong tampering and of the hit.
         draws: watermarks that a network is tampered with, for each share.
-        limits: what this scale cannot show.
         shares: of the weights that a watermark fixes.
         dataset, preset: of the trainings.
     """
@@ -43,7 +42,6 @@ class Size:
     seeds: tuple[int, ...]
     attacked: tuple[float, ...]
     draws: int
-    limits: str = ""
     shares: tuple[float, ...] = ELEVEN
     dataset: str = "cifar10"
     preset: str = "quick"
@@ -57,7 +55,6 @@ SIZES = {
         seeds=(0, 1, 2),
         attacked=(0.1, 0.3, 0.5, 0.7),
         draws=5,
-        limits="As long as the paper's 100 epochs.",
     ),
     "quick": Size(
         length=Steps(4),
@@ -66,8 +63,6 @@ SIZES = {
         seeds=(0, 1, 2),
         attacked=(0.1, 0.3, 0.5),
         draws=3,
-        limits="Trained for 4 epochs, and from trained weights for 2, where the paper takes 100. Accuracies "
-        "are those of a short schedule, to be compared with each other and not with the paper's.",
     ),
     "smoke": Size(
         length=Steps(2),
@@ -171,7 +166,6 @@ def verifying(share: float, found: Sequence[Measured]) -> str:
 
 
 def shown(
-    bench: Bench,
     columns: str,
     rows: Sequence[Sequence[object]],
     notes: Sequence[str],
@@ -180,7 +174,7 @@ def shown(
     **more: Any,
 ) -> Result:
     """A result of this family."""
-    return Result(columns, rows, notes, lines, x, "test accuracy", limits=size(bench).limits, **more)
+    return Result(columns, rows, notes, lines, x, "test accuracy", **more)
 
 
 def compare(bench: Bench, beside: Beside, accuracies: Sequence[float], published: float) -> None:

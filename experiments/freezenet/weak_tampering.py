@@ -86,4 +86,4 @@ def result(bench: Bench) -> Result:
         lines.append(Line("our fit", grid, fall(grid, rate, height).tolist()))
     lines.append(Line("paper", grid, fall(grid).tolist(), published=True))
     columns = "share r | accuracy | owner's values that stand | paper's fit"
-    return shown(bench, columns, rows, notes, lines, "share r", beside=beside, spread="watermarks")
+    return shown(columns, rows, notes, lines, "share r", beside=beside, spread="watermarks")

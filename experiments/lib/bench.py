@@ -25,7 +25,9 @@ from ticket_sig.formats import load
 from ticket_sig.formats.layouts import weights_for
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.lottery.prune import prune_ticket
-from ticket_sig.marks import Mark
+from ticket_sig.marks import CodeMark, Mark, of_kind
+from ticket_sig.marks.qr_code import qr
+from ticket_sig.marks.qr_code.qr import QRCode
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
 from ticket_sig.models.sparse.layers import as_sparse
@@ -47,6 +49,44 @@ class Signed:
     unsigned: Ticket | None
     ticket: Ticket
     claim: Claim
+
+
+@dataclass(frozen=True)
+class Known:
+    """What names the cells of a signed ticket, and what tables tell of it: no tensor has to be there.
+
+    Attributes:
+        ticket, mask: digests of its tensors, and of its mask.
+        recipe: that it was made with, as JSON.
+        history: of its search; of a shipped ticket to the end.
+        code: that stands in its mask.
+    """
+
+    ticket: str
+    mask: str
+    recipe: Mapping[str, Any]
+    history: Sequence[HistoryEntry]
+    code: QRCode
+
+    @classmethod
+    def of(cls, signed: Signed) -> Known:
+        """What is known of a ticket that is there."""
+        ticket, history = signed.ticket, (signed.unsigned or signed.ticket).history
+        assert ticket.recipe is not None
+        code = of_kind(CodeMark, signed.claim).code()
+        return cls(signed.claim.subject, tensor_digest(ticket.mask), ticket.recipe, history, code)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a search leaves it; message, version and level are those of every search."""
+        history = [entry.to_json() for entry in self.history]
+        return {**vars(self), "history": history, "code": {"data_mask": self.code.data_mask}}
+
+    @classmethod
+    def from_json(cls, value: Measured) -> Known:
+        """What a search has left."""
+        history = [HistoryEntry.from_json(entry) for entry in value["history"]]
+        code = qr.encode(MESSAGE, VERSION, LEVEL)[value["code"]["data_mask"]]
+        return cls(**{**value, "history": history, "code": code})
 
 
 @dataclass(frozen=True)
@@ -90,6 +130,7 @@ class Bench:
     def __init__(self, scale: Scale, folder: Path | None, run: Path, store: Store, engine: Engine) -> None:
         self.scale, self.folder, self.run, self.store, self.engine = scale, folder, run, store, engine
         self._data: dict[str, Dataset] = {}
+        self._known: dict[Subject, Known] = {}
         self._signed: dict[Subject, Signed] = {}
         self._one_shot: dict[Subject, Signed] = {}
 
@@ -115,12 +156,30 @@ class Bench:
         """The initial weights of a network for a data set."""
         return dict(self.network(arch, dataset, seed).state_dict())
 
-    def signed(self, subject: Subject) -> Signed:
-        """The signed ticket of scheme 2: the shipped one, or what this scale's search finds."""
-        if subject not in self._signed:
-            self._signed[subject] = (
-                self._shipped(subject) if self.scale.search is None else self._found(subject)
+    def known(self, subject: Subject) -> Known:
+        """What is known of the signed ticket; the search leaves it as a cell, and its tensors in RUN."""
+        if subject not in self._known:
+            self._known[subject] = (
+                Known.of(self.signed(subject))
+                if self.scale.search is None
+                else Known.from_json(self.store.once(self._search(subject)))
             )
+        return self._known[subject]
+
+    def signed(self, subject: Subject) -> Signed:
+        """The signed ticket of scheme 2: the shipped one, or what this scale's search finds.
+
+        Raises:
+            InputError: the search found another ticket than the cells are of, as it may on another machine.
+        """
+        if subject not in self._signed:
+            signed = self._shipped(subject) if self.scale.search is None else self._found(subject)
+            if self.scale.search and (known := self.known(subject).ticket) != signed.claim.subject:
+                hint = "the search on this machine found another; give a new folder: --results"
+                raise bad_input(
+                    self.store.folder, f"ticket of {subject}", known, signed.claim.subject, hint=hint
+                )
+            self._signed[subject] = signed
         return self._signed[subject]
 
     def _shipped(self, subject: Subject) -> Signed:
@@ -129,11 +188,20 @@ class Bench:
             raise bad_input(CHECKPOINTS / str(subject), "claim", "the shipped one", "none")
         return Signed(None, loaded.ticket, Claim.read(loaded.claim))
 
-    def _found(self, subject: Subject) -> Signed:
+    def _search(self, subject: Subject) -> Cell:
+        def measure() -> Measured:
+            return Known.of(self._found(subject)).to_json()
+
+        about = {"subject": str(subject)}
+        return self.cell("found", measure, self._searched_by(subject), about=about, words=[str(subject)])
+
+    def _searched_by(self, subject: Subject) -> Recipe:
         assert self.scale.search is not None
         name, changes = self.scale.search
-        recipe = self.native(self.preset(name, subject.arch, subject.dataset, **changes))
-        data = self.data(subject.dataset)
+        return self.preset(name, subject.arch, subject.dataset, **changes)
+
+    def _found(self, subject: Subject) -> Signed:
+        recipe, data = self.native(self._searched_by(subject)), self.data(subject.dataset)
 
         def find(folder: Path) -> dict[str, Any]:
             return {"density": ticket_sig.find(recipe, data, folder, engine=self.engine).mask.density}
@@ -154,6 +222,11 @@ class Bench:
             self._one_shot[subject] = Signed(ticket, embedded.ticket, embedded.claim)
         return self._one_shot[subject]
 
+    def signed_mask(self, subject: Subject) -> str:
+        """The digest of the signed mask of `one_shot`."""
+        shipped = self.scale.search is None
+        return tensor_digest(self.one_shot(subject).ticket.mask) if shipped else self.known(subject).mask
+
     def native(self, recipe: Recipe) -> Recipe:
         """The recipe as this machine trains it: bf16 in float32 where it would be emulated, ten times slower.
 
@@ -169,9 +242,7 @@ class Bench:
 
     def recipe(self, subject: Subject, seed: int, *, teaching: bool = False) -> Recipe:
         """The recipe of a retraining: the ticket's own, at this scale's length, or that for `teaching`."""
-        known = self.signed(subject).ticket.recipe
-        assert known is not None
-        recipe = replace(Recipe.from_json(known), seed=seed)
+        recipe = replace(Recipe.from_json(self.known(subject).recipe), seed=seed)
         if self.scale.retraining is None:
             return recipe
         length, lr = self.scale.retraining

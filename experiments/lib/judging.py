@@ -79,11 +79,13 @@ class Beside:
             on = f"{', '.join(run)}; seeds: {_range([one.seeds for one in self.checks])}"
         else:
             outcome = "not run" if not measured else "measured" if whole else "measured in part"
-            on = f"{measured} of {asked} cells" if asked else ""
-        rest = [f"Not run: {_needs(name, missing)}."] if missing else []
+            on = f"{measured} of {asked} cells" if asked else "no cells at this scale"
+        rest = [f"Not run here: {_needs(name, missing)}."] if missing else []
         rest += [f"{asked - measured} of {asked} cells not measured yet."] if 0 < measured < asked else []
         rest += [f"Why it differs: {self.why}"] if self.why and agree < len(self.checks) else []
         near = [*_counts(self.checks, len(run) > 1), *([found] if found and measured else [])]
+        if not near and missing:  # no part is empty
+            near = ["the source shows other networks" if measured else "nothing to compare"]
         return [outcome, on, "; ".join(near), " ".join(rest)]
 
 
@@ -107,9 +109,9 @@ def _range(numbers: Sequence[int]) -> str:
 
 
 def _needs(result: str, networks: Collection[str]) -> str:
-    """What was not run, by the first scale that has it."""
-    groups, having = dict[str, list[str]](), [one for one in SCALES.values() if one.has(result)]
+    """What was not run, by the least demanding scale that has it."""
+    groups = dict[str, list[str]]()
     for name in networks:
-        scales = [scale.name for scale in having if name in map(str, scale.subjects)]
+        scales = [one.name for one in SCALES.values() if name in map(str, one.subjects_of(result))]
         groups.setdefault(f"`--scale {scales[0]}`" if scales else "no scale has it", []).append(name)
     return "; ".join(f"{', '.join(names)} ({need})" for need, names in groups.items())

@@ -14,7 +14,6 @@ from experiments.lib.scales import Subject
 from experiments.lib.showing import Result
 from experiments.neurips21.attacked import reading
 from ticket_sig.cells import Cell, Measured
-from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.marks.qr_code.qr import Bits
 from ticket_sig.pictures import codes
 
@@ -52,7 +51,7 @@ def code_result(
 def panel(bench: Bench, subject: Subject, name: str, value: Measured) -> tuple[Bits, Bits, str]:
     """Light modules, wrong ones, and a title."""
     light = np.array([[module == "1" for module in row] for row in value["module_map"]])
-    code = of_kind(CodeMark, bench.signed(subject).claim).code()
+    code = bench.known(subject).code
     read = f"reads {value['message']}" if value["message"] is not None else "cannot be read"
     return light, code.data & (light != code.light), f"{name}: {read}\n{value['verdict']}"
 

@@ -36,7 +36,7 @@ def cell(
         teaching: whether its recipe is that of a training with triggers.
     """
     recipe = bench.recipe(subject, asked.get("seed", 0), teaching=teaching)
-    about = {"subject": str(subject), "ticket": bench.signed(subject).claim.subject}
+    about = {"subject": str(subject), "ticket": bench.known(subject).ticket}
     return bench.cell(name, measure, recipe, about=about, words=[str(subject), *plain(asked)], **asked)
 
 

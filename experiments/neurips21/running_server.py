@@ -42,7 +42,7 @@ def asked(bench: Bench, subject: Subject, name: str, network: Callable[[], Ticke
 
     def measure() -> Measured:
         triggers = triggers_of(bench, subject, seed)
-        claim = claim_triggers(triggers, bench.signed(subject).claim.subject)
+        claim = claim_triggers(triggers, bench.known(subject).ticket)
         with TemporaryDirectory() as folder:
             bundle = save(network(), Path(folder) / "bundle")
             with serve({MODEL: bundle}) as url:

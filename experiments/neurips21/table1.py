@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from experiments.lib.bench import Bench
 from experiments.lib.judging import Beside
 from experiments.lib.showing import Line, Result
@@ -29,16 +31,17 @@ def cells(bench: Bench) -> list[Cell]:
 def result(bench: Bench) -> Result:
     """The history of every search, beside the paper's table."""
     rows, lines, beside = [], [], Beside(PUBLISHED, WHY)
-    ours = {str(subject): bench.signed(subject).ticket for subject in bench.scale.published}
+    ours = {str(subject): bench.known(subject).history for subject in bench.scale.published}
     for name in dict.fromkeys([*ours, *PUBLISHED]):
         paper = PUBLISHED.get(name)
         published = "" if paper is None else _in_words(*paper)
         if name not in ours:
             rows.append((name, "not run", "", "", "", published))
             continue
-        dense, *rounds = ours[name].history
+        dense, *rounds = ours[name]
         last = next((e for e in reversed(rounds) if e.step == "prune" and e.accepted), dense)
-        rates = ", ".join(f"{rate:g} x {times}" for rate, times in ours[name].pruning_rates().items())
+        used = Counter(e.rate for e in rounds if e.rate is not None and e.accepted)
+        rates = ", ".join(f"{rate:g} x {times}" for rate, times in sorted(used.items(), reverse=True))
         kept = f"{100 * last.density:.3f} %"
         rows.append((name, f"{dense.test:.2f}", f"{last.test:.2f}", kept, rates, published))
         tried = [e for e in (dense, *rounds) if e.step in ("dense", "prune") and e.accepted is not False]

@@ -8,7 +8,6 @@ from experiments.lib.scales import Subject
 from experiments.lib.showing import Result, line, summary
 from experiments.neurips21.retrained import cell, kept_of
 from ticket_sig.cells import Cell, Measured
-from ticket_sig.digests import tensor_digest
 
 TITLE = "Table 2: accuracy after embedding the code"
 # (signed, lost)
@@ -29,8 +28,8 @@ def embedding(bench: Bench, subject: Subject, signed: bool, seed: int) -> Cell:
         assert ticket is not None
         return kept_of(bench, subject, bench.train(ticket, bench.recipe(subject, seed)))
 
-    pair = tensor_digest(bench.one_shot(subject).ticket.mask)
-    return cell(bench, "embedding", subject, measure, signed=signed, seed=seed, pair={"signed mask": pair})
+    pair = {"signed mask": bench.signed_mask(subject)}
+    return cell(bench, "embedding", subject, measure, signed=signed, seed=seed, pair=pair)
 
 
 def cells(bench: Bench) -> list[Cell]:
@@ -73,7 +72,7 @@ def _shipped(bench: Bench) -> list[str]:
         "pruned once by magnitude to the shipped ticket's density."
     ]
     for subject in bench.scale.published:
-        history = bench.signed(subject).ticket.history
+        history = bench.known(subject).history
         signed = history[-1]
         unsigned = next(e for e in reversed(history) if e.step == "prune" and e.accepted)
         notes.append(

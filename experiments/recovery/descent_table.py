@@ -308,6 +308,6 @@ def _draw(bench: Bench, path: Path) -> None:
         axes.plot(derived_, np.zeros(len(derived_)), "|", color="black", markersize=24, label="derived")
         axes.set_yticks([])
         axes.set_title(net, fontsize=9, loc="left")
-        axes.legend(fontsize=7, loc="upper right")
+        axes.legend(fontsize=7, loc="upper right", markerscale=0.3)
     figure.axes[-1].set(xlabel="similarity to the reference after alignment", xlim=(0, 1))
     save_picture(path, figure)

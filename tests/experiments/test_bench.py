@@ -11,14 +11,19 @@ import torch
 from support.tiny import tiny_data
 
 import experiments.lib.bench
-from experiments.lib.bench import Bench, dense
-from experiments.lib.scales import SCALES
+from experiments.lib.bench import Bench, Signed, dense
+from experiments.lib.scales import SCALES, Subject
 from experiments.lib.showing import line, summary
+from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION
 from experiments.mpai import evaluated
+from ticket_sig import embed
 from ticket_sig.cells import Store
 from ticket_sig.datasets import Dataset
+from ticket_sig.errors import InputError
 from ticket_sig.evaluation.networks import Evaluation
+from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.progress import Silent
+from ticket_sig.ticket import HistoryEntry
 from ticket_sig.training import Steps, preset
 from ticket_sig.training.loop import Engine
 
@@ -68,6 +73,32 @@ def test_a_cell_is_measured_once_by_what_was_asked(tmp_path: Path) -> None:
     assert bench.store.numbers([cell(share=s) for s in (0.1, 0.2, 0.3)]) == [1.0, 2.0]
     assert bench.store.differences([cell(share=0.2)], [cell(share=0.1)]) == [1.0]
     assert cell(share=0.1).file.startswith("one_share_0.1-")
+
+
+def test_a_search_is_known_without_its_tensors_and_another_ticket_has_no_part_in_its_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = []
+
+    def found(self: Bench, subject: Subject) -> Signed:
+        recipe = self.preset("demo", subject.arch, subject.dataset).to_json()
+        network = dense(self.initial(subject.arch, subject.dataset, seed=len(searches)))
+        ticket = replace(
+            prune_ticket(network, 0.5), recipe=recipe, history=(HistoryEntry(step="dense", kept=2, total=2),)
+        )
+        signed = embed(ticket, MESSAGE, version=VERSION, level=LEVEL)
+        searches.append(signed.claim.subject)
+        return Signed(ticket, signed.ticket, signed.claim)
+
+    monkeypatch.setattr(Bench, "_found", found)
+    (subject,) = SCALES["smoke"].subjects
+    known = bench_of(tmp_path).known(subject)
+    again = bench_of(tmp_path)
+    assert again.known(subject).to_json() == known.to_json() and searches == [known.ticket]
+    assert known.code.version == VERSION and again.recipe(subject, 7).seed == 7
+    assert again.signed_mask(subject) == known.mask
+    with pytest.raises(InputError, match=r"the search on this machine found another.*--results"):
+        again.signed(subject)  # this one begins with other weights
 
 
 def test_an_evaluation_finds_the_data_where_every_other_result_does(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from experiments.catalogue import NOTES
 from experiments.lib.document import Section, sections_of, write_section
 from experiments.lib.judging import Beside
 
@@ -41,7 +42,22 @@ def test_a_network_or_a_cell_that_was_not_run_makes_it_a_part_and_is_named_with_
     assert near == "test %: 1 of 1 (+0.1); decodes: 0 of 1"
     assert f"{B} (`--scale paper`); resnet50-cifar10 (no scale has it)" in rest and "2 of 4 cells" in rest
     assert Beside([A]).judged("table1", 0, 4)[0] == "not run"
+    assert all(all(Beside([A]).judged("table1", measured, asked)) for measured, asked in ((0, 0), (2, 2)))
     assert Beside().judged("descent", 4, 4, "all verified")[::2] == ["measured", "all verified"]
+
+
+@pytest.mark.parametrize(("result", "scale"), [("table2", "quick"), ("table6", "paper")])
+def test_the_least_demanding_scale_that_has_a_network_is_named(result: str, scale: str) -> None:
+    *_, rest = Beside(["resnet20-cifar100"]).judged(result, 1, 1)
+    assert rest == f"Not run here: resnet20-cifar100 (`--scale {scale}`)."
+
+
+def test_what_is_said_of_a_whole_source_stands_under_its_head_once(tmp_path: Path) -> None:
+    for name in ("freezenet_weak-quick", "freezenet_hit-quick"):
+        write_section(tmp_path, Section(name, f"Of {name}", ["in part", "on it"], ["A table."]))
+    (head, note), text = next(iter(NOTES.items())), (tmp_path / "RESULTS.md").read_text()
+    assert text.count(note) == 1 and f"## {head}\n\n{note}\n\n" in text
+    assert not any(note in section for section in sections_of(text).values())
 
 
 def test_a_section_goes_into_its_place_and_what_nobody_uses_any_more_goes(tmp_path: Path) -> None:
