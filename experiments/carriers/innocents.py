@@ -252,7 +252,7 @@ def result(bench: Bench) -> Result:
     return Result(
         columns,
         rows,
-        [*told, *notes],
+        [*told, *dict.fromkeys(notes)],
         draw=partial(_draw, bench) if rows else None,
         found=f"{accepted} of {readings} readings of innocents are verified",
         limits=f"Networks on digits are trained for {size.length}; of CIFAR-10 there are the shipped ones.",
@@ -264,7 +264,7 @@ def _said(name: str, words: str, found: Measured) -> list[str]:
     said = []
     if "accuracy" in found:
         low, high = found["accuracy"]
-        said.append(f"{name}, {words}: {low:.1f} to {high:.1f} % right, dense.")
+        said.append(f"{words}: {low:.1f} to {high:.1f} % right, dense.")  # whatever mark is read in them
     if found["imbalance"]:
         low, high = found["imbalance"]
         said.append(

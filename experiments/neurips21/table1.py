@@ -55,10 +55,10 @@ def result(bench: Bench) -> Result:
                 lines.append(Line(f"{name}, paper", *points, published=True))
             beside.number(name, "weights kept, %", [100 * last.density], paper[2])
     columns = "network | dense | ticket | kept | rate x rounds | paper: dense, ticket, kept, (rounds)"
+    card = " How the shipped search differs from the paper's, rate by rate, is on its card."
     notes = (
         "One seed each, before signing, accuracies as the training had them (bf16 where the recipe says "
-        "so). In the figure: the rounds that the search went on from. How the shipped search differs from "
-        "the paper's, rate by rate, is on its card.",
+        "so). In the figure: the rounds that the search went on from." + card * (bench.scale.search is None),
     )
     return Result(columns, rows, notes, lines, "weights kept in %", beside=beside)
 
