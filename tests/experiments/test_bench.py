@@ -78,7 +78,7 @@ def test_a_cell_is_measured_once_by_what_was_asked(tmp_path: Path) -> None:
 def test_a_search_is_known_without_its_tensors_and_another_ticket_has_no_part_in_its_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    searches = []
+    searches: list[str] = []
 
     def found(self: Bench, subject: Subject) -> Signed:
         recipe = self.preset("demo", subject.arch, subject.dataset).to_json()
