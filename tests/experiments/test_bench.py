@@ -15,8 +15,9 @@ from experiments.lib.bench import Bench, dense
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import line, summary
 from experiments.mpai import evaluated
-from ticket_sig.cells import Store
+from ticket_sig.cells import Cell, Store
 from ticket_sig.datasets import Dataset
+from ticket_sig.errors import InputError
 from ticket_sig.evaluation.networks import Evaluation
 from ticket_sig.progress import Silent
 from ticket_sig.training import Steps, preset
@@ -68,6 +69,20 @@ def test_a_cell_is_measured_once_by_what_was_asked(tmp_path: Path) -> None:
     assert bench.store.numbers([cell(share=s) for s in (0.1, 0.2, 0.3)]) == [1.0, 2.0]
     assert bench.store.differences([cell(share=0.2)], [cell(share=0.1)]) == [1.0]
     assert cell(share=0.1).file.startswith("one_share_0.1-")
+
+
+@pytest.mark.parametrize(
+    ("damaged", "expected"),
+    [("", "JSON: expected a whole JSON object"), ("{}", "measured: expected dict, found none")],
+)
+def test_a_damaged_cell_is_named(damaged: str, expected: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "cells", tmp_path / "run", Silent())
+    cell = Cell("one", {}, dict)
+    store.measure([cell])
+    assert store.measured(cell) == {}
+    (tmp_path / "cells" / cell.file).write_text(damaged)
+    with pytest.raises(InputError, match=f"{cell.file}: {expected}"):
+        store.found([cell])
 
 
 def test_an_evaluation_finds_the_data_where_every_other_result_does(

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ticket_sig.cli.leaving import INTERRUPTED, ended_by_signals, leave_stdout, one_line
 from ticket_sig.cli.output import printable
 from ticket_sig.errors import InputError
 from ticket_sig.version import VERSION
@@ -45,7 +46,6 @@ _VERBS = (
 )
 # Verbs whose exit code is a verdict: with --json they say one on standard output, whatever happens.
 _VERIFYING = (("verify",), ("ask",), ("audit",), ("proof-of-work", "check"))
-_INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 # What version 0.1 called it.
 _OLD_VERBS = {
@@ -144,8 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # What the encoding of a terminal lacks is spelled out: it is no reason to fail when all is done.
         sys.stdout.reconfigure(errors="backslashreplace")
-    code = _run(arguments)
-    _leave_stdout()
+    with ended_by_signals():
+        code = _run(arguments)
+    leave_stdout()
     sys.exit(code)
 
 
@@ -155,40 +156,19 @@ def _run(arguments: list[str]) -> int:
         code = make_app(*_called(arguments))(arguments, standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
-        return _stopped() if code == _INTERRUPTED else code if isinstance(code, int) else 0
-    except InputError as error:
-        return _could_not(str(error), arguments)
+        return _stopped() if code == INTERRUPTED else code if isinstance(code, int) else 0
     except SystemExit as left:
         # rich and typer leave with 1, which reads as "not verified", where nobody reads what they print.
         if not isinstance(left.__context__, BrokenPipeError):
             raise
         return _could_not(f"output: {left.__context__.strerror}", arguments)
-    except OSError as error:
-        return _could_not(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
-    except MemoryError:
-        return _could_not("memory: expected enough for this model, found too little", arguments)
     except (KeyboardInterrupt, typer.Abort):
         return _stopped()
     except _UsageError as error:
         return _could_not(f"usage: {_said(error, arguments)}", arguments)
     except Exception as error:
         # Python would leave with 1 here, which reads as "not verified".
-        if os.environ.get("TICKET_SIG_DEBUG"):
-            raise
-        name = type(error).__name__
-        return _could_not(f"internal error: {name}: {error}; TICKET_SIG_DEBUG=1 shows where", arguments)
-
-
-def _leave_stdout() -> None:
-    """Drops what cannot be written: Python would try again at its end, and leave with a code of its own."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        return _could_not(one_line(error), arguments)
 
 
 def _called(arguments: list[str]) -> list[str]:
@@ -232,7 +212,7 @@ def _stopped() -> int:
         "\nstopped; find, train, attack, evaluate and data go on from here with the same command",
         file=sys.stderr,
     )
-    return _INTERRUPTED
+    return INTERRUPTED
 
 
 def _could_not(message: str, arguments: list[str]) -> int:
