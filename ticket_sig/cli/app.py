@@ -16,7 +16,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ticket_sig.cli.leaving import INTERRUPTED, ended_by_signals, leave_stdout, one_line
+from ticket_sig.cli.leaving import (
+    INTERRUPTED,
+    ended_by_signals,
+    leave_streams,
+    one_line,
+    open_streams,
+    say,
+)
 from ticket_sig.cli.output import printable
 from ticket_sig.errors import InputError
 from ticket_sig.version import VERSION
@@ -141,12 +148,13 @@ def _text(text: str | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a verb and leaves with its exit code: 0 done or verified, 1 not verified, 2 could not."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # What the encoding of a terminal lacks is spelled out: it is no reason to fail when all is done.
         sys.stdout.reconfigure(errors="backslashreplace")
     with ended_by_signals():
         code = _run(arguments)
-    leave_stdout()
+    leave_streams()
     sys.exit(code)
 
 
@@ -154,8 +162,7 @@ def _run(arguments: list[str]) -> int:
     try:
         _check_old_verb(arguments)
         code = make_app(*_called(arguments))(arguments, standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return _stopped() if code == INTERRUPTED else code if isinstance(code, int) else 0
     except SystemExit as left:
         # rich and typer leave with 1, which reads as "not verified", where nobody reads what they print.
@@ -208,16 +215,13 @@ def _known(error: Any) -> list[str]:
 
 
 def _stopped() -> int:
-    print(
-        "\nstopped; find, train, attack, evaluate and data go on from here with the same command",
-        file=sys.stderr,
-    )
+    say("\nstopped; find, train, attack, evaluate and data go on from here with the same command")
     return INTERRUPTED
 
 
 def _could_not(message: str, arguments: list[str]) -> int:
     line = printable(" ".join(message.split()))
-    print(f"ticket-sig: {line}", file=sys.stderr)
+    say(f"ticket-sig: {line}")
     if "--json" in arguments:
         verifying = any(tuple(arguments[: len(verb)]) == verb for verb in _VERIFYING)
         verdict = {"verdict": "could not verify"} if verifying else {}

@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from ticket_sig.errors import InputError
 
@@ -52,13 +53,25 @@ def one_line(error: Exception) -> str:
     return f"internal error: {type(error).__name__}: {error}; TICKET_SIG_DEBUG=1 shows where"
 
 
-def leave_stdout() -> None:
+def open_streams() -> None:
+    """A stream that the caller closed leads nowhere: else the next file to be opened would take its place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  as long as the program runs
+
+
+def say(line: str) -> None:
+    """Prints a line on stderr; that nobody reads it is no reason for another exit code."""
+    with suppress(OSError):
+        print(line, file=sys.stderr)
+
+
+def leave_streams() -> None:
     """Drops what cannot be written: Python would try again at its end, and leave with a code of its own."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
