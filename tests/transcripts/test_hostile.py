@@ -348,3 +348,14 @@ def test_a_record_of_any_number_of_segments_is_combined_at_once(transcript: Path
     assert found.missed(10) == pytest.approx(1)
     exact = math.comb(90, 30) / math.comb(100, 30)
     assert chance_missed(100, 30, 10) == exact
+
+
+def test_two_trainings_that_record_into_one_folder_spoil_nothing(tmp_path: Path) -> None:
+    one, other = Chain(tmp_path / CHAIN), Chain(tmp_path / CHAIN)
+    one.add("manifest", {"digest": "1"})
+    with pytest.raises(
+        InputError, match=f"{CHAIN}: size: expected 0 bytes, as before, found .*another process"
+    ):
+        other.add("manifest", {"digest": "1"})
+    one.add("end", {})
+    assert [entry.kind for entry in Chain(tmp_path / CHAIN).entries] == ["manifest", "end"]
