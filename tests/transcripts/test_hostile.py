@@ -302,7 +302,11 @@ def _spoofed(name: str, transcript: Path, stolen: Any = None) -> None:
             "recipe: .*momentum: expected",
         ),
         ("forged-momentum", lambda m: m["data"].update(train="all"), "data: train: expected a whole number"),
-        ("forged-momentum", lambda m: m["recipe"].update(validation=0.999), "recipe: validation: expected"),
+        (
+            "forged-momentum",
+            lambda m: m["recipe"].update(validation=0.999),
+            "json: recipe: validation: expected",
+        ),
     ],
 )
 def test_a_manifest_that_nothing_can_be_forged_from_is_one_line(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery.level import network_of
 from ticket_sig.mask import Mask
@@ -22,6 +22,7 @@ from ticket_sig.training.batches import batches_per_epoch, generator
 from ticket_sig.training.loop import Engine, Run
 from ticket_sig.transcripts.audit import check_lengths
 from ticket_sig.transcripts.openings import undisclosed
+from ticket_sig.transcripts.recording import MANIFEST
 from ticket_sig.transcripts.spoofs.forgery import Forgery, check_alike
 from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.transcript import Transcript, is_transcript
@@ -121,7 +122,8 @@ class OneBoundary(Spoof, ABC):
 def steps_per_epoch(forgery: Forgery) -> int:
     """Batches of an epoch, as the manifest has them."""
     training, _ = undisclosed(forgery.source).hold_out(forgery.recipe.validation)
-    return batches_per_epoch(len(training), forgery.recipe.batch_size)
+    with about(forgery.source.folder / MANIFEST):
+        return batches_per_epoch(len(training), forgery.recipe.batch_size)
 
 
 def stolen_state(forgery: Forgery, weights: Mapping[str, Tensor]) -> State:
