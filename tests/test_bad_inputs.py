@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,16 @@ def test_a_reader_that_left_is_one_line(verb: str, flag: list[str], tmp_path: Pa
     lines = [line for line in done.stderr.splitlines() if line.startswith("ticket-sig: ")]
     assert lines == [f"ticket-sig: output: {os.strerror(32)}"]
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("streams", ["2>/dev/full", ">/dev/full 2>&1", "2>&-", ">&- 2>&-"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_where_nobody_can_be_told_the_exit_code_is_the_same(streams: str) -> None:
+    """Python leaves with 1 where an error cannot be printed: it would read as "not verified"."""
+    wrong = shlex.join([*PROGRAM, "melt", "--json"])
+    done = subprocess.run(["sh", "-c", f"{wrong} {streams}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert len(done.stdout.splitlines()) == (streams in ("2>/dev/full", "2>&-"))
 
 
 def test_a_terminal_without_a_character_stops_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -20,7 +21,17 @@ from hypothesis import strategies as st
 from support.disk import content, file_size_limit, full_disk
 
 from ticket_sig import InputError
-from ticket_sig.files import clear_partials, read_json, whole_file, whole_folder, write_json
+from ticket_sig.cli.leaving import ended_by_signals
+from ticket_sig.files import (
+    PARTIAL,
+    check_new,
+    clear_partials,
+    is_unused,
+    read_json,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 few = settings(deadline=None, max_examples=40)
 # JSON holds no lone surrogates and no NaN; of large integers only what other readers can take, too.
@@ -148,6 +159,35 @@ def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path) -> 
     assert [p.name for p in (tmp_path / "disk").iterdir()] == ["real"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_the_file_that_a_link_leads_to_is_replaced_and_the_link_stays(there: bool, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    if there:
+        (tmp_path / "disk" / "real").write_bytes(b"old")
+    (tmp_path / "out").symlink_to("second")
+    (tmp_path / "second").symlink_to(tmp_path / "disk" / "real")
+    write_file(tmp_path / "out", b"new")
+    assert (tmp_path / "out").readlink() == Path("second")
+    assert content(tmp_path) == {"disk": None, **dict.fromkeys(("disk/real", "second", "out"), b"new")}
+
+
+def test_a_link_that_leads_round_in_a_circle_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("other")
+    (tmp_path / "other").symlink_to("out")
+    with pytest.raises(OSError, match="expected the name of a file, found a link that leads round") as error:
+        write_file(tmp_path / "out")
+    assert error.value.filename == str(tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
+
+
+def test_a_link_to_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # a device is the same, but no test may risk one
+    (tmp_path / "out").symlink_to("pipe")
+    with pytest.raises(OSError, match="found a device, a pipe or a socket"):
+        write_file(tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+
+
 @pytest.mark.parametrize("replace", [True, False])
 @pytest.mark.parametrize("target", ["gone", "out", "file"])
 def test_a_link_to_no_folder_is_a_name_that_is_taken(target: str, replace: bool, tmp_path: Path) -> None:
@@ -171,6 +211,51 @@ def test_an_error_leaves_the_folder_as_it_was(replace: bool, tmp_path: Path) -> 
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_ctrl_c_between_two_renames_leaves_the_old_folder_or_the_new_one(
+    moved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_bytes(b"old")
+    rename, calls = Path.replace, itertools.count(1)
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if (call := next(calls)) == moved + 1:
+            raise KeyboardInterrupt
+        renamed = rename(self, target)
+        if call == moved == 2:
+            raise KeyboardInterrupt
+        return renamed
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(tmp_path / "out", replace=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == ({"a", "deep"} if moved == 2 else {"old"})
+
+
+def test_that_nothing_can_be_made_is_known_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    check_new(tmp_path / "new" / "er" / "record.json")
+    with pytest.raises(OSError, match="expected a folder to write to, found a file"):
+        check_new(tmp_path / "file" / "record.json")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # to root every folder seems open
+    with pytest.raises(OSError, match="expected a folder that can be written, found a read-only one"):
+        check_new(tmp_path / "new" / "record.json")
+    assert content(tmp_path) == {"file": b""}
+
+
+def test_a_folder_in_which_a_write_was_killed_is_unused(tmp_path: Path) -> None:
+    assert is_unused(tmp_path / "gone") and is_unused(tmp_path)
+    (tmp_path / f"{PARTIAL}manifest.json-x").touch()
+    assert is_unused(tmp_path)
+    (tmp_path / "mine").touch()
+    assert not is_unused(tmp_path)
+
+
 @full_disks
 @pytest.mark.parametrize("replace", [True, False])
 def test_a_full_disk_leaves_the_folder_as_it_was(full: str, replace: bool, tmp_path: Path) -> None:
@@ -186,14 +271,48 @@ def test_a_full_disk_leaves_the_folder_as_it_was(full: str, replace: bool, tmp_p
 _WRITER = """
 import sys
 from pathlib import Path
+from ticket_sig.cli.leaving import ended_by_signals
 from ticket_sig.files import whole_file, whole_folder
 path = Path(sys.argv[1])
-with whole_file(path / "file") as file, whole_folder(path / "folder", replace=True) as folder:
+with (
+    ended_by_signals(),
+    whole_file(path / "file") as file,
+    whole_folder(path / "folder", replace=True) as folder,
+):
     file.write_text("half")
     (folder / "a").write_text("half")
     print("writing", flush=True)
     sys.stdin.read()
 """
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_writer_leaves_what_was_there_and_nothing_else(
+    ending: signal.Signals, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").write_bytes(b"old")
+    before = content(tmp_path)
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", _WRITER, tmp_path]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"writing\n"
+        writer.send_signal(ending)
+        writer.communicate(timeout=150)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_signal_that_is_ignored_stays_so(ignored: bool) -> None:
+    """As SIGHUP under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with ended_by_signals():
+            assert (signal.getsignal(signal.SIGHUP) == signal.SIG_IGN) == ignored
+        assert signal.getsignal(signal.SIGHUP) == (signal.SIG_IGN if ignored else signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_killed_writer_leaves_what_was_there_and_rests_that_can_be_cleared(tmp_path: Path) -> None:

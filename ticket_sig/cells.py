@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ticket_sig.digests import json_digest
+from ticket_sig.fields import entry
 from ticket_sig.files import make_folder, read_json, write_json
 from ticket_sig.progress import Progress
 
@@ -50,9 +51,9 @@ class Store:
         self.folder, self.locks, self.progress = folder, run / "locks", progress
 
     def measured(self, cell: Cell) -> Measured | None:
-        """What was measured, or None."""
+        """What was measured, or None; InputError where the cell's file is damaged."""
         path = self.folder / cell.file
-        return read_json(path)["measured"] if path.exists() else None
+        return entry(read_json(path), "measured", dict, path) if path.exists() else None
 
     def found(self, cells: Iterable[Cell]) -> list[Measured]:
         """What was measured of these cells, without those that were not."""

@@ -21,6 +21,7 @@ PARTIAL = ".partial-"  # what an interrupted write leaves behind begins with thi
 _READ_ONLY = "output: expected a folder that can be written, found a read-only one"
 _A_FILE = "output: expected a folder to write to, found a file"
 _NO_FILE = "output: expected the name of a file, found a device, a pipe or a socket"
+_ROUND = "output: expected the name of a file, found a link that leads round in a circle"
 _WRONG_NAMES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _READ_ONLY),
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _A_FILE),
@@ -89,6 +90,8 @@ def _partial(place: Path, path: Path, make: Callable[..., _T]) -> _T:
 def whole_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """Yields a temporary path to write to; it becomes `path` when the block ends without an error.
 
+    Of a link, the file that it leads to is replaced and the link stays, as in a folder (`whole_folder`).
+
     Args:
         mode: who may read it; until the block ends nobody but the owner can.
 
@@ -96,7 +99,8 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
         OSError: the disk is full, or no file can have this name; what has it already stays as it is.
     """
     _check_replaceable(path)
-    fd, name = _partial(path, path, tempfile.mkstemp)
+    place = Path(os.path.realpath(path))
+    fd, name = _partial(place, path, tempfile.mkstemp)
     os.close(fd)
     partial = Path(name)
     try:
@@ -104,8 +108,8 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
             yield partial
             partial.chmod(mode)  # mkstemp gives 0600, which nobody else could verify
             _sync(partial)
-            partial.replace(path)
-            _sync_folder(path.parent)
+            partial.replace(place)
+            _sync_folder(place.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -116,16 +120,29 @@ def _check_replaceable(path: Path) -> None:
         raise OSError(errno.EISDIR, _WRONG_NAMES[errno.EISDIR], str(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EEXIST, _NO_FILE, str(path))
+    if Path(os.path.realpath(path)).is_symlink():
+        raise OSError(errno.ELOOP, _ROUND, str(path))
 
 
 def check_new(path: Path, hint: str = "", what: str = "output folder") -> None:
-    """Checks that nothing is at a path where something is to be written.
+    """Checks that nothing is at a path where something is to be written, and that it can be.
 
     Raises:
         InputError: the name is taken.
+        OSError: nothing can be made there: better said before the work than after it.
     """
     if os.path.lexists(path):
         raise bad_input(path, what, "a name not taken yet", "one that is", hint=hint)
+    check_room(path)
+
+
+def check_room(path: Path) -> None:
+    """Checks that something can be made at a path, as far as that is known before; OSError where not."""
+    above = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
+    if not above.is_dir():
+        raise OSError(errno.ENOTDIR, _A_FILE, str(path))
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, _READ_ONLY, str(path))
 
 
 def write_new(path: Path, data: bytes, what: str, mode: int) -> None:
@@ -183,9 +200,19 @@ def _move(partial: Path, path: Path) -> None:
         return
     # The old folder is kept until the new one stands, so that no crash can lose both.
     old = partial.with_name(f"{partial.name}-old")
-    path.replace(old)
-    partial.replace(path)
-    shutil.rmtree(old)
+    try:
+        path.replace(old)
+        partial.replace(path)
+    finally:  # also of Ctrl-C between the two
+        if not path.exists():
+            old.replace(path)
+        elif old.exists():
+            shutil.rmtree(old)
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a folder is empty or not there; what a killed write left does not count."""
+    return not folder.exists() or all(one.name.startswith(PARTIAL) for one in folder.iterdir())
 
 
 def clear_partials(folder: Path) -> None:

@@ -12,12 +12,13 @@ process works on the same list.
 from __future__ import annotations
 
 import argparse
-import sys
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 from experiments import FOLDER
 from experiments.catalogue import BY_NAME_ALONE, PROGRAMS, RESULTS, in_a_line, module_of
@@ -25,8 +26,17 @@ from experiments.lib.bench import Bench
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import write
 from ticket_sig.cells import Store
+from ticket_sig.cli.leaving import (
+    INTERRUPTED,
+    ended_by_signals,
+    leave_streams,
+    one_line,
+    open_streams,
+    say,
+)
 from ticket_sig.cli.output import progress
 from ticket_sig.errors import InputError, bad_input
+from ticket_sig.files import make_folder
 from ticket_sig.training.device import pick_device
 from ticket_sig.training.loop import Engine
 
@@ -35,13 +45,19 @@ _ALL = "all"
 
 def main(arguments: Sequence[str]) -> int:
     """Runs what the command line names; returns the exit code. Bad input is one line, and exit code 2."""
+    name = arguments[0] if arguments and not arguments[0].startswith("-") else "experiments"
+    open_streams()
     try:
-        if arguments and arguments[0] in PROGRAMS:
-            return _run_program(*arguments)
-        return _show_results(arguments)
-    except InputError as error:
-        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        with ended_by_signals():
+            return _run_program(*arguments) if name in PROGRAMS else _show_results(arguments)
+    except KeyboardInterrupt:
+        say("\nstopped; the same command goes on from here")
+        return INTERRUPTED
+    except Exception as error:
+        say(f"{name}: {' '.join(one_line(error).split())}")
         return 2
+    finally:
+        leave_streams()
 
 
 def run_options(parser: argparse.ArgumentParser, *, smoke: bool = True, results: bool = False) -> None:
@@ -68,10 +84,18 @@ def _run_program(name: str, *arguments: str) -> int:
     return program.main(parser.parse_args(arguments)) or 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuses the command line."""
+        raise InputError(f"usage: {message}")
+
+
 def _parser(name: str, description: str | None, epilog: str = "") -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     prog = f"python -m experiments{name}"
-    return argparse.ArgumentParser(prog, description=description, epilog=epilog, formatter_class=layout)
+    return _Parser(prog, description=description, epilog=epilog, formatter_class=layout)
 
 
 def _listed(title: str, names: Sequence[str]) -> str:
@@ -92,6 +116,8 @@ def _show_results(arguments: Sequence[str]) -> int:
     latest = "begin no cell after so many; what was measured is shown"
     parser.add_argument("--minutes", type=float, help=latest)
     options = parser.parse_args(arguments)
+    if options.minutes is not None and not math.isfinite(options.minutes):
+        raise bad_input("", "--minutes", "a finite number", str(options.minutes))
     if unknown := set(options.names) - {*RESULTS, _ALL}:
         raise _unknown(sorted(unknown)[0])
     _measure_and_show(options)
@@ -111,7 +137,7 @@ def _measure_and_show(options: argparse.Namespace) -> None:
     if lacking := [name for name in names if not scale.has(name)]:
         raise bad_input("", "name", f"one of {', '.join(scale.names)} at scale {scale.name}", lacking[0])
     results = options.results or (options.out / "results" if scale.name == "smoke" else FOLDER)
-    results.mkdir(parents=True, exist_ok=True)
+    make_folder(results)
     deadline = None if options.minutes is None else time.time() + 60 * options.minutes
     experiments = {name: module_of(name) for name in names}
     with this_machine() as engine:

@@ -22,6 +22,7 @@ from experiments.shipping.ship_ticket import write_card
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
+from ticket_sig.files import SECRET, make_folder, whole_file
 from ticket_sig.formats import load
 from ticket_sig.marks import CodeMark, of_kind
 from ticket_sig.marks.carrier import Carrier
@@ -136,7 +137,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Signs, retrains, writes bundle, secret and card."""
     data = load_dataset("digits" if options.smoke else "cifar10", None if options.smoke else options.data)
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     kept = options.out / "owner.secret"
     if not kept.exists():
         Secret.fresh().write(kept)
@@ -147,7 +148,9 @@ def main(options: argparse.Namespace) -> None:
         signed = ticket_sig.retrain(embedded.ticket, recipe, data, options.out / "retrain", engine=engine)
     name = f"{recipe.arch}-{data.name}-spread"
     bundle = ticket_sig.save(signed, options.checkpoints / name, claim=embedded.claim.to_json(), replace=True)
-    secret.write(options.checkpoints / f"{name}.secret")
+    # As the bundle it replaces an earlier one: `Secret.write` would leave that beside the new bundle.
+    with whole_file(options.checkpoints / f"{name}.secret", SECRET) as partial:
+        partial.write_bytes(secret.value)
     code = of_kind(CodeMark, Claim.read(bundle / "claim.json"))
     before_and_after(bundle / "kernel_map.png", ticket.mask, signed.mask, code.frame())
     print(write_card(bundle, card(ticket, signed, embedded, recipe, data)))

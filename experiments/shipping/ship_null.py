@@ -15,6 +15,7 @@ from experiments.lib.bench import Bench
 from experiments.lib.scales import SCALES
 from experiments.recovery.descent_table import SIZES, nulls
 from ticket_sig.cells import Store
+from ticket_sig.errors import bad_input
 from ticket_sig.files import write_json
 from ticket_sig.models import MODELS
 from ticket_sig.progress import Silent
@@ -38,6 +39,8 @@ def main(options: argparse.Namespace) -> int:
     families = [net for net in SIZES[options.scale].independent if net in MODELS]
     found = [null for net in families for null in nulls(bench, net)]
     tables = [null.to_json() for null in found if len(null.similarities) >= options.pairs]
+    if not tables:
+        raise bad_input(store.folder, "cells", f"{options.pairs} pairs of a network or more", "fewer")
     write_json(options.table, {"tables": tables})
     for table in tables:
         print(f"{table['family']}: {len(table['similarities'])} pairs")

@@ -108,6 +108,12 @@ def fine_tuning_without_data(folder: Path) -> list[Any]:
     return _attack(folder, "fine-tuning", model="state.pt")
 
 
+@topic.case("seed: expected a number of 64 bits, found 1180591620717411303424")
+def fine_tuning_from_a_seed_that_pytorch_does_not_take(folder: Path) -> list[Any]:
+    digits = ["--arch", "resnet20", "--dataset", "digits"]
+    return _attack(folder, "fine-tuning", *digits, "--seed", 2**70, model="bundle-v1")
+
+
 @topic.case("recipe: expected one in the bundle, or --arch and --dataset, found neither")
 def fine_tuning_without_a_recipe(folder: Path) -> list[Any]:
     return _attack(folder, "fine-tuning", "--data", images(folder), model="state.pt")
@@ -123,3 +129,10 @@ def attack_measured_with_another_network(folder: Path) -> list[Any]:
 def attack_over_a_folder_that_is_there(folder: Path) -> list[Any]:
     done(embed(folder, fixture(folder, "state.pt")))
     return ["attack", "noise", folder / "state.pt", "--rate", 0.1, "--out", folder / "SIGNED"]
+
+
+@topic.case("STOLEN: output folder: expected a bundle to overwrite, found something else")
+def attack_by_force_over_a_folder_of_something_else(folder: Path) -> list[Any]:
+    (folder / "STOLEN").mkdir()
+    (folder / "STOLEN" / "thesis.tex").touch()
+    return _attack(folder, "fine-tuning", "--force", model="state.pt")  # said before data are asked for

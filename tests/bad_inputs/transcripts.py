@@ -287,6 +287,19 @@ def forge_over_a_folder(folder: Path) -> list[Any]:
     return _forge(folder, "swap")
 
 
+@topic.case("FORGED: output folder: expected a transcript to overwrite, found something else")
+def forge_by_force_over_a_folder_of_something_else(folder: Path) -> list[Any]:
+    (folder / "FORGED").mkdir()
+    (folder / "FORGED" / "thesis.tex").touch()
+    return _forge(folder, "swap", "--force")
+
+
+@topic.case("notes.txt/record.json: output: expected a folder to write to, found a file")
+def audit_whose_record_could_not_be_written_is_not_begun(folder: Path) -> list[Any]:
+    (folder / "notes.txt").touch()
+    return _audit(folder, "--out", folder / "notes.txt" / "record.json", damage=shutil.rmtree)
+
+
 @topic.case("bundle-v1: transcript: expected a folder with manifest.json, found none")
 def forge_of_a_ticket(folder: Path) -> list[Any]:
     return ["forge", "swap", fixture(folder, "bundle-v1"), "--out", folder / "FORGED"]

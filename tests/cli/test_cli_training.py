@@ -66,7 +66,8 @@ def test_find_does_not_mix_two_runs(digits_run: Path, ticket_sig: Command) -> No
     assert "seed" in said.err
 
 
-def test_find_can_be_stopped_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_find_can_be_stopped_and_says_so(ending: signal.Signals, tmp_path: Path) -> None:
     # Where the tests run in the background, Ctrl-C is switched off for them and their children.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "from ticket_sig.cli.app import main; main()"
@@ -78,7 +79,7 @@ def test_find_can_be_stopped_and_says_so(tmp_path: Path) -> None:
     deadline = time.monotonic() + 150  # a machine may be busy
     while not (out / "levels" / "00" / "mask.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(ending)
     _, said = running.communicate(timeout=150)
     assert running.returncode == 130
     assert "stopped" in said and "Traceback" not in said

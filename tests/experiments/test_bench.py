@@ -17,7 +17,7 @@ from experiments.lib.showing import line, summary
 from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION
 from experiments.mpai import evaluated
 from ticket_sig import embed
-from ticket_sig.cells import Store
+from ticket_sig.cells import Cell, Store
 from ticket_sig.datasets import Dataset
 from ticket_sig.errors import InputError
 from ticket_sig.evaluation.networks import Evaluation
@@ -99,6 +99,20 @@ def test_a_search_is_known_without_its_tensors_and_another_ticket_has_no_part_in
     assert again.signed_mask(subject) == known.mask
     with pytest.raises(InputError, match=r"the search on this machine found another.*--results"):
         again.signed(subject)  # this one begins with other weights
+
+
+@pytest.mark.parametrize(
+    ("damaged", "expected"),
+    [("", "JSON: expected a whole JSON object"), ("{}", "measured: expected dict, found none")],
+)
+def test_a_damaged_cell_is_named(damaged: str, expected: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "cells", tmp_path / "run", Silent())
+    cell = Cell("one", {}, dict)
+    store.measure([cell])
+    assert store.measured(cell) == {}
+    (tmp_path / "cells" / cell.file).write_text(damaged)
+    with pytest.raises(InputError, match=f"{cell.file}: {expected}"):
+        store.found([cell])
 
 
 def test_an_evaluation_finds_the_data_where_every_other_result_does(

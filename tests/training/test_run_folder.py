@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ticket_sig import InputError
-from ticket_sig.training.run_folder import run_folder
+from ticket_sig.training.run_folder import remove_run, run_folder
 
 _IDENTITY: dict[str, Any] = {
     "recipe": {"lr": 0.1, "rates": [0.2, 0.1], "sgd": {"wd": 1e-4}},
@@ -159,3 +159,10 @@ def test_another_machine_is_told_of(tmp_path: Path) -> None:
         with run_folder(tmp_path, _IDENTITY, {"threads": threads, "torch": "2.13.0"}, notes.append):
             pass
     assert notes == ["this run was begun with threads 2, not 4: its bits will be others"]
+
+
+def test_a_run_folder_on_another_disk_is_removed_with_the_link_to_it(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "run").mkdir(parents=True)
+    (tmp_path / "out.run").symlink_to(tmp_path / "disk" / "run")
+    remove_run(tmp_path / "out.run")
+    assert [path.name for path in tmp_path.rglob("*")] == ["disk"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -25,10 +26,11 @@ from ticket_sig.lottery import find
 from ticket_sig.training.loop import Engine
 from ticket_sig.transcripts import Audit, Openings, Transcript, TranscriptRecorder, audit, to_open
 from ticket_sig.transcripts.chain import Chain
-from ticket_sig.transcripts.choice import Choice
+from ticket_sig.transcripts.choice import Choice, chance_missed
 from ticket_sig.transcripts.record import Record, combine, to_json, write_record
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, SIGNATURES, state_file
 from ticket_sig.transcripts.replay import threads
+from ticket_sig.transcripts.spoofs import Scene, spoof
 from ticket_sig.transcripts.states import State
 
 Fields = dict[str, Any]
@@ -274,3 +276,90 @@ def test_records_that_cover_more_together_than_there_is_are_refused(
     could_not(ticket_sig("audit", *both), "replayed: expected at most 7 segments, found 8")
     said = ticket_sig("audit", *both[:2])
     assert said.code == 0 and "record 1 signed by: nobody, so anybody may have written it" in said.out
+
+
+# What is forged may be as hostile as what is audited.
+
+
+def _spoofed(name: str, transcript: Path, stolen: Any = None) -> None:
+    scene = Scene(stolen=stolen or TinyNet().state_dict(), data=tiny_data(), model=TinyNet())
+    spoof(name)(Transcript.open(transcript), transcript.parent / "forged", scene)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("jump", lambda m: m["stack"].clear(), "threads: expected 1 to 1024, found None"),
+        (
+            "blindfold",
+            lambda m: m["stack"].update(threads=10**6),
+            "threads: expected 1 to 1024, found 1000000",
+        ),
+        ("head-start", lambda m: m["recipe"].clear(), "recipe: arch: expected, not found"),
+        (
+            "forged-momentum",
+            lambda m: m["recipe"].update(momentum="x"),
+            "recipe: .*momentum: expected",
+        ),
+        ("forged-momentum", lambda m: m["data"].update(train="all"), "data: train: expected a whole number"),
+        (
+            "forged-momentum",
+            lambda m: m["recipe"].update(validation=0.999),
+            "json: recipe: validation: expected",
+        ),
+    ],
+)
+def test_a_manifest_that_nothing_can_be_forged_from_is_one_line(
+    name: str, change: Callable[[Fields], object], expected: str, transcript: Path
+) -> None:
+    forge(transcript, change)
+    with pytest.raises(InputError, match=expected):
+        _spoofed(name, transcript)
+    assert [path.name for path in transcript.parent.iterdir()] == ["transcript"]
+
+
+def test_a_boundary_that_is_too_far_to_train_to_is_refused(transcript: Path) -> None:
+    def later(kind: str, fields: Fields) -> bool:
+        if (fields.get("level"), fields.get("step")) == (1, 12):
+            fields["step"] = 10**15
+        return kind == "end"
+
+    forge(transcript, entry=later)
+    with pytest.raises(InputError, match="expected at most 10000000 steps from state to state, found more"):
+        _spoofed("jump", transcript)
+
+
+@pytest.mark.parametrize("change", [lambda t: t.flatten(), lambda t: t.int(), lambda t: t.half()])
+def test_states_of_two_networks_are_refused(change: Callable[[Any], Any], transcript: Path) -> None:
+    path = state_file(transcript, 1, 12)
+    state = State.read(path)
+    replace(state, parameters={name: change(t) for name, t in state.parameters.items()}).write(path)
+    with pytest.raises(
+        InputError, match=r"12\.safetensors: parameters/.*: expected what the first state has"
+    ):
+        _spoofed("interpolation", transcript)
+
+
+def test_a_record_of_any_number_of_segments_is_combined_at_once(transcript: Path, tmp_path: Path) -> None:
+    record = {
+        **to_json(audited(transcript), Choice(number=1, seed=b"s")),
+        "segments": 2**62,
+        "suspected": {},
+        "replayed": [[0, n, n + 1] for n in range(20_000)],
+    }
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    found = combine({tmp_path: Record.read(tmp_path / "record.json")})
+    assert found.missed(10) == pytest.approx(1)
+    exact = math.comb(90, 30) / math.comb(100, 30)
+    assert chance_missed(100, 30, 10) == exact
+
+
+def test_two_trainings_that_record_into_one_folder_spoil_nothing(tmp_path: Path) -> None:
+    one, other = Chain(tmp_path / CHAIN), Chain(tmp_path / CHAIN)
+    one.add("manifest", {"digest": "1"})
+    with pytest.raises(
+        InputError, match=f"{CHAIN}: size: expected 0 bytes, as before, found .*another process"
+    ):
+        other.add("manifest", {"digest": "1"})
+    one.add("end", {})
+    assert [entry.kind for entry in Chain(tmp_path / CHAIN).entries] == ["manifest", "end"]

@@ -16,6 +16,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ticket_sig.cli.leaving import (
+    INTERRUPTED,
+    ended_by_signals,
+    leave_streams,
+    one_line,
+    open_streams,
+    say,
+)
 from ticket_sig.cli.output import printable
 from ticket_sig.errors import InputError
 from ticket_sig.version import VERSION
@@ -45,7 +53,6 @@ _VERBS = (
 )
 # Verbs whose exit code is a verdict: with --json they say one on standard output, whatever happens.
 _VERIFYING = (("verify",), ("ask",), ("audit",), ("proof-of-work", "check"))
-_INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 # What version 0.1 called it.
 _OLD_VERBS = {
@@ -141,11 +148,13 @@ def _text(text: str | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a verb and leaves with its exit code: 0 done or verified, 1 not verified, 2 could not."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # What the encoding of a terminal lacks is spelled out: it is no reason to fail when all is done.
         sys.stdout.reconfigure(errors="backslashreplace")
-    code = _run(arguments)
-    _leave_stdout()
+    with ended_by_signals():
+        code = _run(arguments)
+    leave_streams()
     sys.exit(code)
 
 
@@ -153,42 +162,20 @@ def _run(arguments: list[str]) -> int:
     try:
         _check_old_verb(arguments)
         code = make_app(*_called(arguments))(arguments, standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return _stopped() if code == _INTERRUPTED else code if isinstance(code, int) else 0
-    except InputError as error:
-        return _could_not(str(error), arguments)
+        sys.stdout.flush()
+        return _stopped() if code == INTERRUPTED else code if isinstance(code, int) else 0
     except SystemExit as left:
         # rich and typer leave with 1, which reads as "not verified", where nobody reads what they print.
         if not isinstance(left.__context__, BrokenPipeError):
             raise
         return _could_not(f"output: {left.__context__.strerror}", arguments)
-    except OSError as error:
-        return _could_not(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
-    except MemoryError:
-        return _could_not("memory: expected enough for this model, found too little", arguments)
     except (KeyboardInterrupt, typer.Abort):
         return _stopped()
     except _UsageError as error:
         return _could_not(f"usage: {_said(error, arguments)}", arguments)
     except Exception as error:
         # Python would leave with 1 here, which reads as "not verified".
-        if os.environ.get("TICKET_SIG_DEBUG"):
-            raise
-        name = type(error).__name__
-        return _could_not(f"internal error: {name}: {error}; TICKET_SIG_DEBUG=1 shows where", arguments)
-
-
-def _leave_stdout() -> None:
-    """Drops what cannot be written: Python would try again at its end, and leave with a code of its own."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        return _could_not(one_line(error), arguments)
 
 
 def _called(arguments: list[str]) -> list[str]:
@@ -228,16 +215,13 @@ def _known(error: Any) -> list[str]:
 
 
 def _stopped() -> int:
-    print(
-        "\nstopped; find, train, attack, evaluate and data go on from here with the same command",
-        file=sys.stderr,
-    )
-    return _INTERRUPTED
+    say("\nstopped; find, train, attack, evaluate and data go on from here with the same command")
+    return INTERRUPTED
 
 
 def _could_not(message: str, arguments: list[str]) -> int:
     line = printable(" ".join(message.split()))
-    print(f"ticket-sig: {line}", file=sys.stderr)
+    say(f"ticket-sig: {line}")
     if "--json" in arguments:
         verifying = any(tuple(arguments[: len(verb)]) == verb for verb in _VERIFYING)
         verdict = {"verdict": "could not verify"} if verifying else {}

@@ -11,7 +11,6 @@ Example: ticket-sig attack magnitude-pruning SIGNED --rate 0.2 --claim SIGNED/cl
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from functools import partial
@@ -66,11 +65,12 @@ def run(
     from ticket_sig.attacks.staging import Stage
     from ticket_sig.errors import about
     from ticket_sig.formats import load, save
+    from ticket_sig.training.run_folder import remove_run
 
     chosen = attack(name, **given)
     options.check_free(bundle, force)
     loaded = load(model, mask)
-    state = bundle.with_name(f"{bundle.name}.run")
+    state = options.state_beside(bundle)
     with about(model), options.engine(device, checkpoint_every, sparse=sparse) as engine:
         stage = Stage(
             ticket=loaded.ticket,
@@ -89,7 +89,7 @@ def run(
         done, report = stage.carry_out(chosen)
     save(done.ticket, bundle, claim=done.claim.to_json() if done.claim else None, replace=force)
     if any(entry.step == "train" for entry in done.ticket.history):
-        shutil.rmtree(state)
+        remove_run(state)
     _tell(name, chosen, report, bundle, as_json, done.did)
 
 

@@ -51,7 +51,7 @@ def run(
 
     chosen = spoof(name, **given)
     key = options.key_pair(sign, passphrase_env)
-    options.check_free(forged, force)
+    options.check_place(forged, force)
     honest = Transcript.open(transcript)
     trains = "data" in chosen.needs
     with options.engine(device, 0) as engine:

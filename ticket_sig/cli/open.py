@@ -61,7 +61,7 @@ def run(
         found = "none" if seed_from is None else str(seed_from)
         raise bad_input("", "--seed-from", "a file beside --segments, and only there", found)
     if file is not None:
-        options.check_free(file, force)
+        options.check_place(file, force)
     seed = b"" if seed_from is None else read_bytes(seed_from, "seed")
     shown = Transcript.open(transcript)
     also = [shown.segment(name) for name in named or ()]

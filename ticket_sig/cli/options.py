@@ -211,12 +211,29 @@ def check_free(bundle: Path, force: bool) -> None:
     """Checks, before hours of training, that its bundle can be written.
 
     Raises:
-        InputError: the name is taken, and not to be overwritten.
+        InputError: the name is taken, and not to be overwritten; or what has it is no bundle.
+        OSError: nothing can be made there.
     """
-    from ticket_sig.files import check_new
+    from ticket_sig.formats.bundle import check_overwrite
 
-    if not force:
-        check_new(bundle, "choose another or pass --force")
+    check_overwrite(bundle, force)
+    check_place(bundle, force)
+
+
+def check_place(path: Path, force: bool) -> None:
+    """Checks, before the work, that an output can be written there; errors as of `check_free`."""
+    from ticket_sig.files import check_new, check_room
+
+    if force:
+        check_room(path)
+    else:
+        check_new(path, "choose another or pass --force")
+
+
+def state_beside(bundle: Path) -> Path:
+    """The folder that keeps the state of a training until its bundle is written."""
+    place = bundle.absolute()  # `.` has no name to add to
+    return place.with_name(f"{place.name}.run")
 
 
 def names_for(model: Path, arch: str | None = None, dataset: str | None = None) -> list[str]:

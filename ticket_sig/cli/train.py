@@ -11,7 +11,6 @@ Example: ticket-sig train SIGNED --data DIR --out TRAINED
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,12 +70,13 @@ def run(
     from ticket_sig.marks.trained import claim_after, kept_in_training
     from ticket_sig.training.device import pick_precision
     from ticket_sig.training.evaluate import weights_accuracy
+    from ticket_sig.training.run_folder import remove_run
     from ticket_sig.training.subject import recipe_of
 
     options.check_free(bundle, force)
     loaded = load(model, mask)
     claim = Claim.read(loaded.claim) if loaded.claim else None
-    state = bundle.with_name(f"{bundle.name}.run")
+    state = options.state_beside(bundle)
     with options.engine(device, checkpoint_every, recorder(recorded), sparse) as engine:
         chosen = precision and pick_precision(precision, engine.device)
         changes = {"arch": arch, "dataset": dataset, "seed": seed, "precision": chosen, "lr": lr}
@@ -92,7 +92,7 @@ def run(
     replaced = _replaced(claim) if taught else []
     claim = claim_after(claim, ticket, taught)
     _write(ticket, claim, loaded.claim, bundle, force)
-    shutil.rmtree(state)
+    remove_run(state)
     before = weights_accuracy(loaded.ticket.weights, recipe.arch, images, engine.device, recipe.precision)
     _report((before, loaded.ticket.mask), ticket, claim, replaced, bundle, triggers, recorded, as_json)
     shown = (data, loaded.claim if marks else None, triggers, trigger_batch, trigger_order, trigger_fit)

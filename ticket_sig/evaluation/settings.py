@@ -12,7 +12,7 @@ from typing import Any
 from ticket_sig.errors import bad_input, refuse
 from ticket_sig.evaluation.modifications import MODIFICATIONS, Modification
 from ticket_sig.fields import SHOWN, check_format, hexadecimal
-from ticket_sig.files import SECRET, read_json, write_json
+from ticket_sig.files import SECRET, is_unused, read_json, write_json
 from ticket_sig.options import one_named
 from ticket_sig.prf import keyed_words
 from ticket_sig.training.recipe import Recipe
@@ -200,7 +200,7 @@ def begin(out: Path, settings: Settings, options: Mapping[str, Any], device: str
     if out.exists() and not out.is_dir():
         raise bad_input(out, "output folder", "a folder", "a file")
     if not (out / SETTINGS).exists():
-        if out.exists() and any(out.iterdir()):
+        if not is_unused(out):
             raise bad_input(out, "output folder", f"a new one, or one with {SETTINGS}", "other files")
         write_json(out / SETTINGS, record)
     if differ := differences(_briefly({"device": "cpu", **read_json(out / SETTINGS)}), _briefly(record)):

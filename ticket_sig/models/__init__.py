@@ -32,9 +32,11 @@ def build(arch: str, classes: int, channels: int = 3, seed: int | None = None) -
         seed: of the initial weights; PyTorch's own random state is left as it is.
 
     Raises:
-        InputError: no network of that name.
+        InputError: no network of that name, or a seed that PyTorch does not take.
     """
     network = one_named(MODELS, "arch", arch)
+    if seed is not None and not -(2**63) <= seed < 2**64:
+        raise bad_input("", "seed", "a number of 64 bits", str(seed))
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)

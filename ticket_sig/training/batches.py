@@ -26,7 +26,13 @@ def generator(seed: int, *labels: object) -> torch.Generator:
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
-    """The last batch may be smaller; an image alone, too little for batch norm, joins the batch before."""
+    """The last batch may be smaller; an image alone, too little for batch norm, joins the batch before.
+
+    Raises:
+        InputError: there are no images.
+    """
+    if not images:
+        raise bad_input("recipe", "validation", "a share that leaves an image to train on", "none left")
     full, rest = divmod(images, batch_size)
     return full + (rest > 1 or (rest == 1 and not full))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,13 @@ def run_folder(
         yield path
     finally:
         lock.release()
+
+
+def remove_run(path: Path) -> None:
+    """Removes a run folder that has served; where it is a link, also what that leads to."""
+    shutil.rmtree(path.resolve())
+    if path.is_symlink():
+        path.unlink()
 
 
 def begun_with(path: Path) -> dict[str, Any] | None:

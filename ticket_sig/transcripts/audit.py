@@ -242,7 +242,8 @@ class _Training:
     @property
     def _per_epoch(self) -> int:
         training, _ = self.data.hold_out(self.recipe.validation)
-        return batches_per_epoch(len(training), self.recipe.batch_size)
+        with about(self.transcript.folder / MANIFEST):
+            return batches_per_epoch(len(training), self.recipe.batch_size)
 
     def _run(self, mask: Mask) -> Run:
         kept = self.triggers, self.marks

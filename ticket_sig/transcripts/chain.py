@@ -68,6 +68,7 @@ class Chain:
         if mend and there:
             cut_unfinished(path)
         self.entries: list[Entry] = list(_read(path)) if there else []
+        self._size = path.stat().st_size if there else 0
 
     @property
     def head(self) -> str:
@@ -75,13 +76,21 @@ class Chain:
         return self.entries[-1].head if self.entries else FIRST
 
     def add(self, kind: str, fields: Mapping[str, Any]) -> Entry:
-        """Adds an entry; it is on the disk when this returns."""
+        """Adds an entry; it is on the disk when this returns.
+
+        Raises:
+            InputError: the file is no longer as it was read and added to: two trainings record into it.
+        """
         entry = Entry(len(self.entries), kind, fields, self.head)
         line = json.dumps({**entry.content, "head": entry.head}, sort_keys=True, allow_nan=False)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        with self.path.open("ab") as file:
+            if (found := file.tell()) != self._size:
+                hint = "does another process record there?"
+                raise bad_input(self.path, "size", f"{self._size} bytes, as before", str(found), hint=hint)
+            file.write(f"{line}\n".encode())
             file.flush()
             os.fsync(file.fileno())
+            self._size = file.tell()
         self.entries.append(entry)
         return entry
 

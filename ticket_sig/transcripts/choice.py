@@ -97,4 +97,5 @@ def chance_missed(segments: int, replayed: int, forged: int) -> float:
     """
     if forged > segments - replayed:
         return 0.0
-    return math.comb(segments - forged, replayed) / math.comb(segments, replayed)
+    # The same number from b factors each: a record may say any N and m.
+    return math.perm(segments - replayed, forged) / math.perm(segments, forged)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ticket_sig.digests import json_digest, tensor_digest
 from ticket_sig.errors import bad_input
-from ticket_sig.files import clear_partials, make_folder, read_json, write_json
+from ticket_sig.files import clear_partials, is_unused, make_folder, read_json, write_json
 from ticket_sig.formats.safetensors_file import write_safetensors
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.mask import Mask
@@ -56,7 +56,7 @@ class Writer:
         manifest = replace(manifest, signer=self.key.public if self.key else None)
         path = self.folder / MANIFEST
         if not path.exists():
-            if self.folder.exists() and any(self.folder.iterdir()):
+            if not is_unused(self.folder):
                 raise bad_input(
                     self.folder, "transcript", "a new folder, or one of this training", "other files"
                 )

@@ -11,6 +11,7 @@ from itertools import groupby, islice, pairwise
 from typing import ClassVar
 
 from ticket_sig.options import one_or_more, option, positive
+from ticket_sig.transcripts.audit import thread_count
 from ticket_sig.transcripts.replay import replay, threads
 from ticket_sig.transcripts.spoofs.forgery import Forgery
 from ticket_sig.transcripts.spoofs.infinitesimal import stretch
@@ -43,7 +44,7 @@ class Blindfold(Spoof):
         honest = {step for _, steps in epochs for step in islice(steps, self.top)}
         left = self.segments - len(honest)
         forgery.put(places[0], state)
-        with threads(forgery.source.manifest.stack["threads"]):
+        with threads(thread_count(forgery.source)):
             for (_, step), after in pairwise(places):
                 if step in honest:
                     state = replay(run, state, step, after[1])

@@ -7,7 +7,6 @@ Against the verifier of Jia et al., S&P 2021, who never compares the optimizer's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -35,7 +34,7 @@ class ForgedMomentum(Spoof):
         The first boundary has no momentum yet: the second one stands where the first does.
         """
         assert scene.stolen is not None
-        forgery.manifest["recipe"] = slowed(forgery.manifest["recipe"], self.lr)
+        forgery.manifest["recipe"] = slowed(forgery, self.lr)
         places, per_epoch = forgery.boundaries(3)[1:], steps_per_epoch(forgery)
         start, end = forgery.state(forgery.boundaries()[0]), stolen_state(forgery, scene.stolen)
         shares = [n / (len(places) - 1) for n in range(len(places))]
@@ -45,22 +44,21 @@ class ForgedMomentum(Spoof):
         ]
         pulled: dict[str, Tensor] = {}
         for n, (place, after) in enumerate(pairwise(places)):
-            pull = pull_of(forgery.manifest["recipe"], per_epoch, place[1], after[1])
+            pull = pull_of(forgery.recipe, per_epoch, place[1], after[1])
             pulled = momentum(line[n], line[n + 1], pull)
             forgery.put(place, replace(line[n], optimizer=pulled))
         forgery.put(places[-1], replace(line[-1], optimizer=pulled))
 
 
-def slowed(recipe: Mapping[str, Any], lr: float) -> dict[str, Any]:
-    """A recipe with another learning rate, and momentum where it has none."""
-    return {**recipe, "lr": lr, "momentum": recipe["momentum"] or 0.9}
+def slowed(forgery: Forgery, lr: float) -> dict[str, Any]:
+    """The recipe with another learning rate, and momentum where it has none."""
+    return {**forgery.manifest["recipe"], "lr": lr, "momentum": forgery.recipe.momentum or 0.9}
 
 
-def pull_of(recipe: Mapping[str, Any], per_epoch: int, first: int, last: int) -> float:
+def pull_of(recipe: Recipe, per_epoch: int, first: int, last: int) -> float:
     """How far a momentum of 1 moves a weight in steps `first` to `last` (excluded), without gradients."""
-    known = Recipe.from_json(recipe)
     return sum(
-        known.learning_rate(step, per_epoch) * known.momentum ** (step - first + 1 + known.nesterov)
+        recipe.learning_rate(step, per_epoch) * recipe.momentum ** (step - first + 1 + recipe.nesterov)
         for step in range(first, last)
     )
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ticket_sig.digests import json_digest, tensor_digest
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.files import whole_folder, write_json
-from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
+from ticket_sig.formats.safetensors_file import read_layout, read_safetensors, write_safetensors
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.mask import Mask
 from ticket_sig.progress import Progress, Silent
 from ticket_sig.training.loop import Run
+from ticket_sig.training.recipe import Recipe
 from ticket_sig.transcripts.chain import Chain
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, SIGNATURES, state_file
 from ticket_sig.transcripts.replay import replay
@@ -25,8 +26,29 @@ from ticket_sig.transcripts.signatures import sign_head
 from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.transcript import Transcript
 
+_TRAINED = ("F32", "F64", "F16", "BF16")  # types of parameters
 Place = tuple[int, int]  # level and step of a boundary
 Change = Callable[[State], State]
+
+
+def check_alike(source: Transcript) -> None:
+    """Refuses states that are not all of one network, before any tensor is read.
+
+    Raises:
+        InputError: a file is missing or damaged; its parameters or buffers are others than those of the first
+            state; or a parameter has no type that networks are trained in.
+    """
+    first: dict[str, Any] | None = None
+    for place in source.places:
+        path = state_file(source.folder, *place)
+        found = {n: one for n, one in read_layout(path).items() if n.startswith(("parameters/", "buffers/"))}
+        first = found if first is None else first
+        for name in sorted({**first, **found}):
+            kind, shape = found.get(name, ("none", ()))
+            if name not in first or found.get(name) != first[name]:
+                raise bad_input(path, name[:80], "what the first state has", f"{kind} {list(shape)}"[:80])
+            if name.startswith("parameters/") and kind not in _TRAINED:
+                raise bad_input(path, name[:80], f"one of {', '.join(_TRAINED)}", kind)
 
 
 class Forgery:
@@ -57,6 +79,12 @@ class Forgery:
         self.extra: Callable[[Path], None] = lambda folder: None
         mask = source.folder / MASK
         self.mask = Mask(read_safetensors(mask)) if mask.exists() else None
+
+    @property
+    def recipe(self) -> Recipe:
+        """As the manifest has it by now; InputError where a field is wrong."""
+        with about(self.source.folder / MANIFEST):
+            return Recipe.from_json(self.manifest["recipe"])
 
     @property
     def last(self) -> int:

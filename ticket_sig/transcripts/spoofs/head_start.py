@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ticket_sig.options import above_0, option
+from ticket_sig.transcripts.audit import thread_count
 from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.spoofs.forged_momentum import momentum, pull_of, slowed
 from ticket_sig.transcripts.spoofs.forgery import Forgery
@@ -27,11 +28,11 @@ class HeadStart(Spoof):
     def forge(self, forgery: Forgery, scene: Scene) -> None:
         """Momentum into the first state, and a training from it."""
         assert scene.stolen is not None
-        recipe = forgery.manifest["recipe"] = slowed(forgery.manifest["recipe"], self.lr)
+        forgery.manifest["recipe"] = slowed(forgery, self.lr)
         places = forgery.boundaries()
         start, end = forgery.state(places[0]), stolen_state(forgery, scene.stolen)
-        pull = pull_of(recipe, steps_per_epoch(forgery), places[0][1], places[-1][1])
-        with threads(forgery.source.manifest.stack["threads"]):
+        pull = pull_of(forgery.recipe, steps_per_epoch(forgery), places[0][1], places[-1][1])
+        with threads(thread_count(forgery.source)):
             forgery.train_on(
                 scene.run(forgery, forgery.kept()),
                 places[0],

@@ -45,7 +45,7 @@ def stretch(forgery: Forgery, segments: int, steps: int, lr: float) -> list[Plac
     places = forgery.boundaries()
     level, begun = places[0]
     length = Steps(begun + segments * steps, "it")
-    recipe = {**slowed(forgery.manifest["recipe"], lr), "length": str(length)}
+    recipe = {**slowed(forgery, lr), "length": str(length)}
     forgery.manifest |= {"recipe": recipe, "segment": steps}
     for made in (forgery.states, forgery.told):
         for place in [place for place in made if place[0] == level]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ticket_sig.options import above_0, option, within
+from ticket_sig.transcripts.audit import thread_count
 from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.spoofs.forgery import Forgery
 from ticket_sig.transcripts.spoofs.spoof import Scene, Spoof, between, stolen_state
@@ -27,5 +28,5 @@ class Jump(Spoof):
         place = max(forgery.at(self.at), places[1])
         honest = forgery.state(place)
         landed = between(honest, stolen_state(forgery, scene.stolen), self.share, honest)
-        with threads(forgery.source.manifest.stack["threads"]):
+        with threads(thread_count(forgery.source)):
             forgery.train_on(scene.run(forgery, forgery.kept()), place, replace(landed, losses=honest.losses))

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from ticket_sig.digests import tensor_digest
 from ticket_sig.errors import bad_input
+from ticket_sig.fields import number
 from ticket_sig.lottery.prune import prune
 from ticket_sig.mask import Mask
 from ticket_sig.options import one_of, option
-from ticket_sig.training.recipe import SCOPES, Recipe
+from ticket_sig.training.recipe import SCOPES
+from ticket_sig.transcripts.recording import CHAIN
 from ticket_sig.transcripts.spoofs.forgery import Forgery
 from ticket_sig.transcripts.spoofs.spoof import Scene, Spoof
 from ticket_sig.transcripts.states import State
@@ -75,12 +77,13 @@ class OtherPruning(OtherMask):
         Raises:
             InputError: nothing was pruned in the transcript, or by that very rule.
         """
-        level, places = forgery.levels[-1], sorted(p for p in forgery.states if p[0] == forgery.last - 1)
-        if not places or level["rate"] is None:
-            raise bad_input(forgery.source.folder, "levels", "a search with a round of pruning", "none")
-        if self.scope == (rule := Recipe.from_json(forgery.manifest["recipe"]).scope):
-            raise bad_input("spoof", "scope", f"another than the recipe's, {rule}", self.scope)
         names = forgery.kept()
+        level, places = forgery.levels[-1], sorted(p for p in forgery.states if p[0] == forgery.last - 1)
+        if not places or level.get("rate") is None:
+            raise bad_input(forgery.source.folder, "levels", "a search with a round of pruning", "none")
+        if self.scope == (rule := forgery.recipe.scope):
+            raise bad_input("spoof", "scope", f"another than the recipe's, {rule}", self.scope)
         before = forgery.state(places[-1]).parameters
         kept = Mask({name: before[name] != 0 for name in names})
-        return prune(before, kept, level["rate"], scope=self.scope, seed=scene.seed)
+        rate = number(level, "rate", 1, forgery.source.folder / CHAIN)
+        return prune(before, kept, rate, scope=self.scope, seed=scene.seed)

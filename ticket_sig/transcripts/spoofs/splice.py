@@ -23,10 +23,11 @@ class Splice(Spoof):
     def forge(self, forgery: Forgery, scene: Scene) -> None:
         """Replaces the boundaries from there on; InputError where the other one lacks them."""
         assert scene.other is not None
-        level, theirs = scene.other.levels[-1], scene.other
+        theirs = scene.other
+        level, steps = len(theirs.levels) - 1, theirs.levels[-1].steps if theirs.levels else []
         for place in forgery.boundaries():
             if place >= forgery.at(self.at) and place != forgery.boundaries()[0]:
-                if place[1] not in level.steps:
-                    found = ", ".join(map(str, level.steps))[:80] or "none"
+                if place[1] not in steps:
+                    found = ", ".join(map(str, steps))[:80] or "none"
                     raise bad_input(theirs.folder, "boundaries", f"one at step {place[1]}", found)
-                forgery.states[place] = partial(theirs.state, level.number, place[1])
+                forgery.states[place] = partial(theirs.state, level, place[1])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ticket_sig.datasets import Dataset
-from ticket_sig.errors import bad_input
+from ticket_sig.errors import about, bad_input
 from ticket_sig.key_pair import KeyPair
 from ticket_sig.lottery.level import network_of
 from ticket_sig.mask import Mask
@@ -20,10 +20,12 @@ from ticket_sig.models.sparse.layers import sparsify
 from ticket_sig.options import Options, option, within
 from ticket_sig.training.batches import batches_per_epoch, generator
 from ticket_sig.training.loop import Engine, Run
-from ticket_sig.training.recipe import Recipe
-from ticket_sig.transcripts.spoofs.forgery import Forgery
+from ticket_sig.transcripts.audit import check_lengths
+from ticket_sig.transcripts.openings import undisclosed
+from ticket_sig.transcripts.recording import MANIFEST
+from ticket_sig.transcripts.spoofs.forgery import Forgery, check_alike
 from ticket_sig.transcripts.states import State
-from ticket_sig.transcripts.transcript import Transcript
+from ticket_sig.transcripts.transcript import Transcript, is_transcript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class Scene:
     def run(self, forgery: Forgery, mask: Mask) -> Run:
         """The training of the last level, by the recipe of the forged manifest."""
         assert self.data is not None
-        recipe = Recipe.from_json(forgery.manifest["recipe"])
+        recipe = forgery.recipe
         model = network_of(recipe, self.data, self.model, self.engine.device)
         self.engine.prepare(model, recipe.precision)
         sparsify(model, mask, forgery.levels[forgery.last].get("sparse_layers", ()))
@@ -82,8 +84,13 @@ class Spoof(Options, ABC):
         """Writes the forged transcript, with a whole new chain that fits, signed by the liar's key if given.
 
         Raises:
-            InputError: the scene lacks something, the transcript is too short, or the folder is there.
+            InputError: the scene lacks something; the transcript is too short, or not one of one network; or
+                the folder is there, or no transcript that could be replaced.
         """
+        if replace and folder.exists() and not is_transcript(folder):
+            raise bad_input(folder, "output folder", "a transcript to overwrite", "something else")
+        check_lengths(transcript)
+        check_alike(transcript)
         scene = scene or Scene()
         for name in self.needs:
             if getattr(scene, name) is None:
@@ -114,8 +121,9 @@ class OneBoundary(Spoof, ABC):
 
 def steps_per_epoch(forgery: Forgery) -> int:
     """Batches of an epoch, as the manifest has them."""
-    recipe, images = Recipe.from_json(forgery.manifest["recipe"]), forgery.manifest["data"]["train"]
-    return batches_per_epoch(images - round(recipe.validation * images), recipe.batch_size)
+    training, _ = undisclosed(forgery.source).hold_out(forgery.recipe.validation)
+    with about(forgery.source.folder / MANIFEST):
+        return batches_per_epoch(len(training), forgery.recipe.batch_size)
 
 
 def stolen_state(forgery: Forgery, weights: Mapping[str, Tensor]) -> State:
