@@ -32,7 +32,7 @@ from ticket_sig.training.loop import Engine, Run, plain_weights
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.teacher import Teacher
-from ticket_sig.transcripts.choice import Choice, chance_missed, to_replay
+from ticket_sig.transcripts.choice import Choice, chance_missed, foreseen, to_replay
 from ticket_sig.transcripts.detectors import Seen, look_at_all
 from ticket_sig.transcripts.manifest import code_facts, stack
 from ticket_sig.transcripts.openings import Openings, undisclosed
@@ -393,7 +393,7 @@ def judged(
         reasons=[_reason(transcript, one) for one in wrong],
         replayed=chosen,
         suspected=suspected,
-        foreseen=len(suspected if choice.drawn else chosen),
+        foreseen=len(foreseen(chosen, choice.to_json(), [*map(str, suspected)])),
         differences=differences,
         errors=errors,
     )
