@@ -26,7 +26,7 @@ def cached(
     digest = _fingerprint(folder, name, columns)
     try:
         file = cache_folder() / f"{name}-{digest[:16]}.safetensors"
-    except RuntimeError:
+    except OSError:
         return read()
     with contextlib.suppress(InputError, KeyError, OSError):
         found = read_safetensors(file)

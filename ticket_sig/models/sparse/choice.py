@@ -189,7 +189,7 @@ def _machine() -> dict[str, Any]:
 def _known(asked: Mapping[str, Any], count: int, measure: Callable[[], list[float]]) -> list[float]:
     """Seconds that were measured before, on this machine, or are now; without a cache folder always now."""
     path: Path | None = None
-    with contextlib.suppress(OSError, RuntimeError, InputError):
+    with contextlib.suppress(OSError, InputError):
         digest = json_digest(asked).removeprefix("sha256:")
         path = cache_folder() / "sparse" / f"{digest[:32]}.json"
         if path.exists():
