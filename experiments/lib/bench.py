@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from ticket_sig.formats.layouts import weights_for
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
 from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import Mark
+from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
 from ticket_sig.models.sparse.layers import as_sparse
@@ -35,6 +37,10 @@ from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.device import emulated
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine, train
+from ticket_sig.verdict import Verdict
+from ticket_sig.verification.ask import verify_answers
+from ticket_sig.verification.ask.network import ask_network
+from ticket_sig.verification.ask.pixels import normalisation_of
 
 _RESULT, _STATE = "result.json", "state.safetensors"
 _MODEL, _HALFWAY = "model.safetensors", "halfway.safetensors"
@@ -72,6 +78,11 @@ class Trained:
     def made_with(self) -> dict[str, Any]:
         """Versions and hardware."""
         return dict(self.ticket.history[-1].made_with or {})
+
+
+def no_secret(text: str) -> bytes:
+    """32 bytes in place of a secret: they follow from a text, so that an experiment can be repeated."""
+    return hashlib.sha256(text.encode()).digest()
 
 
 def dense(weights: Mapping[str, Tensor]) -> Ticket:
@@ -271,6 +282,12 @@ class Bench:
     def accuracy(self, weights: Mapping[str, Tensor], arch: str, dataset: str) -> float:
         """Test accuracy in %, float32."""
         return weights_accuracy(weights, arch, self.data(dataset), self.engine.device)
+
+    def asked(self, network: nn.Module, dataset: str, claim: Claim, triggers: TriggerSet) -> Verdict:
+        """The verdict on what a network answers to triggers, among the same other images each time."""
+        data = self.data(dataset)
+        ask = ask_network(network, normalisation_of(data.name, data.channels))
+        return verify_answers(claim, triggers, ask, nonce=bytes(32))
 
     def cell(
         self,

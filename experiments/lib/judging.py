@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from experiments.lib.scales import SCALES
+from experiments.lib.scales import SCALES, first_scale
 from ticket_sig.evaluation.intervals import stat
 from ticket_sig.verification.fidelity import EPS_F
 
@@ -107,9 +107,9 @@ def _range(numbers: Sequence[int]) -> str:
 
 
 def _needs(result: str, networks: Collection[str]) -> str:
-    """What was not run, by the first scale that has it."""
-    groups, having = dict[str, list[str]](), [one for one in SCALES.values() if one.has(result)]
+    """What was not run, by the scale that it takes."""
+    groups = dict[str, list[str]]()
     for name in networks:
-        scales = [scale.name for scale in having if name in map(str, scale.subjects)]
-        groups.setdefault(f"`--scale {scales[0]}`" if scales else "no scale has it", []).append(name)
+        scale = first_scale(result, name)
+        groups.setdefault(f"`--scale {scale.name}`" if scale else "no scale has it", []).append(name)
     return "; ".join(f"{', '.join(names)} ({need})" for need, names in groups.items())

@@ -77,7 +77,6 @@ _FEW_ROUNDS: dict[str, Any] = {
     "density": 0.03,
 }
 _OF_TICKETS = tuple(f"table{n}" for n in range(1, 9)) + tuple(f"figure{n}" for n in range(2, 7))
-# What was not run is said with the first that has it.
 SCALES = {
     "gpu": Scale(
         "gpu",
@@ -121,3 +120,10 @@ SCALES = {
         teaching=Steps(2),
     ),
 }
+
+
+def first_scale(result: str, network: str) -> Scale | None:
+    """The scale that a result on a network is run at; of several the first, as `SCALES` lists them."""
+    return next(
+        (one for one in SCALES.values() if one.has(result) and network in map(str, one.subjects)), None
+    )
