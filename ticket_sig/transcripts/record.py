@@ -9,20 +9,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ticket_sig.digests import json_digest
+from ticket_sig.digests import DIGEST, json_digest
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import check_format, entry, matching, whole
 from ticket_sig.files import read_json, write_json
 from ticket_sig.key_pair import PUBLIC, KeyPair, is_signed
-from ticket_sig.transcripts.audit import CONSISTENT, INCONSISTENT, INVALID, VALID, Audit
 from ticket_sig.transcripts.choice import Choice, chance_missed, foreseen
+from ticket_sig.transcripts.outcome import CONSISTENT, INCONSISTENT, INVALID, VALID, Audit
 from ticket_sig.transcripts.transcript import Segment
 from ticket_sig.version import VERSION
 
 FORMAT, FORMAT_VERSION = "ticket_sig audit", 1
 FORGED = (1, 5, 10)  # numbers of forged segments whose chance to be missed is told
 _DOMAIN = b"ticket_sig audit record\n"
-_HEAD = "sha256:[0-9a-f]{64}"
 
 
 def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
@@ -108,7 +107,7 @@ class Record:
             segments = whole(value, "segments", "record", 0)
             replayed = frozenset(_segment(one) for one in entry(value, "replayed", list, "record"))
             _check_apart(replayed, segments)
-            head = matching(value, "head", _HEAD, "record")
+            head = matching(value, "head", DIGEST, "record")
             covered = replayed if outcome == VALID else frozenset[Segment]()
             opened = value.get("opened") is not None and bool(entry(value, "opened", dict, "record"))
             damaged = value.get("damaged") is True
