@@ -26,7 +26,8 @@ from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json,
 
 if TYPE_CHECKING:
     from ticket_sig.attacks import Attack
-    from ticket_sig.attacks.report import AttackReport, Decision
+    from ticket_sig.attacks.report import AttackReport
+    from ticket_sig.attacks.trial import Decision
 
 Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write; OUT.run keeps a training's state.")]
 Triggers = Annotated[
