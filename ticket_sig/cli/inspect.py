@@ -12,6 +12,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, print_json, print_rows, printable, table, tell_next
+from ticket_sig.errors import some
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -79,8 +80,6 @@ def _tell_ticket(title: str, ticket: Ticket) -> None:
 
 def _tell_passed_over(loaded: Loaded) -> None:
     """What a file has beside a model, which was not looked at."""
-    from ticket_sig.errors import some
-
     if told := str(loaded.contained):
         out.print(printable(told))
     if loaded.contained.passed_over:

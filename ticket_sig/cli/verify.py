@@ -40,6 +40,8 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
 from ticket_sig.cli.output import JsonFlag, out, print_rows, printable, progress, tell_next, tell_verdict
+from ticket_sig.errors import bad_input
+from ticket_sig.options import flag
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -91,7 +93,6 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
-    from ticket_sig.errors import bad_input
     from ticket_sig.formats.load import contained_in
     from ticket_sig.marks import marks_of
     from ticket_sig.marks.mark import tried
@@ -133,8 +134,6 @@ def run(
 
 def _tell_beside(link: Linked | None, held: str, unread: Sequence[Mark]) -> None:
     """What people are told beside the verdict: transcript, what the file held, and marks that need more."""
-    from ticket_sig.options import flag
-
     if link:
         print_rows(link.rows)
     if held:
@@ -152,8 +151,6 @@ def _descent(
     as_json: bool,
 ) -> None:
     """Whether a model descends from a reference; `others` are options that only a claim has a use for."""
-    from ticket_sig.errors import bad_input
-    from ticket_sig.options import flag
     from ticket_sig.verification.descended import descended_file
 
     if reference is None:
