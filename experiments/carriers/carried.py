@@ -233,12 +233,12 @@ def some(bench: Bench, values: Sequence[_T], most: int = 1) -> Sequence[_T]:
     return values[:most] if bench.scale.name == "smoke" else values
 
 
-def interval(values: Sequence[float], digits: int = 2) -> str:
+def interval(values: Sequence[float]) -> str:
     """Mean with the interval of 95 % (Student's t), and the number of seeds."""
     found = stat(values)
     if found is None:
         return "not run"
-    mean, low, high = (None if found[what] is None else f"{found[what]:+.{digits}f}" for what in _SHOWN)
+    mean, low, high = (None if found[what] is None else f"{found[what]:+.2f}" for what in _SHOWN)
     return f"{mean} ({found['n']})" if low is None else f"{mean} [{low}, {high}] ({found['n']})"
 
 

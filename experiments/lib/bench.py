@@ -19,7 +19,7 @@ from ticket_sig.cells import Cell, Measured, Store
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.datasets.registry import FREE
-from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.digests import short_digest, tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.files import clear_partials, read_json, write_json
 from ticket_sig.formats import load
@@ -192,7 +192,7 @@ class Bench:
     def folder_of(self, kind: str, given: Mapping[str, Any]) -> Path:
         """The folder in RUN of what is made, by what decides it."""
         (self.run / kind).mkdir(parents=True, exist_ok=True)
-        return self.run / kind / json_digest(given).removeprefix("sha256:")[:16]
+        return self.run / kind / short_digest(given, 16)
 
     def once(
         self, kind: str, given: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
