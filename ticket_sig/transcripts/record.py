@@ -112,8 +112,8 @@ class Record:
             opened = value.get("opened") is not None and bool(entry(value, "opened", dict, "record"))
             damaged = value.get("damaged") is True
             how = [entry({name: {}, **value}, name, dict, "record") for name in ("chosen", "suspected")]
-            auditor, known = _auditor(value, signature), foreseen(covered, *how)
-            return cls(head, outcome, segments, covered, auditor, opened, damaged, known)
+            auditor = _auditor(value, signature)
+            return cls(head, outcome, segments, covered, auditor, opened, damaged, foreseen(covered, *how))
 
 
 @dataclass(frozen=True)
