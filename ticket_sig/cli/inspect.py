@@ -47,7 +47,12 @@ def run(
     _tell_ticket(f"{model} ({loaded.kind})", loaded.ticket)
     for mark in marks:
         out.print(printable(f"claim: {mark}, signed {claim.created if claim else ''}"))
-    _tell_passed_over(loaded)
+    if told := str(loaded.contained):
+        out.print(printable(told))
+    if loaded.contained.passed_over:
+        out.print(printable(f"entries passed over: {some(loaded.contained.passed_over)}"))
+    if loaded.passed_over:
+        out.print(printable(f"code passed over, not run: {some(loaded.passed_over)}"))
     if png:
         out.print(f"picture: {png}")
 
@@ -76,16 +81,6 @@ def _tell_ticket(title: str, ticket: Ticket) -> None:
     for entry in ticket.history:
         tested = f", {entry.test:.2f} % test accuracy" if entry.test is not None else ""
         out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
-
-
-def _tell_passed_over(loaded: Loaded) -> None:
-    """What a file has beside a model, which was not looked at."""
-    if told := str(loaded.contained):
-        out.print(printable(told))
-    if loaded.contained.passed_over:
-        out.print(printable(f"entries passed over: {some(loaded.contained.passed_over)}"))
-    if loaded.passed_over:
-        out.print(printable(f"code passed over, not run: {some(loaded.passed_over)}"))
 
 
 def _tell_transcript(folder: Path, as_json: bool) -> None:
