@@ -58,7 +58,7 @@ def run(
 
 
 def _as_json(loaded: Loaded, claim: Claim | None, png: Path | None) -> dict[str, object]:
-    """The same for machines."""
+    """What a model file holds, for machines."""
     kept = loaded.ticket.mask
     layers = [{**vars(row), "shape": list(row.shape), "density": row.density} for row in kept.table()]
     counts = {"kept": kept.kept, "total": kept.total, "density": kept.density, "layers": layers}

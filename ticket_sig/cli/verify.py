@@ -31,7 +31,7 @@ A spread or mirror code: ticket-sig verify SUSPECT.safetensors --claim SIGNED/cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +45,6 @@ from ticket_sig.options import flag
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
-    from ticket_sig.marks import Mark
     from ticket_sig.transcripts.link import Linked
 
 Searched = Annotated[
@@ -124,22 +123,17 @@ def run(
         out.print("transcript and claim do not fit")  # first, as it decides the exit code
     tell_verdict(verdict, accuracy, {"model": model, "claim": claim, **told}, as_json)
     if not as_json:
-        _tell_beside(link, str(held), unread)
-    if left and not as_json:
-        out.print(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
-        named = options.names_for(model, arch, dataset)
-        tell_next("ask", model, *named, "--claim", claim, "--triggers", "FILE")
+        if link:
+            print_rows(link.rows)
+        if str(held):
+            out.print(printable(str(held)))
+        for mark in unread:
+            out.print(printable(f"not looked at: {mark}; it needs {', '.join(map(flag, mark.needs))}"))
+        if left:
+            out.print(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
+            named = options.names_for(model, arch, dataset)
+            tell_next("ask", model, *named, "--claim", claim, "--triggers", "FILE")
     raise typer.Exit(0 if verdict.verified and not (link and link.problems) else 1)
-
-
-def _tell_beside(link: Linked | None, held: str, unread: Sequence[Mark]) -> None:
-    """What people are told beside the verdict: transcript, what the file held, and marks that need more."""
-    if link:
-        print_rows(link.rows)
-    if held:
-        out.print(printable(held))
-    for mark in unread:
-        out.print(printable(f"not looked at: {mark}; it needs {', '.join(map(flag, mark.needs))}"))
 
 
 def _descent(
