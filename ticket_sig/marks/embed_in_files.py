@@ -282,8 +282,9 @@ class _Asked:
             with about(self.path):
                 marked, put = self._put_in(ticket, before)
                 put[0] = (put[0][0], [*pruned, *put[0][1]])
-                link = Link.of(self.transcript, ticket.mask, marked.mask) if self.transcript else None
-                written = _written(put, marked, before, link=link and link.to_json())
+                searched = self.transcript
+                link = Link.of(searched, ticket.mask, marked.mask).to_json() if searched else None
+                written = _written(put, marked, before, link=link)
             write_bundle(marked, folder, claim=written.claim.to_json())
         return replaced(written, reference=before.kept.now_in(self.out))
 
