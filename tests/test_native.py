@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.disk import without_a_home
 
 from ticket_sig import native
 
@@ -73,10 +74,7 @@ def test_a_compiler_may_be_named_with_its_options(tmp_path: Path, monkeypatch: p
 
 @needs_compiler
 def test_without_a_home_it_is_compiled_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(native, "cache_folder", unknown)
+    without_a_home(monkeypatch)
     assert answer(native.library(source(tmp_path))) == 42
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ticket_sig.digests import json_digest
+from ticket_sig.digests import short_digest
 from ticket_sig.fields import entry
 from ticket_sig.files import make_folder, read_json, write_json
 from ticket_sig.progress import Progress
@@ -41,7 +41,7 @@ class Cell:
     def file(self) -> str:
         """The cell's file: its name and the beginning of its digest."""
         words = re.sub(r"[^\w.-]+", "_", self.name)
-        return f"{words}-{json_digest(self.asked).removeprefix('sha256:')[:8]}.json"
+        return f"{words}-{short_digest(self.asked, 8)}.json"
 
 
 class Store:

@@ -31,6 +31,11 @@ def json_digest(value: Mapping[str, Any]) -> str:
     return bytes_digest(text.encode())
 
 
+def short_digest(value: Mapping[str, Any], digits: int) -> str:
+    """The first hexadecimal digits of a JSON value's digest: what files of its kind are named by."""
+    return json_digest(value).removeprefix("sha256:")[:digits]
+
+
 def bytes_digest(data: bytes) -> str:
     """Digest of bytes as they are."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -34,11 +34,14 @@ def cache_folder() -> Path:
     """$TICKET_SIG_CACHE, else ticket_sig under $XDG_CACHE_HOME or ~/.cache.
 
     Raises:
-        RuntimeError: none of them is set, and the user has no home, as in a container.
+        OSError: none of them is set, and the user has no home, as in a container.
     """
     if own := os.environ.get("TICKET_SIG_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ticket_sig"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ticket_sig"
+    except RuntimeError as error:
+        raise FileNotFoundError(str(error)) from None
 
 
 def _sync(path: Path) -> None:

@@ -141,6 +141,10 @@ class Mask(Mapping[str, Tensor]):
             raise bad_input("the other mask", "names", "those of this one", f"also {', '.join(extra)}")
         return Mask({name: kept & other[name] for name, kept in self.items()})
 
+    def outside(self, other: Mask) -> int:
+        """How many weights it keeps, in the layers of another mask, that the other does not."""
+        return sum(_nonzero(self[name] > kept) for name, kept in other.items())
+
     def apply(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns the weights with exact zeros where pruned; tensors outside the mask pass as they are.
 

@@ -83,7 +83,7 @@ def _built(source: Path, compiler: list[str]) -> Path:
 
 def _private_folder() -> Path:
     """Where compiled code is kept: nobody else may write there or put another in its place, for it is run."""
-    with contextlib.suppress(OSError, RuntimeError):  # the latter where there is no home
+    with contextlib.suppress(OSError):
         folder = cache_folder() / "native"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_private(folder.resolve()):

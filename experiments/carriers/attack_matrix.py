@@ -17,6 +17,7 @@ from experiments.carriers.carried import (
     Carried,
     Theft,
     half,
+    of_every_seed,
     some,
     stolen_cell,
     theft,
@@ -87,21 +88,16 @@ def attacks(bench: Bench, subject: Subject, marks: str) -> list[tuple[str, Theft
     return [*without_training(bench), *(with_training(bench, subject) if marks == ALL else ())]
 
 
-def group(bench: Bench, subject: Subject, marks: str, done: Theft) -> list[Cell]:
-    """One attack on a network of every seed."""
-    return [stolen_cell(bench, subject, Carried(marks, seed), done) for seed in bench.scale.seeds]
-
-
 def cells(bench: Bench) -> list[Cell]:
     """Seed by seed: the networks, that two processes do not wait for one; then the attacks."""
     return [
         one
-        for index, seed in enumerate(bench.scale.seeds)
+        for seed in bench.scale.seeds
         for subject in bench.scale.subjects
         for one in (
             *(stolen_cell(bench, subject, Carried(marks, seed)) for marks in (ALL, SPREAD, MIRROR, UNSIGNED)),
             *(
-                group(bench, subject, marks, done)[index]
+                stolen_cell(bench, subject, Carried(marks, seed), done)
                 for marks in (ALL, SPREAD, MIRROR)
                 for _, done in attacks(bench, subject, marks)
             ),
@@ -112,7 +108,7 @@ def cells(bench: Bench) -> list[Cell]:
 def values_of(bench: Bench, subject: Subject, marks: str) -> dict[str, list[Measured]]:
     """What was measured of a network's attacks."""
     return {
-        words: bench.store.found(group(bench, subject, marks, done))
+        words: bench.store.found(of_every_seed(bench, subject, marks, done))
         for words, done in attacks(bench, subject, marks)
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
-from experiments.lib.bench import Bench
+from experiments.lib.bench import Bench, no_secret
 from experiments.lib.scales import Subject
 from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION
 from experiments.neurips21.retrained import how_taught, triggers_of
@@ -29,9 +28,6 @@ from ticket_sig.models import build_for
 from ticket_sig.ticket import Ticket
 from ticket_sig.training import Recipe
 from ticket_sig.training.batches import TRIGGER_BATCH, TriggerBatch
-from ticket_sig.verification.ask import verify_answers
-from ticket_sig.verification.ask.network import ask_network
-from ticket_sig.verification.ask.pixels import normalisation_of
 
 _T = TypeVar("_T")
 QR, SPREAD, MIRROR, TRIGGERS = "qr-code", "spread", "mirror", "trigger-set"
@@ -40,7 +36,6 @@ ALL = f"{QR}+{TWO}"  # in the order in which they are written
 UNSIGNED = ""
 _SHOWN = ("mean", "low", "high")
 _TRAINING = ("fine-tuning", "trigger-removal")
-_NONCE = bytes(32)  # of the images that triggers are hidden among
 RATE = 0.02  # learning rate of who trains on after an attack; fine-tuning by itself takes the recipe's
 
 
@@ -114,17 +109,20 @@ def half(bench: Bench, subject: Subject) -> int:
     return max(1, int(bench.recipe(subject, 0).length.count) // 2)
 
 
-@lru_cache(maxsize=32)
-def signed(bench: Bench, subject: Subject, carried: Carried) -> Embedded:
-    """The ticket of an unsigned mask with the marks written into it, not retrained.
-
-    The secret is no secret, so that the experiment can be repeated.
-    """
+def unsigned_ticket(bench: Bench, subject: Subject) -> Ticket:
+    """The ticket whose mask the marks are written into."""
     ticket = bench.one_shot(subject).unsigned
     assert ticket is not None
+    return ticket
+
+
+@lru_cache(maxsize=32)
+def signed(bench: Bench, subject: Subject, carried: Carried) -> Embedded:
+    """The ticket of an unsigned mask with the marks written into it, not retrained."""
+    ticket = unsigned_ticket(bench, subject)
     given: dict[str, Any] = {} if carried.margin is None else {"margin": carried.margin}
     given |= {"version": VERSION, "level": LEVEL} if QR in carried.names else {}
-    secret = hashlib.sha256(f"experiment {carried.seed}".encode()).digest()
+    secret = no_secret(f"experiment {carried.seed}")
     # Bound to no reference, as the marks of the committed cells are.
     return embed(ticket, MESSAGE, mark=carried.marks, secret=secret, keep_reference=False, **given)
 
@@ -132,8 +130,8 @@ def signed(bench: Bench, subject: Subject, carried: Carried) -> Embedded:
 @lru_cache(maxsize=32)
 def network(bench: Bench, subject: Subject, carried: Carried) -> Ticket:
     """The same, retrained."""
-    ticket = signed(bench, subject, carried).ticket if carried.marks else bench.one_shot(subject).unsigned
-    assert ticket is not None
+    marked = bool(carried.marks)
+    ticket = signed(bench, subject, carried).ticket if marked else unsigned_ticket(bench, subject)
     triggers = None
     if carried.taught:
         triggers = TriggerBatch(triggers_of(bench, subject, carried.seed).split, TRIGGER_BATCH)
@@ -177,6 +175,11 @@ def stolen_cell(bench: Bench, subject: Subject, carried: Carried, done: Theft = 
     return bench.cell("carriers", measure, recipe, about=about, words=words, **asked)
 
 
+def of_every_seed(bench: Bench, subject: Subject, marks: str, done: Theft = AS_IT_IS) -> list[Cell]:
+    """The network of every seed after a theft."""
+    return [stolen_cell(bench, subject, Carried(marks, seed), done) for seed in bench.scale.seeds]
+
+
 def _stolen(bench: Bench, subject: Subject, carried: Carried, done: Theft, ticket: Ticket) -> Ticket:
     """What the thief has after all steps; his trainings stand in RUN."""
     recipe = bench.native(bench.recipe(subject, carried.seed))
@@ -212,18 +215,16 @@ def left(mark: Mark, suspect: Ticket, owners: Embedded) -> dict[str, Any]:
 
 def answered(bench: Bench, subject: Subject, seed: int, suspect: Ticket) -> dict[str, Any]:
     """What is left of the triggers of a seed: the verdict on a network's answers."""
-    triggers, data = triggers_of(bench, subject, seed), bench.data(subject.dataset)
+    triggers = triggers_of(bench, subject, seed)
     network = build_for(subject.arch, suspect.weights).to(bench.engine.device)
-    ask = ask_network(network, normalisation_of(data.name, data.channels))
     claim = claim_triggers(triggers, tensor_digest(suspect.weights))
-    found = verify_answers(claim, triggers, ask, nonce=_NONCE)
+    found = bench.asked(network, subject.dataset, claim, triggers)
     return {"verdict": found.outcome, "log10_p": found.log10_p, "right": found.reading.agreement}
 
 
 def share_moved(bench: Bench, subject: Subject, carried: Carried) -> float:
     """Share of the kept weights, in %, that the marks moved."""
-    ticket = bench.one_shot(subject).unsigned
-    assert ticket is not None
+    ticket = unsigned_ticket(bench, subject)
     return 100 * moved(ticket.mask, signed(bench, subject, carried).ticket.mask) / ticket.mask.kept
 
 
@@ -232,12 +233,12 @@ def some(bench: Bench, values: Sequence[_T], most: int = 1) -> Sequence[_T]:
     return values[:most] if bench.scale.name == "smoke" else values
 
 
-def interval(values: Sequence[float], digits: int = 2) -> str:
+def interval(values: Sequence[float]) -> str:
     """Mean with the interval of 95 % (Student's t), and the number of seeds."""
     found = stat(values)
     if found is None:
         return "not run"
-    mean, low, high = (None if found[what] is None else f"{found[what]:+.{digits}f}" for what in _SHOWN)
+    mean, low, high = (None if found[what] is None else f"{found[what]:+.2f}" for what in _SHOWN)
     return f"{mean} ({found['n']})" if low is None else f"{mean} [{low}, {high}] ({found['n']})"
 
 

@@ -14,6 +14,7 @@ from experiments.carriers.carried import (
     Theft,
     half,
     interval,
+    of_every_seed,
     some,
     stolen_cell,
     theft,
@@ -42,24 +43,22 @@ def thefts(bench: Bench) -> list[tuple[str, Theft]]:
     ]
 
 
-def group(bench: Bench, subject: Subject, done: Theft, trained: bool) -> list[Cell]:
-    """One theft on the network with all marks, of every seed."""
-    done = done.then(half(bench, subject)) if trained else done
-    return [stolen_cell(bench, subject, Carried(ALL, seed), done) for seed in bench.scale.seeds]
+def with_data(bench: Bench, subject: Subject) -> dict[str, Theft]:
+    """The same, and he trains on."""
+    return {words: done.then(half(bench, subject)) for words, done in some(bench, thefts(bench))}
 
 
 def cells(bench: Bench) -> list[Cell]:
     """Seed by seed: networks first, then what costs least."""
     return [
         one
-        for index, seed in enumerate(bench.scale.seeds)
+        for seed in bench.scale.seeds
         for subject in bench.scale.subjects
         for one in (
             *(stolen_cell(bench, subject, Carried(marks, seed)) for marks in (ALL, UNSIGNED)),
             *(
-                group(bench, subject, done, trained)[index]
-                for trained, found in ((False, thefts(bench)), (True, some(bench, thefts(bench))))
-                for _, done in found
+                stolen_cell(bench, subject, Carried(ALL, seed), done)
+                for _, done in (*thefts(bench), *with_data(bench, subject).items())
             ),
         )
     ]
@@ -69,14 +68,13 @@ def result(bench: Bench) -> Result:
     """One row a theft: what it costs him, and what is left."""
     rows, stand = list[tuple[object, ...]](), list[tuple[str, bool]]()
     for subject in bench.scale.subjects:
-        before = [stolen_cell(bench, subject, Carried(ALL, seed)) for seed in bench.scale.seeds]
-        parent = [stolen_cell(bench, subject, Carried(UNSIGNED, seed)) for seed in bench.scale.seeds]
+        before, trained = of_every_seed(bench, subject, ALL), with_data(bench, subject)
         listed = [("nothing", "", before)]
         for words, done in thefts(bench):
-            listed.append((words, "none", group(bench, subject, done, trained=False)))
-            if (words, done) in some(bench, thefts(bench)):
-                listed.append((words, "all", group(bench, subject, done, trained=True)))
-        listed.append((FROM_PARENT, "all", parent))
+            listed.append((words, "none", of_every_seed(bench, subject, ALL, done)))
+            if words in trained:
+                listed.append((words, "all", of_every_seed(bench, subject, ALL, trained[words])))
+        listed.append((FROM_PARENT, "all", of_every_seed(bench, subject, UNSIGNED)))
         for words, data, of_row in listed:
             values = bench.store.found(of_row)
             lost = interval([-one for one in bench.store.differences(of_row, before)])

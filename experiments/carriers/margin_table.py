@@ -17,6 +17,7 @@ from experiments.carriers.carried import (
     interval,
     left,
     network,
+    of_every_seed,
     share_moved,
     signed,
     some,
@@ -102,7 +103,7 @@ def result(bench: Bench) -> Result:
     """One row a network, its accuracy paired with the unsigned one of the same seed."""
     rows: list[tuple[object, ...]] = []
     for subject in bench.scale.subjects:
-        unsigned = [stolen_cell(bench, subject, Carried(UNSIGNED, seed)) for seed in bench.scale.seeds]
+        unsigned = of_every_seed(bench, subject, UNSIGNED)
         rows.append((subject, "unsigned", "", summary(bench.store.numbers(unsigned)), "", "", "", ""))
         every = [networks(bench, seed) for seed in bench.scale.seeds]
         for of_words in zip(*every, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.lib.bench import Bench
+from experiments.lib.bench import Bench, no_secret
 from ticket_sig.datasets import Dataset
 from ticket_sig.marks import Watermark
 from ticket_sig.proof_of_work import Challenge, Difficulty, Solution, mine, read_solution, write_solution
@@ -94,8 +93,8 @@ def challenge_of(difficulty: Difficulty, block: int) -> Challenge:
 
 
 def nonce_of(block: int, attempt: int) -> bytes:
-    """The nonce of an attempt; no secret, so that the experiment can be repeated."""
-    return hashlib.sha256(f"{block_name(block)}, attempt {attempt}".encode()).digest()[:NONCE_BYTES]
+    """The nonce of an attempt."""
+    return no_secret(f"{block_name(block)}, attempt {attempt}")[:NONCE_BYTES]
 
 
 def mined(bench: Bench, difficulty: Difficulty, block: int) -> tuple[Solution | None, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from ticket_sig.cells import Cell, Measured, Store
 from ticket_sig.claim import Claim
 from ticket_sig.datasets import Dataset, load_dataset
 from ticket_sig.datasets.registry import FREE
-from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.digests import short_digest, tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.files import clear_partials, read_json, write_json
 from ticket_sig.formats import load
@@ -28,6 +29,7 @@ from ticket_sig.lottery.prune import prune_ticket
 from ticket_sig.marks import CodeMark, Mark, of_kind
 from ticket_sig.marks.qr_code import qr
 from ticket_sig.marks.qr_code.qr import QRCode
+from ticket_sig.marks.trigger_set.triggers import TriggerSet
 from ticket_sig.mask import Mask
 from ticket_sig.models import build
 from ticket_sig.models.sparse.layers import as_sparse
@@ -37,6 +39,10 @@ from ticket_sig.training.batches import TriggerBatch, batches_per_epoch
 from ticket_sig.training.device import emulated
 from ticket_sig.training.evaluate import weights_accuracy
 from ticket_sig.training.loop import Engine, train
+from ticket_sig.verdict import Verdict
+from ticket_sig.verification.ask import verify_answers
+from ticket_sig.verification.ask.network import ask_network
+from ticket_sig.verification.ask.pixels import normalisation_of
 
 _RESULT, _STATE = "result.json", "state.safetensors"
 _MODEL, _HALFWAY = "model.safetensors", "halfway.safetensors"
@@ -112,6 +118,11 @@ class Trained:
     def made_with(self) -> dict[str, Any]:
         """Versions and hardware."""
         return dict(self.ticket.history[-1].made_with or {})
+
+
+def no_secret(text: str) -> bytes:
+    """32 bytes in place of a secret: they follow from a text, so that an experiment can be repeated."""
+    return hashlib.sha256(text.encode()).digest()
 
 
 def dense(weights: Mapping[str, Tensor]) -> Ticket:
@@ -252,7 +263,7 @@ class Bench:
     def folder_of(self, kind: str, given: Mapping[str, Any]) -> Path:
         """The folder in RUN of what is made, by what decides it."""
         (self.run / kind).mkdir(parents=True, exist_ok=True)
-        return self.run / kind / json_digest(given).removeprefix("sha256:")[:16]
+        return self.run / kind / short_digest(given, 16)
 
     def once(
         self, kind: str, given: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
@@ -342,6 +353,12 @@ class Bench:
     def accuracy(self, weights: Mapping[str, Tensor], arch: str, dataset: str) -> float:
         """Test accuracy in %, float32."""
         return weights_accuracy(weights, arch, self.data(dataset), self.engine.device)
+
+    def asked(self, network: nn.Module, dataset: str, claim: Claim, triggers: TriggerSet) -> Verdict:
+        """The verdict on what a network answers to triggers, among the same other images each time."""
+        data = self.data(dataset)
+        ask = ask_network(network, normalisation_of(data.name, data.channels))
+        return verify_answers(claim, triggers, ask, nonce=bytes(32))
 
     def cell(
         self,

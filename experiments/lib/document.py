@@ -16,7 +16,7 @@ from experiments import FOLDER
 from experiments.catalogue import NOTES, SOURCES
 from experiments.lib.judging import RULES
 from experiments.lib.sections import table
-from ticket_sig.digests import json_digest
+from ticket_sig.digests import short_digest
 from ticket_sig.files import whole_file
 
 _HEAD = f"""# Results
@@ -81,7 +81,7 @@ class Section:
         distinct |= {json.dumps(stack): ("stack", stack) for stack in self.stacks}
         named = dict[str, tuple[str, str]]()
         for text, (kind, value) in distinct.items():
-            short = json_digest(value).removeprefix("sha256:")[:6]
+            short = short_digest(value, 6)
             words = [str(value[name]) for name in _NAMED[kind]]
             named[f"{kind}-{short}"] = (", ".join([*words, short]), text)
         return named

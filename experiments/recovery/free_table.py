@@ -16,14 +16,10 @@ from experiments.recovery.recovery_table import accuracy_of, answering, recovere
 from ticket_sig.attacks import Attacked, Scene, attack
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.training.device import made_with
-from ticket_sig.verification.ask import verify_answers
-from ticket_sig.verification.ask.network import ask_network
-from ticket_sig.verification.ask.pixels import normalisation_of
 
 TITLE = "Attack table: free attacks on every mark, read twice"
 MARKS = ("qr-code", "spread", "mirror", "key-mask", "freezenet", "uchida", TRIGGERS)
 _DUMMIES = "zero-neurons+cliques+split-neurons+noisy-split"
-_NONCE = bytes(32)  # of the images that triggers are hidden among
 _FLOAT32 = "float32"
 
 
@@ -136,10 +132,8 @@ def drawn(bench: Bench, ours: Owned, done: Theft, seed: int) -> dict[str, Any]:
 
 def answered(bench: Bench, ours: Owned, after: Attacked) -> dict[str, Any]:
     """The verdict on the answers of what the thief has; no reference is needed to ask."""
-    data = bench.data(ours.data)
-    ask = ask_network(answering(after), normalisation_of(data.name, data.channels))
     claim, triggers = ours.embedded.claim, ours.embedded.shown["triggers"]
-    found = verify_answers(claim, triggers, ask, nonce=_NONCE)
+    found = bench.asked(answering(after), ours.data, claim, triggers)
     return {
         "verified": found.verified,
         "plain": found.verified,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from experiments.lib.bench import Bench
+from experiments.lib.bench import Bench, no_secret
 from experiments.recovery.kinds_of_net import initial, with_weights
 from ticket_sig.digests import tensor_digest
 from ticket_sig.formats.safetensors_file import read_safetensors, write_safetensors
@@ -109,13 +108,10 @@ def dense(bench: Bench, name: str, epochs: int, seed: int) -> Ticket:
 
 @lru_cache(maxsize=16)
 def owned(bench: Bench, name: str, epochs: int) -> Owned:
-    """The owner's network of a name: pruned once, marked, and trained under its mask.
-
-    The secret is no secret, so that the experiment can be repeated.
-    """
+    """The owner's network of a name: pruned once, marked, and trained under its mask."""
     unsigned = prune_ticket(dense(bench, name, epochs, OWNER), PRUNED)
     module = with_weights(name, unsigned.weights)
-    secret = hashlib.sha256(f"experiment {OWNER}".encode()).digest()
+    secret = no_secret(f"experiment {OWNER}")
     marked = embed(unsigned, MESSAGE, mark=marks_of_net(name), secret=secret)
     ticket = trained(bench, name, marked.ticket, epochs, OWNER)
     return Owned(module, Reference.of(module), ticket, marked)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from experiments import CHECKPOINTS
-from experiments.lib.bench import Bench
+from experiments.lib.bench import Bench, no_secret
 from experiments.recovery.owned import MESSAGE, OWNER, PRUNED, Owned, dense, owned, trained
 from ticket_sig.claim import Claim
 from ticket_sig.formats import load
@@ -39,10 +38,7 @@ SIZES: dict[str, Mapping[str, Any]] = {
 
 
 def owner(bench: Bench, network: str, mark: str, epochs: int) -> Owned:
-    """The owner of a network with a mark, or with several that stand in it together.
-
-    Their secrets are none, so that the experiment can be repeated.
-    """
+    """The owner of a network with a mark, or with several that stand in it together."""
     return OWNERS[network][mark](bench, mark, epochs)
 
 
@@ -123,7 +119,7 @@ def _of(reference: Ticket, ticket: Ticket, done: Embedded, data: str = "digits")
 
 
 def _secret(mark: str) -> bytes:
-    return hashlib.sha256(f"{MESSAGE} {mark}".encode()).digest()
+    return no_secret(f"{MESSAGE} {mark}")
 
 
 OWNERS: dict[str, dict[str, Callable[[Bench, str, int], Owned]]] = {

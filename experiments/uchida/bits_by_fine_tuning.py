@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from experiments import CHECKPOINTS
 from experiments.freezenet import trained_networks as freezenet
-from experiments.lib.bench import Bench, Trained, dense, written_over
+from experiments.lib.bench import Bench, Trained, dense, no_secret, written_over
 from experiments.lib.judging import Beside
 from experiments.lib.showing import Result, summary
 from ticket_sig.cells import Cell, Measured
@@ -128,8 +127,8 @@ def marked(bench: Bench, arch: str, index: int) -> Cell:
 
 
 def mark_of(bench: Bench, arch: str, index: int) -> Uchida:
-    """A mark of its own for every network and payload; its key is no secret, so that it can be repeated."""
-    key = hashlib.sha256(f"Uchida experiment, {arch}, payload {index}".encode()).digest()
+    """A mark of its own for every network and payload."""
+    key = no_secret(f"Uchida experiment, {arch}, payload {index}")
     payload = keyed_words(key, "payload", BITS) % 2 == 1
     return Uchida.on(bench.initial(arch, size(bench).dataset), payload.tolist(), secret=key)
 

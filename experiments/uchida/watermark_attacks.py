@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from experiments.lib.bench import Bench
+from experiments.lib.bench import Bench, no_secret
 from experiments.lib.showing import NOTHING, Result, counts
 from experiments.uchida import bits_by_fine_tuning as uchida
 from ticket_sig.attacks import Scene, attack
@@ -66,8 +65,8 @@ def attacked(bench: Bench, scheme: str, name: str | None, options: dict[str, Any
 
 
 def mark_of(bench: Bench, scheme: str) -> Mark:
-    """The owner's mark; its secret is none, so that it can be repeated."""
-    secret = hashlib.sha256(f"Watermark attacks, {scheme}".encode()).digest()
+    """The owner's mark."""
+    secret = no_secret(f"Watermark attacks, {scheme}")
     return sized(scheme, MARKS[scheme], bench.initial(ARCH, uchida.size(bench).dataset), secret).mark
 
 

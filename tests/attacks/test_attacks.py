@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,10 +49,9 @@ DRAWS = [name for name in ATTACKS if name not in ("magnitude-pruning", "cast", "
 
 
 @pytest.fixture(autouse=True)
-def one_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def one_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The attack of the worked example, registered by one line."""
     monkeypatch.setitem(ATTACKS, "rounding", Rounding)
-    yield
 
 
 def victim(name: str) -> tuple[Ticket, Scene]:

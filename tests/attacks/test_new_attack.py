@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import make_dataclass
 from pathlib import Path
 
@@ -17,10 +16,9 @@ from ticket_sig.options import option
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one line."""
     monkeypatch.setitem(ATTACKS, "rounding", Rounding)
-    yield
 
 
 @pytest.fixture

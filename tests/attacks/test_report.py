@@ -18,7 +18,8 @@ from ticket_sig import Claim, Mask, Ticket, embed, verify
 from ticket_sig.attacks import Scene, attack
 from ticket_sig.attacks.fine_tuning import FineTuning
 from ticket_sig.attacks.overwrite import Overwrite
-from ticket_sig.attacks.report import AttackReport, Decision, Tried, Winner, attack_report, in_words
+from ticket_sig.attacks.report import AttackReport, Winner, attack_report, in_words
+from ticket_sig.attacks.trial import Decision, Tried
 from ticket_sig.datasets import load_dataset
 from ticket_sig.marks import CodeMark, claim_of, marks_of, of_kind
 from ticket_sig.marks.embed import Embedded
@@ -146,7 +147,7 @@ def test_a_trigger_set_that_stands_saves_the_owner(
     ticket, claim, triggers = both
     asked = {"taught": taught.memoriser, "forgotten": lambda: taught.innocent([0.1] * 10)}
     kinds = iter(["taught", "taught", "taught", "forgotten"])
-    monkeypatch.setattr("ticket_sig.attacks.report._ask", lambda *_: asked[next(kinds)]())
+    monkeypatch.setattr("ticket_sig.attacks.trial.Trial._ask", lambda *_: asked[next(kinds)]())
     erased = without_code(ticket, signed)
     report = attack_report(ticket, erased, Scene(), claim=claim, triggers=triggers)
     assert outcomes(report, "qr-code") == ("verified", "not verified")

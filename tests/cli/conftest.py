@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 from support.command_line import FIND, done
+from support.signed import MESSAGE
 from support.tickets import sparse_ticket
+
+from ticket_sig import embed, save
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +35,17 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.safetensors"
     safetensors.torch.save_file(dict(sparse_ticket().weights), path)
     return path
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Path:
+    """A bundle that is signed with a code."""
+    made = embed(sparse_ticket(), MESSAGE, secret=b"s")
+    return save(made.ticket, tmp_path / "signed", claim=made.claim.to_json())
+
+
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide enough that no option's name is cut."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")

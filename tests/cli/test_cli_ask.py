@@ -18,15 +18,13 @@ from support.tickets import sparse_ticket
 from ticket_sig import Mask, Ticket, embed, load, save
 from ticket_sig.files import write_json
 from ticket_sig.marks.trained import claim_triggers
-from ticket_sig.marks.trigger_set.triggers import read_triggers, write_secret
+from ticket_sig.marks.trigger_set.triggers import read_triggers
 
 
 @pytest.fixture
 def shown(tmp_path: Path) -> list[object]:
     """The options that show the claim and its triggers."""
-    write_json(tmp_path / "claim.json", taught.claim().to_json())
-    write_secret(taught.SECRET, tmp_path / "triggers.json")
-    return ["--claim", tmp_path / "claim.json", "--triggers", tmp_path / "triggers.json"]
+    return taught.shown_in(tmp_path)
 
 
 # triggers

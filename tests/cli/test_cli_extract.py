@@ -11,18 +11,10 @@ import zxingcpp
 from PIL import Image
 from support.command_line import Command, could_not, read_json
 from support.networks import torch_file
+from support.signed import MESSAGE
 from support.tickets import sparse_ticket
 
-from ticket_sig import embed, load, save
-
-MESSAGE = "owner@example.org"
-
-
-@pytest.fixture
-def signed(tmp_path: Path) -> Path:
-    """A bundle that is signed with a code."""
-    made = embed(sparse_ticket(), MESSAGE, secret=b"s")
-    return save(made.ticket, tmp_path / "signed", claim=made.claim.to_json())
+from ticket_sig import load
 
 
 def seen_by_zxing(path: Path) -> str:

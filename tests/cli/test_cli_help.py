@@ -10,7 +10,7 @@ from dataclasses import make_dataclass
 from pathlib import Path
 
 import pytest
-from support.command_line import Command, options_in, plain
+from support.command_line import Command, help_of, options_in
 
 from ticket_sig import InputError
 from ticket_sig.attacks import ATTACKS
@@ -49,19 +49,7 @@ COMMANDS = [
     *(verb for verb in VERBS if verb not in GROUPS),
     *(f"{group} {name}" for group, names in GROUPS.items() for name in names),
 ]
-
-
-@pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wide enough that no option's name is cut."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TERMINAL_WIDTH", "200")
-
-
-def help_of(ticket_sig: Command, *words: str) -> str:
-    said = ticket_sig(*words, "--help")
-    assert said.code == 0, said.err
-    return plain(said.out)
+pytestmark = pytest.mark.usefixtures("wide_terminal")
 
 
 def flags(kind: type[Options]) -> set[str]:

@@ -9,20 +9,12 @@ import torch
 from PIL import Image
 from support import taught
 from support.command_line import Command, read_json
+from support.signed import MESSAGE
 from support.tickets import sparse_ticket
 
 from ticket_sig import Ticket, embed, load, save
 from ticket_sig.marks.key_mask.split import split
 from ticket_sig.marks.trained import claim_triggers
-
-MESSAGE = "owner@example.org"
-
-
-@pytest.fixture
-def signed(tmp_path: Path) -> Path:
-    """A bundle that is signed with a code."""
-    made = embed(sparse_ticket(), MESSAGE, secret=b"s")
-    return save(made.ticket, tmp_path / "signed", claim=made.claim.to_json())
 
 
 def test_inspect_shows_every_layer(model: Path, ticket_sig: Command) -> None:

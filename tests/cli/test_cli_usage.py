@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
-from support.command_line import Command, could_not, options_in, plain
+from support.command_line import Command, could_not, help_of, options_in
 
 from ticket_sig.attacks import ATTACKS
 from ticket_sig.cli import app
@@ -97,32 +97,19 @@ def test_an_option_of_another_attack_is_refused(name: str, tmp_path: Path, ticke
 # what version 0.1 called it
 
 
-def help_of(ticket_sig: Command, words: list[str]) -> str:
-    said = ticket_sig(*words, "--help")
-    assert said.code == 0, said.err
-    return plain(said.out)
-
-
 def check_named(now: str, ticket_sig: Command) -> None:
     """That verbs, options and marks which an answer names are there."""
-    verbs = re.findall(r"^│ ([a-z-]+)\s", help_of(ticket_sig, []), re.MULTILINE)
+    verbs = re.findall(r"^│ ([a-z-]+)\s", help_of(ticket_sig), re.MULTILINE)
     named = [word for word in re.findall(r"[a-z-]+", now) if word in verbs]
     assert named and now.startswith(named[0]), now
     command = [named[0]]
     if named[0] in ("attack", "proof-of-work"):
         command.append(now.split()[1])
-    assert set(re.findall(r"--[a-z-]+", now)) <= options_in(help_of(ticket_sig, command)), now
+    assert set(re.findall(r"--[a-z-]+", now)) <= options_in(help_of(ticket_sig, *command)), now
     for group, members in re.findall(r"(proof-of-work) ([a-z|]+)", now):
-        assert all(f"│ {member} " in help_of(ticket_sig, [group]) for member in members.split("|"))
+        assert all(f"│ {member} " in help_of(ticket_sig, group) for member in members.split("|"))
     for marks in re.findall(r"--mark ([a-z|-]+)", now):
         assert set(marks.split("|")) <= EMBEDDABLE.keys()
-
-
-@pytest.fixture
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wide enough that no option's name is cut."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TERMINAL_WIDTH", "200")
 
 
 @pytest.mark.usefixtures("wide_terminal")

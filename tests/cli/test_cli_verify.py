@@ -15,6 +15,7 @@ from support.command_line import Command, could_not, next_commands, read_json
 from support.make_fixtures import FIXTURES
 from support.networks import TASK, resnet20, torch_file
 from support.shards import weights, write_shards
+from support.signed import MESSAGE
 from support.tickets import sparse, sparse_ticket
 
 from ticket_sig import embed, load, save
@@ -23,15 +24,6 @@ from ticket_sig.formats.weights import Shards
 from ticket_sig.lottery.prune import prune_dense, prune_ticket
 from ticket_sig.marks.trained import claim_triggers
 from ticket_sig.marks.trigger_set.triggers import write_secret
-
-MESSAGE = "owner@example.org"
-
-
-@pytest.fixture
-def signed(tmp_path: Path) -> Path:
-    """A bundle that is signed with a code."""
-    made = embed(sparse_ticket(), MESSAGE, secret=b"s")
-    return save(made.ticket, tmp_path / "signed", claim=made.claim.to_json())
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.disk import without_a_home
 from support.tiny import write_images
 
 from ticket_sig import InputError
@@ -112,10 +113,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
         name.unlink()
         name.mkdir()
     elif in_the_way == "no home":
-        # As in a container, for a user of a number alone.
-        for name in ("TICKET_SIG_CACHE", "XDG_CACHE_HOME", "HOME"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+        without_a_home(monkeypatch)
     else:
         # Every write to this folder fails, as on a full disk or for another user's folder.
         monkeypatch.setenv("TICKET_SIG_CACHE", "/proc/ticket_sig")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.damage import damages
 from support.disk import file_size_limit
-from support.tickets import sparse
+from support.tickets import small_state
 from torch import Tensor, nn
 
 from ticket_sig import InputError, load
@@ -31,11 +31,6 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "expanded": lambda t: t[:1].expand(t.shape) if t.ndim and t.numel() else t,
     "parameter": lambda t: nn.Parameter(t, requires_grad=t.is_floating_point()),
 }
-
-
-def state() -> dict[str, Tensor]:
-    """A small state dict."""
-    return {"a.weight": sparse(4, 3, 2, 2), "a.bias": torch.ones(4), "steps": torch.tensor(3)}
 
 
 @st.composite
@@ -78,7 +73,7 @@ def test_the_same_tensors_give_the_same_bytes(content: dict[str, Tensor], metada
 
 
 def test_damaged_files_are_refused_or_still_read(tmp_path: Path) -> None:
-    write_safetensors(tmp_path / "whole", state(), json.dumps({"step": 3}))
+    write_safetensors(tmp_path / "whole", small_state(), json.dumps({"step": 3}))
     file = tmp_path / "damaged.safetensors"
     for what, damaged in damages((tmp_path / "whole").read_bytes(), seed=3, flips=300):
         file.write_bytes(damaged)
@@ -93,7 +88,7 @@ def test_damaged_files_are_refused_or_still_read(tmp_path: Path) -> None:
 
 
 def test_every_cut_is_noticed(tmp_path: Path) -> None:
-    write_safetensors(tmp_path / "whole", state())
+    write_safetensors(tmp_path / "whole", small_state())
     data = (tmp_path / "whole").read_bytes()
     file = tmp_path / "cut.safetensors"
     for length in range(len(data)):
@@ -109,7 +104,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
-    write_safetensors(file, state())
+    write_safetensors(file, small_state())
     before = file.read_bytes()
     with file_size_limit(2000), pytest.raises(OSError, match="File too large") as error:
         write_safetensors(file, {"large": torch.ones(10_000)})

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.damage import RUN_CODE, RunsCode, damages, flip
-from support.tickets import sparse
+from support.tickets import small_state
 from support.user_net import UserNet
 
 from ticket_sig import InputError, load
@@ -27,15 +27,10 @@ def write(path: Path, content: Any, zipped: bool) -> Path:
     return path
 
 
-def state() -> dict[str, torch.Tensor]:
-    """A small state dict."""
-    return {"a.weight": sparse(4, 3, 2, 2), "a.bias": torch.ones(4), "steps": torch.tensor(3)}
-
-
 @ZIP_AND_LEGACY
 def test_code_beside_the_weights_is_named_and_not_run(zipped: bool, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
-    file = write(tmp_path / "model.pt", {"state_dict": state(), "more": RunsCode(proof)}, zipped)
+    file = write(tmp_path / "model.pt", {"state_dict": small_state(), "more": RunsCode(proof)}, zipped)
     assert load(file).passed_over == (RUN_CODE,)
     assert not proof.exists()
     torch.load(file, weights_only=False)  # it would have run
@@ -66,9 +61,9 @@ def test_what_scripts_leave_beside_tensors_is_passed_over(zipped: bool, tmp_path
         "numpy": [np.float64(1.5), np.float32(0.5), np.float16(2), np.int64(-3), np.uint8(4), np.bool_(True)],
         "plain": (1, 1.5, "text", None, True, b"bytes", {1, 2}, 1j, [torch.Size([1, 2]), torch.float16]),
     }
-    read = read_torch(write(tmp_path / "model.pt", {**content, "model": state()}, zipped))
+    read = read_torch(write(tmp_path / "model.pt", {**content, "model": small_state()}, zipped))
     assert {name: tuple(t.shape) for name, t in read.content["model"].items()} == {
-        name: tuple(t.shape) for name, t in state().items()
+        name: tuple(t.shape) for name, t in small_state().items()
     }
     assert read.passed_over[0] == "argparse.Namespace"
 
@@ -77,7 +72,7 @@ def test_what_scripts_leave_beside_tensors_is_passed_over(zipped: bool, tmp_path
 @pytest.mark.parametrize("kind", ["tensors", "objects"])
 def test_damaged_files_are_refused_or_still_read(zipped: bool, kind: str, tmp_path: Path) -> None:
     objects = {"args": argparse.Namespace(lr=0.1), "best": np.float64(1.5), "counts": Counter([1])}
-    content = state() if kind == "tensors" else {"state_dict": state(), **objects}
+    content = small_state() if kind == "tensors" else {"state_dict": small_state(), **objects}
     data = write(tmp_path / "whole.pt", content, zipped).read_bytes()
     file = tmp_path / "damaged.pt"
     for what, damaged in damages(data, seed=len(data), flips=400):
@@ -95,7 +90,7 @@ def test_damaged_files_are_refused_or_still_read(zipped: bool, kind: str, tmp_pa
 
 @ZIP_AND_LEGACY
 def test_every_cut_is_noticed(zipped: bool, tmp_path: Path) -> None:
-    data = write(tmp_path / "whole.pt", state(), zipped).read_bytes()
+    data = write(tmp_path / "whole.pt", small_state(), zipped).read_bytes()
     file = tmp_path / "cut.pt"
     for length in [*range(40), *range(40, len(data), 23), len(data) - 1]:
         file.write_bytes(data[:length])
@@ -105,7 +100,7 @@ def test_every_cut_is_noticed(zipped: bool, tmp_path: Path) -> None:
 
 def test_a_bit_flipped_in_a_zip_file_s_weights_is_noticed(tmp_path: Path) -> None:
     """The format has a checksum for every tensor; a model read with other weights would be no evidence."""
-    weights = state()
+    weights = small_state()
     file = write(tmp_path / "model.pt", weights, True)
     data = file.read_bytes()
     at = data.index(weights["a.weight"].numpy().tobytes())

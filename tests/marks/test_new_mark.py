@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,9 @@ EMBED = ["--mark", "sign-bits", "--message", MESSAGE, "--layer", LAYER]
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one line."""
     monkeypatch.setitem(MARKS, "sign-bits", SignBits)
-    yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +38,9 @@ NAMES = [*MARKS, "sign-bits"]
 
 
 @pytest.fixture(autouse=True)
-def one_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def one_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark of the worked example, registered by one line."""
     monkeypatch.setitem(MARKS, "sign-bits", SignBits)
-    yield
 
 
 def network(name: str, seed: int = 0) -> Ticket:

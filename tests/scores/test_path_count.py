@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,9 @@ from ticket_sig.scores.kernels import kept_kernels
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one line."""
     monkeypatch.setitem(SCORES, "path-count", PathCount)
-    yield
 
 
 @pytest.mark.parametrize("residual", [True, False])

@@ -50,6 +50,13 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
+def help_of(ticket_sig: Command, *words: str) -> str:
+    """The help page of a verb, or of them all."""
+    said = ticket_sig(*words, "--help")
+    assert said.code == 0, said.err
+    return plain(said.out)
+
+
 def options_in(text: str) -> set[str]:
     """The options that a help page lists; what a text mentions does not count, nor does `--no-x` of `--x`."""
     boxes = re.findall(r"^│\s+(?:\*\s+)?((?:--[a-z0-9-]+\s+)+)", text, re.MULTILINE)

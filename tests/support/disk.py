@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
+
 
 @contextlib.contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
@@ -51,3 +53,10 @@ def read_only() -> Iterator[None]:
 def content(folder: Path) -> dict[str, bytes | None]:
     """Everything in a folder: bytes by relative path, None for a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+def without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder of the user's is known, as in a container for a user of a number alone."""
+    for name in ("TICKET_SIG_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)

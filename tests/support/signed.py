@@ -13,6 +13,8 @@ from support.command_line import run
 from support.tickets import sparse_ticket
 from ticket_sig import embed
 
+MESSAGE = "owner@example.org"  # of the bundle that tests of the command line have
+
 
 @functools.lru_cache
 def _signed() -> tuple[Mapping[str, Tensor], str]:

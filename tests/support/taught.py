@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ticket_sig import Claim, Mask, Ticket, save
+from ticket_sig.files import write_json
 from ticket_sig.marks.trained import claim_triggers
-from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet
+from ticket_sig.marks.trigger_set.triggers import TriggerSecret, TriggerSet, write_secret
 from ticket_sig.models import build
 from ticket_sig.training import preset
 from ticket_sig.verification.ask import Ask
@@ -31,6 +32,13 @@ def triggers() -> TriggerSet:
 def claim() -> Claim:
     """The claim of a network that was taught them."""
     return claim_triggers(triggers(), "sha256:none")
+
+
+def shown_in(folder: Path) -> list[object]:
+    """The options that show the claim and its triggers, which are written into a folder."""
+    write_json(folder / "claim.json", claim().to_json())
+    write_secret(SECRET, folder / "triggers.json")
+    return ["--claim", folder / "claim.json", "--triggers", folder / "triggers.json"]
 
 
 def memoriser(right: float = 1.0, seed: int = 0, taught: TriggerSet | None = None) -> Ask:

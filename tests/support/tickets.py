@@ -20,6 +20,11 @@ def sparse(*shape: int, density: float = 0.3, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=draw) * (torch.rand(*shape, generator=draw) < density)
 
 
+def small_state() -> dict[str, Tensor]:
+    """A state dict with a pruned weight, a bias and a count."""
+    return {"a.weight": sparse(4, 3, 2, 2), "a.bias": torch.ones(4), "steps": torch.tensor(3)}
+
+
 def sparse_ticket(density: float = 0.3, seed: int = 0, rewind: bool = False) -> Ticket:
     """A ticket with two layers that a version 3 code fits into, one that is too small, and a bias."""
     weights = {

@@ -58,11 +58,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def transcript(recorded: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(recorded, tmp_path / "transcript"))
-
-
 def test_an_honest_loop_is_valid_bit_for_bit(recorded: Path) -> None:
     found = audited(recorded, Loop())
     assert (found.outcome, found.reasons, found.differences) == ("valid", [], {})

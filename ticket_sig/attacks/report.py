@@ -8,38 +8,24 @@ that could be lost, and who forges one wins if it brings back the accuracy that 
 
 from __future__ import annotations
 
-import contextlib
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from torch import nn
 
 from ticket_sig.attacks.scene import Scene
-from ticket_sig.attacks.train_on import Task, task_of
+from ticket_sig.attacks.trial import Decision, Pair, Trial, Tried, decision_of
 from ticket_sig.claim import Claim
-from ticket_sig.datasets.data import Split
-from ticket_sig.datasets.images import Pixels
 from ticket_sig.digests import tensor_digest
-from ticket_sig.errors import InputError, bad_input
-from ticket_sig.formats.layouts import weights_for
 from ticket_sig.marks import marks_of
-from ticket_sig.marks.mark import tried, verdict_on
+from ticket_sig.marks.mark import tried
 from ticket_sig.marks.trigger_set.triggers import TriggerSet
-from ticket_sig.models import build
-from ticket_sig.options import flag
 from ticket_sig.ticket import Ticket
-from ticket_sig.training.evaluate import accuracy
-from ticket_sig.verdict import Verdict
 from ticket_sig.verification import verify
-from ticket_sig.verification.ask import Ask, verify_answers
-from ticket_sig.verification.ask.network import ask_network, network_of
-from ticket_sig.verification.ask.pixels import Normalisation
+from ticket_sig.verification.ask import Ask
 from ticket_sig.verification.fidelity import EPS_F
-
-_Pair = tuple[float | None, float | None]
 
 
 class Winner(Enum):
@@ -50,56 +36,6 @@ class Winner(Enum):
     NOBODY = "nobody wins"
     NOTHING_TO_WIN = "nothing to win"
     NOT_DECIDED = "not decided"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A claim tried on a model: the verdict, or why it could not be verified.
-
-    Attributes:
-        lacking: what the mark needs, where nothing of it was shown: it was not tried.
-    """
-
-    verdict: Verdict | None
-    reason: str = ""
-    lacking: str = ""
-
-    @property
-    def verified(self) -> bool:
-        """Whether it is verified."""
-        return self.verdict is not None and self.verdict.verified
-
-    @property
-    def outcome(self) -> str:
-        """verified, not verified, could not verify, or that it was not tried."""
-        if self.lacking:
-            return f"not tried (no {self.lacking})"
-        return self.verdict.outcome if self.verdict else "could not verify"
-
-    @property
-    def message(self) -> str | None:
-        """What can be read, where the mark has a message."""
-        return self.verdict.reading.message if self.verdict else None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        if self.verdict is None:
-            return {"verdict": "could not verify", "reason": self.reason}
-        whole = self.verdict.to_json()
-        parts = {name: whole[name] for name in ("verdict", "statistic", "p_value", "log10_p")}
-        return {**parts, "message": self.message}
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One claim, tried before and after."""
-
-    before: Decision
-    after: Decision
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {"before": self.before.to_json(), "after": self.after.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +56,11 @@ class AttackReport:
         tolerance: points of accuracy that a thief may lose.
     """
 
-    accuracy: _Pair
+    accuracy: Pair
     kept: tuple[int, int]
     total: int
     total_after: int | None = None
-    triggers: _Pair = (None, None)
+    triggers: Pair = (None, None)
     marks: Mapping[str, Tried] = field(default_factory=dict)
     promised: float | None = None
     locked: bool = False
@@ -294,20 +230,17 @@ def attack_report(
     Raises:
         InputError: the weights do not fit the network, or the claim is damaged.
     """
-    task = None if scene.data is None else task_of(before, scene)
-    accuracies, answers = _measured(before, after, scene, task, triggers, network)
+    trial = Trial(before=before, after=after, scene=scene, network=network)
+    accuracies, answers = trial.measured(triggers)
     marks = marks_of(claim) if claim else []
     chances = len(tried(marks, shown or {}))
     found: dict[str, Tried] = {}
     for mark in marks:
         name = f"{mark.name} {len(found) + 1}" if mark.name in found else mark.name
         if claim is not None and mark.stands_in == "answers":
-            found[name] = _taught(before, after, scene, task, claim, triggers, controls, network)
+            found[name] = trial.on_answers(claim, triggers, controls)
         else:
-            read = [verdict_on(mark, ticket, chances, shown) for ticket in (before, after)]
-            untold = mark.needs and not mark.needs.keys() & set(shown or {})
-            lacking = flag(next(iter(mark.needs))) if untold else ""
-            found[name] = Tried(*(replace(_decision(one), lacking=lacking) for one in read))
+            found[name] = trial.on_weights(mark, chances, shown or {})
     locks = bool(marks) and all(mark.locks for mark in marks)
     return AttackReport(
         accuracy=accuracies,
@@ -318,109 +251,6 @@ def attack_report(
         marks=found,
         promised=claim.accuracy if claim else None,
         locked=locks and claim is not None and claim.subject == tensor_digest(before.weights),
-        forged=None if forged is None else _tried(lambda: verify(after, forged, **(forged_shown or {}))),
+        forged=None if forged is None else decision_of(lambda: verify(after, forged, **(forged_shown or {}))),
         tolerance=tolerance,
     )
-
-
-def _decision(found: Verdict | InputError) -> Decision:
-    return Decision(None, str(found)) if isinstance(found, InputError) else Decision(found)
-
-
-def _tried(decide: Callable[[], Verdict]) -> Decision:
-    """Verifies; what is raised becomes the reason."""
-    try:
-        return Decision(decide())
-    except InputError as error:
-        return _decision(error)
-
-
-def _taught(
-    before: Ticket,
-    after: Ticket,
-    scene: Scene,
-    task: Task | None,
-    claim: Claim,
-    triggers: TriggerSet | None,
-    controls: Sequence[Ask],
-    network: nn.Module | None,
-) -> Tried:
-    """The claim on the trigger set, judged by the answers of both networks to the same images."""
-    if triggers is None:
-        hint = "give it: --triggers"
-        reason = str(bad_input("", "trigger set", "the claim's, to ask the network", "none", hint=hint))
-        return Tried(Decision(None, reason), Decision(None, reason))
-    nonce = scene.secret("decoys")
-
-    def decided(ask: Ask) -> Decision:
-        return _tried(lambda: verify_answers(claim, triggers, ask, controls=controls, nonce=nonce))
-
-    # Of a model that served another task the own recipe tells more than the thief's data.
-    own = None if task and task.fresh else task
-    asked = _ask(before, own, scene)
-    if network is not None:
-        return Tried(decided(asked), decided(_ask(before, task, scene, network)))
-    done = task and _of_the_thief(task, after, scene.recipe_for(before).arch)
-    return Tried(decided(asked), decided(_ask(after, done, scene)))
-
-
-def _ask(ticket: Ticket, task: Task | None, scene: Scene, given: nn.Module | None = None) -> Ask:
-    """Asks a model of this process, or a given one that takes the same images.
-
-    That it cannot be built is said when it is asked.
-    """
-
-    def ask(images: Pixels) -> Sequence[int | None]:
-        """The network's answers to images; InputError where it cannot be built."""
-        if task is not None:
-            network, normalisation = _network(ticket, task), Normalisation(task.data.mean, task.data.std)
-        else:
-            thief = None if ticket.recipe else scene.recipe
-            names = {"arch": thief.arch, "dataset": thief.dataset} if thief else {}
-            network, normalisation = network_of(ticket, images.shape[3], **names)
-        network = network if given is None else given
-        return ask_network(network.to(scene.engine.device), normalisation)(images)
-
-    return ask
-
-
-def _measured(
-    before: Ticket,
-    after: Ticket,
-    scene: Scene,
-    task: Task | None,
-    triggers: TriggerSet | None,
-    thief: nn.Module | None,
-) -> tuple[_Pair, _Pair]:
-    """Accuracies on the test split and on the trigger set, each (before, after)."""
-    if task is None:
-        return (None, None), (None, None)
-    data, precision, device = task.data, scene.recipe_for(before).precision, scene.engine.device
-    if thief is None:
-        thief = _network(after, _of_the_thief(task, after, scene.recipe_for(before).arch))
-    networks = [None if task.fresh else _network(before, task), thief]
-    for network in filter(None, networks):
-        scene.engine.prepare(network, precision)
-
-    def on(split: Split | None) -> _Pair:
-        found = [accuracy(n, split, data, device, precision) if n and split else None for n in networks]
-        return found[0], found[1]
-
-    with contextlib.ExitStack() as stack:
-        for network in filter(None, networks):
-            stack.enter_context(scene.engine.answering(network, precision, data.size))
-        return on(data.test), on(triggers.split if triggers else None)
-
-
-def _of_the_thief(task: Task, after: Ticket, arch: str) -> Task:
-    """The task with the network that the thief has then: it may be of another architecture."""
-    own = (after.recipe or {}).get("arch", arch)
-    if own == arch:
-        return task
-    return replace(task, network=build(own, task.data.classes, task.data.channels))
-
-
-def _network(ticket: Ticket, task: Task) -> nn.Module:
-    network = copy.deepcopy(task.network)
-    network.load_state_dict(weights_for(network.state_dict(), ticket.weights))
-    return network

@@ -30,6 +30,7 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
 from ticket_sig.cli.output import JsonFlag, progress, tell_verdict
+from ticket_sig.errors import bad_input
 
 _WHOM, _SERVER, _STATISTICS = "Whom to ask", "Server", "Statistics"
 
@@ -126,8 +127,6 @@ def command() -> Callable[..., None]:
 
 
 def _token(variable: str | None) -> str | None:
-    from ticket_sig.errors import bad_input
-
     if variable is None:
         return None
     token = os.environ.get(variable)

@@ -22,10 +22,13 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, printable, table
+from ticket_sig.errors import about
+from ticket_sig.options import flag, options_of
 
 if TYPE_CHECKING:
     from ticket_sig.attacks import Attack
-    from ticket_sig.attacks.report import AttackReport, Decision
+    from ticket_sig.attacks.report import AttackReport
+    from ticket_sig.attacks.trial import Decision
 
 Bundle = Annotated[Path, typer.Option("--out", help="Bundle to write; OUT.run keeps a training's state.")]
 Triggers = Annotated[
@@ -63,7 +66,6 @@ def run(
     """Runs the verb."""
     from ticket_sig.attacks import attack
     from ticket_sig.attacks.staging import Stage
-    from ticket_sig.errors import about
     from ticket_sig.formats import load, save
     from ticket_sig.training.run_folder import remove_run
 
@@ -108,8 +110,6 @@ def _command(name: str, kind: type[Attack]) -> Callable[..., None]:
 
 def _text(name: str, kind: type[Attack]) -> str:
     """What an attack does, with an example that gives all it requires."""
-    from ticket_sig.options import flag, options_of
-
     required = [f"{flag(f.name)} {f.name.upper()}" for f in options_of(kind) if f.default is MISSING]
     knows = ["--insider"] if kind.of_insiders else []
     words = ["ticket-sig attack", name, "MODEL", *required, "--claim CLAIM", *knows, "--out STOLEN"]

@@ -25,6 +25,8 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, print_json, printable, table
+from ticket_sig.errors import bad_input
+from ticket_sig.files import check_new, read_bytes
 
 Folder = Annotated[Path | None, typer.Argument(metavar="[transcript]", help="Folder that was recorded.")]
 Everything = Annotated[bool, typer.Option("--all", help="Train all segments again; so by default.")]
@@ -77,9 +79,6 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs the verb."""
-    from ticket_sig.errors import bad_input
-    from ticket_sig.files import check_new
-
     if (folder is None) == (not combine):
         found = "neither" if folder is None else "both"
         hint = "--combine goes before each record" if folder is not None else ""
@@ -122,7 +121,6 @@ def _audited(
 
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import load_dataset
-    from ticket_sig.files import read_bytes
     from ticket_sig.marks.trained import kept_in_training
     from ticket_sig.transcripts import Choice, Openings, Transcript, audit
     from ticket_sig.transcripts.openings import undisclosed

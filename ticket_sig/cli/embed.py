@@ -45,6 +45,8 @@ from ticket_sig.cli.output import (
     progress,
     tell_next,
 )
+from ticket_sig.files import read_bytes
+from ticket_sig.options import share
 
 if TYPE_CHECKING:
     from ticket_sig.marks.embed_in_files import PutIn, Written
@@ -96,7 +98,6 @@ def run(
     from ticket_sig.marks.embed import keep_apart, options_of_each
     from ticket_sig.marks.embed_in_files import embed_in_files
     from ticket_sig.marks.secret import outside
-    from ticket_sig.options import share
     from ticket_sig.training.memory import give_back_freed_memory
     from ticket_sig.transcripts import Transcript
     from ticket_sig.transcripts.link import tagged
@@ -137,7 +138,6 @@ _USE = (
 @contextmanager
 def _secret(file: Path | None, apart: bool, claim: Path) -> Iterator[Secret | bytes | None]:
     """What decides all that must look like chance; an owner's secret is made where there is none."""
-    from ticket_sig.files import read_bytes
     from ticket_sig.marks.secret import read_or_made
 
     if file is not None and apart:

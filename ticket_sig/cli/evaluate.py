@@ -19,6 +19,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, print_json, progress, table
+from ticket_sig.options import flag, one_of
 
 if TYPE_CHECKING:
     from ticket_sig.evaluation.networks import Evaluation
@@ -95,7 +96,6 @@ def run(
     """Runs the verb."""
     from ticket_sig.evaluation.evaluate import evaluate
     from ticket_sig.evaluation.outputs import check_installed, write_outputs
-    from ticket_sig.options import one_of
 
     check_installed()
     if standard is not None:
@@ -162,8 +162,6 @@ def _evaluation(names: Sequence[str], given: Mapping[str, Any]) -> Evaluation:
 
 def _again(names: Sequence[str], given: Mapping[str, Any]) -> str:
     """The command that gives the same report."""
-    from ticket_sig.options import flag
-
     pairs = [(flag(name), str(value)) for name, value in given.items() if value is not None]
     return shlex.join(["ticket-sig", "evaluate", *names, *(word for pair in pairs for word in pair)])
 

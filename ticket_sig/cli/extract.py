@@ -25,6 +25,8 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
 from ticket_sig.cli.output import JsonFlag, can_say, err, print_json, printable, progress
+from ticket_sig.errors import about, bad_input
+from ticket_sig.options import flag
 
 _PANEL = "QR codes without a claim"
 
@@ -74,9 +76,6 @@ def command() -> Callable[..., None]:
 
 def _without_claim(where: dict[str, Any], of_claim: dict[str, Any], *form: int | str | None) -> bool:
     """Whether a code is to be read without a claim; InputError where options contradict each other."""
-    from ticket_sig.errors import bad_input
-    from ticket_sig.options import flag
-
     asked = [flag(name) for name, value in where.items() if value is not None]
     known = [flag(name) for name, value in of_claim.items() if value is not None]
     if len(asked) > 1 or (asked and known):
@@ -89,7 +88,6 @@ def _without_claim(where: dict[str, Any], of_claim: dict[str, Any], *form: int |
 def _unclaimed(
     model: Path, mask: Path | None, place: str | None, form: dict[str, Any], png: Path | None, as_json: bool
 ) -> None:
-    from ticket_sig.errors import about
     from ticket_sig.formats.load import load
     from ticket_sig.marks.qr_code.placement import Placement
     from ticket_sig.marks.qr_code.unclaimed import PROVES_NOTHING, read_at, search
@@ -155,8 +153,6 @@ def _claimed(
 
 
 def _print_message(message: str) -> None:
-    from ticket_sig.errors import bad_input
-
     if sys.stdout.isatty():
         print(printable(message))
         return

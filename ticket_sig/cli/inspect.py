@@ -6,12 +6,18 @@ Example: ticket-sig inspect RUN/ticket --png maps.png
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, print_json, print_rows, printable, table, tell_next
+from ticket_sig.errors import some
+
+if TYPE_CHECKING:
+    from ticket_sig.claim import Claim
+    from ticket_sig.formats.load import Loaded
+    from ticket_sig.ticket import Ticket
 
 
 def run(
@@ -23,7 +29,6 @@ def run(
     """Runs the verb."""
     from ticket_sig import pictures
     from ticket_sig.claim import Claim
-    from ticket_sig.errors import some
     from ticket_sig.formats import load
     from ticket_sig.marks import marks_of
     from ticket_sig.transcripts.transcript import is_transcript
@@ -32,30 +37,14 @@ def run(
         _tell_transcript(model, as_json)
         return
     loaded = load(model, mask)
-    ticket, kept = loaded.ticket, loaded.ticket.mask
     claim = Claim.read(loaded.claim) if loaded.claim else None
     marks = marks_of(claim) if claim else []
     if png:
-        pictures.kernel_maps(png, kept, [frame for mark in marks if (frame := mark.frame())])
+        pictures.kernel_maps(png, loaded.ticket.mask, [frame for mark in marks if (frame := mark.frame())])
     if as_json:
-        layers = [{**vars(row), "shape": list(row.shape), "density": row.density} for row in kept.table()]
-        counts = {"kept": kept.kept, "total": kept.total, "density": kept.density, "layers": layers}
-        history = [entry.to_json() for entry in ticket.history]
-        found = {"history": history, "claim": claim and claim.to_json(), "png": png}
-        states = {**loaded.contained.to_json(), "entries_passed_over": loaded.contained.passed_over}
-        print_json({"kind": loaded.kind, **counts, **found, "passed_over": loaded.passed_over, **states})
+        print_json(_as_json(loaded, claim, png))
         return
-    rows: list[tuple[object, ...]] = []
-    for row in kept.table():
-        shape, kernels = "x".join(map(str, row.shape)), row.kept_kernels / max(1, row.kernels)
-        rows.append((row.name, shape, row.kept, f"{100 * row.density:.2f}", f"{100 * kernels:.2f}"))
-    rows.append(("all", "", kept.kept, f"{100 * kept.density:.2f}", ""))
-    out.print(table(f"{model} ({loaded.kind})", ("layer", "shape", "kept", "kept %", "kernels kept %"), rows))
-    for rate, times in ticket.pruning_rates().items():
-        out.print(f"pruned {times} {'time' if times == 1 else 'times'} by {100 * rate:g} %")
-    for entry in ticket.history:
-        tested = f", {entry.test:.2f} % test accuracy" if entry.test is not None else ""
-        out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
+    _tell_ticket(f"{model} ({loaded.kind})", loaded.ticket)
     for mark in marks:
         out.print(printable(f"claim: {mark}, signed {claim.created if claim else ''}"))
     if told := str(loaded.contained):
@@ -66,6 +55,32 @@ def run(
         out.print(printable(f"code passed over, not run: {some(loaded.passed_over)}"))
     if png:
         out.print(f"picture: {png}")
+
+
+def _as_json(loaded: Loaded, claim: Claim | None, png: Path | None) -> dict[str, object]:
+    """What a model file holds, for machines."""
+    kept = loaded.ticket.mask
+    layers = [{**vars(row), "shape": list(row.shape), "density": row.density} for row in kept.table()]
+    counts = {"kept": kept.kept, "total": kept.total, "density": kept.density, "layers": layers}
+    history = [entry.to_json() for entry in loaded.ticket.history]
+    found = {"history": history, "claim": claim and claim.to_json(), "png": png}
+    states = {**loaded.contained.to_json(), "entries_passed_over": loaded.contained.passed_over}
+    return {"kind": loaded.kind, **counts, **found, "passed_over": loaded.passed_over, **states}
+
+
+def _tell_ticket(title: str, ticket: Ticket) -> None:
+    """The layers of a ticket, and how it came about."""
+    kept, rows = ticket.mask, list[tuple[object, ...]]()
+    for row in kept.table():
+        shape, kernels = "x".join(map(str, row.shape)), row.kept_kernels / max(1, row.kernels)
+        rows.append((row.name, shape, row.kept, f"{100 * row.density:.2f}", f"{100 * kernels:.2f}"))
+    rows.append(("all", "", kept.kept, f"{100 * kept.density:.2f}", ""))
+    out.print(table(title, ("layer", "shape", "kept", "kept %", "kernels kept %"), rows))
+    for rate, times in ticket.pruning_rates().items():
+        out.print(f"pruned {times} {'time' if times == 1 else 'times'} by {100 * rate:g} %")
+    for entry in ticket.history:
+        tested = f", {entry.test:.2f} % test accuracy" if entry.test is not None else ""
+        out.print(f"{entry.step}: {100 * entry.density:.2f} % kept{tested}")
 
 
 def _tell_transcript(folder: Path, as_json: bool) -> None:

@@ -19,6 +19,8 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json, tell_next
+from ticket_sig.errors import bad_input
+from ticket_sig.files import read_bytes
 
 Folder = Annotated[Path, typer.Argument(help="Folder that was recorded.")]
 Number = Annotated[int | None, typer.Option("--segments", help="So many, drawn at random as by `audit`.")]
@@ -50,8 +52,6 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.datasets import load_dataset
-    from ticket_sig.errors import bad_input
-    from ticket_sig.files import read_bytes
     from ticket_sig.transcripts import Choice, Openings, Transcript, to_open
 
     hint = "--segment opens more beside it" if named else ""

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ticket_sig.cli.output import progress
+from ticket_sig.errors import bad_input
+from ticket_sig.files import check_new, check_room, read_json
+from ticket_sig.options import Options, one_named, option
 
 if TYPE_CHECKING:
     from ticket_sig.datasets import Dataset
     from ticket_sig.key_pair import KeyPair
     from ticket_sig.marks.trigger_set.triggers import TriggerSet
-    from ticket_sig.options import Options
     from ticket_sig.training.batches import TriggerBatch
     from ticket_sig.training.loop import Engine
     from ticket_sig.training.recipe import Recipe
@@ -141,8 +143,6 @@ def recipe(
 
 def sparse_of(name: str) -> bool | str:
     """`--sparse` as an `Engine` takes it."""
-    from ticket_sig.options import one_named
-
     return one_named(_SPARSE, "--sparse", name)
 
 
@@ -167,7 +167,6 @@ def engine(
 
 def trigger_set(path: Path | None, images: Dataset, order: str | None, fit: str | None) -> TriggerSet | None:
     """The triggers of a file or folder, as large as the images of a data set; None where none is named."""
-    from ticket_sig.errors import bad_input
     from ticket_sig.marks.trigger_set.triggers import read_triggers
 
     if path is not None:
@@ -179,7 +178,6 @@ def trigger_set(path: Path | None, images: Dataset, order: str | None, fit: str 
 
 def trigger_batch(taught: TriggerSet | None, size: int | None) -> TriggerBatch | None:
     """What of them is appended to every batch of a training."""
-    from ticket_sig.errors import bad_input
     from ticket_sig.training.batches import TriggerBatch
 
     if taught is not None:
@@ -198,8 +196,6 @@ def key_pair(path: Path | None, passphrase_env: str | None) -> KeyPair | None:
 
 def secret_of(variable: str | None, option: str) -> bytes | None:
     """The content of an environment variable; InputError where it is named and not set."""
-    from ticket_sig.errors import bad_input
-
     if variable is None:
         return None
     if not (value := os.environ.get(variable)):
@@ -222,8 +218,6 @@ def check_free(bundle: Path, force: bool) -> None:
 
 def check_place(path: Path, force: bool) -> None:
     """Checks, before the work, that an output can be written there; errors as of `check_free`."""
-    from ticket_sig.files import check_new, check_room
-
     if force:
         check_room(path)
     else:
@@ -238,7 +232,6 @@ def state_beside(bundle: Path) -> Path:
 
 def names_for(model: Path, arch: str | None = None, dataset: str | None = None) -> list[str]:
     """Options that name network and data set of a model, with what is to be filled in; none if it says so."""
-    from ticket_sig.files import read_json
     from ticket_sig.formats.bundle import TICKET, is_bundle
 
     known = is_bundle(model) and read_json(model / TICKET).get("recipe")
@@ -248,7 +241,6 @@ def names_for(model: Path, arch: str | None = None, dataset: str | None = None) 
 def data_for(model: Path) -> list[str]:
     """The option for the folder of a bundle's data set, to be filled in; none where that needs no folder."""
     from ticket_sig.datasets.registry import FREE
-    from ticket_sig.files import read_json
     from ticket_sig.formats.bundle import TICKET, is_bundle
 
     recipe = read_json(model / TICKET)["recipe"] if is_bundle(model) else None
@@ -262,7 +254,6 @@ def needed(carries: str = "") -> type[Options]:
         carries: only of marks that carry such a payload.
     """
     from ticket_sig.marks import MARKS
-    from ticket_sig.options import Options, option
 
     of_weights = [kind for kind in MARKS.values() if kind.stands_in != "answers"]
     kinds = [kind for kind in of_weights if carries in ("", kind.carries)]

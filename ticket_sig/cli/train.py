@@ -20,6 +20,7 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, percent, print_json, printable, tell_next
 from ticket_sig.cli.recording import recorder, tell_transcript, with_recording
+from ticket_sig.errors import InputError, about
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -64,7 +65,6 @@ def run(
     """Runs the verb."""
     from ticket_sig.claim import Claim
     from ticket_sig.datasets import load_dataset
-    from ticket_sig.errors import about
     from ticket_sig.formats import load
     from ticket_sig.lottery import retrain
     from ticket_sig.marks.trained import claim_after, kept_in_training
@@ -140,7 +140,6 @@ def _report(
     recorded: Mapping[str, Any],
     as_json: bool,
 ) -> None:
-    from ticket_sig.errors import InputError
     from ticket_sig.marks.trained import still_read
 
     after, read = ticket.history[-1], still_read(claim, ticket)

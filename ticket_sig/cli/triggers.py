@@ -20,6 +20,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, out, print_json
+from ticket_sig.errors import bad_input
 
 if TYPE_CHECKING:
     from ticket_sig.marks.trigger_set.triggers import TriggerSet
@@ -80,8 +81,6 @@ def run(
 
 def _refuse(folder: Path | None, others: Mapping[str, object]) -> None:
     """Refuses options that have no use: of a secret where a folder is read, or the other way round."""
-    from ticket_sig.errors import bad_input
-
     if given := [name for name, value in others.items() if value is not None]:
         expected, found = ("a new secret", "--folder") if folder else ("--folder", "none")
         raise bad_input("", ", ".join(given), expected, found)
@@ -92,7 +91,6 @@ def _extent(
 ) -> tuple[tuple[int, int, int], int]:
     """Size of the images and number of classes."""
     from ticket_sig.datasets import DATASETS
-    from ticket_sig.errors import bad_input
 
     if dataset is not None and dataset not in DATASETS:
         raise bad_input("", "dataset", f"one of {', '.join(DATASETS)}", repr(dataset))
@@ -107,7 +105,6 @@ def _new(
     path: Path | None, size: tuple[int, int, int], classes: int, count: int = 100
 ) -> tuple[TriggerSet, int]:
     """Writes a new secret; returns its triggers, and how many must be answered as claimed to verify."""
-    from ticket_sig.errors import bad_input
     from ticket_sig.marks.trigger_set.reading import matches_needed
     from ticket_sig.marks.trigger_set.triggers import TriggerSecret, write_secret
 

@@ -15,6 +15,7 @@ import typer
 
 from ticket_sig.cli import options
 from ticket_sig.cli.output import ForceFlag, JsonFlag, out, print_json
+from ticket_sig.errors import about, bad_input
 
 
 def run(
@@ -26,7 +27,6 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
-    from ticket_sig.errors import about, bad_input
     from ticket_sig.formats import load, save
     from ticket_sig.marks.key_mask.key import Key
     from ticket_sig.marks.key_mask.split import unlock

@@ -40,6 +40,8 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.declared import with_options
 from ticket_sig.cli.output import JsonFlag, out, print_rows, printable, progress, tell_next, tell_verdict
+from ticket_sig.errors import bad_input
+from ticket_sig.options import flag
 
 if TYPE_CHECKING:
     from ticket_sig.claim import Claim
@@ -90,11 +92,9 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.claim import Claim
-    from ticket_sig.errors import bad_input
     from ticket_sig.formats.load import contained_in
     from ticket_sig.marks import marks_of
     from ticket_sig.marks.mark import tried
-    from ticket_sig.options import flag
     from ticket_sig.verification.fidelity import fidelity_of_file
     from ticket_sig.verification.white_box import verify_file
 
@@ -122,16 +122,17 @@ def run(
     if link and link.problems and not as_json:
         out.print("transcript and claim do not fit")  # first, as it decides the exit code
     tell_verdict(verdict, accuracy, {"model": model, "claim": claim, **told}, as_json)
-    if link and not as_json:
-        print_rows(link.rows)
-    if str(held) and not as_json:
-        out.print(printable(str(held)))
-    for mark in () if as_json else unread:
-        out.print(printable(f"not looked at: {mark}; it needs {', '.join(map(flag, mark.needs))}"))
-    if left and not as_json:
-        out.print(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
-        named = options.names_for(model, arch, dataset)
-        tell_next("ask", model, *named, "--claim", claim, "--triggers", "FILE")
+    if not as_json:
+        if link:
+            print_rows(link.rows)
+        if str(held):
+            out.print(printable(str(held)))
+        for mark in unread:
+            out.print(printable(f"not looked at: {mark}; it needs {', '.join(map(flag, mark.needs))}"))
+        if left:
+            out.print(f"not looked at: {'; '.join(left)}. Ask the network, which may prove more:")
+            named = options.names_for(model, arch, dataset)
+            tell_next("ask", model, *named, "--claim", claim, "--triggers", "FILE")
     raise typer.Exit(0 if verdict.verified and not (link and link.problems) else 1)
 
 
@@ -144,8 +145,6 @@ def _descent(
     as_json: bool,
 ) -> None:
     """Whether a model descends from a reference; `others` are options that only a claim has a use for."""
-    from ticket_sig.errors import bad_input
-    from ticket_sig.options import flag
     from ticket_sig.verification.descended import descended_file
 
     if reference is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ticket_sig.datasets.data import Split, by_name
 from ticket_sig.datasets.entries import files_below
-from ticket_sig.digests import json_digest, tensor_digest
+from ticket_sig.digests import short_digest, tensor_digest
 from ticket_sig.errors import InputError
 from ticket_sig.files import cache_folder
 from ticket_sig.formats.safetensors_file import read_metadata, read_safetensors, write_safetensors
@@ -25,8 +25,8 @@ def cached(
     """
     digest = _fingerprint(folder, name, columns)
     try:
-        file = cache_folder() / f"{name}-{digest[:16]}.safetensors"
-    except RuntimeError:
+        file = cache_folder() / f"{name}-{digest}.safetensors"
+    except OSError:
         return read()
     with contextlib.suppress(InputError, KeyError, OSError):
         found = read_safetensors(file)
@@ -46,4 +46,4 @@ def _fingerprint(folder: Path, name: str, columns: Sequence[str]) -> str:
     states = {name: path.stat() if path.exists() else path.lstat() for name, path in found.items()}
     files = {file: [state.st_size, state.st_mtime_ns] for file, state in states.items()}
     read_as = {"format": _FORMAT, "name": name, "columns": list(columns)}
-    return json_digest({**read_as, "folder": str(folder.resolve()), "files": files}).removeprefix("sha256:")
+    return short_digest({**read_as, "folder": str(folder.resolve()), "files": files}, 16)

@@ -17,7 +17,7 @@ from torch import nn
 
 from ticket_sig.attacks import Scene
 from ticket_sig.datasets import Dataset
-from ticket_sig.digests import bytes_digest, json_digest, tensor_digest
+from ticket_sig.digests import bytes_digest, short_digest, tensor_digest
 from ticket_sig.evaluation.method import EvaluationTask, Instance, Method
 from ticket_sig.evaluation.modifications import FurtherMarks
 from ticket_sig.evaluation.settings import OVERWRITING, Applied, Settings, instance_secret, secret_of
@@ -185,7 +185,7 @@ class Networks:
                 model=task.model,
                 engine=task.engine,
                 run=task.folder,
-                seed=int(json_digest(identity).removeprefix("sha256:")[:8], 16),
+                seed=int(short_digest(identity, 8), 16),
             )
             marks = FurtherMarks(method=method, task=task, secret=further, there=there)
             return applied.modification.apply(before(), applied.intensity, scene, marks)
@@ -206,8 +206,7 @@ class Networks:
         self, name: str, identity: Identity, model: int, make: Callable[[EvaluationTask], Ticket]
     ) -> Ticket:
         """A network from its bundle; made by one process, while others wait, where there is none."""
-        digest = json_digest(identity).removeprefix("sha256:")[:16]
-        path = self.work / f"{name}-{digest}"
+        path = self.work / f"{name}-{short_digest(identity, 16)}"
         make_folder(self.work)
         with FileLock(path.with_name(f"{path.name}.lock")):
             if not is_bundle(path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -163,6 +163,14 @@ class Layer:
     def to_json(self) -> dict[str, Any]:
         """The same for a claim."""
         return {"name": self.name, "shape": list(self.shape), "kept": self.kept}
+
+
+def by_shape(layers: Iterable[Layer]) -> dict[tuple[int, ...], list[int]]:
+    """The numbers of the layers of each shape."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, layer in enumerate(layers):
+        groups.setdefault(layer.shape, []).append(number)
+    return groups
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
-from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +29,7 @@ from ticket_sig.formats.folder import REFERENCE, folder_of, has_model
 from ticket_sig.formats.load import shards_at
 from ticket_sig.formats.patch import copy_files, other_files
 from ticket_sig.formats.safetensors_file import read_safetensors
-from ticket_sig.formats.weights import Shards, is_safetensors, tensors_of
+from ticket_sig.formats.weights import Shards, tensors_of
 from ticket_sig.lottery.prune import prune_dense
 from ticket_sig.marks import MARKS, claim_of, marks_of
 from ticket_sig.marks.carrier import Carrier
@@ -66,7 +65,7 @@ class Written:
 
     Attributes:
         claim: what lies in its claim.json.
-        marks: that were put in, in this order.
+        marks: that were put in, in this asked.
         left_out: names of what lay beside the model and is not in the copy.
         dropped: marks of an earlier claim that no longer stand, and are not claimed any more.
         still: those of its marks that are claimed on.
@@ -136,53 +135,23 @@ def embed_in_files(
             transcript; `out` is taken, or holds the model itself, or lies in its folder.
         OSError: the disk is full; nothing is left behind.
     """
-    path, out = folder_of(Path(path)), Path(out)
-    own = Secrets.of(marks, secret)
-    in_parts = is_safetensors(path) and not is_bundle(path) and prune is None
-    _check_out(path, out, replace)
-    in_parts = in_parts and mask_file is None and transcript is None and len(marks) == 1
-    [name, *_] = marks
-    if in_parts and MARKS[name].entries is not Mark.entries and (weights := shards_at(path)) is not None:
-        beside = (weights.folder or path) / CLAIM
-        with about(path):
-            claim = beside if beside.is_file() else None
-            before = _Before.of(claim, tensors_of(weights), own, reference)
-        make = partial(MARKS[name].make, options=marks[name], secret=before.secrets.of_mark(name))
-        return _copy(path, weights, out, make, before, replace, progress)
-    check_overwrite(out, replace)
-    return _bundle(path, out, marks, own, mask_file, prune, transcript, reference, replace, progress)
-
-
-def _bundle(
-    path: Path,
-    out: Path,
-    marks: Mapping[str, Options],
-    own: Secrets,
-    mask_file: Path | None,
-    prune: float | None,
-    transcript: Transcript | None,
-    reference: bool,
-    replace: bool,
-    progress: Progress | None,
-) -> Written:
-    loaded = load(path, mask_file)
-    with about(path):
-        if loaded.sealed:
-            raise bad_input("", "sealed part", "none", "one: the ticket is locked", hint="unlock it first")
-        ticket, pruned = loaded.ticket, list[tuple[str, object]]()
-        if prune is not None:
-            ticket, count = prune_dense(ticket, prune), Mask.of_matrices(ticket.weights).kept
-            pruned = [("pruned", f"{count} weights kept before, {ticket.mask.kept} after")]
-        before = _Before.of(loaded.claim, ticket.weights, own, reference)
-    with whole_folder(out, replace=replace) as folder:
-        before.kept.write(ticket.weights, folder)  # now: the marks are put into these tensors
-        with about(path):
-            marked, put = _put_in(ticket, marks, before, progress)
-            put[0] = (put[0][0], [*pruned, *put[0][1]])
-            link = Link.of(transcript, ticket.mask, marked.mask).to_json() if transcript else None
-            written = _written(put, marked, before, link=link)
-        write_bundle(marked, folder, claim=written.claim.to_json())
-    return replaced(written, reference=before.kept.now_in(out))
+    asked = _Asked(
+        path=folder_of(Path(path)),
+        out=Path(out),
+        marks=marks,
+        secrets=Secrets.of(marks, secret),
+        mask_file=mask_file,
+        prune=prune,
+        transcript=transcript,
+        reference=reference,
+        replace=replace,
+        progress=progress,
+    )
+    _check_out(asked.path, asked.out, replace)
+    if (weights := asked.in_parts()) is not None:
+        return asked.copy(weights)
+    check_overwrite(asked.out, replace)
+    return asked.bundle()
 
 
 @dataclass(frozen=True)
@@ -252,70 +221,102 @@ class _Before:
     secrets: Secrets
     kept: Kept
 
-    @classmethod
-    def of(
-        cls, file: Path | None, weights: Mapping[str, Tensor], secrets: Secrets, reference: bool
-    ) -> _Before:
-        """As it is beside these weights.
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What is to be put into a copy of a model; attributes as of `embed_in_files`."""
+
+    path: Path
+    out: Path
+    marks: Mapping[str, Options]
+    secrets: Secrets
+    mask_file: Path | None
+    prune: float | None
+    transcript: Transcript | None
+    reference: bool
+    replace: bool
+    progress: Progress | None
+
+    def in_parts(self) -> Shards | None:
+        """The files that are copied as they are but for single entries; None where a bundle is written."""
+        [name, *more] = self.marks
+        bare = self.mask_file is None and self.prune is None and self.transcript is None
+        return shards_at(self.path) if bare and not more and MARKS[name].entries is not Mark.entries else None
+
+    def copy(self, weights: Shards) -> Written:
+        """Copies the files, with the entries that make the mark."""
+        [(name, options)] = self.marks.items()
+        beside = (weights.folder or self.path) / CLAIM
+        with about(self.path):
+            before = self._before(beside if beside.is_file() else None, tensors_of(weights))
+            one = MARKS[name].make(weights, options, before.secrets.of_mark(name))
+            changed = one.entries(weights)
+            assert changed is not None
+            others, left_out = other_files(weights)
+        with whole_folder(self.out, replace=self.replace) as folder:
+            copy_files(weights, folder, changed, self.progress)
+            for source in others:
+                shutil.copyfile(source, folder / source.name)
+            before.kept.write(None, folder)
+            left = tuple(name for name in left_out if name not in (CLAIM, REFERENCE))
+            with about(self.path):
+                after = Shards(folder)
+                written = _written([(one, one.facts(weights, after))], after, before, left)
+            write_json(folder / CLAIM, written.claim.to_json(), SECRET)
+        return replaced(written, reference=before.kept.now_in(self.out))
+
+    def bundle(self) -> Written:
+        """Writes a bundle of the whole model."""
+        loaded = load(self.path, self.mask_file)
+        with about(self.path):
+            if loaded.sealed:
+                found, hint = "one: the ticket is locked", "unlock it first"
+                raise bad_input("", "sealed part", "none", found, hint=hint)
+            ticket, pruned = loaded.ticket, list[tuple[str, object]]()
+            if self.prune is not None:
+                ticket, count = prune_dense(ticket, self.prune), Mask.of_matrices(ticket.weights).kept
+                pruned = [("pruned", f"{count} weights kept before, {ticket.mask.kept} after")]
+            before = self._before(loaded.claim, ticket.weights)
+        with whole_folder(self.out, replace=self.replace) as folder:
+            before.kept.write(ticket.weights, folder)  # now: the marks are put into these tensors
+            with about(self.path):
+                marked, put = self._put_in(ticket, before)
+                put[0] = (put[0][0], [*pruned, *put[0][1]])
+                searched = self.transcript
+                link = Link.of(searched, ticket.mask, marked.mask).to_json() if searched else None
+                written = _written(put, marked, before, link=link)
+            write_bundle(marked, folder, claim=written.claim.to_json())
+        return replaced(written, reference=before.kept.now_in(self.out))
+
+    def _before(self, file: Path | None, weights: Mapping[str, Tensor]) -> _Before:
+        """What there is beside these weights.
 
         Args:
-            file: of the earlier claim.
-            reference: whether there is to be one.
+            file: of an earlier claim.
 
         Raises:
             InputError: the claim is damaged, or of another secret; as `Kept.of`.
         """
         claim = Claim.read(file) if file else None
-        return cls(
+        return _Before(
             claim=claim,
             marks=marks_of(claim) if claim else [],
-            secrets=_beside(claim, secrets),
-            kept=Kept.of(claim, reference_beside(file), weights, reference),
+            secrets=_beside(claim, self.secrets),
+            kept=Kept.of(claim, reference_beside(file), weights, self.reference),
         )
 
-
-def _put_in(
-    ticket: Ticket, marks: Mapping[str, Options], beside: _Before, progress: Progress | None
-) -> tuple[Ticket, list[tuple[Mark, Rows]]]:
-    """The ticket with all marks in it, and what each did; its weights are changed in place."""
-    put: list[tuple[Mark, Rows]] = []
-    if progress:
-        progress.begin("marks", len(marks))
-    given = beside.secrets, beside.marks, beside.kept.digest
-    for one, before, after in steps(ticket, marks, *given, in_place=True):
-        put.append((one, one.facts(before, after)))
-        ticket = after
-        if progress:
-            progress.advance(len(put), one.name)
-    return ticket, put
-
-
-def _copy(
-    path: Path,
-    weights: Shards,
-    out: Path,
-    make: Callable[[Model], Mark],
-    before: _Before,
-    replace: bool,
-    progress: Progress | None,
-) -> Written:
-    with about(path):
-        one = make(weights)
-        changed = one.entries(weights)
-        assert changed is not None
-        others, left_out = other_files(weights)
-    with whole_folder(out, replace=replace) as folder:
-        copy_files(weights, folder, changed, progress)
-        for source in others:
-            shutil.copyfile(source, folder / source.name)
-        before.kept.write(None, folder)
-        left = tuple(name for name in left_out if name not in (CLAIM, REFERENCE))
-        with about(path):
-            after = Shards(folder)
-            put = [(one, one.facts(weights, after))]
-            written = _written(put, after, before, left)
-        write_json(folder / CLAIM, written.claim.to_json(), SECRET)
-    return replaced(written, reference=before.kept.now_in(out))
+    def _put_in(self, ticket: Ticket, beside: _Before) -> tuple[Ticket, list[tuple[Mark, Rows]]]:
+        """The ticket with all marks in it, and what each did; its weights are changed in place."""
+        put: list[tuple[Mark, Rows]] = []
+        if self.progress:
+            self.progress.begin("marks", len(self.marks))
+        given = beside.secrets, beside.marks, beside.kept.digest
+        for one, before, after in steps(ticket, self.marks, *given, in_place=True):
+            put.append((one, one.facts(before, after)))
+            ticket = after
+            if self.progress:
+                self.progress.advance(len(put), one.name)
+        return ticket, put
 
 
 def _beside(claimed: Claim | None, secrets: Secrets) -> Secrets:

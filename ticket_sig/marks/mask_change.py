@@ -40,7 +40,7 @@ def with_mask(ticket: Ticket, mask: Mask, secret: bytes, *, in_place: bool = Fal
 
 def moved(before: Mask, after: Mask) -> int:
     """How many weights came back while a mark was written; as many others went."""
-    return sum(int(torch.count_nonzero(kept > before[name])) for name, kept in after.items())
+    return after.outside(before)
 
 
 def _changed(layer: Tensor, kept: Tensor, back: Tensor, values: Tensor) -> Tensor:

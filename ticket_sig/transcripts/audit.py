@@ -1,22 +1,17 @@
 """Auditing a transcript: what it commits to is computed again, and segments are trained again, bit for bit.
 
-Valid is only what is exact. Where bits differ on another numerical stack, an auditor can say how far, and
-"consistent" at most: a tolerance that admits honest training on other machines admits forgeries, too (Zhang
-et al., S&P 2022). Source: Jia et al., Proof-of-Learning, S&P 2021, and what is held sound since.
+Source: Jia et al., Proof-of-Learning, S&P 2021, and what is held sound since.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.registry import DATASETS
@@ -32,72 +27,25 @@ from ticket_sig.training.loop import Engine, Run, plain_weights
 from ticket_sig.training.marks import KeptMark
 from ticket_sig.training.recipe import Recipe
 from ticket_sig.training.teacher import Teacher
-from ticket_sig.transcripts.choice import Choice, chance_missed, to_replay
+from ticket_sig.transcripts.choice import Choice, to_replay
 from ticket_sig.transcripts.detectors import Seen, look_at_all
 from ticket_sig.transcripts.manifest import code_facts, stack
 from ticket_sig.transcripts.openings import Openings, undisclosed
+from ticket_sig.transcripts.outcome import Audit, Replayed, differing, judged, refuted
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, state_file
 from ticket_sig.transcripts.replay import replay, threads
 from ticket_sig.transcripts.retrace import Retracer
-from ticket_sig.transcripts.states import GROUPS, State
+from ticket_sig.transcripts.states import State
 from ticket_sig.transcripts.transcript import (
-    Damaged,
     Forged,
     Segment,
     Transcript,
     check_data,
     check_kind,
+    check_lengths,
     forged,
+    thread_count,
 )
-
-VALID, INVALID = "valid", "invalid"
-CONSISTENT, INCONSISTENT = "consistent", "inconsistent"
-_OVER_UPDATE = "l2 over update"
-_MOST_STEPS = 10**7
-_NEAR = 0.5  # of a segment's own update: a replay on another stack that is farther off is inconsistent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Audit:
-    """What an audit found.
-
-    Attributes:
-        outcome: "valid", "invalid", or on another numerical stack "consistent" or "inconsistent".
-        reasons: why it is not valid; each names file, field and step.
-        replayed: segments that were trained again, those that detectors suspected among them.
-        suspected: by detectors, and why.
-        foreseen: how many of those that were trained again a liar could foresee: suspected ones, or all where
-            none were drawn.
-        differences: what is another in this stack than in the manifest's, {name: (theirs, ours)}.
-        errors: of replays that were not exact, by segment: norms of the difference of the parameters.
-        damaged: a file is another than the chain says, which anybody can have done who had the folder.
-        opened: where not all of the data set was seen: numbers of the samples that were, and of all.
-    """
-
-    transcript: Transcript
-    outcome: str
-    reasons: Sequence[str] = ()
-    replayed: Sequence[Segment] = ()
-    suspected: Mapping[Segment, str] = field(default_factory=dict)
-    foreseen: int = 0
-    differences: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
-    errors: Mapping[Segment, Mapping[str, float]] = field(default_factory=dict)
-    damaged: bool = False
-    opened: tuple[int, int] | None = None
-
-    @property
-    def valid(self) -> bool:
-        """Whether everything that was looked at is exact."""
-        return self.outcome == VALID
-
-    @property
-    def segments(self) -> int:
-        """How many there are."""
-        return len(self.transcript.segments)
-
-    def missed(self, forged: int) -> float:
-        """The chance that so many forged segments were not trained again, where a liar put them best."""
-        return chance_missed(self.segments - self.foreseen, len(self.replayed) - self.foreseen, forged)
 
 
 def audit(
@@ -159,27 +107,6 @@ def to_open(
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """A segment, the tensors that a replay gives other bits for, and how far its parameters are off."""
-
-    segment: Segment
-    differ: Sequence[str]
-    norms: Mapping[str, float]
-
-    @classmethod
-    def of(
-        cls, segment: Segment, start: State, end: State, again: State, on_the_way: Sequence[str] = ()
-    ) -> Replayed:
-        """Compares the recorded end of a segment with that of a replay.
-
-        Args:
-            on_the_way: what differed at boundaries of which the digests alone are kept.
-        """
-        differ = [*on_the_way, *end.differing(again)]
-        return cls(segment, differ, _norms(start, end, again) if differ else {})
-
-
-@dataclass(frozen=True)
 class _Training:
     """A training that is to be checked, and what it takes to do it again."""
 
@@ -204,13 +131,7 @@ class _Training:
             masks = self._retracer(initial).masks()
             seen = list(self._look(partial(self._state, masks)))
         except Forged as error:
-            found = Audit(
-                transcript=self.transcript,
-                outcome=INVALID,
-                reasons=[str(error)],
-                differences=differences,
-                damaged=isinstance(error, Damaged),
-            )
+            found = refuted(self.transcript, error, differences)
         else:
             replays = partial(self._replays, masks)
             found = judged(self.transcript, seen, choice, self._per_epoch, differences, replays)
@@ -254,7 +175,7 @@ class _Training:
         manifest, made_with = self.transcript.manifest, self.engine.prepare(self.model, self.recipe.precision)
         ours = {**stack(made_with), "code": code_facts()["digest"]}
         theirs = {**manifest.stack, "code": manifest.code.get("digest")}
-        return {n: (theirs.get(n), ours.get(n)) for n in theirs | ours if theirs.get(n) != ours.get(n)}
+        return differing(theirs, ours)
 
     def _check_names(self) -> None:
         """What `inspect` shows and nothing is computed from: a data set by another name, another start."""
@@ -354,109 +275,12 @@ class _Training:
             self.engine.progress.advance(done := done + segment.last - segment.first, str(segment))
 
 
-def check_lengths(transcript: Transcript) -> None:
-    """Forged where a segment is longer than the manifest says; InputError where nobody could train it."""
-    for segment in transcript.segments:
-        if segment.last - segment.first > _MOST_STEPS:
-            expected = f"at most {_MOST_STEPS} steps from state to state"
-            raise bad_input(transcript.folder / CHAIN, str(segment)[:80], expected, "more")
-    for level in transcript.levels:
-        for first, last in pairwise(one.fields["step"] for one in level.boundaries):
-            if last - first > transcript.manifest.segment:
-                expected = f"a boundary every {transcript.manifest.segment} steps"
-                where = str(Segment(level.number, first, last))
-                raise forged(transcript.folder / CHAIN, where, expected, "none between")
-
-
-def judged(
-    transcript: Transcript,
-    seen: Sequence[Seen],
-    choice: Choice,
-    per_epoch: int,
-    differences: Mapping[str, tuple[Any, Any]],
-    replays: Callable[[Sequence[Segment]], Iterator[Replayed]],
-) -> Audit:
-    """The audit of a transcript in which nothing but the segments is left to check.
-
-    Args:
-        seen: what the detectors saw, of all segments.
-        replays: trains segments again.
-
-    Raises:
-        InputError: there are no segments, or fewer than are asked for.
-    """
-    chosen, suspected = to_replay(transcript, seen, choice, per_epoch)
-    wrong = [one for one in replays(chosen) if one.differ]
-    errors = {one.segment: one.norms for one in wrong}
-    return Audit(
-        transcript=transcript,
-        outcome=_outcome(errors, bool(differences)),
-        reasons=[_reason(transcript, one) for one in wrong],
-        replayed=chosen,
-        suspected=suspected,
-        foreseen=len(suspected if choice.drawn else chosen),
-        differences=differences,
-        errors=errors,
-    )
-
-
-def _reason(transcript: Transcript, one: Replayed) -> str:
-    segment, names = one.segment, one.differ
-    where = state_file(transcript.folder, segment.level, segment.last)
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    expected = f"what training on from step {segment.first} gives"
-    return str(bad_input(where, f"{names[0]} of step {segment.last}", expected, f"another{more}"))
-
-
-def _outcome(errors: Mapping[Segment, Mapping[str, float]], other_stack: bool) -> str:
-    if not errors:
-        return VALID
-    if not other_stack:
-        return INVALID
-    near = all(v <= _NEAR for norms in errors.values() for n, v in norms.items() if n.endswith(_OVER_UPDATE))
-    return CONSISTENT if near else INCONSISTENT
-
-
-def _norms(start: State, recorded: State, again: State) -> dict[str, float]:
-    """l1, l2, l-infinity and cosine distance of a replay, and l2 over the segment's own update.
-
-    The first four are of the parameters. Over the update are optimizer and buffers, too: who chooses those
-    moves the parameters as he likes.
-    """
-    norms, over_update = dict[str, float](), dict[str, float]()
-    for group in GROUPS:
-        begun, theirs, ours = (_flat(group, one, recorded, again) for one in (start, recorded, again))
-        off, update = ours - theirs, float((theirs - begun).norm())
-        if group == "parameters":
-            norms |= {"l1": float(off.norm(1)), "l2": float(off.norm()), "linf": float(off.norm(torch.inf))}
-            norms["cos"] = float(1 - cosine_similarity(ours, theirs, dim=0))
-        name = _OVER_UPDATE if group == "parameters" else f"{group}, {_OVER_UPDATE}"
-        over_update[name] = float(off.norm()) / max(update, 1e-30)
-    return norms | over_update
-
-
-def _flat(group: str, state: State, *both: State) -> Tensor:
-    """The tensors of a group that any of two states has, without counts; where this one has none, zeros."""
-    there = {n: t for one in both for n, t in getattr(one, group).items()}
-    known: dict[str, Tensor] = {n: t for n, t in there.items() if t.is_floating_point()}
-    found = {name: getattr(state, group).get(name, torch.zeros_like(t)) for name, t in known.items()}
-    return torch.cat([torch.zeros(0, dtype=torch.float64), *(t.double().flatten() for t in found.values())])
-
-
 def as_recorded(transcript: Transcript, engine: Engine) -> Engine:
     """The engine, sparse or not as that of the transcript; InputError where the manifest says neither."""
     if engine.device.type != "cpu":
         return replace(engine, sparse=False)
     with about(transcript.folder / MANIFEST):
         return replace(engine, sparse=transcript.manifest.stack.get("sparse", False))
-
-
-def thread_count(transcript: Transcript) -> int:
-    """How many it was trained with; InputError where the manifest says no such number."""
-    count = transcript.manifest.stack.get("threads")
-    if type(count) is not int or not 1 <= count <= 1024:
-        raise bad_input(transcript.folder / MANIFEST, "threads", "1 to 1024", repr(count)[:80])
-    return count
 
 
 def _check_kept(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ticket_sig.digests import bytes_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.prf import keyed_words
 from ticket_sig.transcripts.detectors import Seen, suspects
@@ -38,10 +40,9 @@ class Choice:
             if value is not None and value < 1:
                 raise bad_input("", name, "1 or more", str(value))
 
-    @property
-    def drawn(self) -> bool:
-        """Whether nobody could foresee which: by a known seed a liar tries heads until he is spared."""
-        return self.number is not None and self.seed != b""
+    def to_json(self) -> dict[str, Any]:
+        """As a record of an audit tells it: of the seed the digest."""
+        return {"segments": self.number, "top_q": self.top, "seed": bytes_digest(self.seed)}
 
     def chosen(
         self, segments: Sequence[Segment], updates: Mapping[Segment, float], head: str, per_epoch: int
@@ -88,6 +89,21 @@ def to_replay(
     updates = {one.segment: one.update for one in seen}
     drawn = choice.chosen(transcript.segments, updates, transcript.chain.head, per_epoch)
     return sorted({*drawn, *suspected}), suspected
+
+
+def foreseen(
+    replayed: Iterable[Segment], choice: Mapping[str, Any], suspected: Container[str]
+) -> frozenset[Segment]:
+    """The segments that a liar could foresee: the suspected ones; where none were drawn, all.
+
+    By a seed that everybody knows nothing is drawn: he tries heads until he is spared.
+
+    Args:
+        choice: as a record tells it (`Choice.to_json`).
+        suspected: by detectors, as a record names them (`str(segment)`).
+    """
+    drawn = choice.get("segments") is not None and choice.get("seed") != bytes_digest(b"")
+    return frozenset(one for one in replayed if not drawn or str(one) in suspected)
 
 
 def chance_missed(segments: int, replayed: int, forged: int) -> float:

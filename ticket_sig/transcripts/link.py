@@ -7,13 +7,12 @@ the code was written into. Neither can be changed afterwards without the other.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ticket_sig.claim import Claim
+from ticket_sig.digests import DIGEST
 from ticket_sig.errors import bad_input
 from ticket_sig.fields import matching, whole
 from ticket_sig.mask import Mask
@@ -52,13 +51,12 @@ class Link:
         if mask != searched:
             found = f"another mask, which keeps {mask.kept} of {mask.total} weights"
             raise bad_input(transcript.folder, "transcript", "the one of this ticket's search", found)
-        moved = sum(int(torch.count_nonzero(kept & ~signed[name])) for name, kept in searched.items())
-        return cls(transcript.chain.head, searched.kept, moved)
+        return cls(transcript.chain.head, searched.kept, searched.outside(signed))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Link:
         """Reads a claim's field; InputError where it is damaged."""
-        head = matching(value, "head", "sha256:[0-9a-f]{64}")
+        head = matching(value, "head", DIGEST)
         return cls(head, whole(value, "kept", least=0), whole(value, "moved", least=0))
 
     def to_json(self) -> dict[str, Any]:
@@ -150,37 +148,46 @@ def linked(
         raise bad_input(claim.source, "transcript", "one that the claim names", "none", hint=hint)
     link, searched = Link.from_json(claim.transcript), transcript.mask()
     searched.check_shapes(suspect, "suspect")
-    outside = sum(int(torch.count_nonzero(suspect[name] & ~kept)) for name, kept in searched.items())
-    problems = []
-    if link.head != transcript.chain.head:
-        problems.append(f"its head is {transcript.chain.head}, the claim's is {link.head}")
-    if not any(str(one.fields.get("message")).endswith(_tag(transcript.chain.head)) for one in claim.marks):
-        problems.append("no claimed message carries its head")
-    if link.kept != searched.kept:
-        problems.append(f"its mask keeps {searched.kept} weights, by the claim {link.kept}")
+    outside = suspect.outside(searched)
+    by_chance = sum(int(suspect[n].sum()) * float((~kept).double().mean()) for n, kept in searched.items())
+    problems = [*_unfit(claim, link, transcript.chain.head, searched)]
     if link.moved > movable:
         problems.append(f"its marks have room for {movable} weights, by the claim signing moved {link.moved}")
     if outside > link.moved:
         problems.append(f"{outside} weights lie outside its mask, and signing moved {link.moved}")
-    by_chance = sum(int(suspect[n].sum()) * float((~kept).double().mean()) for n, kept in searched.items())
     # Where nothing was pruned every network fits; a code, though, is never written into such a mask.
     if outside >= _FEW * by_chance and (by_chance or movable):
         problems.append(f"{outside} weights lie outside its mask, {by_chance:.0f} do by chance")
     own = [r for r in records if r.head == transcript.chain.head and r.auditor]
+    return Linked(
+        link=link,
+        problems=problems,
+        outside=outside,
+        by_chance=by_chance,
+        segments=len(transcript.segments),
+        audits=_covered(own, transcript.segments),
+        invalid=[str(one.auditor) for one in own if one.against],
+        signer=transcript.signer,
+        passed_over=len(records) - sum(bool(one.covered) or one.against for one in own),
+    )
+
+
+def _unfit(claim: Claim, link: Link, head: str, searched: Mask) -> Iterator[str]:
+    """Why a claim is not on the mask that a transcript of this head searched."""
+    if link.head != head:
+        yield f"its head is {head}, the claim's is {link.head}"
+    if not any(str(one.fields.get("message")).endswith(_tag(head)) for one in claim.marks):
+        yield "no claimed message carries its head"
+    if link.kept != searched.kept:
+        yield f"its mask keeps {searched.kept} weights, by the claim {link.kept}"
+
+
+def _covered(records: Sequence[Record], segments: Sequence[Segment]) -> dict[str, int]:
+    """How many segments each auditor covered; InputError where one is none of the transcript's."""
     covered: dict[str, set[Segment]] = {}
-    for one in own:
-        if strange := one.covered - set(transcript.segments):
+    for one in records:
+        if strange := one.covered - set(segments):
             raise bad_input(f"record by {one.auditor}", "replayed", "segments of it", str(min(strange)))
         if one.covered:
             covered.setdefault(str(one.auditor), set()).update(one.covered)
-    return Linked(
-        link,
-        problems,
-        outside,
-        by_chance,
-        len(transcript.segments),
-        {key: len(segments) for key, segments in covered.items()},
-        [str(one.auditor) for one in own if one.against],
-        transcript.signer,
-        len(records) - sum(bool(one.covered) or one.against for one in own),
-    )
+    return {auditor: len(found) for auditor, found in covered.items()}

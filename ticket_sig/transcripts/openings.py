@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.datasets.data import PartialSplit, Split
+from ticket_sig.digests import DIGEST
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import check_format, entry, image_size, matching, parse_json, whole
 from ticket_sig.formats.safetensors_file import (
@@ -106,7 +107,7 @@ class Openings:
             raise bad_input(path, "format", repr(FORMAT), "none", hint="write it with `open`") from None
         check_format(said, path, FORMAT, FORMAT_VERSION)
         _check_layout(path, layout)
-        head = matching(said, "head", "sha256:[0-9a-f]{64}", path)
+        head = matching(said, "head", DIGEST, path)
         return cls(source=path, head=head, **read_safetensors(path))
 
     def checked(self, transcript: Transcript) -> Dataset:

@@ -9,20 +9,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ticket_sig.digests import bytes_digest, json_digest
+from ticket_sig.digests import DIGEST, json_digest
 from ticket_sig.errors import about, bad_input
 from ticket_sig.fields import check_format, entry, matching, whole
 from ticket_sig.files import read_json, write_json
 from ticket_sig.key_pair import PUBLIC, KeyPair, is_signed
-from ticket_sig.transcripts.audit import CONSISTENT, INCONSISTENT, INVALID, VALID, Audit
-from ticket_sig.transcripts.choice import Choice, chance_missed
+from ticket_sig.transcripts.choice import Choice, chance_missed, foreseen
+from ticket_sig.transcripts.outcome import CONSISTENT, INCONSISTENT, INVALID, VALID, Audit
 from ticket_sig.transcripts.transcript import Segment
 from ticket_sig.version import VERSION
 
 FORMAT, FORMAT_VERSION = "ticket_sig audit", 1
 FORGED = (1, 5, 10)  # numbers of forged segments whose chance to be missed is told
 _DOMAIN = b"ticket_sig audit record\n"
-_HEAD = "sha256:[0-9a-f]{64}"
 
 
 def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def to_json(audit: Audit, choice: Choice) -> dict[str, Any]:
         "segments": audit.segments,
         "replayed": [[s.level, s.first, s.last] for s in audit.replayed],
         "suspected": {str(segment): why for segment, why in audit.suspected.items()},
-        "chosen": {"segments": choice.number, "top_q": choice.top, "seed": bytes_digest(choice.seed)},
+        "chosen": choice.to_json(),
         "chance_missed": {str(b): audit.missed(b) for b in FORGED if b <= audit.segments},
         "differences": {name: list(values) for name, values in audit.differences.items()},
         "opened": audit.opened and dict(zip(("samples", "of"), audit.opened, strict=True)),
@@ -108,14 +107,13 @@ class Record:
             segments = whole(value, "segments", "record", 0)
             replayed = frozenset(_segment(one) for one in entry(value, "replayed", list, "record"))
             _check_apart(replayed, segments)
-            head = matching(value, "head", _HEAD, "record")
+            head = matching(value, "head", DIGEST, "record")
             covered = replayed if outcome == VALID else frozenset[Segment]()
             opened = value.get("opened") is not None and bool(entry(value, "opened", dict, "record"))
             damaged = value.get("damaged") is True
-            foreseen = _foreseen(value, covered)
-            return cls(
-                head, outcome, segments, covered, _auditor(value, signature), opened, damaged, foreseen
-            )
+            how = [entry({name: {}, **value}, name, dict, "record") for name in ("chosen", "suspected")]
+            auditor = _auditor(value, signature)
+            return cls(head, outcome, segments, covered, auditor, opened, damaged, foreseen(covered, *how))
 
 
 @dataclass(frozen=True)
@@ -164,13 +162,6 @@ def combine(records: Mapping[Path, Record]) -> Combined:
         opened=sum(record.opened for record in records.values()),
         foreseen=len(frozenset[Segment]().union(*(record.foreseen for record in records.values()))),
     )
-
-
-def _foreseen(value: Mapping[str, Any], covered: frozenset[Segment]) -> frozenset[Segment]:
-    """Of the segments covered, those that detectors suspect; all, where none were drawn."""
-    chosen, suspected = (entry({name: {}, **value}, name, dict, "record") for name in ("chosen", "suspected"))
-    drawn = chosen.get("segments") is not None and chosen.get("seed") != bytes_digest(b"")
-    return frozenset(one for one in covered if not drawn or str(one) in suspected)
 
 
 def _check_apart(covered: Collection[Segment], segments: int) -> None:

@@ -21,6 +21,8 @@ from ticket_sig.transcripts.recording import CHAIN, MANIFEST, MASK, SIGNATURES, 
 from ticket_sig.transcripts.signatures import Signature, read_signatures
 from ticket_sig.transcripts.states import State
 
+_MOST_STEPS = 10**7  # of a segment
+
 
 class Forged(InputError):
     """Something in a transcript contradicts what it commits to: it is not valid."""
@@ -203,6 +205,28 @@ def check_data(transcript: Transcript, data: Dataset) -> None:
             hint = "show the very data set that was trained on"
             where = transcript.folder / MANIFEST
             raise bad_input(where, f"data, {name}", repr(committed)[:90], repr(value)[:90], hint=hint)
+
+
+def check_lengths(transcript: Transcript) -> None:
+    """Forged where a segment is longer than the manifest says; InputError where nobody could train it."""
+    for segment in transcript.segments:
+        if segment.last - segment.first > _MOST_STEPS:
+            expected = f"at most {_MOST_STEPS} steps from state to state"
+            raise bad_input(transcript.folder / CHAIN, str(segment)[:80], expected, "more")
+    for level in transcript.levels:
+        for first, last in pairwise(one.fields["step"] for one in level.boundaries):
+            if last - first > transcript.manifest.segment:
+                expected = f"a boundary every {transcript.manifest.segment} steps"
+                where = str(Segment(level.number, first, last))
+                raise forged(transcript.folder / CHAIN, where, expected, "none between")
+
+
+def thread_count(transcript: Transcript) -> int:
+    """How many it was trained with; InputError where the manifest says no such number."""
+    count = transcript.manifest.stack.get("threads")
+    if type(count) is not int or not 1 <= count <= 1024:
+        raise bad_input(transcript.folder / MANIFEST, "threads", "1 to 1024", repr(count)[:80])
+    return count
 
 
 def _levels(chain: Chain, path: Path) -> tuple[list[Level], Entry | None]:

@@ -13,8 +13,6 @@ from support import taught
 from support.command_line import Outcome
 
 from ticket_sig import InputError
-from ticket_sig.files import write_json
-from ticket_sig.marks.trigger_set.triggers import write_secret
 
 # To import it takes a second, and only a process that runs these tests has to.
 pytestmark = pytest.mark.skipif(find_spec("mlserver") is None, reason="needs mlserver")
@@ -48,9 +46,7 @@ def test_a_bundle_that_cannot_be_served_is_named(tmp_path: Path) -> None:
 @pytest.fixture
 def claim(tmp_path: Path) -> list[object]:
     """The options that show the claim and its triggers."""
-    write_json(tmp_path / "claim.json", taught.claim().to_json())
-    write_secret(taught.SECRET, tmp_path / "triggers.json")
-    return ["--claim", tmp_path / "claim.json", "--triggers", tmp_path / "triggers.json"]
+    return taught.shown_in(tmp_path)
 
 
 @pytest.mark.parametrize(("model", "code"), [("mine", 0), ("innocent", 1)])

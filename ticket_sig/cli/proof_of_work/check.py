@@ -18,6 +18,7 @@ import typer
 from ticket_sig.cli import options
 from ticket_sig.cli.output import JsonFlag, tell_verdict
 from ticket_sig.cli.proof_of_work.mine import ARCH, DATASET, Block, Text
+from ticket_sig.errors import about
 
 
 def run(
@@ -32,7 +33,6 @@ def run(
 ) -> None:
     """Runs the verb."""
     from ticket_sig.datasets import load_dataset
-    from ticket_sig.errors import about
     from ticket_sig.proof_of_work import Challenge, Difficulty, check, read_solution
 
     challenge = Challenge.of(block, text, Difficulty(**given), arch)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ticket_sig.errors import InputError, not_there
 from ticket_sig.formats.names import found_elsewhere, names_in
-from ticket_sig.marks.carrier import Layer, Measured
+from ticket_sig.marks.carrier import Layer, Measured, by_shape
 from ticket_sig.marks.mark import check_dtype
 from ticket_sig.marks.message_code import Signs
 from ticket_sig.marks.mirror.cells import Cells, Patterns, Turn, turns
@@ -127,18 +127,15 @@ class Reader:
 
     def _by_order(self) -> Iterator[Way]:
         """The ways with layers of a shape in the order that says most for the claimed code."""
-        groups = [(mine, self._of_shape(shape)) for shape, mine in self._groups().items()]
         if self._pairs > _MOST_PAIRS:
-            expected, hint = (
-                f"at most {_MOST_PAIRS} pairs of one shape to compare",
-                "restore the claim's names",
-            )
+            expected = f"at most {_MOST_PAIRS} pairs of one shape to compare"
+            hint = "restore the claim's names"
             raise not_there("model", "layers", expected, str(self._pairs), hint=hint)
-        orders = sum(log_orders(len(mine), len(theirs)) for mine, theirs in groups)
+        orders = sum(log_orders(len(mine), len(theirs)) for mine, theirs in self._groups)
         for turn in self._turns:
             for side in (1, -1):
                 names = [""] * len(self.layers)
-                for mine, theirs in groups:
+                for mine, theirs in self._groups:
                     says = [
                         [self._of(layer, name, turn).sums @ self.sent for name in theirs] for layer in mine
                     ]
@@ -147,30 +144,25 @@ class Reader:
                         names[mine[row]] = theirs[column]
                 yield Way(tuple(names), turn, side, self._log10_turns + orders / math.log(10))
 
-    def _groups(self) -> dict[tuple[int, ...], list[int]]:
-        """The claimed layers of each shape, by number."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for number, layer in enumerate(self.layers):
-            groups.setdefault(layer.shape, []).append(number)
-        return groups
+    @cached_property
+    def _groups(self) -> list[tuple[list[int], list[str]]]:
+        """For each shape the claimed layers, by number, and those of the suspect, by name."""
+        return [(mine, self._of_shape(shape, len(mine))) for shape, mine in by_shape(self.layers).items()]
 
-    def _of_shape(self, shape: tuple[int, ...]) -> list[str]:
-        """The suspect's layers of a shape."""
+    def _of_shape(self, shape: tuple[int, ...], least: int) -> list[str]:
+        """The suspect's layers of a shape; NotThere where there are fewer than so many."""
         theirs = [
             name for name, t in self.weights.items() if tuple(t.shape) == shape and t.is_floating_point()
         ]
-        if len(theirs) < (claimed := len(self._groups()[shape])):
-            hint = "is it a network of this architecture?"
-            raise not_there(
-                "model", "layers", f"{claimed} of shape {list(shape)}", str(len(theirs)), hint=hint
-            )
+        if len(theirs) < least:
+            expected, hint = f"{least} of shape {list(shape)}", "is it a network of this architecture?"
+            raise not_there("model", "layers", expected, str(len(theirs)), hint=hint)
         return theirs
 
     @cached_property
     def _pairs(self) -> int:
         """How many times a claimed layer is compared with one of the suspect's, to try all orders."""
-        pairs = sum(len(mine) * len(self._of_shape(shape)) for shape, mine in self._groups().items())
-        return len(self._turns) * pairs
+        return len(self._turns) * sum(len(mine) * len(theirs) for mine, theirs in self._groups)
 
     @cached_property
     def _turns(self) -> list[Turn]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ticket_sig.errors import not_there
-from ticket_sig.marks.carrier import Layer
+from ticket_sig.marks.carrier import Layer, by_shape
 from ticket_sig.marks.mark import DTYPES
 from ticket_sig.marks.message_code import Signs as Code
 from ticket_sig.marks.spread.signs import Signs
@@ -83,14 +83,11 @@ def check_work(layers: Sequence[Layer], weights: Mapping[str, Tensor]) -> None:
 
 def groups(layers: Sequence[Layer], weights: Mapping[str, Tensor]) -> Iterator[tuple[list[int], list[str]]]:
     """For each shape the claimed layers, by number, and those of the suspect, by name; errors as above."""
-    claimed: dict[tuple[int, ...], list[int]] = {}
-    for number, layer in enumerate(layers):
-        claimed.setdefault(layer.shape, []).append(number)
     there: dict[tuple[int, ...], list[str]] = {}
     for name, tensor in weights.items():
         if tensor.dtype in DTYPES:
             there.setdefault(tuple(tensor.shape), []).append(name)
-    for shape, mine in claimed.items():
+    for shape, mine in by_shape(layers).items():
         theirs = there.get(shape, [])
         if len(theirs) < len(mine):
             hint = f"the claimed {layers[mine[0]].name} has no such name here either"

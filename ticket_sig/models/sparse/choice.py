@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ticket_sig.digests import json_digest
+from ticket_sig.digests import short_digest
 from ticket_sig.errors import InputError
 from ticket_sig.files import cache_folder, read_json, write_json
 from ticket_sig.mask import Mask
@@ -189,9 +189,8 @@ def _machine() -> dict[str, Any]:
 def _known(asked: Mapping[str, Any], count: int, measure: Callable[[], list[float]]) -> list[float]:
     """Seconds that were measured before, on this machine, or are now; without a cache folder always now."""
     path: Path | None = None
-    with contextlib.suppress(OSError, RuntimeError, InputError):
-        digest = json_digest(asked).removeprefix("sha256:")
-        path = cache_folder() / "sparse" / f"{digest[:32]}.json"
+    with contextlib.suppress(OSError, InputError):
+        path = cache_folder() / "sparse" / f"{short_digest(asked, 32)}.json"
         if path.exists():
             known = read_json(path).get("seconds")
             if isinstance(known, list) and [type(one) for one in known] == [float] * count:

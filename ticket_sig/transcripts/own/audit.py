@@ -12,18 +12,10 @@ from torch import Tensor, nn
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import json_digest
 from ticket_sig.errors import about, bad_input
-from ticket_sig.transcripts.audit import (
-    INCONSISTENT,
-    INVALID,
-    Audit,
-    Replayed,
-    check_lengths,
-    judged,
-    thread_count,
-)
 from ticket_sig.transcripts.chain import Entry
 from ticket_sig.transcripts.choice import Choice
 from ticket_sig.transcripts.detectors import Seen, look
+from ticket_sig.transcripts.outcome import INCONSISTENT, INVALID, Audit, Replayed, differing, judged, refuted
 from ticket_sig.transcripts.own.loop import OwnLoop, Part, learning_rate
 from ticket_sig.transcripts.own.record import (
     Loss,
@@ -38,7 +30,14 @@ from ticket_sig.transcripts.own.samples import Samples, sample_facts
 from ticket_sig.transcripts.recording import CHAIN, MANIFEST, state_file
 from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.states import State
-from ticket_sig.transcripts.transcript import Damaged, Forged, Segment, Transcript, forged
+from ticket_sig.transcripts.transcript import (
+    Forged,
+    Segment,
+    Transcript,
+    check_lengths,
+    forged,
+    thread_count,
+)
 
 Step = Callable[[int], Any]
 
@@ -105,10 +104,12 @@ class _Check:
             other_start = self._start()
             seen = list(self._look())
         except Forged as error:
-            found = self._failed(INVALID, str(error), differences)
-            return replace(found, damaged=isinstance(error, Damaged))
+            return refuted(self.transcript, error, differences)
         if other_start:
-            return self._failed(INCONSISTENT if differences else INVALID, other_start, differences)
+            outcome, reasons = INCONSISTENT if differences else INVALID, [other_start]
+            return Audit(
+                transcript=self.transcript, outcome=outcome, reasons=reasons, differences=differences
+            )
         total = self.transcript.levels[0].steps[-1]
         found = judged(self.transcript, seen, choice, max(total, 1), differences, self._replays)
         return found if found.valid else replace(found, reasons=[*found.reasons, *self._other_source()])
@@ -121,13 +122,8 @@ class _Check:
         where = self.transcript.folder / MANIFEST
         return [str(bad_input(where, "code, step", f"a function of source {committed}", str(shown)))]
 
-    def _failed(self, outcome: str, reason: str, differences: dict[str, tuple[Any, Any]]) -> Audit:
-        return Audit(transcript=self.transcript, outcome=outcome, reasons=[reason], differences=differences)
-
     def _differences(self) -> dict[str, tuple[Any, Any]]:
-        theirs, ours = self.transcript.manifest.stack, own_stack(self.loop.device)
-        both = {**theirs, **ours}
-        return {n: (theirs.get(n), ours.get(n)) for n in both if theirs.get(n) != ours.get(n)}
+        return differing(self.transcript.manifest.stack, own_stack(self.loop.device))
 
     def _check_steps(self) -> None:
         """One level, from step 0 to the end, and no segment longer than promised."""

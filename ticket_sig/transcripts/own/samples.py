@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ticket_sig.datasets import Dataset
-from ticket_sig.digests import bytes_digest, tensor_digest
+from ticket_sig.digests import DIGEST, bytes_digest, tensor_digest
 from ticket_sig.errors import bad_input
 from ticket_sig.transcripts.manifest import data_facts
 from ticket_sig.transcripts.merkle import leaf, root_of
@@ -42,7 +42,7 @@ def sample_facts(data: Dataset | Samples | str) -> dict[str, Any]:
     if isinstance(data, Dataset):
         return data_facts(data)
     if isinstance(data, str):
-        if not re.fullmatch("sha256:[0-9a-f]{64}", data):
+        if not re.fullmatch(DIGEST, data):
             raise bad_input("", "data", "samples, or sha256: and 64 hexadecimal digits", repr(data)[:80])
         return {"root": data}
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or not len(data):

@@ -11,11 +11,11 @@ from itertools import groupby, islice, pairwise
 from typing import ClassVar
 
 from ticket_sig.options import one_or_more, option, positive
-from ticket_sig.transcripts.audit import thread_count
 from ticket_sig.transcripts.replay import replay, threads
 from ticket_sig.transcripts.spoofs.forgery import Forgery
 from ticket_sig.transcripts.spoofs.infinitesimal import stretch
 from ticket_sig.transcripts.spoofs.spoof import Scene, Spoof, between, stolen_state
+from ticket_sig.transcripts.transcript import thread_count
 
 
 @dataclass(frozen=True, kw_only=True)

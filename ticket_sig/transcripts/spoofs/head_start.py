@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ticket_sig.options import above_0, option
-from ticket_sig.transcripts.audit import thread_count
 from ticket_sig.transcripts.replay import threads
 from ticket_sig.transcripts.spoofs.forged_momentum import momentum, pull_of, slowed
 from ticket_sig.transcripts.spoofs.forgery import Forgery
 from ticket_sig.transcripts.spoofs.spoof import Scene, Spoof, steps_per_epoch, stolen_state
+from ticket_sig.transcripts.transcript import thread_count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,11 @@ from ticket_sig.models.sparse.layers import sparsify
 from ticket_sig.options import Options, option, within
 from ticket_sig.training.batches import batches_per_epoch, generator
 from ticket_sig.training.loop import Engine, Run
-from ticket_sig.transcripts.audit import check_lengths
 from ticket_sig.transcripts.openings import undisclosed
 from ticket_sig.transcripts.recording import MANIFEST
 from ticket_sig.transcripts.spoofs.forgery import Forgery, check_alike
 from ticket_sig.transcripts.states import State
-from ticket_sig.transcripts.transcript import Transcript, is_transcript
+from ticket_sig.transcripts.transcript import Transcript, check_lengths, is_transcript
 
 
 @dataclass(frozen=True, kw_only=True)
