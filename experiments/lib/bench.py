@@ -76,6 +76,12 @@ class Known:
         code = of_kind(CodeMark, signed.claim).code()
         return cls(signed.claim.subject, tensor_digest(ticket.mask), ticket.recipe, history, code)
 
+    @property
+    def found(self) -> HistoryEntry:
+        """The ticket as the search found it, before it was signed."""
+        rounds = (entry for entry in reversed(self.history) if entry.step == "prune" and entry.accepted)
+        return next(rounds, self.history[0])
+
     def to_json(self) -> dict[str, Any]:
         """As a search leaves it; message, version and level are those of every search."""
         history = [entry.to_json() for entry in self.history]

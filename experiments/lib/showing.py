@@ -26,7 +26,7 @@ _CURVE = 50  # so many points are a curve, and have no marks of their own
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a picture: what is plotted over what, with the spread over seeds; a data set has a panel."""
+    """One line of a picture, with its spread over seeds; lines of different data sets are in panels."""
 
     label: str
     x: Sequence[Any]
