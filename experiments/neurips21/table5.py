@@ -52,7 +52,7 @@ def result(bench: Bench) -> Result:
             for ours, theirs in zip(points, published, strict=bool(published)):
                 beside.number(str(subject), f"{what} %", ours, theirs[field == "triggers"])
         for what, accuracies in zip(("test", "triggers"), zip(*published, strict=True), strict=False):
-            theirs = [[float(one)] for one in accuracies]
-            lines.append(line(f"paper, {what}", x, theirs, published=True, panel=subject.dataset))
+            points = [[float(one)] for one in accuracies]
+            lines.append(line(f"paper, {what}", x, points, published=True, panel=subject.dataset))
     columns = "network | rate | test % | trigger % | the code | paper: test (trigger)"
     return Result(columns, rows, (), lines, "weights pruned in %", "accuracy in %", beside=beside)
