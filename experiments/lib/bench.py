@@ -51,6 +51,12 @@ class Signed:
     claim: Claim
 
 
+def found_in(history: Sequence[HistoryEntry]) -> HistoryEntry:
+    """The ticket that a search found, before it was signed: the last round that it went on from."""
+    rounds = (entry for entry in reversed(history) if entry.step == "prune" and entry.accepted)
+    return next(rounds, history[0])
+
+
 @dataclass(frozen=True)
 class Known:
     """What names the cells of a signed ticket, and what tables tell of it: no tensor has to be there.
@@ -79,8 +85,7 @@ class Known:
     @property
     def found(self) -> HistoryEntry:
         """The ticket as the search found it, before it was signed."""
-        rounds = (entry for entry in reversed(self.history) if entry.step == "prune" and entry.accepted)
-        return next(rounds, self.history[0])
+        return found_in(self.history)
 
     def to_json(self) -> dict[str, Any]:
         """As a search leaves it; message, version and level are those of every search."""
