@@ -205,13 +205,13 @@ def beside_older(signed: Ticket, recipe: Recipe, choice: str, folder: Path) -> l
     there, past, last = found_in(older.history), older.history[-1], signed.history[-1]
     tested = [entry for entry in signed.history if entry.step == "prune" and entry.test is not None]
     near = min(tested, key=lambda entry: abs(entry.density - there.density))
-    less = any(_test(ours) < _test(theirs) for ours, theirs in ((near, there), (last, past)))
+    likely = any(_test(ours) < _test(theirs) for ours, theirs in ((near, there), (last, past)))
     return [
         f"- The older ticket beside this one, `{name}`, before it was signed: {_at(there)}. Of this search, "
         f"the network nearest to it in density: {_at(near)}, {_off(near, there)}. Signed: {_at(last)} here, "
         f"{_at(past)} there; this one is {_off(last, past)}. Accuracies are as trained.",
-        f"- {'The likely reason is the training' if less else 'The training'}: here {_lengths(signed)}; there "
-        f"{_lengths(older)}.",
+        f"- {'The likely reason is the training' if likely else 'The training'}: here {_lengths(signed)}; "
+        f"there {_lengths(older)}.",
     ]
 
 
@@ -231,8 +231,10 @@ def _off(ours: HistoryEntry, theirs: HistoryEntry) -> str:
 
 def _lengths(ticket: Ticket) -> str:
     """How long the dense network was trained, and a ticket, from when on."""
-    dense, own, rewind = ticket.history[0], ticket.history[-1], (ticket.recipe or {})["rewind"]
-    return f"{dense.epochs:g} epochs of the dense network, {own.epochs:g} of a ticket from its weights of {rewind}"
+    dense, own, start = ticket.history[0], ticket.history[-1], (ticket.recipe or {})["rewind"]
+    return (
+        f"{dense.epochs:g} epochs of the dense network, {own.epochs:g} of a ticket, from weights of {start}"
+    )
 
 
 def ticket_card(

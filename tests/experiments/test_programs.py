@@ -79,7 +79,7 @@ def test_a_ticket_of_another_recipe_is_compared_with_the_older_one_beside_it(tmp
     compared, trained = beside_older(older, recipe, "extreme", CHECKPOINTS)
     assert "before it was signed: 90.40 % at 12.80 % kept" in compared and compared.count(" as accurate") == 2
     assert trained.startswith(
-        "- The training: here 36 epochs of the dense network, 12 of a ticket from its weights of 24ep"
+        "- The training: here 36 epochs of the dense network, 12 of a ticket, from weights of 24ep"
     )
     # Another search: its last round is a little less sparse and less accurate, its signed ticket better.
     *rounds, _, _, last = older.history
