@@ -80,8 +80,8 @@ def codes(
             axis.imshow(framed, interpolation="nearest")
             axis.set_title(words, fontsize=9)
             axis.axis("off")
-        if title:
-            _titled(axes[0].get_figure(root=True), title)
+        if title and (figure := axes[0].get_figure(root=True)):
+            _titled(figure, title)
 
 
 def accuracy_over_rounds(path: Path, history: Sequence[HistoryEntry]) -> None:
@@ -120,7 +120,7 @@ def _titled(figure: Figure, title: str) -> None:
         "dark module that is claimed light": _WRONG_DARK,
         "light module that is claimed dark": _WRONG_LIGHT,
     }
-    keys = [Patch(color=[part / 255 for part in red], label=words) for words, red in reds.items()]
+    keys = [Patch(color="#{:02x}{:02x}{:02x}".format(*red), label=words) for words, red in reds.items()]
     figure.suptitle(title)
     figure.legend(handles=keys, fontsize=9, ncols=2, loc="outside lower center")
 
