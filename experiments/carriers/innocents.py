@@ -14,6 +14,7 @@ from experiments import CHECKPOINTS
 from experiments.carriers.many_secrets import MANY, numbered
 from experiments.lib.bench import Bench
 from experiments.lib.calibration import Curve, distribution, draw, shown
+from experiments.lib.sections import table
 from experiments.lib.showing import Result
 from ticket_sig.cells import Cell, Measured
 from ticket_sig.formats import load
@@ -34,6 +35,8 @@ PRUNED = 0.8  # of the weights, where networks are pruned
 OWNER = 1000  # seed of the owner's network; no innocent has it
 BATCH = 64  # secrets at once
 CIFAR, NEAREST = "resnet20, CIFAR-10, with flips", "from the owner's own dense network"
+
+CLAIMS = ("mark", "the owner's claim on", "kept there, %", "standard deviations", "p", "with all freedom")
 
 Kinds = Mapping[str, Sequence[Ticket]]  # innocents, by what they are
 
@@ -225,15 +228,23 @@ def _cell(
 def result(bench: Bench) -> Result:
     """A row for every kind of innocents, and the distribution of their p-values against the uniform one."""
     rows: list[tuple[object, ...]] = []
-    notes, accepted, readings = list[str](), 0, 0
+    claims, right = list[tuple[object, ...]](), dict[str, None]()
+    skew, missing, accepted, readings = list[str](), list[str](), 0, 0
     for name in MESSAGES:
         for cell in of_mark(bench, name):
             found, words = bench.store.measured(cell), cell.asked["asked"]["of"]
-            for what, kind in found["kinds"].items() if found else ():
-                several = kind["networks"] * found["secrets"]  # type: ignore[index]
+            if found is None:
+                missing.append(f"{name}, {words}: not run.")
+                continue
+            for what, kind in found["kinds"].items():
+                several = kind["networks"] * found["secrets"]
                 rows.append((name, words, what, kind["networks"], several, *shown(kind)))
                 accepted, readings = accepted + kind["accepted"], readings + several
-            notes += _said(name, words, found) if found else [f"{name}, {words}: not run."]
+            claims += _claims(name, found)
+            if "accuracy" in found:
+                right["{} {:.1f} to {:.1f}".format(words, *found["accuracy"])] = None  # of both marks
+            if found["imbalance"]:
+                skew.append("{} {:.2f} to {:.2f}".format(words, *found["imbalance"]))
     columns = "mark | networks | what they are | number | readings | verified | smallest p | with all freedom"
     columns += " | most above uniform | KS test, p"
     size = SIZES[bench.scale.name]
@@ -248,34 +259,38 @@ def result(bench: Bench) -> Result:
         "The owner's claim is on another network of the same architecture, of which "
         f"{100 * (1 - PRUNED):.0f} % is kept; on CIFAR-10, on one of digits. Networks on digits see mirrored "
         "images only where it is said.",
+        f"Second table: the owner's own claim and secret, on his marked network and on networks {NEAREST}. "
+        "Kept there: of the weights of the marked network.",
     ]
+    if right:
+        told.append(f"Test accuracy of the dense networks, in %: {'; '.join(right)}.")
+    if skew:
+        told.append(
+            "Mirror code: squared differences of a pattern and its mirror image, over those of pure chance: "
+            f"{'; '.join(skew)}."
+        )
     return Result(
         columns,
         rows,
-        [*told, *dict.fromkeys(notes)],
+        [*told, *missing],
         draw=partial(_draw, bench) if rows else None,
+        shown=[*table(columns.split(" | "), rows), "", *table(CLAIMS, claims)] if claims else [],
         found=f"{accepted} of {readings} readings of innocents are verified",
         limits=f"Networks on digits are trained for {size.length}; of CIFAR-10 there are the shipped ones.",
     )
 
 
-def _said(name: str, words: str, found: Measured) -> list[str]:
-    """What a cell says beside its rows."""
-    said = []
-    if "accuracy" in found:
-        low, high = found["accuracy"]
-        said.append(f"{words}: {low:.1f} to {high:.1f} % right, dense.")  # whatever mark is read in them
-    if found["imbalance"]:
-        low, high = found["imbalance"]
-        said.append(
-            f"{name}, {words}: squared differences of a pattern and its mirror image are "
-            f"{low:.2f} to {high:.2f} times those of pure chance."
+def _claims(name: str, found: Measured) -> list[tuple[object, ...]]:
+    """The owner's own claim, on his marked network and on what others pruned from the same dense one."""
+    return [
+        (
+            name,
+            one["what"],
+            f"{100 * one['shared']:.0f}",
+            f"{one['sigma']:.1f}",
+            format_p(one["log10_p_uncorrected"]),
+            format_p(one["log10_p"]),
         )
-    return said + [
-        f"{name}, the owner's claim on {one['what']}: {100 * one['shared']:.0f} % of the marked network's "
-        f"weights are kept there, {one['sigma']:.1f} standard deviations, p = "
-        f"{format_p(one['log10_p_uncorrected'])} for one secret and one message, "
-        f"{format_p(one['log10_p'])} with all freedom."
         for one in found.get("near", ())
     ]
 

@@ -57,6 +57,12 @@ class Signed:
     claim: Claim
 
 
+def found_in(history: Sequence[HistoryEntry]) -> HistoryEntry:
+    """The ticket that a search found, before it was signed: the last round that it went on from."""
+    rounds = (entry for entry in reversed(history) if entry.step == "prune" and entry.accepted)
+    return next(rounds, history[0])
+
+
 @dataclass(frozen=True)
 class Known:
     """What names the cells of a signed ticket, and what tables tell of it: no tensor has to be there.
@@ -81,6 +87,11 @@ class Known:
         assert ticket.recipe is not None
         code = of_kind(CodeMark, signed.claim).code()
         return cls(signed.claim.subject, tensor_digest(ticket.mask), ticket.recipe, history, code)
+
+    @property
+    def found(self) -> HistoryEntry:
+        """The ticket as the search found it, before it was signed."""
+        return found_in(self.history)
 
     def to_json(self) -> dict[str, Any]:
         """As a search leaves it; message, version and level are those of every search."""

@@ -17,6 +17,7 @@ from ticket_sig.cells import Cell
 from ticket_sig.files import whole_file
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NOTHING = "none"  # the row of a network that nobody attacked
@@ -25,13 +26,14 @@ _CURVE = 50  # so many points are a curve, and have no marks of their own
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a picture: what is plotted over what, with the spread over seeds."""
+    """One line of a picture, with its spread over seeds; lines of different data sets are in panels."""
 
     label: str
     x: Sequence[Any]
     mean: Sequence[float]
     spread: Sequence[float] = ()
     published: bool = False
+    panel: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Result:
     Attributes:
         columns: heads of the table, parted by " | ".
         rows: of the table, ours beside the paper's.
+        shown: in Markdown, in place of the table of all rows, which the CSV has.
         notes: what the table alone does not say.
         lines, x, y: of the picture; or `draw`, which writes it.
         limits: what this scale cannot show; where they are not those of the scale itself.
@@ -56,6 +59,7 @@ class Result:
     x: str = ""
     y: str = "test accuracy in %"
     draw: Callable[[Path], None] | None = None
+    shown: Sequence[str] = ()
     limits: str = ""
     spread: str = "seeds"
     beside: Beside = field(default_factory=Beside)
@@ -92,7 +96,13 @@ def counts(found: Iterable[tuple[str, bool]]) -> str:
     return ", ".join(f"{name} {sum(each)} of {len(each)}" for name, each in named.items())
 
 
-def line(label: str, x: Sequence[Any], values: Sequence[Sequence[float]], published: bool = False) -> Line:
+def line(
+    label: str,
+    x: Sequence[Any],
+    values: Sequence[Sequence[float]],
+    published: bool = False,
+    panel: str = "",
+) -> Line:
     """A line of the points that were measured."""
     points = [(at, found) for at, found in zip(x, values, strict=True) if found]
     return Line(
@@ -101,6 +111,7 @@ def line(label: str, x: Sequence[Any], values: Sequence[Sequence[float]], publis
         [statistics.mean(found) for _, found in points],
         [statistics.stdev(found) if len(found) > 1 else 0.0 for _, found in points],
         published,
+        panel,
     )
 
 
@@ -111,11 +122,10 @@ def write(name: str, experiment: Experiment, bench: Bench, folder: Path) -> str:
     with whole_file(folder / "tables" / f"{at}.csv") as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows([columns, *result.rows])
     picture = folder / "figures" / f"{at}.png"
-    if result.draw is not None:
+    if drawn := result.draw is not None:
         result.draw(picture)
-    elif result.lines:
+    elif drawn := any(line.x for line in result.lines):
         plot(picture, experiment.TITLE, result)
-    drawn = result.draw is not None or bool(result.lines)
     cells = {cell.file: cell for cell in experiment.cells(bench)}.values()
     measured = [(cell, found) for cell in cells if (found := bench.store.measured(cell)) is not None]
     section = Section(
@@ -123,7 +133,7 @@ def write(name: str, experiment: Experiment, bench: Bench, folder: Path) -> str:
         f"{experiment.TITLE} (scale {bench.scale.name})",
         result.beside.judged(name, len(measured), len(cells), result.found),
         [
-            *(table(columns, result.rows) if result.rows else []),
+            *_table(result, at),
             "",
             *(f"- {note}" for note in [*result.notes, *_of_this_scale(bench, result)]),
             *(["", f"![{experiment.TITLE}](figures/{at}.png)"] if drawn else []),
@@ -135,28 +145,45 @@ def write(name: str, experiment: Experiment, bench: Bench, folder: Path) -> str:
     return write_section(folder, section)
 
 
+def _table(result: Result, at: str) -> list[str]:
+    if result.shown:
+        return [*result.shown, "", f"[All rows](tables/{at}.csv), as CSV."]
+    return table(result.columns.split(" | "), result.rows) if result.rows else []
+
+
 def _of_this_scale(bench: Bench, result: Result) -> list[str]:
     limits = [f"Scale {bench.scale.name}: {result.limits}"] if result.limits else []
     return limits + ([f"Spreads are over {result.spread}."] if result.spread != "seeds" else [])
 
 
 def plot(path: Path, title: str, result: Result) -> None:
-    """Draws lines with error bars, ours solid and the paper's dashed."""
+    """Draws lines with error bars, ours solid and the paper's dashed, panel by panel."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    axes = figure.add_subplot()
+    panels = dict[str, list[Line]]()
     for one in (line for line in result.lines if line.x):
+        panels.setdefault(one.panel, []).append(one)
+    figure = Figure(figsize=(1.6 + 4.8 * len(panels), 4.8), layout="constrained")
+    figure.suptitle(title)
+    for axes, (panel, lines) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        _plotted(axes, lines)
+        axes.set(title=panel if len(panels) > 1 else "", xlabel=result.x, ylabel=result.y)
+    save_picture(path, figure)
+
+
+def _plotted(axes: Axes, lines: Sequence[Line]) -> None:
+    """One panel, with the key to its own lines under it."""
+    for one in lines:
         style: dict[str, Any] = {"marker": "o", "capsize": 3}
         if one.published:
             style = {"linestyle": "--", "alpha": 0.6, "marker": "x"}
         if len(one.x) > _CURVE:
             style["marker"] = ""
         axes.errorbar(one.x, one.mean, yerr=one.spread or None, label=one.label, **style)
-    axes.set(title=title, xlabel=result.x, ylabel=result.y)
     axes.grid(alpha=0.3)
-    figure.legend(fontsize=8, ncols=2, loc="outside lower center")
-    save_picture(path, figure)
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def save_picture(path: Path, figure: Figure) -> None:

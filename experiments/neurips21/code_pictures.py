@@ -22,6 +22,7 @@ NOT = "cannot be read"
 
 def code_result(
     bench: Bench,
+    title: str,
     groups: Sequence[tuple[str, Subject, Sequence[Cell]]],
     published: Mapping[tuple[str, str], str],
     notes: Sequence[str],
@@ -44,7 +45,7 @@ def code_result(
         if values and values[0]["module_map"]:
             panels.append(panel(bench, subject, name, values[0]))
     columns = "network | attack | the code | data modules | paper reads"
-    draw = partial(_draw, panels) if panels else None
+    draw = partial(_draw, panels, title) if panels else None
     return Result(columns, rows, notes, draw=draw, beside=beside)
 
 
@@ -56,6 +57,6 @@ def panel(bench: Bench, subject: Subject, name: str, value: Measured) -> tuple[B
     return light, code.data & (light != code.light), f"{name}: {read}\n{value['verdict']}"
 
 
-def _draw(panels: Sequence[tuple[Bits, Bits, str]], path: Path) -> None:
+def _draw(panels: Sequence[tuple[Bits, Bits, str]], title: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    codes(path, panels)
+    codes(path, panels, title)

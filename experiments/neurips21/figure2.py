@@ -35,7 +35,8 @@ def result(bench: Bench) -> Result:
         for by in SCORES:
             values = [bench.store.numbers(of_share(bench, subject, by, share)) for share in shares]
             rows.append((str(subject), by, summary(whole), *(summary(found) for found in values)))
-            lines.append(line(f"{subject}, {by}", [0, *(100 * s for s in shares)], [whole, *values]))
+            x = [0, *(100 * s for s in shares)]
+            lines.append(line(f"{subject}, {by}", x, [whole, *values], panel=subject.dataset))
             if by in PAPERS:
                 means = lines[-1].mean
                 falls = list(means) == sorted(means, reverse=True)

@@ -45,4 +45,4 @@ def result(bench: Bench) -> Result:
         "Dark red: a light module that pruning turned dark. Function patterns are put back by the "
         "reader. Where there are several seeds the picture is of the first.",
     )
-    return code_result(bench, groups(bench), PUBLISHED, notes, SPARSER)
+    return code_result(bench, TITLE, groups(bench), PUBLISHED, notes, SPARSER)

@@ -43,9 +43,9 @@ def result(bench: Bench) -> Result:
             back = [ours - plain <= EPS_F for ours, plain in zip(fake[-1], without[-1], strict=False)]
             beside.said(str(subject), f"a forged key gives back no more than {EPS_F:g} point", back)
         x = [100 * share for share in shares]
-        lines.append(line(f"{subject}, intact", x, [whole] * len(x)))
-        lines.append(line(f"{subject}, locked, no key", x, without))
-        lines.append(line(f"{subject}, locked, forged key", x, fake))
+        lines.append(line(f"{subject}, intact", x, [whole] * len(x), panel=subject.dataset))
+        lines.append(line(f"{subject}, locked, no key", x, without, panel=subject.dataset))
+        lines.append(line(f"{subject}, locked, forged key", x, fake, panel=subject.dataset))
     columns = "network | share of the key | intact | locked, no key | locked, forged key"
     notes = (
         f"Key by {FORGED_BY}. The forged key has as many weights as the true one, at random positions "

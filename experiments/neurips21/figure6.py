@@ -34,4 +34,4 @@ def result(bench: Bench) -> Result:
         "Light red: a dark module that add-on turned light. Of more light kernels than the code has, the "
         "strongest are read.",
     )
-    return code_result(bench, groups(bench), PUBLISHED, notes, table8.WHY)
+    return code_result(bench, TITLE, groups(bench), PUBLISHED, notes, table8.WHY)

@@ -31,28 +31,28 @@ def cells(bench: Bench) -> list[Cell]:
 def result(bench: Bench) -> Result:
     """The history of every search, beside the paper's table."""
     rows, lines, beside = [], [], Beside(PUBLISHED, WHY)
-    ours = {str(subject): bench.known(subject).history for subject in bench.scale.published}
+    ours = {str(subject): bench.known(subject) for subject in bench.scale.published}
     for name in dict.fromkeys([*ours, *PUBLISHED]):
         paper = PUBLISHED.get(name)
         published = "" if paper is None else _in_words(*paper)
         if name not in ours:
             rows.append((name, "not run", "", "", "", published))
             continue
-        dense, *rounds = ours[name]
-        last = next((e for e in reversed(rounds) if e.step == "prune" and e.accepted), dense)
+        (dense, *rounds), last = ours[name].history, ours[name].found
         used = Counter(e.rate for e in rounds if e.rate is not None and e.accepted)
         rates = ", ".join(f"{rate:g} x {times}" for rate, times in sorted(used.items(), reverse=True))
         kept = f"{100 * last.density:.3f} %"
         rows.append((name, f"{dense.test:.2f}", f"{last.test:.2f}", kept, rates, published))
         tried = [e for e in (dense, *rounds) if e.step in ("dense", "prune") and e.accepted is not False]
         points = [100 * entry.density for entry in tried], [entry.test or 0.0 for entry in tried]
-        lines.append(Line(name, *points))
+        dataset = name.partition("-")[2]
+        lines.append(Line(name, *points, panel=dataset))
         if paper:
             beside.number(name, "dense, test %", [dense.test or 0.0], paper[0])
             if paper[1]:
                 beside.number(name, "ticket, test %", [last.test or 0.0], paper[1])
                 points = [100.0, paper[2]], [paper[0], paper[1]]
-                lines.append(Line(f"{name}, paper", *points, published=True))
+                lines.append(Line(f"{name}, paper", *points, published=True, panel=dataset))
             beside.number(name, "weights kept, %", [100 * last.density], paper[2])
     columns = "network | dense | ticket | kept | rate x rounds | paper: dense, ticket, kept, (rounds)"
     card = " How the shipped search differs from the paper's, rate by rate, is on its card."

@@ -56,7 +56,7 @@ def result(bench: Bench) -> Result:
             beside.number(network, "signed, test %", after, published[0])
             beside.number(network, "lost", lost, published[1])
         rows.append((network, summary(before), summary(after), summary(lost), paper))
-        lines.append(line(str(subject), ("unsigned", "signed"), (before, after)))
+        lines.append(line(str(subject), ("unsigned", "signed"), (before, after), panel=subject.dataset))
     columns = "network | unsigned | signed | lost, seed by seed | paper"
     notes = [
         "`unsigned` and `signed` are one ticket before and after `embed`, both retrained from its rewind "
@@ -72,9 +72,8 @@ def _shipped(bench: Bench) -> list[str]:
         "pruned once by magnitude to the shipped ticket's density."
     ]
     for subject in bench.scale.published:
-        history = bench.known(subject).history
-        signed = history[-1]
-        unsigned = next(e for e in reversed(history) if e.step == "prune" and e.accepted)
+        known = bench.known(subject)
+        unsigned, signed = known.found, known.history[-1]
         notes.append(
             f"The shipped {subject}: {unsigned.test:.2f} % before signing, {signed.test:.2f} % after (one "
             f"seed, {signed.epochs} epochs, {(signed.made_with or {})['precision']})."

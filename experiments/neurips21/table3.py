@@ -55,8 +55,8 @@ def result(bench: Bench) -> Result:
         for kind, values, theirs in zip(kinds, ours, published or (), strict=False):
             beside.number(str(subject), kind, values, theirs)
         x = ("without", "with triggers")
-        lines.append(line(f"{subject}, test", x, accuracies))
-        lines.append(line(f"{subject}, triggers", x, (before, answers)))
+        lines.append(line(f"{subject}, test", x, accuracies, panel=subject.dataset))
+        lines.append(line(f"{subject}, triggers", x, (before, answers), panel=subject.dataset))
     columns = (
         "network | length | triggers a batch | test % | trigger % | test %, taught | trigger %, taught "
         "| lost | paper"

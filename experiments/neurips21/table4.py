@@ -19,6 +19,7 @@ from ticket_sig.digests import tensor_digest
 
 TITLE = "Table 4: tickets taken to another data set"
 SHARE = 0.05
+UNDER = 3  # points that the paper's locked tickets end under the tickets found on the other data set
 SCORES = ("intact", "omp", "ewp", "betweenness")
 WHY = "A shorter schedule."
 PUBLISHED = {
@@ -82,10 +83,13 @@ def result(bench: Bench) -> Result:
     for subject in bench.scale.published:
         paper = PUBLISHED.get(str(subject), {})
         way = f"{subject.arch}, {subject.dataset} to {subject.other}"
+        found = found_there(bench, subject)
         for by in SCORES:
             values = bench.store.numbers(transfer(bench, subject, by, seed) for seed in seeds)
             if by in paper:
                 beside.number(str(subject), "test %", values, paper[by])
+                under = [value < found - UNDER for value in values] if found is not None else []
+                beside.said(str(subject), f"more than {UNDER} points under the ticket found there", under)
             name = "intact ticket" if by == "intact" else f"locked, key by {by}"
             rows.append((way, name, summary(values), "", paper.get(by, "")))
         after = bench.store.found(moved(bench, subject, seed) for seed in seeds)
@@ -99,5 +103,28 @@ def result(bench: Bench) -> Result:
         f"Images trained on: {sizes} (paper: 45,000), for as many steps as on the ticket's own data set.",
         "After the move the classifier is another: the triggers cannot be asked any more, the code can "
         "be read.",
+        *(
+            _under(bench, subject, found)
+            for subject in bench.scale.published
+            if (found := found_there(bench, subject)) is not None
+        ),
     ]
     return Result(columns, rows, notes, beside=beside)
+
+
+def found_there(bench: Bench, subject: Subject) -> float | None:
+    """Test accuracy of the ticket found on the other data set (Table 1); None where this scale has none."""
+    other = Subject(subject.arch, subject.other, subject.dataset)
+    return bench.known(other).found.test if other in bench.scale.published else None
+
+
+def _under(bench: Bench, subject: Subject, found: float) -> str:
+    """How far under the ticket found there the intact and the locked tickets end, as a note."""
+    ends = []
+    for by in SCORES:
+        cells = (transfer(bench, subject, by, seed) for seed in bench.scale.seeds)
+        ends.append(f"{by} {summary([found - value for value in bench.store.numbers(cells)])}")
+    return (
+        f"Points under the ticket found on {subject.other} (Table 1, {found:.2f} %), "
+        f"{subject.dataset} to {subject.other}: {', '.join(ends)}."
+    )

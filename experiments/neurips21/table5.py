@@ -48,10 +48,11 @@ def result(bench: Bench) -> Result:
         x = [100 * rate for rate in RATES]
         for what, field in (("test", "accuracy"), ("triggers", "triggers")):
             points = [[value[field] for value in of_rate] for of_rate in values]
-            lines.append(line(f"{subject}, {what}", x, points))
+            lines.append(line(f"{subject}, {what}", x, points, panel=subject.dataset))
             for ours, theirs in zip(points, published, strict=bool(published)):
                 beside.number(str(subject), f"{what} %", ours, theirs[field == "triggers"])
         for what, accuracies in zip(("test", "triggers"), zip(*published, strict=True), strict=False):
-            lines.append(line(f"paper, {what}", x, [[float(one)] for one in accuracies], published=True))
+            points = [[float(one)] for one in accuracies]
+            lines.append(line(f"paper, {what}", x, points, published=True, panel=subject.dataset))
     columns = "network | rate | test % | trigger % | the code | paper: test (trigger)"
     return Result(columns, rows, (), lines, "weights pruned in %", "accuracy in %", beside=beside)

@@ -48,7 +48,7 @@ def cells(bench: Bench) -> list[Cell]:
 
 def result(bench: Bench) -> Result:
     """Accuracy and what is read, by rate."""
-    rows, lines = [], []
+    rows, lines, x = [], [], [100 * rate for rate in RATES]
     beside = Beside(dict.fromkeys(network for network, _ in PUBLISHED), WHY)
     for subject in bench.scale.subjects:
         for by in ("magnitude", "random"):
@@ -62,10 +62,10 @@ def result(bench: Bench) -> Result:
                 points = [[v["accuracy"] for v in of_rate] for of_rate in values]
                 for ours, theirs in zip(points, published or (), strict=bool(published)):
                     beside.number(str(subject), f"{model}, {by}", ours, theirs)
-                lines.append(line(f"{subject} {model}, {by}", [100 * rate for rate in RATES], points))
+                lines.append(line(f"{subject} {model}, {by}", x, points, panel=subject.dataset))
             if published:
                 points = [[value] for value in published]
-                lines.append(line(f"paper, {by}", [100 * rate for rate in RATES], points, published=True))
+                lines.append(line(f"paper, {by}", x, points, published=True, panel=subject.dataset))
     columns = "network | model | pruned by | rate | ours | the code | paper"
     notes = [
         "`shipped`, where it is: the ticket of `checkpoints/`; `intact` are retrainings at this scale.",

@@ -59,9 +59,10 @@ def result(bench: Bench) -> Result:
                 row = (f"{100 * rate:g} %", accuracy(of_rate), kept, reading(of_rate), published)
                 rows.append((str(subject), scale, *row))
             points = [[v["accuracy"] for v in of_rate] for of_rate in values]
-            lines.append(line(f"{subject}, noise {scale:g}", x, points))
+            lines.append(line(f"{subject}, noise {scale:g}", x, points, panel=subject.dataset))
         if known:
-            lines.append(line("paper", x, [[paper[0]] for paper in PUBLISHED], published=True))
+            theirs = [[paper[0]] for paper in PUBLISHED]
+            lines.append(line("paper", x, theirs, published=True, panel=subject.dataset))
     columns = "network | noise | rate | ours | kept % | the code | paper"
     notes = (
         "The rate is a share of the pruned weights; they get Gaussian noise of so many standard "

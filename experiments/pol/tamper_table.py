@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from experiments.lib.bench import Bench
+from experiments.lib.sections import table
 from experiments.lib.showing import Result
 from experiments.pol.recordings import Runs, recipe_of, recorded
 from ticket_sig.cells import Cell, Measured
@@ -385,24 +386,32 @@ def _audited(bench: Bench, folder: Path, data: Dataset) -> tuple[int, str]:
 
 
 def result(bench: Bench) -> Result:
-    """One row a field and way; what stays true is told apart."""
-    rows, true = [], []
+    """One row a field and way in the CSV, one a field on the page; what stays true is told apart."""
+    rows, fields = [], []
     for name, tampering in _chosen(bench, SIZES[bench.scale.name]).items():
-        one = bench.store.measured(altered(bench, name, tampering)) or {}
+        one, cells = bench.store.measured(altered(bench, name, tampering)) or {}, []
         for way in (ALONE, REWRITTEN):
-            if way in one and way == REWRITTEN and tampering.true:
-                true.append(f"{name} ({tampering.true}; exit code {one[way]['code']})")
-            elif way in one:
-                rows.append((name, way, one[way]["message"].replace("|", "\\|"), one[way]["code"]))
+            true = tampering.true if way == REWRITTEN else ""
+            message = one[way]["message"].replace("|", "\\|") if way in one else ""
+            cells.append(
+                f"{one[way]['code']}: {f'stays true, as {true}' if true else message}" if way in one else ""
+            )
+            if way in one and not true:
+                rows.append((name, way, message, one[way]["code"]))
+        if one:
+            fields.append((name, *cells))
     accepted, runs = [row for row in rows if row[-1] == 0], SIZES[bench.scale.name]
     notes = (
         f"A search of one round, {runs.length} a training, {runs.segment} steps a segment, "
         "signed; all segments are trained again. `alone`: one file is altered, and nothing else. `chain "
-        "rewritten`: by whoever writes manifest, digests and a whole new chain that fit, unsigned.",
-        "Exit code 1: not valid; 2: refused before any training. Of several reasons, the first; digests and "
-        "paths are shortened.",
-        f"Accepted with a whole new chain, as what it says stays true: {'; '.join(true) or 'not run'}. So is "
-        "an honest transcript that somebody else signs: an audit does not say who trained.",
+        "rewritten`: by whoever writes manifest, digests and a whole new chain that fit, unsigned. Empty: "
+        "there is no such way.",
+        "Exit code and message of `audit`. 0: accepted; 1: not valid; 2: refused before any training. Of "
+        "several reasons, the first; digests and paths are shortened.",
+        "Of what stays true, a whole new chain is accepted. So is an honest transcript that somebody else "
+        "signs: an audit does not say who trained.",
     )
     found = f"{len(rows)} altered transcripts: {len(rows) - len(accepted)} refused, {len(accepted)} accepted"
-    return Result("field | altered | message | exit code", rows, notes, limits="Digits alone.", found=found)
+    shown = table(("field", ALONE, REWRITTEN), fields) if rows else []
+    columns = "field | altered | message | exit code"
+    return Result(columns, rows, notes, shown=shown, limits="Digits alone.", found=found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -15,8 +15,9 @@ from torch import nn
 
 from experiments.lib.bench import Bench
 from experiments.lib.showing import Result, counts
+from experiments.recovery.drawn import ORDER, Drawn, by_marks, by_networks
 from experiments.recovery.kinds_of_net import MAKE
-from experiments.recovery.owned import MIRROR, QR, SPREAD, Owned, marks_of_net, owned, recipe_of
+from experiments.recovery.owned import Owned, marks_of_net, owned, recipe_of
 from experiments.recovery.owners import CARRIERS, THREE, owner
 from ticket_sig.attacks import Attacked, Scene, attack
 from ticket_sig.attacks.free import KINDS
@@ -235,23 +236,29 @@ def shown(ours: Owned, mark: Mark) -> dict[str, Any]:
 
 
 def result(bench: Bench) -> Result:
-    """One row for every network and attack: recovered of the draws, mark by mark."""
-    size, rows = SIZES[bench.scale.name], list[tuple[object, ...]]()
+    """One row for every network and attack in the CSV; attacks by networks, and by marks, on the page."""
+    size, rows, found = SIZES[bench.scale.name], list[tuple[object, ...]](), dict[str, dict[str, Drawn]]()
     for net in size.nets:
         for kind, then, draws in attacks(bench, net):
             values = bench.store.found(of_attack(bench, net, kind, then, draws))
             if values:
-                rows.append((net, kind, then, *_row(values, marks_of_net(net).split("+"))))
+                drawn = Drawn.of(values, marks_of_net(net).split("+"))
+                rows.append((net, kind, then, *_row(drawn)))
+                found.setdefault(kind if then == NOTHING else f"{kind}, then {then}", {})[net] = drawn
     columns = "network | free attack | then | of no use | test % | spread | qr-code | mirror | "
-    columns += "without the reference | similarity | seconds, mean / longest"
-    tuned, every = max(1, size.epochs // 10), list(_every_draw_of_use(bench))
+    columns += "without the reference | similarity | seconds, mean / longest | seeds not verified"
+    tuned = max(1, size.epochs // 10)
     notes = (
-        "Verified of the draws, through the unsigned reference; each mark as if it were claimed alone. "
-        "Without the reference: spread / qr-code / mirror verified as the suspect stands. Of no use: draws "
-        "after which the thief's network has less than half of the owner's accuracy, or whose training "
-        "diverged; they are not counted in what follows. Test %: of the "
-        f"thief's networks, on {_IMAGES} images, lowest and mean. Similarity: of the aligned "
-        "suspect to the reference, lowest.",
+        "Draws that are of use to the thief, through the unsigned reference, each mark as if it were claimed "
+        f"alone. A plain number: all marks are verified in all of them. **Bold**: {' / '.join(ORDER)} "
+        "verified, of the draws. Of no use: his network has less than half of the owner's accuracy, or its "
+        "training diverged. Empty: the attack does not apply, or was not tried.",
+        "The second table has all networks together that have room for a mark: verified as the suspect "
+        "stands -> with the reference. Similarity: of the aligned suspect to the reference, lowest; 0 where "
+        "one could not be aligned.",
+        "The CSV has every network and attack: the draws of no use, the thief's test accuracy (on "
+        f"{_IMAGES} images, lowest and mean), every mark with the reference, {' / '.join(ORDER)} without it, "
+        "and the seeds of the draws in which a mark is not verified, so that they can be done again.",
         f"Then: {100 * RATE:.0f} % of the kept weights pruned by magnitude over all layers; Gaussian "
         f"noise of {NOISE:g} standard deviations of a layer's kept weights; {tuned} epochs of "
         f"fine-tuning, a tenth of the training, at a learning rate of {TUNED:g}. All of this after the "
@@ -260,55 +267,38 @@ def result(bench: Bench) -> Result:
         "reference is the one before the marks. The shipped one (`checkpoints/resnet20-cifar10-spread`) was "
         "retrained on CIFAR-10 from the weights that its reference, the ticket whose mask the marks were "
         "written into, was rewound to; it is not fine-tuned.",
-        *_lost(every),
     )
     limits = "Networks for digits are small; ResNet-18 in its full width is drawn few times, for its time."
-    readings = ((name, mark["verified"]) for _, one in every for name, mark in one["marks"].items())
+    readings = (
+        (name, mark["verified"])
+        for one in (drawn for nets in found.values() for drawn in nets.values())
+        for draw in one.used
+        for name, mark in draw["marks"].items()
+    )
     shows = f"verified with the reference, of all draws of use: {counts(readings)}"
-    return Result(columns, rows, notes, limits=limits, found=shows)
+    found = dict(sorted(found.items(), key=lambda one: not one[0].startswith(RANDOM)))
+    shown = [*by_networks(found, list(size.nets)), "", *by_marks(found)] if rows else []
+    return Result(columns, rows, notes, shown=shown, limits=limits, found=shows)
 
 
-def _row(cells: Sequence[Measured], marks: Sequence[str]) -> tuple[object, ...]:
-    there = [one for cell in cells for one in cell["draws"] if one.get("applies", True)]
-    if not there:
-        return ("does not apply", *[""] * 7)
-    used = [one for cell in cells for one in cell["draws"] if _of_use(cell, one)]
-    if not (of := len(used)):
-        return (f"{len(there)} of {len(there)}", *[""] * 7)
-    through = {name: sum(one["marks"][name]["verified"] for one in used) for name in marks}
-    plain = [str(sum(one["marks"][name]["plain"] for one in used)) for name in marks]
-    in_order = [f"{through[name]} of {of}" if name in through else "" for name in (SPREAD, QR, MIRROR)]
-    without = " / ".join(plain[marks.index(name)] if name in marks else "-" for name in (SPREAD, QR, MIRROR))
-    right = [one["accuracy"] for one in used if "accuracy" in one]
+def _row(drawn: Drawn) -> tuple[object, ...]:
+    """What the CSV says of it."""
+    if not (every := drawn.useless + (of := len(drawn.used))):
+        return ("does not apply", *[""] * 8)
+    if not of:
+        return (f"{every} of {every}", *[""] * 8)
+    has = [name in drawn.marks for name in ORDER]
+    in_order = [
+        f"{drawn.verified(name)} of {of}" if there else "" for name, there in zip(ORDER, has, strict=True)
+    ]
+    without = [
+        str(drawn.verified(name, "plain")) if there else "-" for name, there in zip(ORDER, has, strict=True)
+    ]
+    right = [one["accuracy"] for one in drawn.used if "accuracy" in one]
     test = f"{min(right):.1f}, {sum(right) / len(right):.1f}" if right else ""
-    least = min(one.get("similarity", 0.0) for one in used)
-    seconds = [one["seconds"] for one in used]
+    least = min(one.get("similarity", 0.0) for one in drawn.used)
+    seconds = [one["seconds"] for one in drawn.used]
     times = f"{sum(seconds) / of:.1f} / {max(seconds):.1f}"
-    return f"{len(there) - of} of {len(there)}", test, *in_order, without, f"{least:.3f}", times
-
-
-def _of_use(cell: Measured, draw: Measured) -> bool:
-    """Whether the thief has a network with half of the owner's accuracy or more."""
-    if not draw.get("applies", True) or "destroyed" in draw:
-        return False
-    return bool(draw.get("accuracy", 0.0) >= cell.get("own", 0.0) / 2)
-
-
-def _every_draw_of_use(bench: Bench) -> Iterator[tuple[str, Measured]]:
-    """All draws of use, each with the words that say which one it is."""
-    for net in SIZES[bench.scale.name].nets:
-        for kind, then, draws in attacks(bench, net):
-            for value in bench.store.found(of_attack(bench, net, kind, then, draws)):
-                for one in (draw for draw in value["draws"] if _of_use(value, draw)):
-                    yield f"{net}, {kind}, then {then}, seed {one['seed']}", one
-
-
-def _lost(every: Sequence[tuple[str, Measured]]) -> list[str]:
-    """The first draws of use in which a mark is not verified, so that they can be done again."""
-    lost = list[str]()
-    for words, one in every:
-        gone = [name for name, mark in one["marks"].items() if not mark["verified"]]
-        if gone:
-            lost.append(f"{words}: {', '.join(gone)}")
-    more = f"; and {len(lost) - 20} more" if len(lost) > 20 else ""
-    return [f"Not verified: {'; '.join(lost[:20]) or 'none'}{more}."]
+    lost = {name: ", ".join(map(str, drawn.lost(name))) for name in ORDER if name in drawn.marks}
+    seeds = "; ".join(f"{name} {numbers}" for name, numbers in lost.items() if numbers)
+    return f"{drawn.useless} of {every}", test, *in_order, " / ".join(without), f"{least:.3f}", times, seeds

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import ticket_sig
 from experiments import CHECKPOINTS
+from experiments.lib.bench import found_in
 from experiments.lib.entry import run_options, this_machine
 from experiments.lib.sections import history_table, made_how, pruning_table, table
 from experiments.lib.sturdiest import LEVEL, MESSAGE, VERSION
@@ -77,9 +78,6 @@ CHOSEN_BY = {
         "of that code outlived pruning, in the layer above.",
     ],
     "extreme": [
-        "- Every network trains for 20 epochs; a ticket goes through all of them again, from the weights "
-        "of epoch 1. The older ticket beside this one stands on 36 epochs, the last 12 of them its own, and "
-        "is the more accurate one for it.",
         "- Batch size and lr were set for the time, and not chosen by trials. The search was begun on a GPU "
         "and ended on a CPU.",
     ],
@@ -198,10 +196,57 @@ def extreme(history: tuple[HistoryEntry, ...]) -> str:
     return f"pruned by {last.rate:g} more it no longer wins" if last.accepted is False else "not searched"
 
 
+def beside_older(signed: Ticket, recipe: Recipe, choice: str, folder: Path) -> list[str]:
+    """How accurate a ticket of another recipe is beside the first one, where that is in the folder."""
+    name = f"{recipe.arch}-{recipe.dataset}"
+    if name_of(recipe, choice) == name or not (folder / name).is_dir():
+        return []
+    older = load(folder / name).ticket
+    there, past, last = found_in(older.history), older.history[-1], signed.history[-1]
+    tested = [entry for entry in signed.history if entry.step == "prune" and entry.test is not None]
+    near = min(tested, key=lambda entry: abs(entry.density - there.density))
+    likely = any(_test(ours) < _test(theirs) for ours, theirs in ((near, there), (last, past)))
+    return [
+        f"- The older ticket beside this one, `{name}`, before it was signed: {_at(there)}. Of this search, "
+        f"the network nearest to it in density: {_at(near)}, {_off(near, there)}. Signed: {_at(last)} here, "
+        f"{_at(past)} there; this one is {_off(last, past)}. Accuracies are as trained.",
+        f"- {'The likely reason is the training' if likely else 'The training'}: here {_lengths(signed)}; "
+        f"there {_lengths(older)}.",
+    ]
+
+
+def _test(entry: HistoryEntry) -> float:
+    assert entry.test is not None
+    return entry.test
+
+
+def _at(entry: HistoryEntry) -> str:
+    return f"{_test(entry):.2f} % at {100 * entry.density:.2f} % kept"
+
+
+def _off(ours: HistoryEntry, theirs: HistoryEntry) -> str:
+    off = round(_test(ours) - _test(theirs), 2)
+    return f"{_points(abs(off))} {'more' if off > 0 else 'less'} accurate" if off else "as accurate"
+
+
+def _lengths(ticket: Ticket) -> str:
+    """How long the dense network was trained, and a ticket, from when on."""
+    dense, own, start = ticket.history[0], ticket.history[-1], (ticket.recipe or {})["rewind"]
+    return (
+        f"{dense.epochs:g} epochs of the dense network, {own.epochs:g} of a ticket, from weights of {start}"
+    )
+
+
 def ticket_card(
-    signed: Ticket, recipe: Recipe, choice: str, data: Dataset, first: list[str], pruned: list[str]
+    signed: Ticket,
+    recipe: Recipe,
+    choice: str,
+    data: Dataset,
+    first: list[str],
+    pruned: list[str],
+    older: list[str],
 ) -> list[str]:
-    """The card of the signed ticket, around its first table and that of its pruning."""
+    """The card of the signed ticket, around its first table, that of its pruning, and an older ticket's."""
     name = name_of(recipe, choice)
     return [
         f"# {name}: a winning ticket, signed",
@@ -231,6 +276,7 @@ def ticket_card(
         *provenance(recipe, signed.history, choice, dense=False),
         "",
         *in_words(recipe, len(data.train), choice, signed.history[0].validation or 0.0),
+        *older,
     ]
 
 
@@ -269,7 +315,8 @@ def write_bundles(
     before_and_after(bundle / "kernel_map.png", ticket.mask, signed.mask, of_kind(CodeMark, claim).frame())
     accuracy_over_rounds(bundle / "accuracy.png", signed.history)
     first = facts(signed, claim, recipe, right)
-    card = write_card(bundle, ticket_card(signed, recipe, choice, data, first, pruned))
+    older = beside_older(signed, recipe, choice, folder)
+    card = write_card(bundle, ticket_card(signed, recipe, choice, data, first, pruned, older))
     bundle = ticket_sig.save(dense, folder / f"{name}-dense", replace=True)
     write_card(bundle, dense_card(dense, recipe, choice, bundle.name, right["dense"]))
     return card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments import CHECKPOINTS
+from experiments.shipping.ship_ticket import beside_older
 from ticket_sig.formats import load
 from ticket_sig.formats.safetensors_file import read_safetensors
+from ticket_sig.training import Recipe
 
 
 @pytest.mark.slow
@@ -65,6 +69,30 @@ def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(
     done = experiments(*evaluate)
     assert done.code == 2 and len(done.err.splitlines()) == 1
     assert "README.md: card: expected a line" in done.err
+
+
+def test_a_ticket_of_another_recipe_is_compared_with_the_older_one_beside_it(tmp_path: Path) -> None:
+    older = load(CHECKPOINTS / "resnet20-cifar10").ticket
+    recipe = Recipe.from_json(older.recipe or {})
+    assert beside_older(older, recipe, "two-cores", CHECKPOINTS) == [], "it is the first one itself"
+    assert beside_older(older, recipe, "extreme", tmp_path) == [], "no other is there"
+    compared, trained = beside_older(older, recipe, "extreme", CHECKPOINTS)
+    assert "before it was signed: 90.40 % at 12.80 % kept" in compared and compared.count(" as accurate") == 2
+    assert trained.startswith(
+        "- The training: here 36 epochs of the dense network, 12 of a ticket, from weights of 24ep"
+    )
+    # Another search: its last round is a little less sparse and less accurate, its signed ticket better.
+    *rounds, _, _, last = older.history
+    near = replace(rounds[-1], kept=35_000, test=90.15)
+    history = (*rounds[:-1], near, replace(last, kept=30_000, test=91.78, epochs=20))
+    other = replace(older, history=history)
+    compared, trained = beside_older(other, recipe, "extreme", CHECKPOINTS)
+    assert "nearest to it in density: 90.15 % at 13.10 % kept, 0.25 points less accurate." in compared
+    assert "Signed: 91.78 % at 11.22 % kept here, 90.78 % at 12.80 % kept there" in compared
+    assert "this one is 1 point more accurate" in compared
+    assert trained.startswith(
+        "- The likely reason is the training: here 36 epochs of the dense network, 20 of a ticket"
+    )
 
 
 @pytest.mark.slow

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from experiments.lib.calibration import distribution
+from experiments.recovery.drawn import Drawn, by_marks, by_networks, of_use
 from experiments.recovery.free_table import reasons, told
 from experiments.recovery.innocents_aligned import together
 from experiments.recovery.kinds_of_net import MAKE, WHOLE, initial
-from experiments.recovery.recovery_table import _of_use
 from experiments.shipping import ship_null
 from ticket_sig.files import read_json
 from ticket_sig.recovery import Reference
@@ -47,7 +47,8 @@ def test_free_attacks_are_undone_and_the_marks_are_found(
     tmp_path: Path, experiments: Callable[..., Any]
 ) -> None:
     done = experiments("recovery_table", "--scale", "smoke", "--out", tmp_path)
-    assert done.code == 0 and "6 of 6 cells measured" in done.out and "Not verified: none." in done.out
+    assert done.code == 0 and "6 of 6 cells measured" in done.out
+    assert [row[-1] for row in rows(tmp_path, "recovery_table")] == [""] * 6, "seeds that are not verified"
     found = {(row[1], row[2]): row[3:9] for row in rows(tmp_path, "recovery_table")}
     assert all((one[0], *one[2:4]) == ("0 of 1", "1 of 1", "1 of 1") for one in found.values())
     assert found["renamed", "nothing"][5] == "1 / 1 / -" and found["permuted", "nothing"][5] == "0 / 0 / -"
@@ -55,8 +56,25 @@ def test_free_attacks_are_undone_and_the_marks_are_found(
 
 def test_a_network_of_no_use_is_no_loss_of_a_mark() -> None:
     cell = {"own": 90.0}
-    assert _of_use(cell, {"accuracy": 45.0}) and not _of_use(cell, {"accuracy": 44.0})
-    assert not _of_use(cell, {"destroyed": "loss"}) and not _of_use(cell, {"applies": False})
+    assert of_use(cell, {"accuracy": 45.0}) and not of_use(cell, {"accuracy": 44.0})
+    assert not of_use(cell, {"destroyed": "loss"}) and not of_use(cell, {"applies": False})
+
+
+def test_a_mark_that_was_not_verified_is_in_bold_and_its_draws_are_named() -> None:
+    def draw(seed: int, found: bool) -> dict[str, Any]:
+        marks = {"spread": {"verified": True, "plain": False}, "qr-code": {"verified": found, "plain": False}}
+        return {"seed": seed, "accuracy": 90.0, "similarity": 0.5, "marks": marks}
+
+    cell = {"own": 90.0, "draws": [draw(0, True), draw(1, False), {"seed": 2, "accuracy": 44.0}]}
+    drawn, whole = (
+        Drawn.of([one], ["spread", "qr-code"]) for one in (cell, {**cell, "draws": [draw(0, True)]})
+    )
+    assert (str(drawn), str(whole)) == ("**2 / 1 / - of 2** (1 of no use)", "1")
+    assert (drawn.lost("qr-code"), drawn.lost("spread")) == ([1], [])
+    assert str(Drawn.of([{**cell, "draws": [{"seed": 0, "applies": False}]}], ["spread"])) == ""
+    found = {"renamed": {"A": whole}, "padded": {"A": drawn}, "reordered": {"A": whole}}
+    assert by_networks(found, ["A"])[2:] == ["| renamed, reordered | 1 |", f"| padded | {drawn} |"]
+    assert by_marks(found)[3] == "| padded | 2 | 0 -> 2 of 2 | **0 -> 1 of 2** | 0 -> 0 of 0 | 0.500 |"
 
 
 @pytest.mark.slow

@@ -24,10 +24,12 @@ from ticket_sig.ticket import HistoryEntry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _LARGEST = 512  # pixels along a side; larger maps are averaged down
 _MOST_LAYERS = 64
 _FRAME = "#d62728"
+_WRONG_LIGHT, _WRONG_DARK = (255, 160, 160), (160, 0, 0)
 
 
 def kernel_maps(path: Path, mask: Mask, frames: Sequence[Frame] = ()) -> None:
@@ -59,22 +61,27 @@ def before_and_after(path: Path, before: Mask, after: Mask, frame: Frame) -> Non
         _map(axes[2], maps[0] == maps[1], changed, [frame])
 
 
-def codes(path: Path, panels: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_], str]]) -> None:
+def codes(
+    path: Path, panels: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_], str]], title: str = ""
+) -> None:
     """Draws codes as they were read, four in a row, with the data modules that differ from the claim in red.
 
     Args:
         panels: of each code its light modules, those that are wrong (boolean [side, side]) and a title.
+        title: of the figure, which then has a key to the two reds as well.
     """
     columns = min(4, len(panels))
     with _figure(path, math.ceil(len(panels) / columns), columns, 4.2 if columns == 1 else 2.8) as axes:
-        for axis, (light, wrong, title) in zip(axes, panels, strict=False):
+        for axis, (light, wrong, words) in zip(axes, panels, strict=False):
             colours = np.where(light[..., None], 255, 0).repeat(3, -1).astype(np.uint8)
-            colours[wrong & light] = (255, 160, 160)
-            colours[wrong & ~light] = (160, 0, 0)
+            colours[wrong & light] = _WRONG_LIGHT
+            colours[wrong & ~light] = _WRONG_DARK
             framed = np.pad(colours, ((4, 4), (4, 4), (0, 0)), constant_values=255)
             axis.imshow(framed, interpolation="nearest")
-            axis.set_title(title, fontsize=9)
+            axis.set_title(words, fontsize=9)
             axis.axis("off")
+        if title and (figure := axes[0].get_figure(root=True)):
+            _titled(figure, title)
 
 
 def accuracy_over_rounds(path: Path, history: Sequence[HistoryEntry]) -> None:
@@ -104,6 +111,18 @@ def accuracy_over_rounds(path: Path, history: Sequence[HistoryEntry]) -> None:
         axis.invert_xaxis()
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
+
+
+def _titled(figure: Figure, title: str) -> None:
+    from matplotlib.patches import Patch
+
+    reds = {
+        "dark module that is claimed light": _WRONG_DARK,
+        "light module that is claimed dark": _WRONG_LIGHT,
+    }
+    keys = [Patch(color="#{:02x}{:02x}{:02x}".format(*red), label=words) for words, red in reds.items()]
+    figure.suptitle(title)
+    figure.legend(handles=keys, fontsize=9, ncols=2, loc="outside lower center")
 
 
 @contextmanager
