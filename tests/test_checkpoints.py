@@ -27,7 +27,7 @@ def test_a_shipped_bundle_is_whole_and_small(bundle: Path) -> None:
     assert "| test accuracy (float32) | " in (bundle / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["resnet20-cifar10", "resnet20-cifar100"])
+@pytest.mark.parametrize("name", ["resnet20-cifar10", "resnet20-cifar10-extreme", "resnet20-cifar100"])
 def test_a_shipped_ticket_is_sparse_and_verified(name: str) -> None:
     loaded = load(_FOLDER / name)
     assert loaded.claim is not None and loaded.ticket.mask.density <= 0.2

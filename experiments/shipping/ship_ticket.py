@@ -124,12 +124,13 @@ def in_words(recipe: Recipe, images: int, choice: str, validation: float) -> lis
 
 def provenance(recipe: Recipe, history: tuple[HistoryEntry, ...], choice: str, dense: bool) -> list[str]:
     """How a bundle was made, for both cards."""
-    dataset = " --dataset cifar100" if recipe.dataset == "cifar100" else ""
+    more = " --dataset cifar100" if recipe.dataset == "cifar100" else ""
+    more += f" --most-rounds {rounds}" if (rounds := ended_early(history, recipe)) else ""
     hours = sum(entry.seconds or 0.0 for entry in history) / 3600
     return [
         "## How it was made",
         "",
-        f"`python -m experiments ship_ticket --data DIR --out RUN --recipe {choice}{dataset}`: one seed "
+        f"`python -m experiments ship_ticket --data DIR --out RUN --recipe {choice}{more}`: one seed "
         f"({recipe.seed}), {hours:.1f} hours of training.",
         "",
         *made_how(recipe, history),
@@ -182,7 +183,7 @@ def facts(signed: Ticket, claim: Claim, recipe: Recipe, right: dict[str, float])
         *([("paper: signed, ticket, dense", ", ".join(published))] if published else []),
         ("validation: dense, signed", f"{dense:.2f} %, {last:.2f} %: {wins} {_points(recipe.tolerance)}"),
         ("pruning specification (rate x times)", rates),
-        ("extreme (paper: pruned by 0.01 more it no longer wins)", extreme(signed.history)),
+        ("extreme (paper: pruned by 0.01 more it no longer wins)", extreme(signed.history, recipe)),
         ("signature", f"`{signature.message}`, scheme 2, {side}x{side}, {code}"),
         ("place", f"{place.layer}, row {place.row}, column {place.column}"),
         ("verdict", f"{verdict.outcome}: {verdict.statistic}, p = {format_p(verdict.log10_p)}"),
@@ -190,10 +191,18 @@ def facts(signed: Ticket, claim: Claim, recipe: Recipe, right: dict[str, float])
     return table(("", ""), rows)
 
 
-def extreme(history: tuple[HistoryEntry, ...]) -> str:
+def extreme(history: tuple[HistoryEntry, ...], recipe: Recipe) -> str:
     """By which rate the ticket was pruned last and no longer won."""
     last = [entry for entry in history if entry.step == "prune"][-1]
+    if ended_early(history, recipe):
+        return f"not known: the search was ended while it still won, pruned by {last.rate:g}"
     return f"pruned by {last.rate:g} more it no longer wins" if last.accepted is False else "not searched"
+
+
+def ended_early(history: tuple[HistoryEntry, ...], recipe: Recipe) -> int:
+    """After how many rounds the search for the extreme ticket was ended, though it still won; else 0."""
+    tried = [entry for entry in history if entry.step == "prune"]
+    return len(tried) if recipe.extreme and tried and tried[-1].accepted else 0
 
 
 def beside_older(signed: Ticket, recipe: Recipe, choice: str, folder: Path) -> list[str]:
@@ -335,6 +344,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     run_options(parser)
     parser.add_argument("--recipe", choices=[r for r in RECIPES if r != "smoke"], default="two-cores")
     parser.add_argument("--dataset", choices=("cifar10", "cifar100"), default="cifar10")
+    parser.add_argument("--most-rounds", type=int, help="ends the search after so many, if it still wins")
     parser.add_argument("--checkpoints", type=Path, default=CHECKPOINTS)
 
 
@@ -346,9 +356,10 @@ def main(options: argparse.Namespace) -> None:
     with this_machine() as engine:
         precision = pick_precision("auto", engine.device)
         recipe = preset(name, arch="resnet20", dataset=data.name, precision=precision, **changes)
-        ticket = ticket_sig.find(recipe, data, options.out / "find", engine=engine)
-        rungs = ladder(options.out / "find", ticket.history)
-        dense = load(options.out / "find" / "dense").ticket
+        most, searched = options.most_rounds, options.out / "find"
+        ticket = ticket_sig.find(recipe, data, searched, engine=engine, most_rounds=most)
+        rungs = ladder(searched, ticket.history)
+        dense = load(searched / "dense").ticket
         embedded = ticket_sig.embed(ticket, MESSAGE, version=VERSION, level=LEVEL)
         signed = ticket_sig.retrain(embedded.ticket, recipe, data, options.out / "retrain", engine=engine)
     models = {"dense": dense, "ticket": ticket, "signed": signed}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from torch import nn
@@ -30,6 +31,7 @@ def find(
     *,
     model: nn.Module | None = None,
     engine: Engine | None = None,
+    most_rounds: int | None = None,
 ) -> Ticket:
     """Finds a ticket by iterative magnitude pruning with rewinding (NeurIPS'21, section 3.1).
 
@@ -43,6 +45,8 @@ def find(
             It may be in DataParallel, compiled, lazy or in half precision, and is left as it is: what is
             trained, and what the bundle holds, is the bare network in float32. What was pruned in it by
             `torch.nn.utils.prune` starts at zero and is trained like the rest.
+        most_rounds: ends after so many rounds, with the best ticket so far: nobody knows how many the
+            search for the extreme ticket takes. `RUN/ticket` is not written, and a later call goes on.
 
     Raises:
         InputError: the folder belongs to another run or is in use, the model has nothing to prune,
@@ -69,7 +73,9 @@ def find(
         dense = trainer.train_level(run / "levels" / "00", initial, mask, step="dense", label="dense network")
         if not (run / "dense").exists():
             save(dense, run / "dense")
-        ticket = _search(trainer, run, dense)
+        ticket = _search(trainer, run, dense, most_rounds)
+        if most_rounds is not None:
+            return ticket
         if not (run / "ticket").exists():
             save(ticket, run / "ticket")
         if engine.recorder:
@@ -77,7 +83,7 @@ def find(
         return ticket
 
 
-def _search(trainer: Trainer, run: Path, dense: Ticket) -> Ticket:
+def _search(trainer: Trainer, run: Path, dense: Ticket, most_rounds: int | None) -> Ticket:
     recipe, note, rewind = trainer.recipe, trainer.engine.progress.note, dense.rewind
     assert rewind is not None
     history = [dense.history[-1]]
@@ -90,7 +96,7 @@ def _search(trainer: Trainer, run: Path, dense: Ticket) -> Ticket:
 
     best = dense
     note(_line("dense network", dense.history[-1]))
-    for tried in tries(recipe, dense, train):
+    for tried in islice(tries(recipe, dense, train), most_rounds):
         entry = replace(tried.ticket.history[-1], winning=tried.winning, accepted=tried.accepted)
         note(_line(f"round {len(history)}", entry))
         history.append(entry)
