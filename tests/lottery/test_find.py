@@ -200,6 +200,16 @@ def test_the_extreme_ticket_is_the_last_one_accepted_and_the_history_tells_every
     assert ticket.pruning_rates() == {rate: count for rate, count in counts.items() if count}
 
 
+def test_a_search_ended_early_gives_the_best_ticket_so_far_and_a_later_call_goes_on(tmp_path: Path) -> None:
+    recipe = tiny_recipe(**_SEARCH)
+    whole = find(recipe, tiny_data(), tmp_path / "whole", model=TinyNet())
+    ended = find(recipe, tiny_data(), tmp_path / "ended", model=TinyNet(), most_rounds=1)
+    assert bits(ended)[3] == bits(whole)[3][:2]
+    best = whole.history[1] if whole.history[1].accepted else whole.history[0]
+    assert ended.mask.kept == best.kept and not (tmp_path / "ended" / "ticket").exists()
+    assert bits(find(recipe, tiny_data(), tmp_path / "ended", model=TinyNet())) == bits(whole)
+
+
 def test_the_last_training_a_ticket_tells_of_is_its_own_not_that_of_a_rejected_one(tmp_path: Path) -> None:
     ticket = find(tiny_recipe(**_SEARCH), tiny_data(), tmp_path, model=TinyNet())
     last = ticket.last_trained()
