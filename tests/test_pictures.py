@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import zxingcpp
+from matplotlib.axes import Axes
 from PIL import Image
 from support.tickets import sparse_ticket
 
@@ -190,6 +191,19 @@ def test_the_curves_pass_by_a_round_that_was_dropped(tmp_path: Path) -> None:
         shown = pixels(tmp_path / "accuracy.png")
         drawn.append(int((np.ptp(shown[..., :3].astype(int), axis=2) > 60).sum()))  # not grey
     assert drawn[0] < drawn[1] / 2, "a line to the dropped round is long"
+
+
+def test_labels_of_near_rounds_do_not_cover_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labelled: list[list[float]] = []
+    monkeypatch.setattr(Axes, "set_xticks", lambda self, ticks, *rest, **more: labelled.append(ticks))
+    near = [
+        HistoryEntry(step="prune", kept=k, total=1000, test=90.0, accepted=True)
+        for k in (1000, 200, 150, 149)
+    ]
+    pictures.accuracy_over_rounds(tmp_path / "accuracy.png", near)
+    assert labelled == [[14.9, 20.0, 100.0]]
 
 
 def test_a_retrained_ticket_is_marked(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ All of them need matplotlib; an InputError says so where it is not installed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,12 +105,22 @@ def accuracy_over_rounds(path: Path, history: Sequence[HistoryEntry]) -> None:
         axis.set(
             xscale="log", xlabel="weights kept (%)", ylabel="accuracy (%)", title="Accuracy over the rounds"
         )
-        ticks = sorted({round(x, 1) for _, x, _ in kept})
+        ticks = _apart({round(x, 1) for _, x, _ in kept})
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], rotation=60, fontsize=7)
         axis.minorticks_off()
         axis.invert_xaxis()
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
+
+
+def _apart(densities: Collection[float]) -> list[float]:
+    """The densities from the lowest on, without those whose labels would cover the one before."""
+    ticks = list[float]()
+    nearest = (max(densities) / min(densities)) ** 0.04 if densities else 1.0
+    for density in sorted(densities):
+        if not ticks or density >= ticks[-1] * nearest:
+            ticks.append(density)
+    return ticks
 
 
 def _titled(figure: Figure, title: str) -> None:
