@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 from experiments.carriers.carried import UNSIGNED, Carried, interval, network
@@ -20,7 +21,9 @@ def retrained(bench: Bench, subject: Subject, seed: int, sparse: bool) -> Cell:
     def measure() -> Measured:
         # In a folder of its own: what decides a training's bits is not in the recipe alone.
         engine, run = replace(bench.engine, sparse=sparse), bench.run / "sparse" if sparse else bench.run
-        own = Bench(bench.scale, bench.folder, run, bench.store, engine)
+        bench.signed(subject)  # found once: the copy trains the ticket that the cells are of
+        own = copy(bench)
+        own.engine, own.run = engine, run
         ticket = network(own, subject, Carried(UNSIGNED, seed))
         right = bench.accuracy(ticket.weights, subject.arch, subject.dataset)
         kept = 100 * ticket.mask.density
