@@ -76,8 +76,7 @@ class Store:
                 return
             try:
                 with FileLock(self.locks / f"{cell.file}.lock", timeout=0):
-                    if self.measured(cell) is None:
-                        self._measure(cell)
+                    self._measure(cell)
             except Timeout:
                 self.progress.note(f"{cell.name}: another process is at it")
 
@@ -87,10 +86,12 @@ class Store:
             return found
         make_folder(self.locks)
         with FileLock(self.locks / f"{cell.file}.lock"):
-            found = self.measured(cell)
-            return self._measure(cell) if found is None else found
+            return self._measure(cell)
 
     def _measure(self, cell: Cell) -> Measured:
+        """Measures a cell whose lock is held, unless another process did so before."""
+        if (found := self.measured(cell)) is not None:
+            return found
         start = time.monotonic()
         measured = cell.measure()
         seconds = round(time.monotonic() - start, 1)

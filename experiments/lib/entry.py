@@ -26,14 +26,7 @@ from experiments.lib.bench import Bench
 from experiments.lib.scales import SCALES
 from experiments.lib.showing import write
 from ticket_sig.cells import Store
-from ticket_sig.cli.leaving import (
-    INTERRUPTED,
-    ended_by_signals,
-    leave_streams,
-    one_line,
-    open_streams,
-    say,
-)
+from ticket_sig.cli.leaving import INTERRUPTED, leaving, one_line, say
 from ticket_sig.cli.output import progress
 from ticket_sig.errors import InputError, bad_input
 from ticket_sig.files import make_folder
@@ -45,19 +38,20 @@ _ALL = "all"
 
 def main(arguments: Sequence[str]) -> int:
     """Runs what the command line names; returns the exit code. Bad input is one line, and exit code 2."""
+    with leaving():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     name = arguments[0] if arguments and not arguments[0].startswith("-") else "experiments"
-    open_streams()
     try:
-        with ended_by_signals():
-            return _run_program(*arguments) if name in PROGRAMS else _show_results(arguments)
+        return _run_program(*arguments) if name in PROGRAMS else _show_results(arguments)
     except KeyboardInterrupt:
         say("\nstopped; the same command goes on from here")
         return INTERRUPTED
     except Exception as error:
         say(f"{name}: {' '.join(one_line(error).split())}")
         return 2
-    finally:
-        leave_streams()
 
 
 def run_options(parser: argparse.ArgumentParser, *, smoke: bool = True, results: bool = False) -> None:

@@ -16,14 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ticket_sig.cli.leaving import (
-    INTERRUPTED,
-    ended_by_signals,
-    leave_streams,
-    one_line,
-    open_streams,
-    say,
-)
+from ticket_sig.cli.leaving import INTERRUPTED, leaving, one_line, say
 from ticket_sig.cli.output import printable
 from ticket_sig.errors import InputError
 from ticket_sig.version import VERSION
@@ -148,13 +141,11 @@ def _text(text: str | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a verb and leaves with its exit code: 0 done or verified, 1 not verified, 2 could not."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    open_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        # What the encoding of a terminal lacks is spelled out: it is no reason to fail when all is done.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with ended_by_signals():
+    with leaving():
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+            # What the encoding of a terminal lacks is spelled out: it is no reason to fail when all is done.
+            sys.stdout.reconfigure(errors="backslashreplace")
         code = _run(arguments)
-    leave_streams()
     sys.exit(code)
 
 

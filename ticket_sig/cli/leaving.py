@@ -17,6 +17,17 @@ _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(si
 
 
 @contextmanager
+def leaving() -> Iterator[None]:
+    """The frame of a program: in the block its streams can be used, and signals end it cleanly."""
+    _open_streams()
+    try:
+        with ended_by_signals():
+            yield
+    finally:
+        _leave_streams()
+
+
+@contextmanager
 def ended_by_signals() -> Iterator[None]:
     """In the block SIGTERM and SIGHUP end the program as Ctrl-C does: nothing half-written is left.
 
@@ -53,7 +64,7 @@ def one_line(error: Exception) -> str:
     return f"internal error: {type(error).__name__}: {error}; TICKET_SIG_DEBUG=1 shows where"
 
 
-def open_streams() -> None:
+def _open_streams() -> None:
     """A stream that the caller closed leads nowhere: else the next file to be opened would take its place."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -66,7 +77,7 @@ def say(line: str) -> None:
         print(line, file=sys.stderr)
 
 
-def leave_streams() -> None:
+def _leave_streams() -> None:
     """Drops what cannot be written: Python would try again at its end, and leave with a code of its own."""
     for stream in (sys.stdout, sys.stderr):
         try:

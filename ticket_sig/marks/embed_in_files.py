@@ -65,7 +65,7 @@ class Written:
 
     Attributes:
         claim: what lies in its claim.json.
-        marks: that were put in, in this asked.
+        marks: that were put in, in this order.
         left_out: names of what lay beside the model and is not in the copy.
         dropped: marks of an earlier claim that no longer stand, and are not claimed any more.
         still: those of its marks that are claimed on.

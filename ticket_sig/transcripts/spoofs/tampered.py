@@ -13,7 +13,7 @@ from ticket_sig.options import above_0, option
 from ticket_sig.transcripts.spoofs.spoof import OneBoundary, Scene
 from ticket_sig.transcripts.states import State
 
-OTHER = "choose another boundary: --at"
+_OTHER = "choose another boundary: --at"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class OneWeight(OneBoundary):
         """The weight, and nothing else."""
         names = [name for name, t in state.parameters.items() if bool((t != 0).any())]
         if not names:
-            raise bad_input("spoof", "weights", "one that is not zero", "none", hint=OTHER)
+            raise bad_input("spoof", "weights", "one that is not zero", "none", hint=_OTHER)
         name = names[int(torch.randint(len(names), (), generator=scene.draw("tensor")))]
         places = (state.parameters[name] != 0).flatten().nonzero().flatten()
         tensor = state.parameters[name].clone()
@@ -70,5 +70,5 @@ def _scaled(group: str, state: State, change: Callable[[Tensor], Tensor]) -> dic
     """The tensors of a group, those of floating point changed; InputError where there are none."""
     tensors = dict(getattr(state, group))
     if not (names := [name for name, t in tensors.items() if t.is_floating_point()]):
-        raise bad_input("spoof", group, "one tensor or more", "none", hint=OTHER)
+        raise bad_input("spoof", group, "one tensor or more", "none", hint=_OTHER)
     return tensors | {name: change(tensors[name]) for name in names}
