@@ -195,14 +195,16 @@ def extreme(history: tuple[HistoryEntry, ...], recipe: Recipe) -> str:
     """By which rate the ticket was pruned last and no longer won."""
     last = [entry for entry in history if entry.step == "prune"][-1]
     if ended_early(history, recipe):
-        return f"not known: the search was ended while it still won, pruned by {last.rate:g}"
+        then = "while it still won" if last.accepted else "before finer rates"
+        return f"not known: the search was ended {then}, pruned by {last.rate:g}"
     return f"pruned by {last.rate:g} more it no longer wins" if last.accepted is False else "not searched"
 
 
 def ended_early(history: tuple[HistoryEntry, ...], recipe: Recipe) -> int:
-    """After how many rounds the search for the extreme ticket was ended, though it still won; else 0."""
+    """After how many rounds the search for the extreme ticket was ended, with more to try; else 0."""
     tried = [entry for entry in history if entry.step == "prune"]
-    return len(tried) if recipe.extreme and tried and tried[-1].accepted else 0
+    at_its_end = not tried or (tried[-1].accepted is False and tried[-1].rate == recipe.rates[-1])
+    return len(tried) if recipe.extreme and not at_its_end else 0
 
 
 def beside_older(signed: Ticket, recipe: Recipe, choice: str, folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from experiments import CHECKPOINTS
-from experiments.shipping.ship_ticket import beside_older
+from experiments.shipping.ship_ticket import beside_older, extreme
 from ticket_sig.formats import load
 from ticket_sig.formats.safetensors_file import read_safetensors
 from ticket_sig.training import Recipe
@@ -69,6 +69,16 @@ def test_a_shipped_ticket_s_card_holds_what_is_measured_of_it(
     done = experiments(*evaluate)
     assert done.code == 2 and len(done.err.splitlines()) == 1
     assert "README.md: card: expected a line" in done.err
+
+
+def test_a_search_that_was_ended_is_told_from_one_at_its_end() -> None:
+    ticket = load(CHECKPOINTS / "resnet20-cifar10-extreme").ticket
+    recipe, history = Recipe.from_json(ticket.recipe or {}), tuple(ticket.history)
+    dropped = next(n for n, entry in enumerate(history) if entry.accepted is False)  # at the rate 0.2
+    assert "while it still won, pruned by 0.01" in extreme(history, recipe)
+    assert "ended before finer rates, pruned by 0.2" in extreme(history[: dropped + 1], recipe)
+    last = replace([entry for entry in history if entry.step == "prune"][-1], accepted=False)
+    assert extreme((*history, last), recipe) == "pruned by 0.01 more it no longer wins"
 
 
 def test_a_ticket_of_another_recipe_is_compared_with_the_older_one_beside_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ticket_sig.datasets import Dataset
 from ticket_sig.digests import tensor_digest
+from ticket_sig.errors import bad_input
 from ticket_sig.formats import load, save
 from ticket_sig.lottery.level import Trainer, network_of
 from ticket_sig.lottery.prune import prune
@@ -52,6 +53,8 @@ def find(
         InputError: the folder belongs to another run or is in use, the model has nothing to prune,
             cannot be trained on the data (`trainable`), or training failed.
     """
+    if most_rounds is not None and most_rounds < 0:
+        raise bad_input("", "most_rounds", "0 or more", str(most_rounds))
     run = Path(run)
     engine = (engine or Engine()).going_on(run)
     own, model = model is not None, network_of(recipe, data, model, engine.device)
